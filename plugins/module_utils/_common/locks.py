@@ -1,0 +1,59 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Locks between runs: a file lock that the kernel drops when its holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LockTimeout
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
+
+
+@contextlib.contextmanager
+def file_lock(path, timeout=300, shared=False):
+    """Hold the lock file at path; wait for timeout seconds at most, then raise LockTimeout naming the holder.
+
+    The file stays: removing a lock file while another run waits for it would let two runs in.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostError("cannot open the lock %s: %s" % (path, error.strerror), path=path)
+    try:
+        _acquire(handle, path, timeout, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        if not shared:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, b"%d\n" % os.getpid(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _acquire(handle, path, timeout, kind):
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        pass
+    # flock has no time-out: a helper thread waits in the kernel, so that we wake as soon as the lock is free.
+    waiter = os.dup(handle)
+    done = threading.Event()
+
+    def wait():
+        with contextlib.suppress(OSError):
+            fcntl.flock(waiter, kind)
+        done.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    if not done.wait(timeout):
+        holder = (read_text(path) or "").strip()
+        raise LockTimeout("another run%s has held %s for %d seconds" % (" (pid %s)" % holder if holder else "", path, timeout),
+                          path=path, holder=holder)
+    os.close(waiter)

@@ -1,0 +1,40 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Sizes: numbers with binary suffixes, as qemu-img understands them."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+
+_SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE)
+
+
+def parse_size(option, value, unit="b"):
+    """Bytes in value: 20G, 1.5 GiB, 512m or a plain number, which counts in unit ('b', 'k', 'm', 'g').
+
+    Raises OptionError, naming option, for anything else and for a size that is not whole bytes.
+    """
+    match = _SIZE.fullmatch(str(value))
+    if not match:
+        raise OptionError(option, "%r is not a size: give a number with one of the suffixes K, M, G, T, such as 20G" % (value,))
+    number, suffix = match.groups()
+    factor = _SUFFIXES[suffix.lower() or unit.replace("b", "")]
+    size = float(number) * factor if "." in number else int(number) * factor
+    if size != int(size):
+        raise OptionError(option, "%r is not a whole number of bytes" % (value,))
+    return int(size)
+
+
+def format_size(size):
+    """A size in bytes as the shortest exact text: 1073741824 is 1G, 1000 is 1000."""
+    for suffix in ("P", "T", "G", "M", "K"):
+        factor = _SUFFIXES[suffix.lower()]
+        if size and size % factor == 0:
+            return "%d%s" % (size // factor, suffix)
+    return str(size)
