@@ -1,0 +1,61 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The front door. Nothing else is needed beforehand than python3, make and, for what is missing, apt.
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+RUN_TESTS := .venv/bin/python scripts/run_tests.py
+
+.PHONY: help setup setup-dev demo demo-down test bench lint sanity units integration testbed docs-lint build clean distclean
+
+help:
+	@echo 'make demo         a lab of routers on this machine, from nothing to a ping'
+	@echo 'make demo-down    remove what the demo made'
+	@echo 'make test         every test; the last line is "N passed, N failed"'
+	@echo 'make bench        measure how long things take'
+	@echo 'make setup        .venv with ansible-core, and a link so that vlab.qemu is found from here'
+	@echo 'make lint         ansible-lint, yamllint, shellcheck, licence headers, layers'
+	@echo 'make sanity       ansible-test sanity'
+	@echo 'make units        unit tests'
+	@echo 'make integration  integration targets with real QEMU (TARGETS="one two" for some of them)'
+	@echo 'make testbed      several hypervisors on this machine'
+	@echo 'make docs-lint    documentation and changelog'
+	@echo 'make build        dist/vlab-qemu-VERSION.tar.gz'
+	@echo 'make clean        remove what builds and tests left; distclean also removes .venv'
+
+setup:
+	@scripts/setup
+
+setup-dev:
+	@scripts/setup dev
+
+demo: setup
+	@scripts/demo
+
+demo-down: setup
+	@scripts/demo down
+
+bench: setup
+	@scripts/bench
+
+test:
+	@scripts/test
+
+lint sanity units docs-lint testbed: setup-dev
+	@$(RUN_TESTS) $@
+
+integration: setup-dev
+	@$(RUN_TESTS) integration $(TARGETS)
+
+build: setup
+	@.venv/bin/ansible-galaxy collection build --force --output-path dist
+
+clean:
+	rm -rf .ansible .cache .pytest_cache dist tests/output
+	find plugins roles scripts tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf .venv .collections
