@@ -48,6 +48,10 @@ class MonitorTimeout(MonitorError):
     """QEMU did not answer, or an event did not come, before the deadline."""
 
 
+class MonitorGone(MonitorError):
+    """Nobody listens at the monitor's socket, or QEMU ended while we were connected. facts: path."""
+
+
 class LaunchError(VlabError):
     """QEMU did not start. facts: cmd (argv list), rc, log (the end of what it said)."""
 
