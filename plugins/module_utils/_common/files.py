@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
@@ -72,23 +73,28 @@ def tail(path, lines=20, limit=8192):
     return "\n".join(text.splitlines()[-lines:])
 
 
-def make_private_folder(path):
-    """Make path and its parents; path itself is 0700 and ours, or it is an error."""
+def make_folder(path):
+    """Make a folder and its parents, 0700; one that exists is left as it is."""
     try:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            state = os.lstat(path)
-            if not os.path.isdir(path) or os.path.islink(path):
-                raise HostError("%s is in the way: a folder belongs there" % path, path=path)
-            if state.st_uid != os.geteuid():
-                raise HostError("%s belongs to user id %d, not to us (%d): become that user, or use another root"
-                                % (path, state.st_uid, os.geteuid()), path=path)
-            if state.st_mode & 0o077:
-                os.chmod(path, 0o700)
+        if not os.path.isdir(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
     except OSError as error:
         raise HostError("cannot make the folder %s: %s" % (path, error.strerror), path=path)
+
+
+def make_private_folder(path):
+    """Make a folder that only we can enter, or see to it that an existing one is so."""
+    make_folder(path)
+    state = os.lstat(path)
+    if not stat.S_ISDIR(state.st_mode):
+        raise HostError("%s is in the way: a folder belongs there" % path, path=path)
+    if state.st_uid != os.geteuid():
+        raise HostError("%s belongs to user id %d, not to us (%d): become that user, or use another root"
+                        % (path, state.st_uid, os.geteuid()), path=path)
+    if state.st_mode & 0o077:
+        os.chmod(path, 0o700)
 
 
 def remove_file(path):

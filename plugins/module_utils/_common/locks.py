@@ -17,28 +17,52 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import rea
 
 
 @contextlib.contextmanager
-def file_lock(path, timeout=300, shared=False):
+def file_lock(path, timeout=300, remake=None):
     """Hold the lock file at path; wait for timeout seconds at most, then raise LockTimeout naming the holder.
 
-    The file stays: removing a lock file while another run waits for it would let two runs in.
+    When the file was removed while we waited, with the folder it is in, remake is called and the wait begins anew; without
+    remake there is nothing left to lock.
     """
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError("cannot open the lock %s: %s" % (path, error.strerror), path=path)
-    try:
-        _acquire(handle, path, timeout, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        if not shared:
+    while True:
+        if remake:
+            remake()
+        handle = _open(path)
+        if handle is None:
+            if remake:
+                continue
+            yield
+            return
+        try:
+            _acquire(handle, path, timeout)
+            if remake and not _is_at(handle, path):
+                continue
             os.ftruncate(handle, 0)
             os.pwrite(handle, b"%d\n" % os.getpid(), 0)
-        yield
-    finally:
-        os.close(handle)
+            yield
+            return
+        finally:
+            os.close(handle)
 
 
-def _acquire(handle, path, timeout, kind):
+def _open(path):
     try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HostError("cannot open the lock %s: %s" % (path, error.strerror), path=path)
+
+
+def _is_at(handle, path):
+    try:
+        return os.fstat(handle).st_ino == os.stat(path).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _acquire(handle, path, timeout):
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
     except BlockingIOError:
         pass
@@ -48,7 +72,7 @@ def _acquire(handle, path, timeout, kind):
 
     def wait():
         with contextlib.suppress(OSError):
-            fcntl.flock(waiter, kind)
+            fcntl.flock(waiter, fcntl.LOCK_EX)
         done.set()
 
     threading.Thread(target=wait, daemon=True).start()
