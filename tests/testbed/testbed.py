@@ -1,0 +1,597 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several hypervisors on one machine, each a Debian release of its own.
+
+A hypervisor is a tree made by mmdebstrap, under an overlay that is thrown away,
+in namespaces of its own, with an sshd. A bridge in one more network namespace
+joins them. The machine's own network namespace gets no link, address or port.
+"""
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+HERE = pathlib.Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
+CACHE = CHECKOUT / '.cache' / 'testbed'
+TREES = CACHE / 'trees'
+HOSTS = CACHE / 'hosts'
+SSH = CACHE / 'ssh'
+SSH_CONFIG = CACHE / 'ssh_config'
+INVENTORY = CACHE / 'inventory.yml'
+# Short, since a control socket's path has at most 107 bytes.
+RUNTIME = pathlib.Path('/run/vlab-testbed')
+NETNS = pathlib.Path('/run/netns')
+
+SWITCH = 'vlab-sw'
+NETWORK = '172.31.57.'
+NETWORK6 = 'fd57:1ab::'
+IMAGES = '/var/lib/vlab/images'
+
+PACKAGES = [
+    'qemu-system-x86', 'qemu-utils', 'ovmf',
+    'python3', 'python3-apt', 'openssh-server', 'sudo', 'acl', 'tini',
+    'iproute2', 'iputils-ping', 'mount', 'netbase', 'procps', 'socat', 'cpulimit', 'vde2',
+]
+# name: (last byte of its address, release, packages only there)
+HYPERVISORS = {
+    'hv11': (11, 'bullseye', []),
+    'hv12': (12, 'bookworm', ['swtpm']),
+    # sshd wants some sysusers there, and would take the whole of systemd.
+    'hv13': (13, 'trixie', ['swtpm', 'systemd-standalone-sysusers']),
+}
+BUILD = [
+    '--mode=root', '--variant=apt', '--format=directory',
+    '--dpkgopt=path-exclude=/usr/share/doc/*',
+    '--dpkgopt=path-exclude=/usr/share/man/*',
+    '--dpkgopt=path-exclude=/usr/share/info/*',
+    '--dpkgopt=path-exclude=/usr/share/locale/*',
+    '--dpkgopt=path-exclude=/usr/share/zoneinfo/*',
+    '--dpkgopt=path-exclude=/usr/share/qemu-efi-*',
+    # An ordinary user, for what is tested without root.
+    '--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 user',
+    # The machine's own way to its mirror is no business of a hypervisor.
+    '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1"/etc/ssh/ssh_host_*',
+]
+SSHD_CONFIG = '''\
+ListenAddress {address}
+HostKey /etc/ssh/ssh_host_ed25519_key
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+PrintMotd no
+AcceptEnv LANG LC_*
+MaxSessions 64
+MaxStartups 64
+Subsystem sftp /usr/lib/openssh/sftp-server
+'''
+
+
+class Failure(Exception):
+    """Something the user is told, without a traceback."""
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def call(*argv, **kwargs):
+    """Run a program that has to succeed; return what it printed."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, check=False, **kwargs)
+    if done.returncode:
+        raise Failure('%s: exit code %d\n%s' % (shlex.join(argv), done.returncode, done.stderr.strip()[-2000:]))
+    return done.stdout
+
+
+def address(name):
+    return '%s%d' % (NETWORK, HYPERVISORS[name][0])
+
+
+def address6(name):
+    return '%s%d' % (NETWORK6, HYPERVISORS[name][0])
+
+
+@contextlib.contextmanager
+def locked(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'w', encoding='utf-8') as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# --- The machine ---
+
+def need_tools():
+    """Root, and the programs; those that are missing are installed where that is possible."""
+    if os.geteuid() != 0:
+        raise Failure('the test bed makes namespaces and mounts: run it as root')
+    packages = {
+        'mmdebstrap': 'mmdebstrap', 'ip': 'iproute2', 'nsenter': 'util-linux',
+        'ssh': 'openssh-client', 'ssh-keygen': 'openssh-client',
+    }
+    missing = sorted({package for program, package in packages.items() if not shutil.which(program)})
+    if not pathlib.Path('/usr/share/keyrings/debian-archive-keyring.gpg').exists():
+        missing.append('debian-archive-keyring')
+    if missing:
+        if not shutil.which('apt-get'):
+            raise Failure('install first: %s' % ', '.join(missing))
+        say('installing %s' % ', '.join(missing))
+        call('apt-get', 'update')
+        call('apt-get', 'install', '--yes', '--no-install-recommends', *missing)
+
+
+def mirrors():
+    """The archives this machine takes its own packages from; the security archive has no base system."""
+    if os.environ.get('VLAB_TESTBED_MIRROR'):
+        return [os.environ['VLAB_TESTBED_MIRROR']]
+    lines = call('apt-get', 'indextargets', '--no-release-info', '--format', '$(REPO_URI) $(RELEASE) $(COMPONENT)').splitlines()
+    found = [line.split()[0] for line in lines if line.endswith(' main') and '-' not in line.split()[1]]
+    if not found:
+        raise Failure('apt names no Debian mirror here: set VLAB_TESTBED_MIRROR')
+    return list(dict.fromkeys(found))
+
+
+def apt_options():
+    """How this machine reaches its mirror (proxy, certificates, clock checks), for mmdebstrap's apt."""
+    wanted = ('acquire::http::', 'acquire::https::', 'acquire::check-', 'acquire::retries')
+    for line in call('apt-config', 'dump').splitlines():
+        if line.lower().startswith(wanted) and not line.endswith(' "";'):
+            yield '--aptopt=' + line
+
+
+# --- Trees ---
+
+def tree_path(name):
+    number_, release, more = HYPERVISORS[name]
+    recipe = json.dumps([release, PACKAGES, more, BUILD])
+    return TREES / ('%s-%s' % (release, hashlib.sha256(recipe.encode()).hexdigest()[:12]))
+
+
+def build_tree(name):
+    """Make the pristine tree of a hypervisor, if it is not there."""
+    number_, release, more = HYPERVISORS[name]
+    tree = tree_path(name)
+    with locked(TREES / (tree.name + '.lock')):
+        if tree.exists():
+            return
+        started = time.monotonic()
+        say('%s: building %s' % (name, tree.name))
+        half = TREES / (tree.name + '.half')
+        for mirror in mirrors():
+            shutil.rmtree(half, ignore_errors=True)
+            argv = ['mmdebstrap', *BUILD, *apt_options(), '--include=' + ','.join(PACKAGES + more),
+                    release, str(half), 'deb %s %s main' % (mirror, release)]
+            with open(TREES / (tree.name + '.log'), 'w', encoding='utf-8') as log:
+                if subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode == 0:
+                    break
+        else:
+            shutil.rmtree(half, ignore_errors=True)
+            raise Failure('%s: no mirror gave a tree; see %s' % (name, log.name))
+        half.rename(tree)
+        for old in TREES.glob(release + '-*'):
+            if old.is_dir() and old != tree and not used(old):
+                shutil.rmtree(old)
+        say('%s: built in %.0f s' % (name, time.monotonic() - started))
+
+
+def used(tree):
+    return any((state(name) or {}).get('tree') == str(tree) for name in HYPERVISORS)
+
+
+# --- Processes ---
+
+def boot_id():
+    return pathlib.Path('/proc/sys/kernel/random/boot_id').read_text(encoding='utf-8').strip()
+
+
+def start_time(pid):
+    """When a process started, in clock ticks; None when it is gone or a zombie."""
+    try:
+        fields = pathlib.Path('/proc/%d/stat' % pid).read_text(encoding='utf-8').rpartition(')')[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in 'ZX' else int(fields[19])
+
+
+def state(name):
+    """What was written down about a hypervisor when it was started."""
+    try:
+        return json.loads((HOSTS / name / 'state.json').read_text(encoding='utf-8'))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def alive(name):
+    was = state(name)
+    return bool(was and was['boot_id'] == boot_id() and start_time(was['pid']) == was['start_time'])
+
+
+def init_pid(name):
+    """Process 1 of a hypervisor as the machine numbers it: the only child of the process started here."""
+    pid = state(name)['pid']
+    children = pathlib.Path('/proc/%d/task/%d/children' % (pid, pid)).read_text(encoding='utf-8').split()
+    return int(children[0]) if children else None
+
+
+def inhabitants(namespace):
+    """The processes in a named network namespace."""
+    try:
+        wanted = os.stat(NETNS / namespace)
+    except FileNotFoundError:
+        return []
+    found = []
+    for entry in pathlib.Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            here = os.stat(entry / 'ns' / 'net')
+            if (here.st_dev, here.st_ino) == (wanted.st_dev, wanted.st_ino):
+                found.append(int(entry.name))
+    return found
+
+
+def wait(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+# --- cgroups ---
+
+def make_cgroups(name):
+    """A group of its own for a hypervisor in every hierarchy, below the one this process is in."""
+    mine = {}
+    for line in pathlib.Path('/proc/self/cgroup').read_text(encoding='utf-8').splitlines():
+        number_, controllers, path = line.split(':', 2)
+        for controller in controllers.split(','):
+            mine[controller] = path
+    made = []
+    for line in pathlib.Path('/proc/self/mounts').read_text(encoding='utf-8').splitlines():
+        what_, where, kind, options = line.split()[:4]
+        if kind not in ('cgroup', 'cgroup2'):
+            continue
+        names = [''] if kind == 'cgroup2' else options.split(',')
+        above = next((mine[key] for key in names if key in mine), None)
+        parent = pathlib.Path(where + (above or ''))
+        group = parent / ('vlab-' + name)
+        if above is None or str(group) in made:
+            continue
+        try:
+            group.mkdir(exist_ok=True)
+            # An empty cpuset takes no process.
+            for key in ('cpuset.cpus', 'cpuset.mems'):
+                if kind == 'cgroup' and (group / key).exists():
+                    (group / key).write_text((parent / key).read_text(encoding='utf-8'), encoding='utf-8')
+        except OSError:
+            continue
+        made.append(str(group))
+    return made
+
+
+def remove_cgroups(groups):
+    for group in groups:
+        for folder, below_, files_ in os.walk(group, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+# --- Network ---
+
+def up_switch():
+    if (NETNS / SWITCH).exists():
+        return
+    call('ip', 'netns', 'add', SWITCH)
+    call('ip', '-n', SWITCH, 'link', 'set', 'lo', 'up')
+    call('ip', '-n', SWITCH, 'link', 'add', 'br0', 'type', 'bridge')
+    call('ip', '-n', SWITCH, 'address', 'add', NETWORK + '1/24', 'dev', 'br0')
+    call('ip', '-n', SWITCH, 'address', 'add', NETWORK6 + '1/64', 'dev', 'br0', 'nodad')
+    call('ip', '-n', SWITCH, 'link', 'set', 'br0', 'up')
+
+
+def up_network(name):
+    """A network namespace with one card, plugged into the switch."""
+    namespace = 'vlab-' + name
+    call('ip', 'netns', 'add', namespace)
+    # Both ends are made where they belong: the machine itself never sees a link.
+    call('ip', 'link', 'add', 'eth0', 'netns', namespace, 'type', 'veth', 'peer', 'name', name, 'netns', SWITCH)
+    call('ip', '-n', SWITCH, 'link', 'set', name, 'master', 'br0', 'up')
+    call('ip', '-n', namespace, 'link', 'set', 'lo', 'up')
+    call('ip', '-n', namespace, 'address', 'add', address(name) + '/24', 'dev', 'eth0')
+    call('ip', '-n', namespace, 'address', 'add', address6(name) + '/64', 'dev', 'eth0', 'nodad')
+    call('ip', '-n', namespace, 'link', 'set', 'eth0', 'up')
+
+
+# --- SSH ---
+
+def write_if_new(path, text):
+    if not path.exists() or path.read_text(encoding='utf-8') != text:
+        path.write_text(text, encoding='utf-8')
+
+
+def up_ssh(images):
+    """Keys, known hosts, a configuration for ssh, and the inventory."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    write_if_new(CACHE / '.gitignore', '*\n')
+    for folder in (SSH, RUNTIME, RUNTIME / 'cp'):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for key in ('id', 'host'):
+        if not (SSH / key).exists():
+            call('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', 'testbed', '-f', str(SSH / key))
+    public = ' '.join((SSH / 'host.pub').read_text(encoding='utf-8').split()[:2])
+    write_if_new(SSH / 'known_hosts', ''.join('%s %s\n' % (address(name), public) for name in HYPERVISORS))
+
+    lines = []
+    for name in HYPERVISORS:
+        lines += ['Host %s' % name, '  HostName %s' % address(name)]
+    proxy = ['nsenter', '--net=%s' % (NETNS / SWITCH), sys.executable, '-I', '-S', str(HERE / 'fdpass.py')]
+    lines += [
+        'Host *',
+        '  User root',
+        '  IdentityFile "%s"' % (SSH / 'id'),
+        '  IdentitiesOnly yes',
+        '  UserKnownHostsFile "%s"' % (SSH / 'known_hosts'),
+        '  StrictHostKeyChecking yes',
+        '  BatchMode yes',
+        '  LogLevel ERROR',
+        '  ProxyUseFdpass yes',
+        '  ProxyCommand %s %%h %%p' % shlex.join(proxy),
+    ]
+    write_if_new(SSH_CONFIG, '\n'.join(lines) + '\n')
+
+    hosts = ''.join('        %s: {ansible_host: %s}\n' % (name, address(name)) for name in HYPERVISORS)
+    variables = {
+        'ansible_user': 'root',
+        'ansible_python_interpreter': '/usr/bin/python3',
+        'ansible_pipelining': True,
+        'ansible_control_path_dir': str(RUNTIME / 'cp'),
+        'ansible_ssh_args': '-o ControlMaster=auto -o ControlPersist=60s',
+        'ansible_ssh_common_args': '-F ' + shlex.quote(str(SSH_CONFIG)),
+        'testbed_images': images,
+    }
+    write_if_new(INVENTORY, '---\nall:\n  children:\n    testbed:\n      hosts:\n%s      vars:\n%s' % (
+        hosts, ''.join('        %s: %s\n' % (key, json.dumps(value)) for key, value in variables.items())))
+
+
+# --- Hypervisors ---
+
+def fresh_overlay(name):
+    """The empty upper layer, with what makes a tree this hypervisor."""
+    folder = HOSTS / name
+    shutil.rmtree(folder, ignore_errors=True)
+    upper = folder / 'upper'
+    for path, mode in (('', 0o755), ('etc', 0o755), ('etc/ssh', 0o755), ('root', 0o700), ('root/.ssh', 0o700)):
+        (upper / path).mkdir(parents=True, exist_ok=True)
+        (upper / path).chmod(mode)
+    hosts = ''.join('%s %s\n%s %s\n' % (address(other), other, address6(other), other) for other in HYPERVISORS)
+    files = {
+        'etc/hostname': name + '\n',
+        'etc/hosts': '127.0.0.1 localhost\n::1 localhost\n' + hosts,
+        'etc/machine-id': uuid.uuid4().hex + '\n',
+        'etc/ssh/sshd_config': SSHD_CONFIG.format(address=address(name)),
+        'root/.ssh/authorized_keys': (SSH / 'id.pub').read_text(encoding='utf-8'),
+    }
+    for path, text in files.items():
+        (upper / path).write_text(text, encoding='utf-8')
+    shutil.copy(SSH / 'host', upper / 'etc/ssh/ssh_host_ed25519_key')
+
+
+def start(name, images, keep=False):
+    """Boot a hypervisor; with `keep`, on the disk it had."""
+    tree = tree_path(name)
+    folder = HOSTS / name
+    if not keep:
+        fresh_overlay(name)
+    for path in ('work', 'root'):
+        (folder / path).mkdir(exist_ok=True)
+    up_network(name)
+    groups = make_cgroups(name)
+    argv = [str(HERE / 'boot'), 'outside', name, str(folder), str(tree), images, *groups]
+    with open(folder / 'log', 'a', encoding='utf-8') as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd='/', start_new_session=True)
+    (folder / 'state.json').write_text(json.dumps({
+        'pid': process.pid, 'start_time': start_time(process.pid), 'boot_id': boot_id(),
+        'tree': str(tree), 'images': images, 'cgroups': groups,
+    }), encoding='utf-8')
+    return process
+
+
+def listens(name):
+    """Whether sshd of a hypervisor listens: asked from the kernel, since a try would cost it a fork."""
+    try:
+        text = pathlib.Path('/proc/%d/net/tcp' % init_pid(name)).read_text(encoding='utf-8')
+    except (OSError, TypeError):
+        return False
+    return any(line.split()[1].endswith(':0016') and line.split()[3] == '0A' for line in text.splitlines()[1:])
+
+
+def stop(name, keep=False):
+    """End a hypervisor with all in it, and take away what was made for it."""
+    was = state(name)
+    namespace = 'vlab-' + name
+    if was:
+        if alive(name):
+            pid = init_pid(name)
+            # When process 1 of a PID namespace dies, the kernel ends the rest of it.
+            os.kill(pid or was['pid'], signal.SIGKILL)
+        if not wait(lambda: not alive(name) and not inhabitants(namespace), 10):
+            raise Failure('%s: processes that do not end: %s' % (name, inhabitants(namespace)))
+        remove_cgroups(was['cgroups'])
+        if (NETNS / namespace).exists():
+            call('ip', 'netns', 'delete', namespace)
+    if not keep:
+        shutil.rmtree(HOSTS / name, ignore_errors=True)
+
+
+def close_masters():
+    """End the ssh processes that keep a connection to a hypervisor open."""
+    for path in (RUNTIME / 'cp').glob('*'):
+        subprocess.run(['ssh', '-o', 'ControlPath=%s' % path, '-O', 'exit', 'testbed'],
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        path.unlink(missing_ok=True)
+
+
+def leftovers():
+    """What of the test bed is still on the machine: empty after `down`."""
+    found = ['namespace %s' % path.name for path in NETNS.glob('vlab-*')]
+    found += ['process %d in %s' % (pid, path.name) for path in NETNS.glob('vlab-*') for pid in inhabitants(path.name)]
+    text = pathlib.Path('/proc/self/mountinfo').read_text(encoding='utf-8')
+    found += ['mount %s' % line.split()[4] for line in text.splitlines() if str(CACHE) in line]
+    for entry in pathlib.Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            argv = (entry / 'cmdline').read_bytes().split(b'\0')
+            if any(arg.startswith((str(HOSTS).encode(), str(RUNTIME).encode())) for arg in argv):
+                found.append('process %s: %s' % (entry.name, b' '.join(argv).decode(errors='replace')[:100]))
+    for link in json.loads(call('ip', '-json', 'link')):
+        if link['ifname'] in HYPERVISORS or link['ifname'].startswith('vlab-'):
+            found.append('link %s' % link['ifname'])
+    groups = pathlib.Path('/sys/fs/cgroup')
+    found += ['cgroup %s' % path for name in HYPERVISORS for path in groups.glob('**/vlab-' + name)]
+    found += [str(path) for path in (RUNTIME, HOSTS) if path.exists()]
+    return found
+
+
+# --- Commands ---
+
+def up(names, images=None):
+    """Bring hypervisors up; those that are up are left alone. Returns the names it started."""
+    need_tools()
+    images = str(pathlib.Path(images or os.environ.get('VLAB_TESTBED_IMAGES') or IMAGES).resolve())
+    with locked(CACHE / 'lock'):
+        up_ssh(images)
+        down_now = [name for name in names if not alive(name)]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            list(pool.map(build_tree, down_now))
+        pathlib.Path(images).mkdir(parents=True, exist_ok=True)
+        if not HOSTS.exists() and (NETNS / SWITCH).exists():
+            raise Failure('the namespace %s is there already: another checkout has its test bed up' % SWITCH)
+        HOSTS.mkdir(exist_ok=True)
+        up_switch()
+        processes = {}
+        for name in down_now:
+            stop(name)
+            processes[name] = start(name, images)
+        wait_for(processes)
+    return down_now
+
+
+def wait_for(processes):
+    for name, process in processes.items():
+        if not wait(lambda name=name, process=process: process.poll() is not None or listens(name), 20) or process.poll() is not None:
+            log = (HOSTS / name / 'log').read_text(encoding='utf-8', errors='replace')
+            raise Failure('%s: did not come up\n%s' % (name, log.strip()[-2000:]))
+
+
+def down(names):
+    with locked(CACHE / 'lock'):
+        if sorted(names) == sorted(HYPERVISORS):
+            close_masters()
+        for name in names:
+            stop(name)
+        if HOSTS.exists() and not any(HOSTS.iterdir()):
+            close_masters()
+            if (NETNS / SWITCH).exists():
+                call('ip', 'netns', 'delete', SWITCH)
+            HOSTS.rmdir()
+            shutil.rmtree(RUNTIME, ignore_errors=True)
+            # ssh ends by itself once its hypervisor is gone.
+            wait(lambda: not leftovers(), 3)
+            left = leftovers()
+            if left:
+                raise Failure('still there:\n  ' + '\n  '.join(left))
+
+
+def reboot(name):
+    """What a power cut does to a hypervisor: its processes and /run go, its disk stays."""
+    with locked(CACHE / 'lock'):
+        if not alive(name):
+            raise Failure('%s is not up' % name)
+        images = state(name)['images']
+        stop(name, keep=True)
+        wait_for({name: start(name, images, keep=True)})
+
+
+def status():
+    all_up = True
+    for name, (number_, release, more_) in HYPERVISORS.items():
+        if alive(name):
+            vms = 0
+            for pid in inhabitants('vlab-' + name):
+                with contextlib.suppress(OSError):
+                    vms += pathlib.Path('/proc/%d/comm' % pid).read_text(encoding='utf-8').startswith('qemu-system')
+            print('%s  up    %-9s %s  process %d, %d running QEMU' % (name, release, address(name), init_pid(name), vms))
+        else:
+            all_up = False
+            print('%s  down  %-9s %s' % (name, release, 'tree built' if tree_path(name).exists() else 'no tree'))
+    return all_up
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='testbed', description='Several hypervisors on one machine.')
+    commands = parser.add_subparsers(dest='command', required=True)
+    for command, text in (('up', 'start hypervisors, building their trees first when needed'),
+                          ('down', 'end hypervisors and remove all that was made for them'),
+                          ('reboot', 'start hypervisors again after a power cut; their disks stay')):
+        sub = commands.add_parser(command, help=text)
+        sub.add_argument('names', nargs='*', metavar='NAME', help=', '.join(HYPERVISORS))
+        if command == 'up':
+            sub.add_argument('--images', help='folder of guest images, seen read-only by all (default %s)' % IMAGES)
+    commands.add_parser('build', help='build the trees only')
+    commands.add_parser('status', help='what is up; exit code 1 when not all is')
+    commands.add_parser('inventory', help='print the inventory')
+    sub = commands.add_parser('exec', help='run a command on a hypervisor over SSH')
+    sub.add_argument('name', choices=list(HYPERVISORS))
+    sub.add_argument('argv', nargs=argparse.REMAINDER, metavar='CMD')
+    args = parser.parse_args()
+
+    names = getattr(args, 'names', None) or list(HYPERVISORS)
+    unknown = [name for name in names if name not in HYPERVISORS]
+    if unknown:
+        parser.error('no hypervisor %s; there are %s' % (', '.join(unknown), ', '.join(HYPERVISORS)))
+    if args.command == 'up':
+        up(names, args.images)
+        status()
+    elif args.command == 'build':
+        need_tools()
+        up_ssh(IMAGES)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            list(pool.map(build_tree, names))
+    elif args.command == 'down':
+        down(names)
+    elif args.command == 'reboot':
+        for name in names:
+            reboot(name)
+    elif args.command == 'status':
+        return 0 if status() else 1
+    elif args.command == 'inventory':
+        if not INVENTORY.exists():
+            raise Failure('there is no inventory before the first `up`')
+        print(INVENTORY.read_text(encoding='utf-8'), end='')
+    elif args.command == 'exec':
+        # One word is a shell's line, several are a command and its arguments.
+        command = args.argv if len(args.argv) < 2 else [shlex.join(args.argv)]
+        os.execvp('ssh', ['ssh', '-F', str(SSH_CONFIG), args.name, '--', *command])
+    return 0
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        sys.exit('testbed: %s' % failure)
