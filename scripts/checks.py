@@ -1,0 +1,168 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rules of this project that no common tool knows. Run as: python scripts/checks.py RULE..., from the root of the tree."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import yaml
+
+ROOT = pathlib.Path.cwd()
+COLLECTION = "ansible_collections.vlab.qemu.plugins"
+NOT_OURS = {".ansible", ".cache", ".collections", ".git", ".pytest_cache", ".venv", "__pycache__", "dist"}
+
+
+def files() -> list[pathlib.Path]:
+    """Everything that is, or could be, committed; also without git."""
+    try:
+        listed = subprocess.run(
+            ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+        ).stdout.decode().split("\0")
+        return [path for path in sorted({pathlib.Path(name) for name in listed if name}) if path.is_file()]
+    except (OSError, subprocess.CalledProcessError):
+        found = []
+        for folder, folders, names in os.walk("."):
+            folders[:] = sorted(set(folders) - NOT_OURS)
+            found += [pathlib.Path(folder, name) for name in names]
+        return [path for path in sorted(found) if path.is_file() and path.parts[:2] != ("tests", "output")]
+
+
+def text_of(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def shell_scripts() -> list[pathlib.Path]:
+    return [path for path in files() if path.suffix != ".j2" and re.match(r"#!\s*\S*(/|env )(ba)?sh\b", text_of(path)[:40])]
+
+
+def headers():
+    """Every file of code or configuration names its licence."""
+    suffixes = {".cfg", ".ini", ".j2", ".py", ".sh", ".toml", ".yaml", ".yml"}
+    made_by_tools = {pathlib.Path("changelogs/changelog.yaml")}
+    for path in files():
+        text = text_of(path)
+        if path in made_by_tools or not text.strip():
+            continue
+        if path.suffix not in suffixes and path.name != "Makefile" and not text.startswith("#!"):
+            continue
+        if path.with_name(path.name + ".license").is_file():
+            continue
+        head = "\n".join(text.splitlines()[:8])
+        if "SPDX-License-Identifier: GPL-3.0-or-later" not in head:
+            yield f"{path}: no 'SPDX-License-Identifier: GPL-3.0-or-later' in the first 8 lines"
+        elif "Copyright: vlab.qemu contributors" not in head and path.suffix not in {".cfg", ".ini", ".j2", ".toml"}:
+            yield f"{path}: no 'Copyright: vlab.qemu contributors' in the first 8 lines"
+
+
+def places():
+    """No file knows the machine that it was written on, nor where packages are fetched from."""
+    # Each pattern is written so that it does not find itself.
+    forbidden = re.compile(
+        r"(?<![\w.}~-])/wor[k]/|[.]pyen[v]|/tm[p]/w/|/op[t]/(wheels|pypi)"
+        r"|pypi[.]or[g]|pythonhosted[.]or[g]|deb[.]debian[.]or[g]|security[.]debian[.]or[g]|registry[.]npmjs[.]or[g]"
+    )
+    for path in files():
+        if path.name == "COPYING":
+            continue
+        for number, line in enumerate(text_of(path).splitlines(), 1):
+            match = forbidden.search(line)
+            if match:
+                yield f"{path}:{number}: {match.group(0)}"
+
+
+def imports_of(path: pathlib.Path):
+    package = [*COLLECTION.split("."), *path.parent.parts[1:]]
+    for node in ast.walk(ast.parse(text_of(path), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join(base + (node.module or "").split("."))
+            for alias in node.names:
+                yield node.lineno, f"{name}.{alias.name}"
+
+
+def layers():
+    """Nothing imports upwards, and nothing on a hypervisor needs more than Python's standard library."""
+    floors = {"_common": 0, "_qemu": 1, "_vm": 2, "_lab": 3}
+    utils = COLLECTION + ".module_utils."
+    for path in files():
+        if path.suffix != ".py" or path.parts[0] != "plugins":
+            continue
+        on_target = path.parts[1] in ("modules", "module_utils")
+        floor = floors.get(path.parts[2], 3) if path.parts[1] == "module_utils" else 4
+        for line, name in imports_of(path):
+            top = name.split(".")[0]
+            if name.startswith(utils):
+                if floors.get(name[len(utils):].split(".")[0], 3) > floor:
+                    yield f"{path}:{line}: imports upwards: {name}"
+            elif on_target and top not in sys.stdlib_module_names and not (name.startswith("ansible.module_utils.") and floor > 0):
+                yield f"{path}:{line}: not to be imported on a hypervisor: {name}"
+            elif top in ("jsonschema", "netaddr") and path.parts[1:3] != ("plugin_utils", "_topology"):
+                yield f"{path}:{line}: only plugin_utils/_topology imports {top}"
+
+
+def processes():
+    """Programs are started from a list of arguments, never through a shell."""
+    for path in files():
+        if path.suffix != ".py":
+            continue
+        for node in ast.walk(ast.parse(text_of(path), str(path))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            if called in ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"):
+                yield f"{path}:{node.lineno}: {called}"
+            for keyword in node.keywords:
+                if keyword.arg in ("shell", "use_unsafe_shell") and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value):
+                    yield f"{path}:{node.lineno}: {called}({keyword.arg}=...)"
+
+
+def action_group():
+    """The action group holds every module, and every module says so."""
+    group = yaml.safe_load(text_of(pathlib.Path("meta/runtime.yml")))["action_groups"]["qemu"]
+    modules = {path.stem: path for path in files() if path.parts[:2] == ("plugins", "modules") and path.suffix == ".py" and path.stem != "__init__"}
+    for name in sorted(set(modules) - set(group)):
+        yield f"meta/runtime.yml: {name} is missing from the action group qemu"
+    for name in sorted(set(group) - set(modules)):
+        yield f"meta/runtime.yml: the action group qemu names {name}, which is no module"
+    for name, path in sorted(modules.items()):
+        if "- vlab.qemu.attributes.actiongroup_qemu" not in text_of(path):
+            yield f"{path}: does not extend vlab.qemu.attributes.actiongroup_qemu"
+
+
+def roles():
+    """Every role has a README and declares its variables."""
+    for role in sorted(path for path in pathlib.Path("roles").glob("*") if path.is_dir()):
+        for name in ("README.md", "meta/argument_specs.yml", "meta/main.yml"):
+            if not (role / name).is_file():
+                yield f"{role}: no {name}"
+
+
+RULES = {rule.__name__.replace("_", "-"): rule for rule in (headers, places, layers, processes, action_group, roles)}
+
+
+def main(names: list[str]) -> int:
+    found = 0
+    for name in names or list(RULES):
+        for problem in RULES[name]():
+            print(f"{name}: {problem}")
+            found += 1
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
