@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+import typing
 import uuid
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -46,12 +47,20 @@ PACKAGES = [
     'python3', 'python3-apt', 'openssh-server', 'sudo', 'acl', 'tini',
     'iproute2', 'iputils-ping', 'mount', 'netbase', 'procps', 'socat', 'cpulimit', 'vde2',
 ]
-# name: (last byte of its address, release, packages only there)
+
+
+class Hypervisor(typing.NamedTuple):
+    number: int  # last part of its addresses
+    release: str
+    qemu: str
+    packages: list  # beside those that all have
+
+
 HYPERVISORS = {
-    'hv11': (11, 'bullseye', []),
-    'hv12': (12, 'bookworm', ['swtpm']),
+    'hv11': Hypervisor(11, 'bullseye', '5.2', []),
+    'hv12': Hypervisor(12, 'bookworm', '7.2', ['swtpm']),
     # sshd wants some sysusers there, and would take the whole of systemd.
-    'hv13': (13, 'trixie', ['swtpm', 'systemd-standalone-sysusers']),
+    'hv13': Hypervisor(13, 'trixie', '10.0', ['swtpm', 'systemd-standalone-sysusers']),
 }
 BUILD = [
     '--mode=root', '--variant=apt', '--format=directory',
@@ -100,11 +109,11 @@ def call(*argv, **kwargs):
 
 
 def address(name):
-    return '%s%d' % (NETWORK, HYPERVISORS[name][0])
+    return '%s%d' % (NETWORK, HYPERVISORS[name].number)
 
 
 def address6(name):
-    return '%s%d' % (NETWORK6, HYPERVISORS[name][0])
+    return '%s%d' % (NETWORK6, HYPERVISORS[name].number)
 
 
 @contextlib.contextmanager
@@ -158,14 +167,14 @@ def apt_options():
 # --- Trees ---
 
 def tree_path(name):
-    number_, release, more = HYPERVISORS[name]
-    recipe = json.dumps([release, PACKAGES, more, BUILD])
-    return TREES / ('%s-%s' % (release, hashlib.sha256(recipe.encode()).hexdigest()[:12]))
+    me = HYPERVISORS[name]
+    recipe = json.dumps([me.release, PACKAGES, me.packages, BUILD])
+    return TREES / ('%s-%s' % (me.release, hashlib.sha256(recipe.encode()).hexdigest()[:12]))
 
 
 def build_tree(name):
     """Make the pristine tree of a hypervisor, if it is not there."""
-    number_, release, more = HYPERVISORS[name]
+    release = HYPERVISORS[name].release
     tree = tree_path(name)
     with locked(TREES / (tree.name + '.lock')):
         if tree.exists():
@@ -175,7 +184,7 @@ def build_tree(name):
         half = TREES / (tree.name + '.half')
         for mirror in mirrors():
             shutil.rmtree(half, ignore_errors=True)
-            argv = ['mmdebstrap', *BUILD, *apt_options(), '--include=' + ','.join(PACKAGES + more),
+            argv = ['mmdebstrap', *BUILD, *apt_options(), '--include=' + ','.join(PACKAGES + HYPERVISORS[name].packages),
                     release, str(half), 'deb %s %s main' % (mirror, release)]
             with open(TREES / (tree.name + '.log'), 'w', encoding='utf-8') as log:
                 if subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode == 0:
@@ -217,9 +226,15 @@ def state(name):
         return None
 
 
+def write_state(name, values):
+    path = HOSTS / name / 'state.json'
+    path.with_suffix('.new').write_text(json.dumps(values), encoding='utf-8')
+    path.with_suffix('.new').rename(path)
+
+
 def alive(name):
     was = state(name)
-    return bool(was and was['boot_id'] == boot_id() and start_time(was['pid']) == was['start_time'])
+    return bool(was and was.get('pid') and was['boot_id'] == boot_id() and start_time(was['pid']) == was['start_time'])
 
 
 def init_pid(name):
@@ -241,6 +256,16 @@ def inhabitants(namespace):
             here = os.stat(entry / 'ns' / 'net')
             if (here.st_dev, here.st_ino) == (wanted.st_dev, wanted.st_ino):
                 found.append(int(entry.name))
+    return found
+
+
+def running_qemu(name):
+    """The QEMU processes of a hypervisor, as the machine numbers them."""
+    found = set()
+    for pid in inhabitants('vlab-' + name):
+        with contextlib.suppress(OSError):
+            if pathlib.Path('/proc/%d/comm' % pid).read_text(encoding='utf-8').startswith('qemu-system'):
+                found.add(pid)
     return found
 
 
@@ -355,7 +380,8 @@ def up_ssh(images):
     ]
     write_if_new(SSH_CONFIG, '\n'.join(lines) + '\n')
 
-    hosts = ''.join('        %s: {ansible_host: %s}\n' % (name, address(name)) for name in HYPERVISORS)
+    hosts = ''.join('        %s: {ansible_host: %s, testbed_qemu: "%s"}\n' % (name, address(name), me.qemu)
+                    for name, me in HYPERVISORS.items())
     variables = {
         'ansible_user': 'root',
         'ansible_python_interpreter': '/usr/bin/python3',
@@ -400,15 +426,14 @@ def start(name, images, keep=False):
         fresh_overlay(name)
     for path in ('work', 'root'):
         (folder / path).mkdir(exist_ok=True)
+    made = {'tree': str(tree), 'images': images, 'cgroups': make_cgroups(name), 'boot_id': boot_id()}
+    # Written before and after: whatever happens in between, `stop` knows what to take away.
+    write_state(name, made)
     up_network(name)
-    groups = make_cgroups(name)
-    argv = [str(HERE / 'boot'), 'outside', name, str(folder), str(tree), images, *groups]
+    argv = [str(HERE / 'boot'), 'outside', name, str(folder), str(tree), images, *made['cgroups']]
     with open(folder / 'log', 'a', encoding='utf-8') as log:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd='/', start_new_session=True)
-    (folder / 'state.json').write_text(json.dumps({
-        'pid': process.pid, 'start_time': start_time(process.pid), 'boot_id': boot_id(),
-        'tree': str(tree), 'images': images, 'cgroups': groups,
-    }), encoding='utf-8')
+    write_state(name, dict(made, pid=process.pid, start_time=start_time(process.pid)))
     return process
 
 
@@ -427,9 +452,8 @@ def stop(name, keep=False):
     namespace = 'vlab-' + name
     if was:
         if alive(name):
-            pid = init_pid(name)
             # When process 1 of a PID namespace dies, the kernel ends the rest of it.
-            os.kill(pid or was['pid'], signal.SIGKILL)
+            os.kill(init_pid(name) or was['pid'], signal.SIGKILL)
         if not wait(lambda: not alive(name) and not inhabitants(namespace), 10):
             raise Failure('%s: processes that do not end: %s' % (name, inhabitants(namespace)))
         remove_cgroups(was['cgroups'])
@@ -529,16 +553,13 @@ def reboot(name):
 
 def status():
     all_up = True
-    for name, (number_, release, more_) in HYPERVISORS.items():
+    for name, me in HYPERVISORS.items():
         if alive(name):
-            vms = 0
-            for pid in inhabitants('vlab-' + name):
-                with contextlib.suppress(OSError):
-                    vms += pathlib.Path('/proc/%d/comm' % pid).read_text(encoding='utf-8').startswith('qemu-system')
-            print('%s  up    %-9s %s  process %d, %d running QEMU' % (name, release, address(name), init_pid(name), vms))
+            print('%s  up    %-9s %s  process %d, %d running QEMU' % (
+                name, me.release, address(name), init_pid(name), len(running_qemu(name))))
         else:
             all_up = False
-            print('%s  down  %-9s %s' % (name, release, 'tree built' if tree_path(name).exists() else 'no tree'))
+            print('%s  down  %-9s %s' % (name, me.release, 'tree built' if tree_path(name).exists() else 'no tree'))
     return all_up
 
 
