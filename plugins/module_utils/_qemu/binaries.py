@@ -169,7 +169,7 @@ def _locate(binary):
         raise OptionError("qemu_binary", "%s is neither an absolute path nor a plain name" % binary)
     else:
         places = [os.path.join(folder, binary) for folder in _folders() + [_LIBEXEC]]
-    problem = "%s was not found%s" % (binary, "" if os.path.isabs(binary) else " in PATH, nor in the folders where QEMU is usually installed")
+    problem = "%s was not found%s" % (binary, "" if os.path.isabs(binary) else ", neither in PATH nor where QEMU is usually installed")
     for path in places:
         if os.path.isfile(path):
             if os.access(path, os.X_OK):

@@ -27,8 +27,8 @@ _FORMAT = 1  # of the cache file: raise it when a field changes its meaning
 # A list of accelerators, so that a binary without TCG answers on a host without KVM too.
 _ARGUMENTS = ("-machine", "none,accel=tcg:qtest:kvm", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp", "stdio")
 
-# In the category of network devices, but they take no netdev.
-_NOT_A_NIC = frozenset(("pvrdma", "rocker", "igbvf"))
+# In the category of network devices, but they take no netdev, or work under Xen only.
+_NOT_A_NIC = frozenset(("pvrdma", "rocker", "igbvf", "xen-net-device"))
 
 # Built as modules, devices come and go without a change of the binary: these folders tell.
 _MODULE_FOLDERS = ("/usr/lib/%s-linux-gnu/qemu" % platform.machine(), "/usr/lib64/qemu", "/usr/lib/qemu")
