@@ -1,0 +1,70 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""What QEMU may do and how much of the host it may use: sandbox, priority, share of the processor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import cpu_limit
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import needs_helper
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
+
+# nice(2) values; -20 to 19.
+PRIORITIES = {"realtime": -20, "very high": -15, "high": -5, "normal": 0, "low": 5, "very low": 19}
+
+
+def set_priority(pid, priority):
+    """Set the priority of all threads of a process: on Linux each thread has its own (setpriority(2))."""
+    value = PRIORITIES[priority]
+    try:
+        for task in os.listdir("/proc/%d/task" % pid):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpriority(os.PRIO_PROCESS, int(task)) != value:
+                    os.setpriority(os.PRIO_PROCESS, int(task), value)
+    except PermissionError:
+        raise HostError("priority: %r needs privileges that we do not have: become root, or choose normal or lower" % priority)
+
+
+class Confinement(Part):
+    name = "confinement"
+    options = {
+        "sandbox": Option({"type": "bool"}, True),
+        "priority": Option({"type": "str", "choices": list(PRIORITIES)}, "normal", how=LIVE),
+        "cpu_limit": Option({"type": "int"}, 0, how=LIVE, normalise=checked(
+            lambda percent: None if percent >= 0 else "%d is not a limit: percent of one core, 0 for none" % percent)),
+    }
+
+    def check_start(self, wanted, host):
+        if wanted["cpu_limit"]:
+            cpu_limit.find_means()
+
+    def arguments(self, wanted, host):
+        if not wanted["sandbox"] or not host.capabilities.has_option("sandbox"):
+            return []
+        # The bridge helper is set-user-id; scripts of a tap and exec: migration are programs of their own.
+        helper = needs_helper(wanted) or (host.incoming or "").startswith("exec:")
+        allowed = "allow" if helper else "deny"
+        return ["-sandbox", "on,obsolete=deny,elevateprivileges=%s,spawn=%s,resourcecontrol=deny" % (allowed, allowed)]
+
+    def before_continue(self, wanted, live):
+        if wanted["priority"] != "normal":
+            set_priority(live.pid, wanted["priority"])
+        if wanted["cpu_limit"]:
+            cpu_limit.limit(live.pid, wanted["uuid"], wanted["cpu_limit"])
+
+    def apply(self, change, wanted, live):
+        if change.option == "priority":
+            set_priority(live.pid, wanted["priority"])
+        else:
+            cpu_limit.limit(live.pid, wanted["uuid"], wanted["cpu_limit"])
+
+    def release(self, definition, host):
+        if definition.get("cpu_limit"):
+            cpu_limit.release(definition["uuid"])

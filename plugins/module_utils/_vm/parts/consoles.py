@@ -1,0 +1,134 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Serial consoles with a log that QEMU keeps itself, monitors for people, and the channel of the guest agent."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, escape, keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
+
+_ISA_PORTS = 4
+
+
+def _consoles(path, value):
+    consoles, seen = [], {}
+    for number, given in enumerate(value):
+        here = "%s[%d]" % (path, number)
+        name = check_name(here + ".name", given.get("name") or ("console" if number == 0 else "console%d" % number))
+        if name in seen:
+            raise OptionError(here + ".name", "%r is also the name of %s[%d]" % (name, path, seen[name]))
+        seen[name] = number
+        kind = given.get("type") or "unix"
+        if kind == "unix" and (given.get("port") or given.get("host")):
+            raise OptionError(here + ".type", "host and port need type: tcp or telnet")
+        consoles.append({"name": name, "type": kind, "log": given.get("log") is not False,
+                         "host": (given.get("host") or "127.0.0.1") if kind != "unix" else None,
+                         "port": port_number(here + ".port", given.get("port") or "auto") if kind != "unix" else None})
+    return consoles
+
+
+def _monitors(path, value):
+    monitors, seen = [], set()
+    for number, given in enumerate(value):
+        here = "%s[%d]" % (path, number)
+        name = check_name(here + ".name", given["name"])
+        if name in seen or name in ("qmp", "monitor"):
+            raise OptionError(here + ".name", "%r is taken" % name)
+        seen.add(name)
+        monitors.append({"name": name, "type": given.get("type") or "hmp"})
+    return monitors
+
+
+def log_name(console):
+    """The file that keeps what a console prints."""
+    return console["name"] + ".log"
+
+
+class Consoles(Part):
+    name = "consoles"
+    options = {
+        "consoles": Option({"type": "list", "elements": "dict", "options": {
+            "name": {"type": "str"},
+            "type": {"type": "str", "choices": ["unix", "tcp", "telnet"]},
+            "host": {"type": "str"},
+            "port": {"type": "str"},
+            "log": {"type": "bool"},
+        }}, [{"name": "console", "type": "unix", "log": True, "host": None, "port": None}], normalise=_consoles),
+        "monitors": Option({"type": "list", "elements": "dict", "options": {
+            "name": {"type": "str", "required": True},
+            "type": {"type": "str", "choices": ["hmp", "qmp"]},
+        }}, [], normalise=_monitors),
+        "guest_agent": Option({"type": "bool"}, False),
+    }
+
+    def ports(self, wanted):
+        return [Wish("console/" + console["name"], "tcp", console["host"], console["port"], "consoles[%d].port" % number)
+                for number, console in enumerate(wanted["consoles"]) if console["type"] != "unix"]
+
+    def arguments(self, wanted, host):
+        words = []
+        for number, console in enumerate(wanted["consoles"]):
+            name = "console%d" % number
+            where = {"id": name, "server": True, "wait": False}
+            if console["type"] == "unix":
+                where["path"] = socket_path(host.folder, number)
+            else:
+                where.update({"host": console["host"], "port": wanted["ports"]["console/" + console["name"]],
+                              "telnet": True if console["type"] == "telnet" else None})
+            if console["log"]:
+                where.update({"logfile": host.folder.file(log_name(console)), "logappend": True})
+            words += ["-chardev", keyval("socket", where)]
+            if number < _ISA_PORTS or wanted["family"] not in ("i440fx", "q35"):
+                words += ["-serial", "chardev:" + name]
+            else:
+                raise OptionError("consoles", "a PC has %d serial ports" % _ISA_PORTS)
+        words += ["-qmp", "unix:%s,server=on,wait=off" % escape(host.folder.qmp),
+                  "-qmp", "unix:%s,server=on,wait=off" % escape(host.folder.socket("monitor.sock"))]
+        for number, monitor in enumerate(wanted["monitors"]):
+            path = host.folder.socket("monitor%d.sock" % number)
+            words += ["-qmp" if monitor["type"] == "qmp" else "-monitor", "unix:%s,server=on,wait=off" % escape(path)]
+        if wanted["guest_agent"]:
+            suffix = "ccw" if host.arch == "s390x" else "device" if wanted["family"] == "none" else "pci"
+            words += device({"driver": "virtio-serial-" + suffix, "id": "serial", **addresses.single(wanted["family"], "serial")})
+            words += ["-chardev", keyval("socket", {"id": "agent", "path": host.folder.socket("agent.sock"), "server": True, "wait": False})]
+            words += device({"driver": "virtserialport", "bus": "serial.0", "nr": 1, "chardev": "agent",
+                             "name": "org.qemu.guest_agent.0", "id": "agent0"})
+        return words
+
+    def report(self, definition, observation, told):
+        folder = observation.folder
+        told["consoles"] = []
+        for number, console in enumerate(definition["consoles"]):
+            entry = {"name": console["name"], "type": console["type"], "log": folder.file(log_name(console)) if console["log"] else None}
+            if console["type"] == "unix":
+                entry["path"] = socket_path(folder, number)
+                entry["command"] = "socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:%s" % entry["path"]
+            else:
+                entry["host"] = console["host"]
+                entry["port"] = definition["ports"].get("console/" + console["name"])
+                entry["command"] = "telnet %s %s" % (entry["host"], entry["port"])
+            told["consoles"].append(entry)
+        told["monitors"] = [{"name": "monitor", "type": "qmp", "path": folder.socket("monitor.sock")}]
+        told["monitors"] += [{"name": monitor["name"], "type": monitor["type"], "path": folder.socket("monitor%d.sock" % number)}
+                             for number, monitor in enumerate(definition["monitors"])]
+        told["agent"] = folder.socket("agent.sock") if definition["guest_agent"] else None
+
+
+def socket_path(folder, number):
+    """The socket of a console, by its number."""
+    return folder.socket("console.sock" if number == 0 else "console%d.sock" % number)
+
+
+def console_logs(folder, definition):
+    """The log files of a VM's consoles that exist."""
+    paths = [folder.file(log_name(console)) for console in definition["consoles"] if console["log"]]
+    return [path for path in paths if os.path.exists(path)]

@@ -1,0 +1,132 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Single devices: the common ones as options, host devices passed through, and any other by its driver's name."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, qom_object
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+
+_HOST_ADDRESS = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE)
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+_WATCHDOG_ACTIONS = ["reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"]
+
+
+def _passthrough(path, value):
+    normal = []
+    for number, address in enumerate(value):
+        match = _HOST_ADDRESS.fullmatch(address)
+        if not match:
+            raise OptionError("%s[%d]" % (path, number), "%r is not a PCI address: give domain:bus:slot.function, such as 0000:3b:00.1"
+                              % address)
+        normal.append("%s:%s:%s.%s" % tuple((part or "0000").lower() for part in match.groups()))
+    if len(set(normal)) != len(normal):
+        raise OptionError(path, "a device is named twice")
+    return normal
+
+
+def _devices(path, value):
+    seen = {}
+    for number, entry in enumerate(value):
+        here = "%s[%d]" % (path, number)
+        if not isinstance(entry.get("driver"), str) or not entry["driver"]:
+            raise OptionError(here + ".driver", "each device needs the name of its driver, such as {driver: pvpanic}")
+        name = entry.get("id")
+        if name is not None:
+            if not _IDENTIFIER.fullmatch(str(name)):
+                raise OptionError(here + ".id", "%r is not an id: a letter, then letters, digits, - . _" % name)
+            if name in seen:
+                raise OptionError(here + ".id", "%r is also the id of %s[%d]" % (name, path, seen[name]))
+            seen[name] = number
+    return value
+
+
+class Devices(Part):
+    name = "devices"
+    options = {
+        "rng": Option({"type": "bool"}, False),
+        "balloon": Option({"type": "bool"}, False),
+        "watchdog": Option({"type": "str", "choices": ["none", "i6300esb", "ib700"]}, "none"),
+        "watchdog_action": Option({"type": "str", "choices": _WATCHDOG_ACTIONS}, "reset"),
+        "usb_tablet": Option({"type": "bool"}, False),
+        "devices": Option({"type": "list", "elements": "dict"}, [], normalise=_devices),
+        "passthrough": Option({"type": "list", "elements": "str"}, [], normalise=_passthrough),
+    }
+
+    def complete(self, wanted, saved, given, host):
+        have = host.capabilities
+        for number, entry in enumerate(wanted["devices"]):
+            if not have.has_device(entry["driver"]):
+                raise OptionError("devices[%d].driver" % number, "%s has no device %r" % (host.binary, entry["driver"]))
+        if wanted["watchdog"] != "none" and not have.has_device(wanted["watchdog"]):
+            raise OptionError("watchdog", "%s has no device %s" % (host.binary, wanted["watchdog"]))
+        wanted["pci_devices"] = sorted(n for n, entry in enumerate(wanted["devices"])
+                                       if have.is_pci(entry["driver"]) and "addr" not in entry and "bus" not in entry)
+
+    def places(self, wanted):
+        keys = [("devices/%d" % n, "devices[%d]" % n) for n in wanted["pci_devices"]]
+        keys += [("passthrough/%s" % address, "passthrough") for address in wanted["passthrough"]]
+        return [(key, "pci", None, option) for key, option in keys]
+
+    def check_start(self, wanted, host):
+        for address in wanted["passthrough"]:
+            _check_host_device(address)
+
+    def arguments(self, wanted, host):
+        kind, words = wanted["family"], []
+        suffix = "ccw" if host.arch == "s390x" else "device" if kind == "none" else "pci"
+
+        def single(name):
+            return addresses.single(kind, name)
+        if wanted["rng"]:
+            words += qom_object({"qom-type": "rng-random", "id": "random", "filename": "/dev/urandom"})
+            words += device({"driver": "virtio-rng-" + suffix, "id": "rng", "rng": "random", **single("rng")})
+        if wanted["balloon"]:
+            words += device({"driver": "virtio-balloon-" + suffix, "id": "balloon", **single("balloon")})
+        if wanted["watchdog"] != "none":
+            place = single("watchdog") if wanted["watchdog"] == "i6300esb" else {}
+            words += device({"driver": wanted["watchdog"], "id": "watchdog", **place})
+            words += ["-watchdog-action", wanted["watchdog_action"]]
+        if usb_wanted(wanted):
+            words += device({"driver": "qemu-xhci", "id": "usb", **single("usb")})
+        if wanted["usb_tablet"]:
+            words += device({"driver": "usb-tablet", "id": "tablet", "bus": "usb.0"})
+        for number, entry in enumerate(wanted["devices"]):
+            place = wanted["places"].get("devices/%d" % number)
+            words += device({"id": "device%d" % number, **(addresses.pci(kind, place) if place else {}), **entry})
+        for number, address in enumerate(wanted["passthrough"]):
+            place = addresses.pci(kind, wanted["places"]["passthrough/%s" % address])
+            words += device({"driver": "vfio-pci", "id": "host%d" % number, "host": address, **place})
+        return words
+
+
+def usb_wanted(definition):
+    """Whether the machine needs a USB controller."""
+    return definition["usb_tablet"] or any(item["bus"] == "usb" for item in definition["disks"])
+
+
+def _check_host_device(address):
+    """Raise HostError, saying what is missing, when a host PCI device cannot be given to a guest."""
+    folder = "/sys/bus/pci/devices/" + address
+    if not os.path.isdir(folder):
+        raise HostError("passthrough: the host has no PCI device %s (see lspci -D)" % address)
+    group = os.path.join(folder, "iommu_group")
+    if not os.path.exists(group):
+        raise HostError("passthrough: %s is in no IOMMU group: switch the IOMMU on (intel_iommu=on or amd_iommu=on) and in the firmware"
+                        % address)
+    driver = os.path.basename(os.path.realpath(os.path.join(folder, "driver"))) if os.path.exists(os.path.join(folder, "driver")) else ""
+    if driver != "vfio-pci":
+        raise HostError("passthrough: %s is bound to %s: bind it to vfio-pci first (driverctl set-override %s vfio-pci)"
+                        % (address, driver or "no driver", address))
+    number = os.path.basename(os.path.realpath(group))
+    if not os.access("/dev/vfio/%s" % number, os.R_OK | os.W_OK):
+        raise HostError("passthrough: no permission on /dev/vfio/%s, the IOMMU group of %s: become root, or change its owner"
+                        % (number, address))

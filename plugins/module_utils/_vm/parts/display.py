@@ -1,0 +1,95 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""The display: none, VNC, SPICE, or a window on the host's own screen. A password goes by QMP and is kept nowhere."""
+
+from __future__ import annotations
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
+
+_VNC_BASE = 5900  # RFC 6143: display N is TCP port 5900 + N
+
+
+def _display(path, value):
+    kind = value.get("type") or "none"
+    listens = kind in ("vnc", "spice")
+    if not listens and any(value.get(key) for key in ("host", "port", "password")):
+        raise OptionError(path + ".type", "host, port and password need type: vnc or spice")
+    normal = {"type": kind}
+    if listens:
+        normal["host"] = value.get("host") or "127.0.0.1"
+        normal["port"] = port_number(path + ".port", value.get("port") or "auto")
+        if kind == "vnc" and normal["port"] != "auto" and normal["port"] < _VNC_BASE:
+            raise OptionError(path + ".port", "VNC ports begin at %d" % _VNC_BASE)
+        normal["password"] = bool(value.get("password"))
+        if not normal["password"] and normal["host"] not in ("127.0.0.1", "::1", "localhost"):
+            raise OptionError(path + ".password", "a display that listens on %s needs a password" % normal["host"])
+        if kind == "vnc" and len(value.get("password") or "") > 8:
+            raise OptionError(path + ".password", "VNC passwords have 8 characters at most (RFC 6143)")
+    return normal
+
+
+class Display(Part):
+    name = "display"
+    options = {
+        "display": Option({"type": "dict", "options": {
+            "type": {"type": "str", "choices": ["none", "vnc", "spice", "gtk", "sdl"]},
+            "host": {"type": "str"},
+            "port": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+        }}, {"type": "none"}, normalise=_display),
+        "vga": Option({"type": "str", "choices": ["none", "std", "cirrus", "vmware", "qxl", "virtio"]}, "none"),
+    }
+
+    def complete(self, wanted, saved, given, host):
+        if wanted["display"]["type"] != "none" and wanted["vga"] == "none":
+            if given.get("vga"):
+                raise OptionError("vga", "a display of type %s needs a graphics card" % wanted["display"]["type"])
+            wanted["vga"] = "qxl" if wanted["display"]["type"] == "spice" and host.capabilities.has_device("qxl-vga") else "std"
+        password = (given.get("display") or {}).get("password")
+        if password:
+            host.secrets["display"] = password
+
+    def ports(self, wanted):
+        display = wanted["display"]
+        return [Wish("display", "tcp", display["host"], display["port"], "display.port")] if "port" in display else []
+
+    def check_start(self, wanted, host):
+        if wanted["display"]["type"] == "spice" and not host.capabilities.has_option("spice"):
+            raise OptionError("display.type", "%s was built without SPICE" % host.binary)
+        if wanted["display"].get("password") and "display" not in host.secrets:
+            host.warn("the display has a password that was not given to this run: nobody can connect until it is given in display.password")
+
+    def arguments(self, wanted, host):
+        display, words = wanted["display"], []
+        if wanted["vga"] != "none":
+            words += ["-vga", wanted["vga"]]
+        if display["type"] == "vnc":
+            address = "[%s]" % display["host"] if ":" in display["host"] else display["host"]
+            head = "%s:%d" % (address, wanted["ports"]["display"] - _VNC_BASE)
+            return words + ["-display", "none", "-vnc", keyval(head, {"password": True if display["password"] else None})]
+        if display["type"] == "spice":
+            settings = {"addr": display["host"], "port": wanted["ports"]["display"],
+                        "disable-ticketing": None if display["password"] else True}
+            return words + ["-display", "none", "-spice", keyval("", settings)]
+        return words + ["-display", display["type"]]
+
+    def before_continue(self, wanted, live):
+        self.set_password(wanted, live)
+
+    @staticmethod
+    def set_password(wanted, live):
+        """Set the password that this run was given; setting it again does no harm, so it is no change."""
+        password = live.secrets.get("display")
+        if password and wanted["display"].get("password"):
+            live.monitor.execute("set_password", {"protocol": wanted["display"]["type"], "password": password})
+
+    def report(self, definition, observation, told):
+        told["display"] = dict(definition["display"])
+        if "port" in told["display"]:
+            told["display"]["port"] = definition["ports"].get("display")

@@ -1,0 +1,159 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""What the machine boots: firmware, its variables, boot order, a kernel given directly, SMBIOS strings, a TPM."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_program
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
+
+_DESCRIPTORS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware")
+# Fields by SMBIOS type: QEMU documentation, "Invocation", -smbios.
+_SMBIOS_TYPES = (0, 1, 2, 3, 4, 8, 11, 17, 41)
+
+
+def _boot_order(path, value):
+    wrong = set(value) - set("abcdnp")
+    if wrong or len(set(value)) != len(value):
+        raise OptionError(path, "%r is not a boot order: each of a, b (floppies), c (disk), d (cdrom), n (network) once at most" % value)
+    return value
+
+
+def _smbios(path, value):
+    for number, entry in enumerate(value):
+        kind = str(entry.get("type", ""))
+        if not kind.isdigit() or int(kind) not in _SMBIOS_TYPES:
+            raise OptionError("%s[%d].type" % (path, number), "%r is not an SMBIOS type that QEMU can fill: one of %s"
+                              % (entry.get("type"), ", ".join(map(str, _SMBIOS_TYPES))))
+    return [{str(key): content if isinstance(content, list) else str(content) for key, content in entry.items()} for entry in value]
+
+
+def _file(path, value):
+    return os.path.abspath(os.path.expanduser(value)) if value else None
+
+
+def find_uefi(arch, machine):
+    """The UEFI code and variables template for a machine, from the firmware descriptors that distributions install.
+
+    Source: QEMU, docs/interop/firmware.json. Secure boot firmware, which needs SMM, is left out. Raises HostError.
+    """
+    for folder in _DESCRIPTORS:
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            try:
+                with open(os.path.join(folder, name), encoding="utf-8") as stream:
+                    descriptor = json.load(stream)
+            except (OSError, ValueError):
+                continue
+            if _suits(descriptor, arch, machine):
+                mapping = descriptor["mapping"]
+                return (mapping["executable"]["filename"], mapping["executable"]["format"],
+                        mapping["nvram-template"]["filename"], mapping["nvram-template"]["format"])
+    raise HostError("firmware: no UEFI for %s is on this host: install the package ovmf (or edk2-ovmf, qemu-efi-aarch64)" % arch)
+
+
+def _suits(descriptor, arch, machine):
+    if "uefi" not in descriptor.get("interface-types", ()) or descriptor.get("mapping", {}).get("device") != "flash":
+        return False
+    if "nvram-template" not in descriptor["mapping"] or {"requires-smm", "amd-sev", "amd-sev-es"} & set(descriptor.get("features", ())):
+        return False
+    for target in descriptor.get("targets", ()):
+        if target["architecture"] == arch and any(_like(machine, pattern) for pattern in target["machines"]):
+            return os.path.exists(descriptor["mapping"]["executable"]["filename"])
+    return False
+
+
+def _like(machine, pattern):
+    kinds = {"pc": "pc-i440fx-", "q35": "pc-q35-", "virt": "virt-"}
+    return kinds.get(machine, machine).startswith(pattern.rstrip("*"))
+
+
+class Firmware(Part):
+    name = "firmware"
+    options = {
+        "firmware": Option({"type": "str", "choices": ["bios", "uefi"]}, "bios"),
+        "bios_image": Option({"type": "path"}, normalise=_file),
+        "boot_order": Option({"type": "str"}, "", normalise=_boot_order),
+        "boot_menu": Option({"type": "bool"}, False),
+        "kernel": Option({"type": "path"}, normalise=_file),
+        "initrd": Option({"type": "path"}, normalise=_file),
+        "cmdline": Option({"type": "str"}, "", normalise=checked(lambda text: "it has a NUL character" if "\0" in text else None)),
+        "smbios": Option({"type": "list", "elements": "dict"}, [], normalise=_smbios),
+        "tpm": Option({"type": "bool"}, False),
+    }
+
+    def complete(self, wanted, saved, given, host):
+        if wanted["firmware"] == "uefi" and wanted["bios_image"]:
+            raise OptionError("bios_image", "it cannot be given with firmware: uefi")
+        for option in ("initrd", "cmdline"):
+            if wanted[option] and not wanted["kernel"]:
+                raise OptionError(option, "it needs kernel")
+
+    def check_start(self, wanted, host):
+        for option in ("kernel", "initrd", "bios_image"):
+            if wanted[option]:
+                images.readable(option, wanted[option])
+        if wanted["tpm"] and not find_program("swtpm"):
+            raise HostError("tpm: the program swtpm is not on this host: install it, or set tpm: false")
+        if wanted["firmware"] == "uefi":
+            find_uefi(host.arch, wanted["machine"])
+
+    def prepare(self, wanted, host):
+        done = []
+        if wanted["firmware"] == "uefi":
+            template = find_uefi(host.arch, wanted["machine"])[2]
+            if not os.path.exists(_variables(host)):
+                temporary = _variables(host) + ".new"
+                shutil.copyfile(template, temporary)
+                os.replace(temporary, _variables(host))
+                done.append("copy UEFI variables from %s" % template)
+        if wanted["tpm"]:
+            make_private_folder(host.folder.file("tpm"))
+        return done
+
+    def arguments(self, wanted, host):
+        words = []
+        if wanted["firmware"] == "uefi":
+            code, code_format, _template, variables_format = find_uefi(host.arch, wanted["machine"])
+            words += blockdev(_flash("uefi-code", code, code_format, True))
+            words += blockdev(_flash("uefi-variables", _variables(host), variables_format, False))
+            host.machine_properties.update({"pflash0": "uefi-code", "pflash1": "uefi-variables"})
+        elif wanted["bios_image"]:
+            words += ["-bios", wanted["bios_image"]]
+        if wanted["boot_order"] or wanted["boot_menu"]:
+            words += ["-boot", keyval("", {"order": wanted["boot_order"] or None, "menu": wanted["boot_menu"] or None})]
+        for option, word in (("kernel", "-kernel"), ("initrd", "-initrd"), ("cmdline", "-append")):
+            if wanted[option]:
+                words += [word, wanted[option]]
+        for entry in wanted["smbios"]:
+            words += ["-smbios", keyval("", entry)]
+        if wanted["tpm"]:
+            device = "tpm-tis" if wanted["family"] in ("i440fx", "q35") else "tpm-tis-device"
+            words += ["-chardev", keyval("socket", {"id": "tpm", "path": host.folder.socket("tpm.sock")}),
+                      "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "%s,tpmdev=tpm0" % device]
+        return words
+
+    def companions(self, wanted, host):
+        """The programs that must run before QEMU: argv lists. They end with it."""
+        if not wanted["tpm"]:
+            return []
+        return [[find_program("swtpm"), "socket", "--tpm2", "--terminate", "--tpmstate", "dir=" + host.folder.file("tpm"),
+                 "--ctrl", "type=unixio,path=" + host.folder.socket("tpm.sock")]]
+
+
+def _variables(host):
+    return host.folder.file("uefi-variables.fd")
+
+
+def _flash(node, path, form, read_only):
+    return {"driver": form, "node-name": node, "read-only": read_only, "file": {"driver": "file", "filename": path}}

@@ -1,0 +1,156 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""The machine: its architecture, type, processors and accelerator, and whatever else QEMU's command line can say."""
+
+from __future__ import annotations
+
+import uuid
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, Change
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
+
+# What QEMU calls its most usual machine, where it has no default of its own or one that nobody wants.
+_MACHINES = {"x86_64": ("pc", "q35"), "i386": ("pc", "q35"), "aarch64": ("virt",), "arm": ("virt",), "riscv64": ("virt",),
+             "riscv32": ("virt",), "loongarch64": ("virt",), "ppc64": ("pseries",), "s390x": ("s390-ccw-virtio",)}
+
+# Words that would take a VM out of our hands, with the option that does the same within them.
+_OURS = {"-daemonize": "the module detaches QEMU itself", "-pidfile": "the module keeps its own", "-S": "use state: paused",
+         "-name": "use name", "-uuid": "use uuid", "-sandbox": "use sandbox", "-incoming": "use incoming"}
+
+
+def _uuid(path, value):
+    if value in ("derived", "random"):
+        return value
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise OptionError(path, "%r is not a UUID: give one, or derived, or random" % value)
+
+
+def derived_uuid(lab, name):
+    """The UUID of a VM as every host and every run derives it from its lab and name (RFC 4122, version 5)."""
+    return str(uuid.uuid5(uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "vlab/%s/%s" % (lab, name)))
+
+
+def _topology(path, value):
+    given = {key: count for key, count in value.items() if count is not None}
+    for key, count in given.items():
+        if count < 1:
+            raise OptionError("%s.%s" % (path, key), "%d is not a number of processors" % count)
+    return given or None
+
+
+def _words(path, value):
+    for word in value:
+        if "\0" in word:
+            raise OptionError(path, "%r has a NUL character, which no argument can carry" % word)
+        if path == "extra_args" and word in _OURS:
+            raise OptionError(path, "%s cannot be given: %s" % (word, _OURS[word]))
+    return value
+
+
+def _environment(path, value):
+    for name, content in value.items():
+        if not name or "=" in name or "\0" in name + str(content):
+            raise OptionError(path, "%r cannot be an environment variable" % name)
+    return {name: str(content) for name, content in value.items()}
+
+
+def _properties(path, value):
+    return {key: content for key, content in value.items() if content is not None}
+
+
+def uses_icount(definition):
+    """Whether instruction counting, which only TCG has, is asked for."""
+    return "-icount" in definition["extra_args"]
+
+
+class Machine(Part):
+    name = "machine"
+    options = {
+        "uuid": Option({"type": "str"}, "derived", normalise=_uuid),
+        "arch": Option({"type": "str", "aliases": ["platform"]}),
+        "qemu_binary": Option({"type": "str"}),
+        "machine": Option({"type": "str"}),
+        "machine_options": Option({"type": "dict"}, {}, normalise=_properties),
+        "accel": Option({"type": "str", "choices": ["auto", "kvm", "tcg", "hvf", "whpx"]}, "auto"),
+        "cpu": Option({"type": "str"}),
+        "vcpus": Option({"type": "int", "aliases": ["cpus"]}, 1, normalise=checked(
+            lambda count: None if 1 <= count <= 4096 else "%d is not a number of virtual CPUs: 1 to 4096" % count)),
+        "smp": Option({"type": "dict", "options": {
+            "sockets": {"type": "int"}, "cores": {"type": "int"}, "threads": {"type": "int"}, "maxcpus": {"type": "int"}}},
+            normalise=_topology),
+        "extra_args": Option({"type": "list", "elements": "str"}, [], normalise=_words),
+        "wrapper": Option({"type": "list", "elements": "str"}, [], normalise=_words),
+        "environment": Option({"type": "dict"}, {}, normalise=_environment),
+    }
+
+    def complete(self, wanted, saved, given, host):
+        if wanted["uuid"] == "random":
+            wanted["uuid"] = saved.get("uuid") or str(uuid.uuid4())
+        elif wanted["uuid"] == "derived":
+            wanted["uuid"] = saved.get("uuid") or derived_uuid(host.folder.lab, host.folder.name)
+        if given.get("qemu_binary") and not given.get("arch"):
+            wanted["arch"] = None
+        host.find(wanted["arch"], wanted["qemu_binary"] or None)
+        wanted["arch"] = host.arch
+        machines = host.capabilities.machines
+        if not wanted["machine"]:
+            usual = [name for name in _MACHINES.get(host.arch, ()) if name in machines]
+            wanted["machine"] = usual[0] if usual else host.capabilities.default_machine
+        if not wanted["machine"]:
+            raise OptionError("machine", "%s has no default machine: choose one of %s" % (host.binary, ", ".join(sorted(machines))))
+        if wanted["machine"] not in machines:
+            raise OptionError("machine", "%s does not have the machine %r; it has %s"
+                              % (host.binary, wanted["machine"], ", ".join(sorted(machines))))
+        wanted["family"] = addresses.family(wanted["machine"], host.arch)
+        self._complete_topology(wanted, given)
+
+    @staticmethod
+    def _complete_topology(wanted, given):
+        smp = wanted["smp"]
+        if not smp:
+            return
+        product = smp.get("sockets", 1) * smp.get("cores", 1) * smp.get("threads", 1)
+        if given.get("smp") and given.get("vcpus") is None and not smp.get("maxcpus"):
+            wanted["vcpus"] = product
+        most = smp.get("maxcpus", wanted["vcpus"])
+        if most < wanted["vcpus"]:
+            raise OptionError("smp.maxcpus", "%d is less than vcpus, %d" % (most, wanted["vcpus"]))
+        if all(key in smp for key in ("sockets", "cores", "threads")) and product != most:
+            raise OptionError("smp", "%d sockets x %d cores x %d threads are %d, but %d are wanted (%s)" % (
+                smp["sockets"], smp["cores"], smp["threads"], product, most, "smp.maxcpus" if "maxcpus" in smp else "vcpus"))
+
+    def compare(self, running, wanted):
+        # The same QEMU by another name, or a new default machine, is no change.
+        return [change if change.option != "uuid" or running.get("uuid") else Change("uuid", None, wanted["uuid"], FILE, self.name)
+                for change in super().compare(running, wanted)]
+
+    def check_start(self, wanted, host):
+        host.accel, host.accel_reason = accelerators.choose(
+            wanted["accel"], host.arch, host.capabilities, icount=uses_icount(wanted), path=host.binary)
+
+    def arguments(self, wanted, host):
+        properties = dict(wanted["machine_options"])
+        if wanted["memory_backend"]:
+            properties["memory-backend"] = "ram"
+        properties.update(host.machine_properties)
+        cpus = {"cpus": wanted["vcpus"]}
+        cpus.update({key: (wanted["smp"] or {}).get(key) for key in ("maxcpus", "sockets", "cores", "threads")})
+        words = ["-name", keyval("", {"guest": host.folder.name}), "-uuid", wanted["uuid"],
+                 "-machine", keyval(wanted["machine"], properties), "-accel", host.accel, "-smp", keyval("", cpus)]
+        cpu = wanted["cpu"] or ("host" if host.accel in ("kvm", "hvf") else None)
+        return words + (["-cpu", cpu] if cpu else [])
+
+    def report(self, definition, observation, told):
+        for key in ("uuid", "arch", "machine", "vcpus"):
+            told[key] = definition[key]
+        run = observation.run or {}
+        told["accel"] = {"type": run.get("accel"), "reason": run.get("accel_reason")} if observation.alive else {}

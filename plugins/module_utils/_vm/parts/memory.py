@@ -1,0 +1,74 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Memory: how much, of what kind, and whether the host has it."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import qom_object
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+
+
+def _mebibytes(path, value):
+    size, rest = divmod(parse_size(path, value, unit="m"), 1 << 20)
+    if rest or size < 1:
+        raise OptionError(path, "%r is not a whole number of MiB" % value)
+    return size
+
+
+def _backend(path, value):
+    return {key: True for key, wanted in value.items() if wanted} or None
+
+
+def host_memory():
+    """The fields of /proc/meminfo, in bytes; HugePages_* are counts."""
+    fields = {}
+    for name, number, unit in re.findall(r"^(\S+):\s+(\d+)( kB)?$", read_text("/proc/meminfo") or "", re.MULTILINE):
+        fields[name] = int(number) * (1024 if unit else 1)
+    return fields
+
+
+class Memory(Part):
+    name = "memory"
+    options = {
+        "memory": Option({"type": "str"}, 256, normalise=_mebibytes),
+        "memory_backend": Option({"type": "dict", "options": {
+            "hugepages": {"type": "bool"}, "prealloc": {"type": "bool"}, "share": {"type": "bool"}}}, normalise=_backend),
+        "check_host_memory": Option({"type": "bool"}, True, how=FILE),
+    }
+
+    def check_start(self, wanted, host):
+        backend = wanted["memory_backend"] or {}
+        have = host_memory()
+        need = wanted["memory"] << 20
+        if backend and not host.capabilities.at_least(5, 0):
+            raise OptionError("memory_backend", "QEMU %s cannot do it: 5.0 or later can" % host.capabilities.version_text)
+        if backend.get("hugepages"):
+            page = have.get("Hugepagesize", 0)
+            free = have.get("HugePages_Free", 0) * page
+            if not page or free < need:
+                raise HostError("memory_backend.hugepages: %d MiB are needed, but %d MiB of huge pages are free: reserve more "
+                                "(sysctl vm.nr_hugepages), or set hugepages: false" % (wanted["memory"], free >> 20))
+        elif wanted["check_host_memory"] and have.get("MemAvailable", need) < need:
+            raise HostError("memory: %d MiB are wanted, but the host has %d MiB available: lower memory, stop other VMs, or set "
+                            "check_host_memory: false" % (wanted["memory"], have["MemAvailable"] >> 20))
+
+    def arguments(self, wanted, host):
+        words = ["-m", "%dM" % wanted["memory"]]
+        if wanted["memory_backend"]:
+            backend = wanted["memory_backend"]
+            words += qom_object({"qom-type": "memory-backend-memfd", "id": "ram", "size": wanted["memory"] << 20,
+                                 "hugetlb": backend.get("hugepages"), "prealloc": backend.get("prealloc"),
+                                 "share": backend.get("share", False)})
+        return words
+
+    def report(self, definition, observation, told):
+        told["memory_mb"] = definition["memory"]

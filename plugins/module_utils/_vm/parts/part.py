@@ -1,0 +1,105 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""What a part of a machine is: it owns everything about its options."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple, Optional
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import RESTART, Change
+
+
+class Option(NamedTuple):
+    """One option of a VM.
+
+    spec: its entry in the argument spec. default: the value of a new VM that does not say. how: how a change reaches a running
+    VM. normalise(path, value): the value as the definition keeps it; raises OptionError naming path.
+    """
+
+    spec: dict
+    default: Any = None
+    how: str = RESTART
+    normalise: Optional[Callable] = None
+
+
+class Part:
+    """The neutral part; a part overrides what it has.
+
+    A definition is a flat dict of every option, complete with defaults, plus what is derived once and kept: uuid, places, ports.
+    """
+
+    name = ""
+    options: dict = {}
+
+    def merge(self, saved, given):
+        """This part's options for the definition: given where the user said something, else saved, else the default."""
+        merged = {}
+        for name, option in self.options.items():
+            value = given.get(name)
+            if value is None:
+                merged[name] = saved.get(name, option.default)
+            else:
+                merged[name] = option.normalise(name, value) if option.normalise else value
+        return merged
+
+    def complete(self, wanted, saved, given, host):
+        """Derive what the options leave open, in wanted; check options against each other and against the QEMU at hand."""
+
+    def places(self, wanted):
+        """The devices that need a place: list of (key, kind, index asked for or None, option)."""
+        return []
+
+    def ports(self, wanted):
+        """The host ports that the definition needs: list of ports.Wish."""
+        return []
+
+    def compare(self, running, wanted):
+        """The changes from one definition to another."""
+        return [Change(name, running.get(name), wanted.get(name), option.how, self.name)
+                for name, option in self.options.items() if running.get(name) != wanted.get(name)]
+
+    def look(self, observation):
+        """Correct what observation.running says by what QEMU told."""
+
+    def check_start(self, wanted, host):
+        """Whatever can be known to prevent a start, before anything is done. Raises a VlabError."""
+
+    def prepare(self, wanted, host):
+        """Make the files that the definition needs; return what was done, as words for the user."""
+        return []
+
+    def arguments(self, wanted, host):
+        """The command line words of this part."""
+        return []
+
+    def before_continue(self, wanted, live):
+        """What is set by QMP in a VM that is started but not running yet."""
+
+    def apply(self, change, wanted, live):
+        """Make one LIVE change in a running VM."""
+
+    def release(self, definition, host):
+        """Give back what the definition holds on the host, when the VM is gone."""
+
+    def report(self, definition, observation, told):
+        """Add what this part knows to the result dict told."""
+
+
+def identity(path, value):
+    """A value that the definition keeps as it is."""
+    return value
+
+
+def checked(check):
+    """An Option.normalise from check(value), which returns None or what is wrong with it."""
+    from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+
+    def normalise(path, value):
+        wrong = check(value)
+        if wrong:
+            raise OptionError(path, wrong)
+        return value
+    return normalise
