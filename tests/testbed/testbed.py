@@ -328,19 +328,26 @@ def up_switch():
     call('ip', '-n', SWITCH, 'address', 'add', NETWORK + '1/24', 'dev', 'br0')
     call('ip', '-n', SWITCH, 'address', 'add', NETWORK6 + '1/64', 'dev', 'br0', 'nodad')
     call('ip', '-n', SWITCH, 'link', 'set', 'br0', 'up')
+    # The hypervisors have a default route, as hosts do; what takes it is told at once that it leads nowhere.
+    call('ip', '-n', SWITCH, 'route', 'add', 'unreachable', 'default')
+    call('nsenter', '--net=%s' % (NETNS / SWITCH), 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward')
 
 
 def up_network(name):
     """A network namespace with one card, plugged into the switch."""
     namespace = 'vlab-' + name
     call('ip', 'netns', 'add', namespace)
-    # Both ends are made where they belong: the machine itself never sees a link.
-    call('ip', 'link', 'add', 'eth0', 'netns', namespace, 'type', 'veth', 'peer', 'name', name, 'netns', SWITCH)
+    # Both ends are made where they belong: the machine itself never sees a link. The MAC stays the
+    # same over a reboot, or the neighbours would go on for seconds with the old one.
+    mac = '02:57:1a:b0:00:%02x' % HYPERVISORS[name].number
+    call('ip', 'link', 'add', 'eth0', 'netns', namespace, 'address', mac,
+         'type', 'veth', 'peer', 'name', name, 'netns', SWITCH)
     call('ip', '-n', SWITCH, 'link', 'set', name, 'master', 'br0', 'up')
     call('ip', '-n', namespace, 'link', 'set', 'lo', 'up')
     call('ip', '-n', namespace, 'address', 'add', address(name) + '/24', 'dev', 'eth0')
     call('ip', '-n', namespace, 'address', 'add', address6(name) + '/64', 'dev', 'eth0', 'nodad')
     call('ip', '-n', namespace, 'link', 'set', 'eth0', 'up')
+    call('ip', '-n', namespace, 'route', 'add', 'default', 'via', NETWORK + '1')
 
 
 # --- SSH ---
@@ -409,6 +416,7 @@ def fresh_overlay(name):
     files = {
         'etc/hostname': name + '\n',
         'etc/hosts': '127.0.0.1 localhost\n::1 localhost\n' + hosts,
+        'etc/resolv.conf': '# no name server\n',
         'etc/machine-id': uuid.uuid4().hex + '\n',
         'etc/ssh/sshd_config': SSHD_CONFIG.format(address=address(name)),
         'root/.ssh/authorized_keys': (SSH / 'id.pub').read_text(encoding='utf-8'),
