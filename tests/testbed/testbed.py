@@ -33,7 +33,8 @@ HOSTS = CACHE / 'hosts'
 SSH = CACHE / 'ssh'
 SSH_CONFIG = CACHE / 'ssh_config'
 INVENTORY = CACHE / 'inventory.yml'
-# Short, since a control socket's path has at most 107 bytes.
+# Short, since a control socket's path has at most 107 bytes; and apart from the cache, which may be
+# deleted while the test bed is up.
 RUNTIME = pathlib.Path('/run/vlab-testbed')
 NETNS = pathlib.Path('/run/netns')
 
@@ -221,13 +222,21 @@ def start_time(pid):
 def state(name):
     """What was written down about a hypervisor when it was started."""
     try:
-        return json.loads((HOSTS / name / 'state.json').read_text(encoding='utf-8'))
+        return json.loads((RUNTIME / (name + '.json')).read_text(encoding='utf-8'))
     except (FileNotFoundError, ValueError):
         return None
 
 
+def refuse_others():
+    """There is one test bed on a machine."""
+    for name in HYPERVISORS:
+        was = state(name)
+        if was and was['checkout'] != str(CHECKOUT):
+            raise Failure('the test bed of another checkout is up: %s' % was['checkout'])
+
+
 def write_state(name, values):
-    path = HOSTS / name / 'state.json'
+    path = RUNTIME / (name + '.json')
     path.with_suffix('.new').write_text(json.dumps(values), encoding='utf-8')
     path.with_suffix('.new').rename(path)
 
@@ -434,7 +443,7 @@ def start(name, images, keep=False):
         fresh_overlay(name)
     for path in ('work', 'root'):
         (folder / path).mkdir(exist_ok=True)
-    made = {'tree': str(tree), 'images': images, 'cgroups': make_cgroups(name), 'boot_id': boot_id()}
+    made = {'checkout': str(CHECKOUT), 'tree': str(tree), 'images': images, 'cgroups': make_cgroups(name), 'boot_id': boot_id()}
     # Written before and after: whatever happens in between, `stop` knows what to take away.
     write_state(name, made)
     up_network(name)
@@ -467,6 +476,7 @@ def stop(name, keep=False):
         remove_cgroups(was['cgroups'])
         if (NETNS / namespace).exists():
             call('ip', 'netns', 'delete', namespace)
+        (RUNTIME / (name + '.json')).unlink()
     if not keep:
         shutil.rmtree(HOSTS / name, ignore_errors=True)
 
@@ -506,14 +516,12 @@ def up(names, images=None):
     need_tools()
     images = str(pathlib.Path(images or os.environ.get('VLAB_TESTBED_IMAGES') or IMAGES).resolve())
     with locked(CACHE / 'lock'):
+        refuse_others()
         up_ssh(images)
         down_now = [name for name in names if not alive(name)]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             list(pool.map(build_tree, down_now))
         pathlib.Path(images).mkdir(parents=True, exist_ok=True)
-        if not HOSTS.exists() and (NETNS / SWITCH).exists():
-            raise Failure('the namespace %s is there already: another checkout has its test bed up' % SWITCH)
-        HOSTS.mkdir(exist_ok=True)
         up_switch()
         processes = {}
         for name in down_now:
@@ -532,15 +540,16 @@ def wait_for(processes):
 
 def down(names):
     with locked(CACHE / 'lock'):
+        refuse_others()
         if sorted(names) == sorted(HYPERVISORS):
             close_masters()
         for name in names:
             stop(name)
-        if HOSTS.exists() and not any(HOSTS.iterdir()):
+        if not any(map(state, HYPERVISORS)):
             close_masters()
             if (NETNS / SWITCH).exists():
                 call('ip', 'netns', 'delete', SWITCH)
-            HOSTS.rmdir()
+            shutil.rmtree(HOSTS, ignore_errors=True)
             shutil.rmtree(RUNTIME, ignore_errors=True)
             # ssh ends by itself once its hypervisor is gone.
             wait(lambda: not leftovers(), 3)
