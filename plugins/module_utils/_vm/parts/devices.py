@@ -69,7 +69,7 @@ class Devices(Part):
         if wanted["watchdog"] != "none" and not have.has_device(wanted["watchdog"]):
             raise OptionError("watchdog", "%s has no device %s" % (host.binary, wanted["watchdog"]))
         wanted["pci_devices"] = sorted(n for n, entry in enumerate(wanted["devices"])
-                                       if have.is_pci(entry["driver"]) and "addr" not in entry and "bus" not in entry)
+                                       if have.device_name(entry["driver"]) in have.pci_devices and "addr" not in entry and "bus" not in entry)
 
     def places(self, wanted):
         keys = [("devices/%d" % n, "devices[%d]" % n) for n in wanted["pci_devices"]]

@@ -101,16 +101,16 @@ class Machine(Part):
             wanted["arch"] = None
         host.find(wanted["arch"], wanted["qemu_binary"] or None)
         wanted["arch"] = host.arch
-        machines = host.capabilities.machines
+        known = host.capabilities
         if not wanted["machine"]:
-            usual = [name for name in _MACHINES.get(host.arch, ()) if name in machines]
-            wanted["machine"] = usual[0] if usual else host.capabilities.default_machine
+            usual = [name for name in _MACHINES.get(host.arch, ()) if known.machine_name(name)]
+            wanted["machine"] = usual[0] if usual else known.default_machine
         if not wanted["machine"]:
-            raise OptionError("machine", "%s has no default machine: choose one of %s" % (host.binary, ", ".join(sorted(machines))))
-        if wanted["machine"] not in machines:
+            raise OptionError("machine", "%s has no default machine: choose one of %s" % (host.binary, ", ".join(sorted(known.machines))))
+        if not known.machine_name(wanted["machine"]):
             raise OptionError("machine", "%s does not have the machine %r; it has %s"
-                              % (host.binary, wanted["machine"], ", ".join(sorted(machines))))
-        wanted["family"] = addresses.family(wanted["machine"], host.arch)
+                              % (host.binary, wanted["machine"], ", ".join(sorted(known.machines))))
+        wanted["family"] = addresses.family(known.machine_name(wanted["machine"]), host.arch)
         self._complete_topology(wanted, given)
 
     @staticmethod

@@ -1,0 +1,40 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Lists whose items have a name: disks, NICs, cdroms, floppies."""
+
+from __future__ import annotations
+
+import copy
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
+
+
+def by_name(items):
+    """The items of a list by their names, in their order."""
+    return {item["name"]: item for item in items}
+
+
+def merge_items(option, saved, given, defaults, normalise, purge=False):
+    """The new list: what was given laid over what is saved, item by item and suboption by suboption; the others stay.
+
+    given: the user's list, or None for nothing said. purge: drop the items that are not named. normalise(path, item without
+    its name). Raises OptionError naming the item, also when a name comes twice.
+    """
+    merged = {} if purge and given is not None else copy.deepcopy(by_name(saved))
+    seen = {}
+    for number, item in enumerate(given or ()):
+        here = "%s[%d]" % (option, number)
+        name = item.get("name")
+        if name is None:
+            raise OptionError(here + ".name", "each item needs a name")
+        check_name(here + ".name", name)
+        if name in seen:
+            raise OptionError(here + ".name", "%r is also the name of %s[%d]" % (name, option, seen[name]))
+        seen[name] = number
+        said = normalise("%s[%s]" % (option, name), {key: value for key, value in item.items() if key != "name"})
+        merged[name] = copy.deepcopy({**defaults, "name": name, **by_name(saved).get(name, {}), **said})
+    return list(merged.values())

@@ -1,0 +1,40 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""MAC addresses: derived from names, so that they are the same on every run and host, or counted up from a base."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def normalise(path, value):
+    """A MAC address as six lower-case pairs with colons; it must be a unicast one. Raises OptionError."""
+    digits = re.sub(r"[:.-]", "", value).lower()
+    mac = ":".join(digits[n:n + 2] for n in range(0, len(digits), 2))
+    if not _MAC.fullmatch(mac):
+        raise OptionError(path, "%r is not a MAC address, such as 52:54:00:12:34:56" % value)
+    if int(mac[:2], 16) & 1:
+        raise OptionError(path, "%s is a group address (IEEE 802, lowest bit of the first byte): a NIC needs its own" % mac)
+    return mac
+
+
+def derived(lab, vm, nic):
+    """The MAC of a NIC from its names: locally administered (IEEE 802, second bit of the first byte)."""
+    digest = bytearray(hashlib.sha256("\0".join((lab, vm, nic)).encode("utf-8")).digest()[:6])
+    digest[0] = digest[0] & 0xfc | 0x02
+    return ":".join("%02x" % byte for byte in digest)
+
+
+def counted(base, index):
+    """The MAC that is index after base, within the same half of vendor and number."""
+    number = int(base.replace(":", ""), 16)
+    number = number & ~0xffffff | (number + index) & 0xffffff
+    return ":".join("%02x" % (number >> shift & 0xff) for shift in range(40, -8, -8))

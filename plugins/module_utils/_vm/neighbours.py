@@ -1,0 +1,22 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""The host's neighbour table: which IPv4 address was last seen with which MAC. No process is needed for it."""
+
+from __future__ import annotations
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
+
+_COMPLETE = 0x2  # ATF_COM in linux/if_arp.h
+
+
+def table():
+    """{mac: [addresses]} of complete entries. Source: proc(5), /proc/net/arp."""
+    found = {}
+    for line in (read_text("/proc/net/arp") or "").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) >= 4 and int(fields[2], 16) & _COMPLETE:
+            found.setdefault(fields[3], []).append(fields[0])
+    return found
