@@ -18,9 +18,10 @@ import sys
 import time
 
 import testbed
+from layout import CACHE, CHECKOUT, HERE, HYPERVISORS, INVENTORY, Failure
 
-TARGETS = testbed.CHECKOUT / 'tests' / 'integration' / 'targets'
-LOGS = testbed.CACHE / 'logs'
+TARGETS = CHECKOUT / 'tests' / 'integration' / 'targets'
+LOGS = CACHE / 'logs'
 # The check of the test bed itself comes first: what fails there fails everywhere.
 SELF = 'testbed_itself'
 RECAP = re.compile(r'^(\S+)\s+: ok=\d+ .*unreachable=(\d+)\s+failed=(\d+)', re.MULTILINE)
@@ -35,33 +36,33 @@ def all_targets():
 
 def playbook_of(target):
     if target == SELF:
-        return testbed.HERE / 'check.yml'
+        return HERE / 'check.yml'
     own = TARGETS / target / 'testbed.yml'
-    return own if own.exists() else testbed.HERE / 'targets.yml'
+    return own if own.exists() else HERE / 'targets.yml'
 
 
 def ansible_playbook():
-    ours = testbed.CHECKOUT / '.venv' / 'bin' / 'ansible-playbook'
+    ours = CHECKOUT / '.venv' / 'bin' / 'ansible-playbook'
     found = str(ours) if ours.exists() else shutil.which('ansible-playbook')
     if not found:
-        raise testbed.Failure('no ansible-playbook: run `make setup` first')
+        raise Failure('no ansible-playbook: run `make setup` first')
     return found
 
 
 def collections():
     """A path that ends as the loader wants it, whatever the checkout is called."""
-    link = testbed.CACHE / 'collections' / 'ansible_collections' / 'vlab' / 'qemu'
-    if not link.is_symlink() or link.resolve() != testbed.CHECKOUT:
+    link = CACHE / 'collections' / 'ansible_collections' / 'vlab' / 'qemu'
+    if not link.is_symlink() or link.resolve() != CHECKOUT:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(testbed.CHECKOUT)
+        link.symlink_to(CHECKOUT)
     return str(link.parents[2])
 
 
 def environment():
     env = {key: value for key, value in os.environ.items() if not key.startswith('ANSIBLE_')}
     env.update({
-        'ANSIBLE_CONFIG': str(testbed.CHECKOUT / 'ansible.cfg'),
+        'ANSIBLE_CONFIG': str(CHECKOUT / 'ansible.cfg'),
         'ANSIBLE_COLLECTIONS_PATH': collections(),
         'ANSIBLE_ROLES_PATH': str(TARGETS),
         'ANSIBLE_NOCOLOR': '1',
@@ -72,7 +73,7 @@ def environment():
 
 def play(target, hosts, verbose):
     """Run one target; return the hypervisors it failed on, each with why."""
-    argv = [ansible_playbook(), '-i', str(testbed.INVENTORY), '--limit', ','.join(hosts),
+    argv = [ansible_playbook(), '-i', str(INVENTORY), '--limit', ','.join(hosts),
             '-e', 'testbed_target=' + target, str(playbook_of(target))]
     config = TARGETS.parent / 'integration_config.yml'
     if config.exists():
@@ -82,7 +83,7 @@ def play(target, hosts, verbose):
     before = {name: testbed.running_qemu(name) for name in hosts}
     log = LOGS / (target + '.log')
     with open(log, 'w', encoding='utf-8') as output:
-        process = subprocess.Popen(argv, env=environment(), cwd=testbed.CHECKOUT, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(argv, env=environment(), cwd=CHECKOUT, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
         for line in process.stdout:
             output.write(line)
@@ -120,7 +121,7 @@ def run(targets, hosts, verbose):
             log = LOGS / (target + '.log')
             if not verbose:
                 print(log.read_text(encoding='utf-8', errors='replace')[-8000:])
-            print('    see %s' % log.relative_to(testbed.CHECKOUT), flush=True)
+            print('    see %s' % log.relative_to(CHECKOUT), flush=True)
     return passed, failed
 
 
@@ -133,8 +134,8 @@ def main():
     parser.add_argument('-v', action='count', default=0, dest='verbose', help='show what Ansible prints; more for more')
     args = parser.parse_args()
 
-    hosts = args.limit.split(',') if args.limit else list(testbed.HYPERVISORS)
-    unknown = [name for name in hosts if name not in testbed.HYPERVISORS]
+    hosts = args.limit.split(',') if args.limit else list(HYPERVISORS)
+    unknown = [name for name in hosts if name not in HYPERVISORS]
     unknown += [name for name in args.targets if name != SELF and not (TARGETS / name).is_dir()]
     if unknown:
         parser.error('unknown: %s' % ', '.join(unknown))
@@ -158,5 +159,5 @@ def main():
 if __name__ == '__main__':
     try:
         sys.exit(main())
-    except testbed.Failure as failure:
+    except Failure as failure:
         sys.exit('testbed: %s' % failure)

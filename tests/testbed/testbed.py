@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import pathlib
@@ -22,60 +20,14 @@ import signal
 import subprocess
 import sys
 import time
-import typing
 import uuid
 
-HERE = pathlib.Path(__file__).resolve().parent
-CHECKOUT = HERE.parent.parent
-CACHE = CHECKOUT / '.cache' / 'testbed'
-TREES = CACHE / 'trees'
-HOSTS = CACHE / 'hosts'
-SSH = CACHE / 'ssh'
-SSH_CONFIG = CACHE / 'ssh_config'
-INVENTORY = CACHE / 'inventory.yml'
-# Short, since a control socket's path has at most 107 bytes; and apart from the cache, which may be
-# deleted while the test bed is up.
-RUNTIME = pathlib.Path('/run/vlab-testbed')
-NETNS = pathlib.Path('/run/netns')
+from layout import (
+    CACHE, CHECKOUT, HERE, HOSTS, HYPERVISORS, IMAGES, INVENTORY, NETNS, NETWORK, NETWORK6, RUNTIME, SSH, SSH_CONFIG,
+    SWITCH, Failure, address, address6, call, locked, say,
+)
+from trees import build_tree, need_tools, prune, tree_path
 
-SWITCH = 'vlab-sw'
-NETWORK = '172.31.57.'
-NETWORK6 = 'fd57:1ab::'
-IMAGES = '/var/lib/vlab/images'
-
-PACKAGES = [
-    'qemu-system-x86', 'qemu-utils', 'ovmf',
-    'python3', 'python3-apt', 'openssh-server', 'sudo', 'acl', 'tini',
-    'iproute2', 'iputils-ping', 'mount', 'netbase', 'procps', 'socat', 'cpulimit', 'vde2',
-]
-
-
-class Hypervisor(typing.NamedTuple):
-    number: int  # last part of its addresses
-    release: str
-    qemu: str
-    packages: list  # beside those that all have
-
-
-HYPERVISORS = {
-    'hv11': Hypervisor(11, 'bullseye', '5.2', []),
-    'hv12': Hypervisor(12, 'bookworm', '7.2', ['swtpm']),
-    # sshd wants some sysusers there, and would take the whole of systemd.
-    'hv13': Hypervisor(13, 'trixie', '10.0', ['swtpm', 'systemd-standalone-sysusers']),
-}
-BUILD = [
-    '--mode=root', '--variant=apt', '--format=directory',
-    '--dpkgopt=path-exclude=/usr/share/doc/*',
-    '--dpkgopt=path-exclude=/usr/share/man/*',
-    '--dpkgopt=path-exclude=/usr/share/info/*',
-    '--dpkgopt=path-exclude=/usr/share/locale/*',
-    '--dpkgopt=path-exclude=/usr/share/zoneinfo/*',
-    '--dpkgopt=path-exclude=/usr/share/qemu-efi-*',
-    # An ordinary user, for what is tested without root.
-    '--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 user',
-    # The machine's own way to its mirror is no business of a hypervisor.
-    '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1"/etc/ssh/ssh_host_*',
-]
 SSHD_CONFIG = '''\
 ListenAddress {address}
 HostKey /etc/ssh/ssh_host_ed25519_key
@@ -90,118 +42,6 @@ MaxSessions 64
 MaxStartups 64
 Subsystem sftp /usr/lib/openssh/sftp-server
 '''
-
-
-class Failure(Exception):
-    """Something the user is told, without a traceback."""
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def call(*argv, **kwargs):
-    """Run a program that has to succeed; return what it printed."""
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, check=False, **kwargs)
-    if done.returncode:
-        raise Failure('%s: exit code %d\n%s' % (shlex.join(argv), done.returncode, done.stderr.strip()[-2000:]))
-    return done.stdout
-
-
-def address(name):
-    return '%s%d' % (NETWORK, HYPERVISORS[name].number)
-
-
-def address6(name):
-    return '%s%d' % (NETWORK6, HYPERVISORS[name].number)
-
-
-@contextlib.contextmanager
-def locked(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'w', encoding='utf-8') as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-# --- The machine ---
-
-def need_tools():
-    """Root, and the programs; those that are missing are installed where that is possible."""
-    if os.geteuid() != 0:
-        raise Failure('the test bed makes namespaces and mounts: run it as root')
-    packages = {
-        'mmdebstrap': 'mmdebstrap', 'ip': 'iproute2', 'nsenter': 'util-linux',
-        'ssh': 'openssh-client', 'ssh-keygen': 'openssh-client',
-    }
-    missing = sorted({package for program, package in packages.items() if not shutil.which(program)})
-    if not pathlib.Path('/usr/share/keyrings/debian-archive-keyring.gpg').exists():
-        missing.append('debian-archive-keyring')
-    if missing:
-        if not shutil.which('apt-get'):
-            raise Failure('install first: %s' % ', '.join(missing))
-        say('installing %s' % ', '.join(missing))
-        call('apt-get', 'update')
-        call('apt-get', 'install', '--yes', '--no-install-recommends', *missing)
-
-
-def mirrors():
-    """The archives this machine takes its own packages from; the security archive has no base system."""
-    if os.environ.get('VLAB_TESTBED_MIRROR'):
-        return [os.environ['VLAB_TESTBED_MIRROR']]
-    lines = call('apt-get', 'indextargets', '--no-release-info', '--format', '$(REPO_URI) $(RELEASE) $(COMPONENT)').splitlines()
-    found = [line.split()[0] for line in lines if line.endswith(' main') and '-' not in line.split()[1]]
-    if not found:
-        raise Failure('apt names no Debian mirror here: set VLAB_TESTBED_MIRROR')
-    return list(dict.fromkeys(found))
-
-
-def apt_options():
-    """How this machine reaches its mirror (proxy, certificates, clock checks), for mmdebstrap's apt."""
-    wanted = ('acquire::http::', 'acquire::https::', 'acquire::check-', 'acquire::retries')
-    for line in call('apt-config', 'dump').splitlines():
-        if line.lower().startswith(wanted) and not line.endswith(' "";'):
-            yield '--aptopt=' + line
-
-
-# --- Trees ---
-
-def tree_path(name):
-    me = HYPERVISORS[name]
-    recipe = json.dumps([me.release, PACKAGES, me.packages, BUILD])
-    return TREES / ('%s-%s' % (me.release, hashlib.sha256(recipe.encode()).hexdigest()[:12]))
-
-
-def build_tree(name):
-    """Make the pristine tree of a hypervisor, if it is not there."""
-    release = HYPERVISORS[name].release
-    tree = tree_path(name)
-    with locked(TREES / (tree.name + '.lock')):
-        if tree.exists():
-            return
-        started = time.monotonic()
-        say('%s: building %s' % (name, tree.name))
-        half = TREES / (tree.name + '.half')
-        for mirror in mirrors():
-            shutil.rmtree(half, ignore_errors=True)
-            argv = ['mmdebstrap', *BUILD, *apt_options(), '--include=' + ','.join(PACKAGES + HYPERVISORS[name].packages),
-                    release, str(half), 'deb %s %s main' % (mirror, release)]
-            with open(TREES / (tree.name + '.log'), 'w', encoding='utf-8') as log:
-                if subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode == 0:
-                    break
-        else:
-            shutil.rmtree(half, ignore_errors=True)
-            raise Failure('%s: no mirror gave a tree; see %s' % (name, log.name))
-        half.rename(tree)
-        for old in TREES.glob(release + '-*'):
-            if old.is_dir() and old != tree and not used(old):
-                shutil.rmtree(old)
-        say('%s: built in %.0f s' % (name, time.monotonic() - started))
-
-
-def used(tree):
-    return any((state(name) or {}).get('tree') == str(tree) for name in HYPERVISORS)
 
 
 # --- Processes ---
@@ -519,6 +359,9 @@ def up(names, images=None):
         refuse_others()
         up_ssh(images)
         down_now = [name for name in names if not alive(name)]
+        for name in set(names) - set(down_now):
+            if state(name)['tree'] != str(tree_path(name)):
+                say('%s: runs a tree of an older recipe; `down` and `up` give it the new one' % name)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             list(pool.map(build_tree, down_now))
         pathlib.Path(images).mkdir(parents=True, exist_ok=True)
@@ -528,6 +371,8 @@ def up(names, images=None):
             stop(name)
             processes[name] = start(name, images)
         wait_for(processes)
+        prune({tree_path(name).name for name in HYPERVISORS}
+              | {pathlib.Path(state(name)['tree']).name for name in HYPERVISORS if state(name)})
     return down_now
 
 
