@@ -11,39 +11,36 @@ say() {
 load_drivers() {
   before=
   for _ in 1 2 3 4; do
-    aliases=$(find /sys/devices -name modalias -exec cat {} + | sort -u)
+    aliases=$(cat /sys/bus/acpi/devices/*/modalias /sys/bus/pci/devices/*/modalias /sys/bus/virtio/devices/*/modalias \
+      /sys/bus/scsi/devices/*/modalias /sys/bus/usb/devices/*/modalias /sys/bus/hid/devices/*/modalias \
+      /sys/class/input/*/modalias 2>/dev/null)
     [ "$aliases" = "$before" ] && break
     before=$aliases
-    # One name a line, and some have blanks or stars in them.
+    # Some have stars in them.
     set -f
-    IFS='
-'
     # shellcheck disable=SC2086
     modprobe -qab $aliases 2>/dev/null
-    unset IFS
     set +f
   done
 }
 
 # Mount the file system labelled "config", if there is one. Waits only when the kernel was told to expect it.
 mount_config() {
-  tries=1
-  grep -q 'vlab\.config=1' /proc/cmdline && tries=300
-  while [ "$tries" -gt 0 ]; do
-    for label in config CONFIG; do
-      device=$(findfs "LABEL=$label" 2>/dev/null) || continue
-      for type in iso9660 vfat ext4; do
-        mount -t "$type" -o ro "$device" /config 2>/dev/null && break
-      done
-      break 2
-    done
-    tries=$((tries - 1))
-    [ "$tries" -gt 0 ] && sleep 0.1
+  case " $(cat /proc/cmdline) " in
+    *" vlab.config=1 "*) deadline=30 ;;
+    *) deadline= ;;
+  esac
+  until device=$(findfs LABEL=config 2>/dev/null) || device=$(findfs LABEL=CONFIG 2>/dev/null); do
+    read -r now _ </proc/uptime
+    if [ "${now%.*}" -ge "${deadline:-0}" ]; then
+      [ -z "$deadline" ] || say "no config drive after $deadline s"
+      return 0
+    fi
+    sleep 0.1
   done
-  if ! mountpoint -q /config; then
-    grep -q 'vlab\.config=1' /proc/cmdline && say "no config drive"
-    return 0
-  fi
+  for type in iso9660 vfat ext4; do
+    mount -t "$type" -o ro "$device" /config 2>/dev/null && break
+  done || say "cannot mount the config drive $device"
   # Lines "MAC NAME": the shell cannot change the case of letters by itself.
   [ -f /config/interfaces ] && awk 'NF >= 2 && !/^#/ { print tolower($2), $1 }' /config/interfaces >/run/vlab/names
   return 0
