@@ -24,7 +24,7 @@ help:
 	@echo 'make testbed      several hypervisors on this machine'
 	@echo 'make docs-lint    documentation and changelog'
 	@echo 'make build        dist/vlab-qemu-VERSION.tar.gz'
-	@echo 'make clean        remove what builds and tests left; distclean also removes .venv'
+	@echo 'make clean        remove what builds and tests left; distclean also removes .venv and .cache'
 
 setup:
 	@scripts/setup
@@ -54,8 +54,10 @@ build: setup
 	@.venv/bin/ansible-galaxy collection build --force --output-path dist
 
 clean:
-	rm -rf .ansible .cache .pytest_cache dist tests/output
-	find plugins roles scripts tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf .ansible .cache/test .pytest_cache dist tests/output
+	find plugins roles scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Also what the demo and the test bed keep for the next time; not while they are up.
 distclean: clean
-	rm -rf .venv .collections
+	@if grep -qF ' $(CURDIR)/.cache/' /proc/self/mountinfo; then echo 'something is mounted below .cache: see tests/testbed/README.md'; exit 1; fi
+	rm -rf --one-file-system .cache .collections .venv

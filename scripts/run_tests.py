@@ -13,6 +13,7 @@ happens in a copy of the tree below .cache/test. Logs are in .cache/test/logs.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import fcntl
 import os
@@ -22,6 +23,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree
 from typing import Callable, Optional
@@ -36,7 +38,7 @@ LOGS = WORK / "logs"
 HOME = WORK / "home"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 TAIL = 40
-ERROR = re.compile(r"^(ERROR|FATAL|FAILED|fatal)\b")
+ERROR = re.compile(r"^(ERROR|FATAL)\b")
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
 
 
@@ -67,7 +69,8 @@ def make_copy() -> None:
     LOGS.mkdir(parents=True)
     for path in checks.files():
         (COPY / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, COPY / path, follow_symlinks=False)
+        with contextlib.suppress(FileNotFoundError):  # somebody is at work in the tree
+            shutil.copy2(path, COPY / path, follow_symlinks=False)
     if shutil.which("git"):
         # Else ansible-test asks the repository around the copy, which ignores all of it.
         subprocess.run(["git", "init", "--quiet", str(COPY)], check=True)
@@ -159,6 +162,21 @@ def own_summary(log: str, status: int) -> tuple[int, int]:
     return passed, failed if status == 0 or failed else 1
 
 
+RUNNING: set[subprocess.Popen] = set()
+GIVEN_UP = threading.Event()
+
+
+def stop(process: subprocess.Popen) -> None:
+    """A step has a session of its own, so its children end with it, and nothing else does."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 def run(step: Step) -> Result:
     log = LOGS / f"{step.name.replace('/', '-').replace(' ', '-')}.log"
     started = time.monotonic()
@@ -168,18 +186,17 @@ def run(step: Step) -> Result:
             step.command, cwd=step.where, env=environment(step.own_home), stdin=subprocess.DEVNULL,
             stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
         )
+        RUNNING.add(process)
         try:
             status = process.wait(step.timeout)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+        except subprocess.TimeoutExpired:
+            stop(process)
             status, note = 124, f"stopped after {step.timeout} s"
+        except BaseException:
+            stop(process)
+            raise
+        finally:
+            RUNNING.discard(process)
     seconds = time.monotonic() - started
     text = log.read_text(encoding="utf-8", errors="replace")
     passed, failed = (step.count or one_or_none)(text, status)
@@ -194,8 +211,9 @@ def report(result: Result) -> None:
     print(f"{state:<4} {result.seconds:7.1f} s  {result.name}  {counts} {result.note}".rstrip(), flush=True)
     if result.failed:
         lines = result.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if ERROR.match(line)]
-        for line in [*errors[:TAIL], *lines[-TAIL // 8:]] if errors else lines[-TAIL:]:
+        # What sanity tests find is scattered in what pip says.
+        errors = [line for line in lines if result.name == "sanity" and ERROR.match(line)]
+        for line in errors[:TAIL] or lines[-TAIL:]:
             print(f"     | {line[:300]}")
         print(f"     all of it: {result.log.relative_to(ROOT)}", flush=True)
 
@@ -300,14 +318,23 @@ def main(words: list[str]) -> int:
 
         def run_lane(steps: list[Step]) -> None:
             for step in steps:
+                if GIVEN_UP.is_set():
+                    break
                 result = run(step)
                 results.append(result)
                 report(result)
 
+        signal.signal(signal.SIGTERM, lambda *_ignored: sys.exit(143))
         with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-            for lane in [pool.submit(run_lane, steps) for steps in lanes]:
-                lane.result()
-        run_lane(alone)
+            try:
+                for lane in [pool.submit(run_lane, steps) for steps in lanes]:
+                    lane.result()
+                run_lane(alone)
+            except BaseException:
+                GIVEN_UP.set()
+                for process in list(RUNNING):
+                    stop(process)
+                raise
 
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
@@ -322,4 +349,7 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("stopped")
