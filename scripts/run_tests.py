@@ -227,7 +227,7 @@ def lint_steps() -> list[Step]:
     steps = [Step(rule, [python, str(COPY / "scripts/checks.py"), rule]) for rule in checks.RULES]
     scripts = [str(path) for path in checks.shell_scripts()]
     steps += [
-        Step("shellcheck", ["shellcheck", "--exclude=SC1090,SC1091", *scripts]),
+        Step("shellcheck", ["shellcheck", "--format=gcc", "--exclude=SC1090,SC1091", *scripts]),
         Step("yamllint", tool("yamllint", "--strict", ".")),
         Step("python-3.9", tool("vermin", "--target=3.9-", "--violations", "--no-tips", "--eval-annotations", "plugins/modules", "plugins/module_utils")),
         Step("ansible-lint", tool("ansible-lint", "--profile", "production", "--offline", "--nocolor")),
