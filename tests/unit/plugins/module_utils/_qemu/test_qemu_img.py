@@ -1,0 +1,183 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, ProgramError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import qemu_img
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import ImageHeader
+
+BASE = ImageHeader("qcow2", 1 << 30)
+OVERLAY = ImageHeader("qcow2", 1 << 30, "base.img", "qcow2")
+
+
+class FakeRun:
+    """Takes the place of processes.run: keeps the argv lists, answers by command."""
+
+    def __init__(self):
+        self.calls = []
+        self.answers = {}
+
+    def __call__(self, argv, timeout, accept, purpose):
+        self.calls.append(argv[1:])
+        answer = self.answers.get(argv[1], "")
+        if isinstance(answer, ProgramError):
+            raise answer
+        if isinstance(answer, tuple):
+            assert answer[0] in accept
+            return answer
+        return 0, answer if isinstance(answer, str) else json.dumps(answer), ""
+
+
+@pytest.fixture
+def run(monkeypatch):
+    fake = FakeRun()
+    monkeypatch.setattr(qemu_img, "run", fake)
+    return fake
+
+
+@pytest.fixture
+def image(monkeypatch, tmp_path):
+    """Where images are; headers tells what probe finds."""
+    image = qemu_img.QemuImg("qemu-img")
+    image.headers = {}
+    monkeypatch.setattr(qemu_img, "probe", lambda path: image.headers.get(os.path.basename(path), BASE))
+    monkeypatch.chdir(tmp_path)
+    return image
+
+
+def test_create_writes_aside_and_renames(run, image, tmp_path):
+    image.create("nbd:x", "qcow2", 1024, {"preallocation": "off", "lazy_refcounts": True, "data_file": "/a,b"})
+    command, = run.calls
+    assert command[:6] == ["create", "-f", "qcow2", "-o", "data_file=/a,,b,lazy_refcounts=on,preallocation=off", "--"]
+    assert command[7:] == ["1024"]
+    assert os.path.dirname(command[6]) == str(tmp_path)
+    assert command[6] != str(tmp_path / "nbd:x")
+    assert os.listdir(tmp_path) == ["nbd:x"]
+    assert os.stat("nbd:x").st_mode & 0o777 == 0o600
+
+
+def test_create_leaves_nothing_after_a_failure(run, image, tmp_path):
+    run.answers["create"] = ProgramError("no space", cmd=[], rc=1, stderr="no space")
+    with pytest.raises(ProgramError, match="no space"):
+        image.create("x", "qcow2", 1024)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("make", [lambda image: image.create("x", "qcow2", 1), lambda image: image.overlay("x", "b"),
+                                  lambda image: image.convert("s", "x", "raw")])
+def test_nothing_is_overwritten(run, image, tmp_path, make):
+    (tmp_path / "x").symlink_to("/nowhere")
+    with pytest.raises(ImageError, match="there is something at x already"):
+        make(image)
+    assert run.calls == []
+
+
+def test_what_appears_meanwhile_is_not_overwritten(run, image, tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(ImageError, match="there is something at x already"):
+        image.create("x", "raw", 1)
+    assert (tmp_path / "x").read_text() == "mine"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_overlay_names_format_and_safe_path(run, image):
+    image.headers["json:{x"] = ImageHeader("raw", 5)
+    image.overlay("x", "json:{x", size=2048)
+    assert run.calls[0][:7] == ["create", "-f", "qcow2", "-b", "./json:{x", "-F", "raw"]
+    image.overlay("y", "/images/json:{x", "raw")
+    assert run.calls[1][4] == "/images/json:{x"
+    assert run.calls[1][-1].endswith(".new")
+    with pytest.raises(ImageError, match="is raw, not qcow2: leave backing_format out"):
+        image.overlay("z", "json:{x", "qcow2")
+
+
+def test_vmdk_of_several_files(run, image):
+    with pytest.raises(ImageError, match="several files"):
+        image.create("x", "vmdk", 1, {"subformat": "monolithicFlat"})
+
+
+def test_convert(run, image, tmp_path):
+    image.convert("-s", "t", "raw", compress=True)
+    assert run.calls[0][:-1] == ["convert", "-f", "qcow2", "-O", "raw", "-c", "--", str(tmp_path / "-s")]
+    assert os.listdir(tmp_path) == ["t"]
+
+
+def test_resize(run, image, tmp_path):
+    path = str(tmp_path / "x")
+    image.resize("x", 2 << 30)
+    with pytest.raises(ImageError, match="x has 1G: making it 512M would cut off its end. Set allow_shrink"):
+        image.resize("x", 1 << 29)
+    image.resize("x", 1 << 29, shrink=True)
+    assert run.calls == [["resize", "-f", "qcow2", "--", path, str(2 << 30)], ["resize", "-f", "qcow2", "--shrink", "--", path, str(1 << 29)]]
+
+
+def test_resize_of_a_format_only_qemu_img_knows(run, image):
+    image.headers["x"] = ImageHeader("vdi")
+    run.answers["info"] = {"virtual-size": 4096}
+    with pytest.raises(ImageError, match="x has 4K"):
+        image.resize("x", 512)
+    assert run.calls[0][:5] == ["info", "--output=json", "-U", "-f", "vdi"]
+
+
+def test_rebase_and_commit(run, image, tmp_path):
+    path = str(tmp_path / "x")
+    image.rebase("x", "/new", unsafe=True)
+    image.rebase("x", None)
+    image.commit("x")
+    image.commit("x", "base")
+    assert run.calls == [["rebase", "-f", "qcow2", "-u", "-b", "/new", "-F", "qcow2", "--", path],
+                         ["rebase", "-f", "qcow2", "-b", "", "--", path],
+                         ["commit", "-f", "qcow2", "--", path],
+                         ["commit", "-f", "qcow2", "-b", str(tmp_path / "base"), "--", path]]
+
+
+def test_check(run, image):
+    run.answers["check"] = (3, '{"check-errors": 0, "leaks": 4}', "")
+    assert image.check("x") == {"supported": True, "ok": False, "errors": 0, "corruptions": 0, "leaks": 4, "corruptions_fixed": 0, "leaks_fixed": 0}
+    run.answers["check"] = (63, "", "This image format does not support checks")
+    report = image.check("x", repair="leaks")
+    assert (report["supported"], report["ok"]) == (False, True)
+    assert run.calls[1][:6] == ["check", "--output=json", "-f", "qcow2", "-r", "leaks"]
+
+
+def test_snapshots(run, image):
+    run.answers["info"] = {"snapshots": [{"id": "1", "name": "2", "date-sec": 5, "vm-state-size": 6}, {"id": "2", "name": "a,b", "date-sec": 7, "vm-state-size": 0}]}
+    assert image.snapshots("x")[0] == {"id": "1", "name": "2", "date": 5, "vm_state_size": 6}
+    image.snapshot_apply("x", "2")
+    assert run.calls[-1][:3] == ["snapshot", "-a", "1"]
+    image.snapshot_delete("x", "a,b")
+    assert run.calls[-1][:3] == ["snapshot", "-d", "a,b"]
+    image.snapshot_create("x", "new")
+    assert run.calls[-1][:3] == ["snapshot", "-c", "new"]
+    with pytest.raises(ImageError, match="has a snapshot 2 already"):
+        image.snapshot_create("x", "2")
+    with pytest.raises(ImageError, match="has no snapshot 1; it has 2, a,b"):
+        image.snapshot_apply("x", "1")
+
+
+@pytest.mark.parametrize("header, parts, empty", [
+    (OVERLAY, [{"depth": 1, "start": 0, "zero": False, "data": True}], True),
+    (OVERLAY, [{"depth": 1, "start": 0, "zero": True, "data": False}, {"depth": 0, "start": 1024, "zero": True, "data": False}], True),
+    (OVERLAY, [{"depth": 0, "start": 0, "zero": True, "data": False}], False),
+    (OVERLAY, [{"depth": 0, "start": 1024, "zero": False, "data": True}], False),
+    (OVERLAY._replace(snapshots=1), [], False),
+    (BASE, [], False),
+])
+def test_empty_overlay(run, image, header, parts, empty):
+    image.headers["x"] = header
+    run.answers.update({"info": [{"virtual-size": 4096}, {"virtual-size": 1024}], "map": parts})
+    assert image.is_empty_overlay("x") is empty
+
+
+def test_image_in_use(run, image):
+    run.answers["resize"] = ProgramError("failed", cmd=["q"], rc=1, stderr='Failed to get "write" lock\nIs another process using the image?')
+    with pytest.raises(ImageError, match="resize of x is not possible: .* in use by a running QEMU. Stop that VM") as caught:
+        image.resize("x", 2 << 30)
+    assert caught.value.facts["path"] == "x"
+    assert caught.value.facts["rc"] == 1
