@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import keyval
@@ -128,14 +127,9 @@ class Machine(Part):
             raise OptionError("smp", "%d sockets x %d cores x %d threads are %d, but %d are wanted (%s)" % (
                 smp["sockets"], smp["cores"], smp["threads"], product, most, "smp.maxcpus" if "maxcpus" in smp else "vcpus"))
 
-    def compare(self, running, wanted):
-        # The same QEMU by another name, or a new default machine, is no change.
-        return [change if change.option != "uuid" or running.get("uuid") else Change("uuid", None, wanted["uuid"], FILE, self.name)
-                for change in super().compare(running, wanted)]
-
     def check_start(self, wanted, host):
-        host.accel, host.accel_reason = accelerators.choose(
-            wanted["accel"], host.arch, host.capabilities, icount=uses_icount(wanted), path=host.binary)
+        host.accel, host.accel_reason = accelerators.choose(wanted["accel"], host.binary, host.arch, host.capabilities,
+                                                            icount=uses_icount(wanted))
 
     def arguments(self, wanted, host):
         properties = dict(wanted["machine_options"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import RESTART, Change
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
 
 class Option(NamedTuple):
@@ -67,9 +68,20 @@ class Part:
     def check_start(self, wanted, host):
         """Whatever can be known to prevent a start, before anything is done. Raises a VlabError."""
 
+    def pending(self, wanted, host):
+        """The changes that prepare would make to files of a VM that does not run, beyond what the definitions tell."""
+        return []
+
     def prepare(self, wanted, host):
         """Make the files that the definition needs; return what was done, as words for the user."""
         return []
+
+    def companions(self, wanted, host):
+        """Programs that must run before QEMU and end with it: argv lists."""
+        return []
+
+    def before_launch(self, wanted, host):
+        """What each new run of QEMU needs done, right before it."""
 
     def arguments(self, wanted, host):
         """The command line words of this part."""
@@ -77,6 +89,12 @@ class Part:
 
     def before_continue(self, wanted, live):
         """What is set by QMP in a VM that is started but not running yet."""
+
+    def verify(self, wanted, live):
+        """Compare a VM that was just started with what was asked for. Raises MonitorError."""
+
+    def forget(self, change, running, host):
+        """Remove the files of what a change removed."""
 
     def apply(self, change, wanted, live):
         """Make one LIVE change in a running VM."""
@@ -88,15 +106,8 @@ class Part:
         """Add what this part knows to the result dict told."""
 
 
-def identity(path, value):
-    """A value that the definition keeps as it is."""
-    return value
-
-
 def checked(check):
     """An Option.normalise from check(value), which returns None or what is wrong with it."""
-    from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-
     def normalise(path, value):
         wrong = check(value)
         if wrong:

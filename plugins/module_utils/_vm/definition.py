@@ -1,0 +1,74 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""The definition: what a VM is to be. A flat dict, complete with defaults, saved whole as vm.json; no secrets."""
+
+from __future__ import annotations
+
+import copy
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import NETWORK, OPTIONS, PARTS
+
+FORMAT = 1
+
+# What qemu_vm adds to the parts' options and no definition keeps.
+RUN_SPEC = {
+    "purge_disks": {"type": "bool", "default": False},
+    "purge_nics": {"type": "bool", "default": False},
+}
+
+
+def argument_spec():
+    """The argument spec of a VM's options."""
+    return {name: dict(option.spec) for name, option in OPTIONS.items()}
+
+
+def load(folder):
+    """The saved definition, or None. Raises HostError for one that a newer version of the collection wrote."""
+    saved = read_json(folder.definition)
+    if saved is None:
+        return None
+    if not isinstance(saved, dict) or saved.get("format", 0) > FORMAT:
+        raise HostError("%s has format %s; this version of vlab.qemu reads up to %d: use a newer one"
+                        % (folder.definition, saved.get("format") if isinstance(saved, dict) else "?", FORMAT), path=folder.definition)
+    for name, option in OPTIONS.items():
+        saved.setdefault(name, copy.deepcopy(option.default))
+    return saved
+
+
+def save(folder, definition):
+    """Save a definition, whole."""
+    write_json(folder.definition, definition)
+
+
+def compose(saved, given, host):
+    """The definition that is wanted: given laid over saved, then completed. Raises OptionError.
+
+    saved: a definition or None. given: the module's options, None for what was not said.
+    """
+    base = copy.deepcopy(saved or {})
+    wanted = {"format": FORMAT, "lab": host.folder.lab, "name": host.folder.name, "ports": base.get("ports", {})}
+    for part in PARTS:
+        wanted.update(copy.deepcopy(part.merge(base, given)))
+    for part in PARTS:
+        part.complete(wanted, base, given, host)
+    wanted["places"] = addresses.assign(base.get("places", {}), [place for part in PARTS for place in part.places(wanted)])
+    NETWORK.fill_macs(wanted, host)
+    return wanted
+
+
+def wishes(definition):
+    """The host ports that the definition needs."""
+    return [wish for part in PARTS for wish in part.ports(definition)]
+
+
+def lacks_ports(definition):
+    """Whether a port is still to be claimed, or one is held for nothing."""
+    wanted = {wish.key: wish.port for wish in wishes(definition)}
+    held = definition["ports"]
+    return set(wanted) != set(held) or any(port not in ("auto", held[key]) for key, port in wanted.items())

@@ -1,0 +1,24 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""All parts, in the order in which their options are completed and their arguments stand on the command line."""
+
+from __future__ import annotations
+
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.confinement import Confinement
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import Consoles
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.devices import Devices
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.display import Display
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.firmware import Firmware
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import Machine
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import Media
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import Memory
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import Network
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import Storage
+
+MACHINE, NETWORK, STORAGE, DISPLAY = Machine(), Network(), Storage(), Display()
+PARTS = (MACHINE, Memory(), Firmware(), Consoles(), DISPLAY, Devices(), STORAGE, Media(), NETWORK, Confinement())
+BY_NAME = {part.name: part for part in PARTS}
+OPTIONS = {name: option for part in PARTS for name, option in part.options.items()}

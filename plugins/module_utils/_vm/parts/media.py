@@ -1,0 +1,265 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Removable media and first-boot media: cdroms, floppies, the cloud-init seed, the config drive."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, differing
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_whole
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, device
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+
+_CDROM_DEFAULTS = {"path": None, "bus": None, "index": None, "boot_index": None, "checksum": None}
+_FLOPPY_DEFAULTS = {"path": None, "index": None, "read_only": False}
+_SEED_BUSES = ["virtio", "scsi", "ide", "sata", "usb"]
+_CONFIG_LABEL = "config"
+
+
+def _medium(path, given):
+    medium = {key: value for key, value in given.items() if value is not None}
+    if "path" in medium:
+        medium["path"] = disks.image_path(path + ".path", medium["path"]) if medium["path"] else None
+    return medium
+
+
+def _cloud_init(path, value):
+    """The four files of the NoCloud data source, by what they hold; the definition keeps their digests only."""
+    files = {}
+    for option, name in (("user_data", "user-data"), ("meta_data", "meta-data"), ("network_config", "network-config"),
+                         ("vendor_data", "vendor-data")):
+        content = value.get(option)
+        if content is not None:
+            # JSON is YAML, and cloud-init wants its user data marked.
+            mark = "#cloud-config\n" if option in ("user_data", "vendor_data") else ""
+            files[name] = content if isinstance(content, str) else mark + json.dumps(content, indent=1, sort_keys=True) + "\n"
+    return {"kind": "cloud_init", "label": "cidata", "format": "iso", "bus": value.get("bus") or "virtio", "files": files} if files else None
+
+
+def _config_drive(path, value):
+    files = {}
+    for name, content in (value.get("files") or {}).items():
+        if not name or name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+            raise OptionError("%s.files" % path, "%r cannot be a file on the drive" % name)
+        files[name] = content if isinstance(content, str) else json.dumps(content, indent=1, sort_keys=True) + "\n"
+    if not files:
+        return None
+    label = value.get("label") or _CONFIG_LABEL
+    if len(label) > 11 or not label.isascii() or not label.isprintable():
+        raise OptionError(path + ".label", "%r cannot be a label: 11 plain characters at most" % label)
+    return {"kind": "config_drive", "label": label, "format": value.get("format") or "iso", "bus": value.get("bus") or "virtio",
+            "files": files}
+
+
+def _digest(content):
+    return "sha256:" + hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class Media(Part):
+    name = "media"
+    options = {
+        "cdroms": Option({"type": "list", "elements": "dict", "options": {
+            "name": {"type": "str", "required": True}, "path": {"type": "str"}, "bus": {"type": "str", "choices": ["ide", "sata", "scsi"]},
+            "index": {"type": "int"}, "boot_index": {"type": "int"}, "checksum": {"type": "str"}}}, []),
+        "floppies": Option({"type": "list", "elements": "dict", "options": {
+            "name": {"type": "str", "required": True}, "path": {"type": "str"}, "index": {"type": "int"}, "read_only": {"type": "bool"}}}, []),
+        "cloud_init": Option({"type": "dict", "options": {
+            "user_data": {"type": "raw"}, "meta_data": {"type": "raw"}, "network_config": {"type": "raw"}, "vendor_data": {"type": "raw"},
+            "bus": {"type": "str", "choices": _SEED_BUSES}}}),
+        "config_drive": Option({"type": "dict", "options": {
+            "files": {"type": "dict"}, "label": {"type": "str"}, "format": {"type": "str", "choices": ["iso", "fat"]},
+            "bus": {"type": "str", "choices": _SEED_BUSES}}}),
+    }
+
+    def merge(self, saved, given):
+        merged = {}
+        for option, defaults in (("cdroms", _CDROM_DEFAULTS), ("floppies", _FLOPPY_DEFAULTS)):
+            merged[option] = merge_items(option, saved.get(option, []), given.get(option), defaults, _medium, given.get("purge_disks"))
+        for option, normalise in (("cloud_init", _cloud_init), ("config_drive", _config_drive)):
+            merged[option] = saved.get(option) if given.get(option) is None else normalise(option, given[option])
+        return merged
+
+    def complete(self, wanted, saved, given, host):
+        for cdrom in wanted["cdroms"]:
+            cdrom["bus"] = cdrom["bus"] or {"i440fx": "ide", "q35": "sata"}.get(wanted["family"], "scsi")
+            if cdrom["bus"] == "ide" and wanted["family"] not in ("i440fx", "q35"):
+                raise OptionError("cdroms[%s].bus" % cdrom["name"], "this machine has no IDE: use scsi")
+        if wanted["floppies"] and wanted["family"] not in ("i440fx", "q35"):
+            raise OptionError("floppies", "this machine has no floppy drive")
+        for option in ("cloud_init", "config_drive"):
+            drive = wanted[option]
+            if drive and isinstance(next(iter(drive["files"].values())), str) and not drive.get("digested"):
+                self._digest_files(option, drive, wanted, host)
+
+    @staticmethod
+    def _digest_files(option, drive, wanted, host):
+        files = drive["files"]
+        if option == "cloud_init":
+            files.setdefault("meta-data", "instance-id: %s\nlocal-hostname: %s\n" % (wanted["uuid"], json.dumps(host.folder.name)))
+            files.setdefault("user-data", "#cloud-config\n{}\n")
+        host.secrets[option] = dict(files)
+        drive["files"] = {name: _digest(content) for name, content in files.items()}
+        drive["digested"] = True
+
+    def places(self, wanted):
+        family = wanted["family"]
+        kept = [("cdroms/%s" % c["name"], disks.place_kind(c["bus"], family), c["index"], "cdroms[%s].index" % c["name"])
+                for c in wanted["cdroms"]]
+        kept += [("floppies/%s" % f["name"], "floppy", f["index"], "floppies[%s].index" % f["name"]) for f in wanted["floppies"]]
+        kept += [("seeds/%s" % drive["kind"], disks.place_kind(drive["bus"], family), None, drive["kind"] + ".bus")
+                 for drive in _drives(wanted)]
+        return kept
+
+    def compare(self, running, wanted):
+        changes = []
+        for option in ("cdroms", "floppies"):
+            old, new = by_name(running[option]), by_name(wanted[option])
+            for name in sorted(set(old) | set(new)):
+                path = "%s[%s]" % (option, name)
+                if name not in old or name not in new:
+                    changes.append(Change(path, old.get(name), new.get(name), RESTART, self.name,
+                                          reason="a drive is part of the machine; its medium can be changed live"))
+                    continue
+                for key in differing(old[name], new[name]):
+                    how = LIVE if key in ("path", "checksum") else RESTART
+                    changes.append(Change("%s.%s" % (path, key), old[name].get(key), new[name].get(key), how, self.name,
+                                          "medium" if key == "path" else "none", "%s/%s" % (option, name)))
+        for option in ("cloud_init", "config_drive"):
+            if running.get(option) != wanted[option]:
+                changes.append(Change(option, _told(running.get(option)), _told(wanted[option]), RESTART, self.name,
+                                      reason="a guest reads it when it boots"))
+        return changes
+
+    def look(self, observation):
+        """What is in the drives now: the guest may have ejected it."""
+        for option in ("cdroms", "floppies"):
+            for drive in observation.running[option]:
+                identifier = addresses.identifier(observation.running["places"]["%s/%s" % (option, drive["name"])])
+                if identifier in observation.media:
+                    drive["path"] = observation.media[identifier]
+
+    def check_start(self, wanted, host):
+        self._check_media(wanted, host)
+
+    @staticmethod
+    def _check_media(wanted, host):
+        for option in ("cdroms", "floppies"):
+            for drive in wanted[option]:
+                if drive["path"]:
+                    images.readable("%s[%s].path" % (option, drive["name"]), drive["path"])
+                    if drive.get("checksum"):
+                        images.verify("%s[%s].checksum" % (option, drive["name"]), drive["path"], drive["checksum"])
+
+    def prepare(self, wanted, host):
+        done = []
+        for drive in _drives(wanted):
+            path = _seed_path(host.folder, drive)
+            content = host.secrets.get(drive["kind"])
+            image = _image(drive, content) if content is not None else None
+            if image is not None and _read(path) != image:
+                write_whole(path, image)
+                done.append("write %s" % path)
+            elif not os.path.exists(path):
+                raise OptionError(drive["kind"], "%s is gone, and this run was not given what it held: give %s again" % (path, drive["kind"]))
+        self._check_media(wanted, host)
+        return done
+
+    def arguments(self, wanted, host):
+        words = []
+        for option in ("cdroms", "floppies"):
+            for drive in wanted[option]:
+                place = wanted["places"]["%s/%s" % (option, drive["name"])]
+                identifier = addresses.identifier(place)
+                if drive["path"]:
+                    words += blockdev(_raw_node(identifier, drive["path"], option == "cdroms" or drive["read_only"]))
+                words += device(self._drive(option, drive, identifier, place, wanted["family"]))
+        for drive in _drives(wanted):
+            place = wanted["places"]["seeds/%s" % drive["kind"]]
+            identifier = addresses.identifier(place)
+            words += blockdev(_raw_node(identifier, _seed_path(host.folder, drive), True))
+            words += device(_without_writes(disks.device(dict(disks.DEFAULTS, bus=drive["bus"]), identifier, place, wanted["family"], host.arch)))
+        return words
+
+    @staticmethod
+    def _drive(option, drive, identifier, place, family):
+        made = {"id": identifier, "drive": identifier if drive["path"] else None, "bootindex": drive.get("boot_index")}
+        if option == "floppies":
+            made.update({"driver": "floppy", "unit": place["index"]})
+        elif drive["bus"] == "scsi":
+            made.update({"driver": "scsi-cd", "bus": "scsi.0", "channel": 0, "scsi-id": place["index"], "lun": 0})
+        else:
+            made.update({"driver": "ide-cd", **disks.ide_unit(family, place)})
+        return made
+
+    def apply(self, change, wanted, live):
+        if change.verb == "none":
+            return
+        option, _slash, name = change.key.partition("/")
+        drive = by_name(wanted[option])[name]
+        identifier = addresses.identifier(wanted["places"][change.key])
+        if not drive["path"]:
+            live.monitor.execute("eject", {"id": identifier, "force": True})
+        else:
+            self._check_media({"cdroms": [], "floppies": [], option: [drive]}, live.host)
+            read_only = option == "cdroms" or drive["read_only"]
+            live.monitor.execute("blockdev-change-medium", {
+                "id": identifier, "filename": drive["path"], "format": "raw", "force": True,
+                "read-only-mode": "read-only" if read_only else "read-write"})
+        # The medium of the start stays open under its name until it is deleted; it may be gone already.
+        live.monitor.batch([("blockdev-del", {"node-name": identifier})])
+
+    def report(self, definition, observation, told):
+        for option in ("cdroms", "floppies"):
+            told[option] = [{"name": drive["name"], "path": drive["path"],
+                             "id": addresses.identifier(definition["places"]["%s/%s" % (option, drive["name"])])}
+                            for drive in definition[option]]
+
+
+def _drives(definition):
+    return [definition[option] for option in ("cloud_init", "config_drive") if definition[option]]
+
+
+def _seed_path(folder, drive):
+    return folder.file({"cloud_init": "seed.iso"}.get(drive["kind"], "config." + {"iso": "iso", "fat": "img"}[drive["format"]]))
+
+
+def _image(drive, files):
+    content = {name: text.encode("utf-8", "surrogateescape") for name, text in files.items()}
+    if drive["format"] == "fat":
+        from ansible_collections.vlab.qemu.plugins.module_utils._common import fat
+        return fat.image(drive["label"], content)
+    from ansible_collections.vlab.qemu.plugins.module_utils._common import iso9660
+    return iso9660.image(drive["label"], content)
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def _raw_node(identifier, path, read_only):
+    driver = "host_device" if disks.is_block_device(path) else "file"
+    return {"driver": "raw", "node-name": identifier, "read-only": read_only,
+            "file": {"driver": driver, "filename": path, "read-only": read_only}}
+
+
+def _without_writes(made):
+    made.pop("write-cache", None)
+    return made
+
+
+def _told(drive):
+    return drive and {"label": drive["label"], "bus": drive["bus"], "files": drive["files"]}

@@ -1,0 +1,290 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Disks: overlays and blank images, their buses, and how they come, grow and go while the guest runs."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART, Change, differing
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import remove_file
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, device, object_add, qom_object
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, bases, disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import writer_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
+
+# A VM that is told nothing to boot from gets a disk to install on.
+_BLANK = {"name": "disk0", "size": "8G"}
+_BOOTABLE = ("disks", "cdroms", "floppies", "kernel", "bios_image")
+# What may differ between two runs without the device being another one.
+_IGNORED = ("checksum", "checksum_first_mib", "format_options", "backing_format")
+
+
+class Storage(Part):
+    name = "storage"
+    options = {
+        "disks": Option({"type": "list", "elements": "dict", "options": disks.DISK_SPEC}, []),
+    }
+
+    def merge(self, saved, given):
+        wanted = given.get("disks")
+        if wanted is None and not saved and not any(given.get(option) for option in _BOOTABLE):
+            wanted = [_BLANK]
+        return {"disks": merge_items("disks", saved.get("disks", []), wanted, disks.DEFAULTS, disks.normalise_disk,
+                                     given.get("purge_disks"))}
+
+    def complete(self, wanted, saved, given, host):
+        known = by_name(saved.get("disks", []))
+        paths = {}
+        for disk in wanted["disks"]:
+            path = "disks[%s]" % disk["name"]
+            if disk["bus"] == "ide" and wanted["family"] == "none":
+                disk["bus"] = "virtio"
+            disks.check(disk, path, wanted["family"], host.capabilities)
+            self._complete_formats(disk, path, host)
+            if disk["name"] in known:
+                _check_unchanged(path, known[disk["name"]], disk)
+            image = os.path.realpath(bases.disk_path(host.folder, disk))
+            if image in paths:
+                raise OptionError(path + ".path", "%s is also the image of the disk %r" % (image, paths[image]))
+            paths[image] = disk["name"]
+            if disk["path"] and not disk["read_only"] and not disk["snapshot"]:
+                holder = writer_of(host.folder.root, disk["path"], (host.folder.lab, host.folder.name))
+                if holder:
+                    raise OptionError(path + ".path", "%s belongs to the VM %s, and only one VM may write to an image: use it as "
+                                                      "backing_file, or set read_only or snapshot" % (disk["path"], holder))
+        wanted["bases"] = {name: base for name, base in saved.get("bases", {}).items() if name in by_name(wanted["disks"])}
+
+    @staticmethod
+    def _complete_formats(disk, path, host):
+        image = bases.disk_path(host.folder, dict(disk, format=disk["format"] or "qcow2"))
+        if not disk["format"]:
+            disk["format"] = bases.detect_format(image) if disk["path"] and os.path.isfile(image) else "qcow2"
+        if disk["backing_file"]:
+            if disk["format"] not in ("qcow2", "qed", "qcow"):
+                raise OptionError(path + ".format", "an overlay cannot be %s: qcow2 can" % disk["format"])
+            if not disk["backing_format"] and os.path.isfile(disk["backing_file"]):
+                disk["backing_format"] = bases.detect_format(disk["backing_file"])
+
+    def places(self, wanted):
+        return [("disks/%s" % disk["name"], disks.place_kind(disk["bus"], wanted["family"]), disk["index"], "disks[%s].index" % disk["name"])
+                for disk in wanted["disks"]]
+
+    def compare(self, running, wanted):
+        changes = []
+        old, new = by_name(running["disks"]), by_name(wanted["disks"])
+        for name in [n for n in old if n not in new]:
+            how = LIVE if disks.is_hot_plugged(old[name]["bus"]) else RESTART
+            changes.append(Change("disks[%s]" % name, _told(old[name]), None, how, self.name, "remove", name,
+                                  "" if how == LIVE else "a disk on %s cannot be unplugged" % old[name]["bus"]))
+        for name, disk in new.items():
+            if name not in old:
+                changes.append(self._added(disk, running, wanted))
+                continue
+            for key in differing(old[name], disk):
+                how = RESTART
+                if key == "size" or key in _IGNORED or key == "limits" and old[name]["limits"] and disk["limits"]:
+                    how = LIVE
+                changes.append(Change("disks[%s].%s" % (name, key), _value(old[name], key), _value(disk, key), how, self.name,
+                                      key if key in ("size", "limits") else "none", name))
+        return changes
+
+    def _added(self, disk, running, wanted):
+        place = wanted["places"]["disks/%s" % disk["name"]]
+        reason = ""
+        if not disks.is_hot_plugged(disk["bus"]):
+            reason = "a disk on %s cannot be plugged in" % disk["bus"]
+        elif wanted["family"] == "none":
+            reason = "this machine takes no cards while it runs"
+        elif place["kind"] == "pci":
+            if not addresses.bus_exists(wanted["family"], running["places"], addresses.pci(wanted["family"], place)):
+                reason = "the running machine has no free PCI bus for it"
+        elif not any(held["kind"] == place["kind"] for held in running["places"].values()):
+            reason = "the running machine has no %s controller" % place["kind"]
+        return Change("disks[%s]" % disk["name"], None, _told(disk), RESTART if reason else LIVE, self.name, "add", disk["name"], reason)
+
+    def look(self, observation):
+        running = observation.running
+        running["disks"] = [disk for disk in running["disks"] if disk["bus"] in ("pflash",)
+                            or addresses.identifier(running["places"]["disks/%s" % disk["name"]]) in observation.devices]
+
+    def pending(self, wanted, host):
+        changes = []
+        for disk in wanted["disks"]:
+            option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
+            if not os.path.lexists(path):
+                changes.append(Change(option + ".image", None, path, FILE, self.name))
+            elif disk["size"] and os.path.isfile(path):
+                size = bases.size_of(path, host.qemu_img)
+                if size < disk["size"]:
+                    changes.append(Change(option + ".size", format_size(size), format_size(disk["size"]), FILE, self.name))
+        return changes
+
+    def prepare(self, wanted, host):
+        done = []
+        for disk in wanted["disks"]:
+            done += self.prepare_one(disk, wanted, host)
+        return done
+
+    def prepare_one(self, disk, wanted, host):
+        """See to it that a disk has its image, over the right base and large enough; return what was done, in words."""
+        option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
+        recorded = wanted["bases"].get(disk["name"])
+        if disk["backing_file"]:
+            bases.check_base(option, disk, recorded)
+            if disk["checksum"] or disk["checksum_first_mib"]:
+                bases.verify_checksums(option, disk, disk["backing_file"], host.folder.host)
+        if not os.path.lexists(path):
+            if disk["path"] and (disk["checksum"] or disk["checksum_first_mib"]) and not disk["backing_file"]:
+                images.readable(option + ".path", path)
+            if disk["backing_file"]:
+                wanted["bases"][disk["name"]] = bases.record_base(disk)
+            return [bases.make_image(option, disk, path, host.qemu_img)]
+        images.readable(option + ".path", path)
+        if not disk["backing_file"]:
+            bases.verify_checksums(option, disk, path, host.folder.host)
+        done = []
+        if disk["backing_file"]:
+            followed = bases.follow_base(option, disk, path, recorded, host.qemu_img)
+            done += [followed] if followed else []
+            if followed or not recorded:
+                wanted["bases"][disk["name"]] = bases.record_base(disk)
+        if disk["size"] is not None:
+            done += self._grow(option, disk, path, host)
+        return done
+
+    @staticmethod
+    def _grow(option, disk, path, host):
+        size = bases.size_of(path, host.qemu_img)
+        if disk["size"] > size:
+            host.qemu_img.resize(path, disk["size"], format=disk["format"])
+            return ["grow %s from %s to %s" % (path, format_size(size), format_size(disk["size"]))]
+        if disk["size"] < size:
+            raise OptionError(option + ".size", "%s is %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
+                              "allow_shrink while the VM is stopped" % (path, format_size(size), format_size(disk["size"])))
+        return []
+
+    def before_launch(self, wanted, host):
+        """A disk in snapshot mode runs on an overlay that is forgotten."""
+        for disk in wanted["disks"]:
+            if disk["snapshot"]:
+                temporary = _temporary(host.folder, disk)
+                remove_file(temporary)
+                host.qemu_img.overlay(temporary, bases.disk_path(host.folder, disk), disk["format"])
+
+    def arguments(self, wanted, host):
+        family = wanted["family"]
+        kinds = {place["kind"] for key, place in wanted["places"].items() if key.partition("/")[0] in ("disks", "cdroms", "floppies", "seeds")}
+        words = [word for made in disks.controllers(kinds, family, host.arch) for word in device(made)]
+        for disk in wanted["disks"]:
+            place = wanted["places"]["disks/%s" % disk["name"]]
+            identifier = addresses.identifier(place)
+            if disk["limits"]:
+                words += qom_object(_group_words(disk, identifier))
+            words += blockdev(_node(disk, identifier, host.folder))
+            made = disks.device(disk, identifier, place, family, host.arch)
+            if made:
+                words += device(made)
+            else:
+                host.machine_properties["pflash%d" % place["index"]] = identifier
+        return words
+
+    def apply(self, change, wanted, live):
+        if change.verb == "none":
+            return
+        definition = live.running if change.verb == "remove" else wanted
+        disk = by_name(definition["disks"])[change.key]
+        place = definition["places"]["disks/%s" % change.key]
+        getattr(self, "_apply_" + change.verb)(disk, place, addresses.identifier(place), wanted, live)
+
+    def _apply_add(self, disk, place, identifier, wanted, live):
+        self.prepare_one(disk, wanted, live.host)
+        if disk["snapshot"]:
+            self.before_launch({"disks": [disk]}, live.host)
+        done = []
+        try:
+            if disk["limits"]:
+                live.monitor.execute("object-add", object_add(disks.group(disk, identifier), live.capabilities.json_object))
+                done.append(("object-del", {"id": disks.group_id(identifier)}))
+            live.monitor.execute("blockdev-add", _node(disk, identifier, live.folder))
+            done.append(("blockdev-del", {"node-name": identifier}))
+            live.monitor.execute("device_add", disks.device(disk, identifier, place, wanted["family"], live.host.arch))
+        except MonitorError:
+            live.monitor.batch(list(reversed(done)))
+            raise
+        live.refresh_devices()
+
+    def _apply_remove(self, disk, place, identifier, wanted, live):
+        unplug(live, identifier, "disks[%s]" % disk["name"])
+        live.monitor.batch([("blockdev-del", {"node-name": identifier})]
+                           + [("object-del", {"id": disks.group_id(identifier)})] * bool(disk["limits"]))
+
+    def _apply_size(self, disk, place, identifier, wanted, live):
+        if disk["size"] is not None:
+            live.monitor.execute("block_resize", {"node-name": identifier, "size": disk["size"]})
+
+    def _apply_limits(self, disk, place, identifier, wanted, live):
+        live.monitor.execute("qom-set", {"path": "/objects/" + disks.group_id(identifier), "property": "limits",
+                                         "value": disks.throttle(disk["limits"])})
+
+    def forget(self, change, running, host):
+        """After a disk was removed: its image goes, too, when it was the VM's own."""
+        disk = by_name(running["disks"])[change.key]
+        if bases.is_owned(host.folder, disk):
+            remove_file(bases.disk_path(host.folder, disk))
+        remove_file(_temporary(host.folder, disk))
+
+    def report(self, definition, observation, told):
+        told["disks"] = []
+        for disk in definition["disks"]:
+            place = definition["places"]["disks/%s" % disk["name"]]
+            told["disks"].append(dict(_told(disk), path=bases.disk_path(observation.folder, disk), id=addresses.identifier(place)))
+
+
+def _check_unchanged(path, old, disk):
+    for key in ("path", "format"):
+        if old[key] != disk[key]:
+            raise OptionError("%s.%s" % (path, key), "the disk has %s %r: it cannot become %r. Remove the disk first, or use qemu_disk to "
+                                                     "convert it" % (key, old[key], disk[key]))
+    if bool(old["backing_file"]) != bool(disk["backing_file"]):
+        raise OptionError(path + ".backing_file", "an existing disk cannot %s: remove it first, or use qemu_disk"
+                          % ("become an overlay" if disk["backing_file"] else "lose its base"))
+    if old["size"] and disk["size"] and disk["size"] < old["size"]:
+        raise OptionError(path + ".size", "the disk has %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
+                          "allow_shrink while the VM is stopped" % (format_size(old["size"]), format_size(disk["size"])))
+
+
+def _temporary(folder, disk):
+    return folder.file("%s.temporary.qcow2" % disk["name"])
+
+
+def _node(disk, identifier, folder):
+    if disk["snapshot"]:
+        return disks.node(dict(disk, format="qcow2", read_only=False), identifier, _temporary(folder, disk))
+    return disks.node(disk, identifier, bases.disk_path(folder, disk))
+
+
+def _group_words(disk, identifier):
+    group = disks.group(disk, identifier)
+    # An option string names the limits with an x- before 6.2, JSON does not need that; qom-set of "limits" works everywhere.
+    limits = {"x-" + key: value for key, value in group.pop("limits").items() if value}
+    return dict(group, **limits)
+
+
+def _value(disk, key):
+    value = disk.get(key)
+    return format_size(value) if key == "size" and value else value
+
+
+def _told(disk):
+    """A disk as the user reads it: without what was not asked for."""
+    shown = {key: _value(disk, key) for key, value in disk.items() if value not in (None, {}, False) and value != disks.DEFAULTS.get(key)}
+    return dict(shown, name=disk["name"], bus=disk["bus"], format=disk["format"])

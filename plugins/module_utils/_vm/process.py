@@ -1,0 +1,157 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""QEMU's process: started detached from us, recognised again, ended step by step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, MonitorGone
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, remove_file, tail
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start, processes_with, send_signal, wait_for_exit
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+
+# The shell waits for QEMU, keeps its exit code for us, and reaps it where PID 1 does not. Its input is the exit code's file,
+# opened before, so that a shell that ends late never writes into the file of the next run.
+_SUPERVISOR = '"$@" </dev/null; echo $? >&0'
+_PROBE = 0.002  # seconds between two looks at a socket that is not there yet
+
+
+class Child:
+    """A QEMU that we have just started. argv: its command line."""
+
+    def __init__(self, argv, folder, environment):
+        self.argv, self.folder = argv, folder
+        remove_file(folder.exit_code)
+        log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        code = os.open(folder.exit_code, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            self.process = subprocess.Popen(["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv, stdin=code, stdout=log, stderr=log,
+                                            start_new_session=True, cwd="/", env=dict(os.environ, **environment))
+        except OSError as error:
+            raise LaunchError("cannot run %s: %s" % (argv[0], error.strerror), cmd=argv)
+        finally:
+            os.close(log)
+            os.close(code)
+
+    def connect(self, timeout):
+        """The monitor of the new QEMU, as soon as it answers. Raises LaunchError when QEMU ends or says nothing for timeout seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return Monitor(self.folder.qmp, timeout=max(1, deadline - time.monotonic())).connect()
+            except MonitorGone:
+                if self._has_ended(_PROBE):
+                    raise self.failure("QEMU ended with exit code %s" % self.process.returncode)
+            if time.monotonic() > deadline:
+                raise self.failure("QEMU's monitor did not answer within %d s" % timeout)
+
+    def _has_ended(self, seconds):
+        try:
+            self.process.wait(seconds)
+            return True
+        except subprocess.TimeoutExpired:
+            return False
+
+    def failure(self, what):
+        """A LaunchError with QEMU's own words and the command line."""
+        said = tail(self.folder.log)
+        return LaunchError("cannot start the VM %s: %s. It said: %s%s" % (self.folder.name, what, said or "nothing", _hint(said)),
+                           cmd=self.argv, rc=self.process.returncode, log=said)
+
+    def end(self):
+        """Kill what was started; nothing of it stays."""
+        for pid in orphans(self.folder):
+            kill(pid, process_start(pid))
+        self.process.wait(10)
+
+
+def _hint(said):
+    """What to do about the failures that users meet most."""
+    for words, advice in (
+            ("Could not access KVM", "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info"),
+            ("failed to initialize kvm", "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info"),
+            ("Failed to initialize KVM", "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info"),
+            ("host doesn't support requested feature", "the CPU model asks for more than this host has: choose another cpu"),
+            ("unable to map backing store", "the memory backend cannot be had: fewer hugepages are free than memory needs"),
+            ("cannot set up guest memory", "the host cannot give that much memory: lower memory"),
+            ("Cannot allocate memory", "the host cannot give that much memory: lower memory"),
+            ("Failed to get \"write\" lock", "another QEMU has that image open"),
+            ("Could not open '/dev/vfio", "the passthrough device cannot be opened: is it bound to vfio-pci, and may we use it?"),
+            ("could not configure /dev/net/tun", "a tap link needs privileges: become root, or use a tap made for this user"),
+            ("failed to parse default acl file", "a bridge link needs /etc/qemu/bridge.conf with a line: allow BRIDGE")):
+        if words in said:
+            return " (%s)" % advice
+    return ""
+
+
+def read_pid(folder):
+    """The pid in QEMU's pidfile, or None."""
+    text = (read_text(folder.pidfile) or "").strip()
+    return int(text) if text.isdigit() else None
+
+
+def orphans(folder):
+    """QEMUs of this VM, by the pidfile on their command line, whoever started them."""
+    return [pid for pid in processes_with("-pidfile", folder.pidfile) if not _is_supervisor(pid)]
+
+
+def _is_supervisor(pid):
+    return (read_text("/proc/%d/cmdline" % pid) or "").startswith("/bin/sh\0-c\0")
+
+
+def kill(pid, start):
+    """End a process that must not be there: TERM, then KILL."""
+    if start is None or not send_signal(pid, start, signal.SIGTERM) or wait_for_exit(pid, start, 5):
+        return
+    send_signal(pid, start, signal.SIGKILL)
+    if not wait_for_exit(pid, start, 10):
+        raise HostError("process %d does not end, not even by SIGKILL: the host's kernel holds it" % pid)
+
+
+def listens_to_power_button(monitor, family):
+    """Whether the guest has enabled the ACPI power button: an operating system that runs has, a boot loader has not.
+
+    None where that cannot be told. Source: ACPI specification, PM1 enable register, PWRBTN_EN; PC machines have it at I/O port
+    0x602. QMP cannot read a port, so this asks the human monitor.
+    """
+    if family not in ("i440fx", "q35"):
+        return None
+    try:
+        text = monitor.human("i /h 0x602")
+        return bool(int(text.rpartition("=")[2].strip(), 0) & 0x100)
+    except (MonitorError, ValueError):
+        return None
+
+
+def shut_down(monitor, pid, start, policy, family, status):
+    """End QEMU by the ladder: power button, quit, TERM, KILL; return how far it had to go.
+
+    policy: {acpi, timeout, quit_timeout, term_timeout, force}, times in seconds. monitor may be None, when it does not answer.
+    Raises HostError when the guest does not obey and force is false.
+    """
+    if monitor and policy["acpi"] and status == "running" and listens_to_power_button(monitor, family) is not False:
+        monitor.execute("system_powerdown")
+        if wait_for_exit(pid, start, policy["timeout"]):
+            return "acpi"
+    if policy["acpi"] and not policy["force"]:
+        raise HostError("the guest did not power down within %d s, and shutdown.force is false: raise shutdown.timeout, or set "
+                        "shutdown.force: true" % policy["timeout"])
+    if monitor:
+        try:
+            monitor.execute("quit")
+        except MonitorError:
+            pass  # it may end before it answers, or hang: the process tells
+        if wait_for_exit(pid, start, policy["quit_timeout"]):
+            return "quit"
+    send_signal(pid, start, signal.SIGTERM)
+    if wait_for_exit(pid, start, policy["term_timeout"]):
+        return "term"
+    kill(pid, start)
+    return "kill"
