@@ -1,0 +1,274 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Applying a plan to one VM. After each step the files say what is true, so that a killed run can be taken up by the next."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import shutil
+import subprocess
+import time
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, remove_file, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, definition as definitions, ports, process
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import device_types
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
+
+
+class Live:
+    """A running VM under change. monitor: open. running: what it runs, kept true change by change. devices: {id: type}."""
+
+    def __init__(self, host, monitor, pid, running, devices, unplug_timeout):
+        self.host, self.folder, self.capabilities = host, host.folder, host.capabilities
+        self.monitor, self.pid, self.running, self.devices = monitor, pid, running, devices
+        self.unplug_timeout = unplug_timeout
+        self.secrets = host.secrets
+        self.waiting = []
+
+    def later(self, command, arguments):
+        """A command for the next flush(): many at once cost one round trip."""
+        self.waiting.append((command, arguments))
+
+    def flush(self):
+        """Run what later() collected. Raises the first refusal."""
+        commands, self.waiting = self.waiting, []
+        for answer in self.monitor.batch(commands):
+            if isinstance(answer, MonitorError):
+                raise answer
+
+    def refresh_devices(self):
+        """Ask which devices there are."""
+        self.devices = device_types(self.monitor.execute("qom-list", {"path": "/machine/peripheral"}))
+
+
+class Applier:
+    """One VM on its way from what was seen to what is wanted. settings: shutdown, start_timeout, unplug_timeout, keep_disks."""
+
+    def __init__(self, host, seen, wanted, plan, settings):
+        self.host, self.folder, self.seen, self.wanted, self.plan, self.settings = host, host.folder, seen, wanted, plan, settings
+        self.actions = []
+        self.stopped_by = None
+        self.live = None
+
+    def run(self):
+        """Do every step of the plan, in its order."""
+        for step in self.plan.steps:
+            getattr(self, "_" + step)()
+
+    def check(self):
+        """Whatever can be known to prevent the plan, before anything is done."""
+        if "start" in self.plan.steps:
+            for part in PARTS:
+                part.check_start(self.wanted, self.host)
+
+    def _define(self):
+        if definitions.lacks_ports(self.wanted):
+            self.wanted["ports"] = ports.claim(self.folder, definitions.wishes(self.wanted))
+        if not self.seen.alive or "stop" in self.plan.steps:
+            if "stop" in self.plan.steps and self.seen.alive:
+                self._stop()
+            self._prepare()
+        definitions.save(self.folder, self.wanted)
+
+    def _prepare(self):
+        for part in PARTS:
+            self.actions += part.prepare(self.wanted, self.host)
+        for change in self.plan.changes:
+            if change.verb == "remove" and not self.settings["keep_disks"]:
+                BY_NAME[change.part].forget(change, self.seen.running or self.seen.saved, self.host)
+
+    def _live(self):
+        """Make the changes that a running VM takes; when one fails, the definition stays what it was."""
+        seen = self.seen
+        self.live = Live(self.host, seen.monitor, seen.pid, seen.running, seen.devices, self.settings["unplug_timeout"])
+        try:
+            for change in self.plan.changes:
+                if change.how == LIVE:
+                    BY_NAME[change.part].apply(change, self.wanted, self.live)
+                    before = copy.deepcopy(self.live.running)
+                    adopt(change, self.live.running, self.wanted)
+                    self._save_run(self.live.running)
+                    if change.verb == "remove" and not self.settings["keep_disks"]:
+                        BY_NAME[change.part].forget(change, before, self.host)
+        except VlabError:
+            definitions.save(self.folder, self._undone())
+            raise
+        seen.running = copy.deepcopy(self.wanted)
+        self._save_run(seen.running)
+        definitions.save(self.folder, self.wanted)
+
+    def _undone(self):
+        """The definition before this run, with the ports that the VM holds by now."""
+        return dict(self.seen.saved, ports=dict(self.wanted["ports"], **self.seen.saved["ports"]))
+
+    def _save_run(self, running):
+        self.seen.run = dict(self.seen.run, definition=running)
+        write_json(self.folder.run, self.seen.run)
+
+    def _stop(self):
+        seen = self.seen
+        if not seen.alive:
+            return
+        family = (seen.running or seen.saved)["family"]
+        self.stopped_by = process.shut_down(seen.monitor, seen.pid, seen.start, self.settings["shutdown"], family, seen.status)
+        self.actions.append("stop (%s)" % self.stopped_by)
+        self.forget_run()
+
+    def forget_run(self):
+        """After QEMU has ended: what belonged to that run goes."""
+        seen = self.seen
+        seen.close()
+        for part in PARTS:
+            part.release(seen.running or seen.saved, self.host)
+        for path in (self.folder.run, self.folder.pidfile, self.folder.exit_code):
+            remove_file(path)
+        seen.alive, seen.run, seen.status, seen.pid = False, None, "stopped", None
+
+    def _start(self):
+        self.launch()
+        if "hold" not in self.plan.steps:
+            self._resume()
+
+    def launch(self):
+        """Start QEMU, stopped; set what must be set before the guest's first instruction; leave its monitor open."""
+        host, folder, wanted = self.host, self.folder, self.wanted
+        for pid in process.orphans(folder):
+            process.kill(pid, process_start(pid))
+            self.actions.append("end the QEMU that a killed run left (process %d)" % pid)
+        if "define" not in self.plan.steps:
+            for part in PARTS:
+                self.actions += part.prepare(wanted, host)
+        ports.check_free(wanted, definitions.wishes(wanted))
+        self._clear_sockets()
+        for part in PARTS:
+            part.before_launch(wanted, host)
+            for argv in part.companions(wanted, host):
+                subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        argv = command_line.build(wanted, host)
+        child = process.Child(argv, folder, wanted["environment"])
+        try:
+            monitor = child.connect(self.settings["start_timeout"])
+            self.seen.monitor = monitor
+            self._settle(child, monitor)
+        except VlabError as error:
+            self.seen.close()
+            child.end()
+            self._forget_start()
+            if isinstance(error, MonitorError):
+                raise child.failure(error.message)
+            raise
+        self.actions.append("start")
+
+    def _settle(self, child, monitor):
+        wanted, seen, host = self.wanted, self.seen, self.host
+        pid = monitor.peer_pid
+        live = self.live = Live(host, monitor, pid, copy.deepcopy(wanted), {}, self.settings["unplug_timeout"])
+        status, peripheral = monitor.batch([("query-status", None), ("qom-list", {"path": "/machine/peripheral"})])
+        live.devices = device_types(peripheral)
+        for part in PARTS:
+            part.verify(wanted, live)
+            part.before_continue(wanted, live)
+        live.flush()
+        seen.run = {"pid": pid, "start": process_start(pid), "boot_id": boot_id(), "uuid": wanted["uuid"], "argv": child.argv,
+                    "qemu_version": host.capabilities.version_text, "accel": host.accel, "accel_reason": host.accel_reason,
+                    "started": int(time.time()), "definition": wanted}
+        write_json(self.folder.run, seen.run)
+        seen.pid, seen.start, seen.devices = pid, seen.run["start"], live.devices
+        seen.running, seen.alive, seen.status = copy.deepcopy(wanted), True, status["status"]
+
+    def _forget_start(self):
+        self._clear_sockets()
+        for part in PARTS:
+            part.release(self.wanted, self.host)
+        for path in (self.folder.run, self.folder.pidfile, self.folder.exit_code):
+            remove_file(path)
+
+    def _clear_sockets(self):
+        """A QEMU that was killed leaves its sockets; nobody listens there."""
+        make_folder(self.folder.sockets)
+        for entry in os.scandir(self.folder.sockets):
+            if entry.name.endswith(".sock"):
+                remove_file(entry.path)
+
+    def _hold(self):
+        """Nothing to do: a start leaves the guest before its first instruction."""
+
+    def _resume(self):
+        monitor = self.seen.monitor
+        monitor.execute("cont")
+        status = monitor.execute("query-status")["status"]
+        if status not in ("running", "inmigrate", "shutdown"):
+            raise LaunchError("the guest of the VM %s does not run: QEMU says %s" % (self.folder.name, status),
+                              cmd=self.seen.run["argv"], log=process.tail(self.folder.log))
+        self.seen.status = status
+        self.actions.append("resume")
+
+    def _pause(self):
+        self.seen.monitor.execute("stop")
+        self.seen.status = "paused"
+        self.actions.append("pause")
+
+    def _reset(self):
+        self.seen.monitor.execute("system_reset")
+        self.actions.append("reset")
+
+    def _remove(self):
+        folder = self.folder
+        for pid in process.orphans(folder):
+            process.kill(pid, process_start(pid))
+        keep = set()
+        if self.settings["keep_disks"] and self.seen.saved:
+            from ansible_collections.vlab.qemu.plugins.module_utils._vm.bases import disk_path
+            keep = {disk_path(folder, disk) for disk in self.seen.saved["disks"]}
+        ports.release(folder)
+        remove_folder(folder, keep)
+        self.seen.status = "absent"
+        self.actions.append("remove %s" % folder.path)
+
+
+def remove_folder(folder, keep):
+    """Remove a VM's folder but for the files in keep; the lab's folder, too, when nothing is left in it."""
+    try:
+        if folder.sockets != folder.path:
+            shutil.rmtree(folder.sockets, ignore_errors=True)
+        for entry in os.scandir(folder.path) if os.path.isdir(folder.path) else ():
+            if entry.path in keep:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        with contextlib.suppress(OSError):
+            os.rmdir(folder.path)
+            os.rmdir(os.path.dirname(folder.path))
+    except OSError as error:
+        raise HostError("cannot remove %s: %s" % (error.filename, error.strerror), path=error.filename)
+
+
+def adopt(change, running, wanted):
+    """Enter one change into the definition that the VM runs."""
+    running["ports"] = wanted["ports"]
+    if not change.key:
+        running[change.option] = wanted[change.option]
+        return
+    option, name = change.option.partition("[")[0], change.key.rpartition("/")[2] if change.part == "media" else change.key
+    place = "%s/%s" % (option, name)
+    if change.verb == "remove":
+        running[option] = [item for item in running[option] if item["name"] != name]
+        running["places"].pop(place, None)
+    elif change.verb == "add":
+        running[option] = running[option] + [copy.deepcopy(by_name(wanted[option])[name])]
+        running["places"][place] = wanted["places"][place]
+        running["bases"] = dict(wanted.get("bases", {}))
+    else:
+        key = change.option.rpartition(".")[2]
+        by_name(running[option])[name][key] = copy.deepcopy(by_name(wanted[option])[name][key])

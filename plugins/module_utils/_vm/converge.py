@@ -1,0 +1,110 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""One VM, from options to result: observe, plan, apply."""
+
+from __future__ import annotations
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import before_after
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import DISPLAY, PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
+
+SHUTDOWN = {"acpi": True, "timeout": 30, "quit_timeout": 10, "term_timeout": 10, "force": True}
+PLACE_SPEC = {
+    "lab": {"type": "str", "default": "default"},
+    "root": {"type": "path"},
+}
+SETTINGS_SPEC = {
+    "allow_restart": {"type": "bool", "default": False},
+    "shutdown": {"type": "dict", "options": {
+        "acpi": {"type": "bool", "default": True}, "timeout": {"type": "int", "default": 30},
+        "quit_timeout": {"type": "int", "default": 10}, "term_timeout": {"type": "int", "default": 10},
+        "force": {"type": "bool", "default": True}}},
+    "start_timeout": {"type": "int", "default": 30},
+    "unplug_timeout": {"type": "int", "default": 15},
+    "lock_timeout": {"type": "int", "default": 300},
+}
+
+
+def vm_argument_spec():
+    """The argument spec of qemu_vm."""
+    return dict({"name": {"type": "str", "required": True}, "state": {"type": "str", "choices": STATES, "default": "started"},
+                 "keep_disks": {"type": "bool", "default": False}, "incoming": {"type": "str"}},
+                **PLACE_SPEC, **SETTINGS_SPEC, **definitions.RUN_SPEC, **definitions.argument_spec())
+
+
+def settings_of(params):
+    """What a run is told about how to do things, with times in seconds."""
+    policy = dict(SHUTDOWN, **(params.get("shutdown") or {}))
+    settings = {"shutdown": policy, "keep_disks": bool(params.get("keep_disks"))}
+    for key in ("start_timeout", "unplug_timeout", "lock_timeout"):
+        settings[key] = params.get(key) or SETTINGS_SPEC[key]["default"]
+        if settings[key] < 1:
+            raise OptionError(key, "%s is not a time in seconds" % params[key])
+    return settings
+
+
+def converge_vm(params, check_mode):
+    """Bring one VM into the state that params ask for; return the module's result. Raises VlabError."""
+    folder = Folder(params["root"], params["lab"], params["name"])
+    settings = settings_of(params)
+    state = params["state"]
+    create = not check_mode and state not in ("absent", "reset")
+    with folder.locked(create, settings["lock_timeout"]):
+        seen = observe(folder)
+        try:
+            return _converge(params, folder, settings, state, seen, check_mode)
+        finally:
+            seen.close()
+
+
+def _converge(params, folder, settings, state, seen, check_mode):
+    host = Host(folder)
+    host.incoming = params.get("incoming") or None
+    wanted, pending = None, []
+    if state != "absent" and not (state == "reset" and seen.status == "absent"):
+        wanted = definitions.compose(seen.saved, params, host)
+        if not seen.alive:
+            pending = [change for part in PARTS for change in part.pending(wanted, host)] if seen.saved else []
+    todo = plan(seen, wanted, state, params["allow_restart"], pending)
+    applier = Applier(host, seen, wanted, todo, settings)
+    if state == "absent":
+        if not params["keep_disks"]:
+            settings["shutdown"] = dict(settings["shutdown"], acpi=False) if params.get("shutdown") is None else settings["shutdown"]
+    else:
+        applier.check()
+    if not check_mode:
+        applier.run()
+        if seen.alive and wanted and not applier.actions:
+            DISPLAY.set_password(wanted, _Open(seen, host))
+    return result(seen, wanted, todo, applier, host, check_mode)
+
+
+class _Open:
+    """As much of a running VM as setting a password needs."""
+
+    def __init__(self, seen, host):
+        self.monitor, self.secrets = seen.monitor, host.secrets
+
+
+def result(seen, wanted, todo, applier, host, check_mode):
+    """The result of a module that works on a VM."""
+    told = {"changed": todo.changed, "changes": [change.result() for change in todo.changes], "actions": applier.actions,
+            "diff": before_after(todo.changes), "vm": report(seen, wanted)}
+    if applier.stopped_by:
+        told["stopped_by"] = applier.stopped_by
+    if check_mode and told["vm"]:
+        state = [change.after for change in todo.changes if change.option == "state"]
+        told["vm"]["status"] = state[0] if state else told["vm"]["status"]
+    if host.warnings:
+        told["warnings"] = host.warnings
+    return told

@@ -1,0 +1,119 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""The observation: what a VM is right now. Files are read, and a running QEMU is asked over one connection, in one batch."""
+
+from __future__ import annotations
+
+import copy
+import os
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError, MonitorGone
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, read_text, tail
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start, wait_for_exit
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+
+_QUESTIONS = [("query-status", None), ("query-uuid", None), ("qom-list", {"path": "/machine/peripheral"}), ("query-block", None)]
+
+
+class Observation:
+    """What is known of one VM.
+
+    saved: the definition in vm.json or None. run: run.json or None. alive: our QEMU runs. status: absent, stopped, crashed, or
+    QEMU's own word (running, paused, prelaunch, ...). running: the definition that the QEMU runs, corrected by what it told.
+    devices: {id: type} of its devices. media: {id: path or None} of its removable drives. monitor: open while alive, or None.
+    exit_code: of the last run, None when unknown. log: the end of what QEMU said, where it crashed.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.saved = definitions.load(folder)
+        self.run = read_json(folder.run)
+        self.alive = False
+        self.status = "stopped" if self.saved else "absent"
+        self.running = self.pid = self.start = self.exit_code = self.monitor = None
+        self.devices, self.media = {}, {}
+        self.log = ""
+
+    def close(self):
+        """Leave the monitor to the next client."""
+        if self.monitor:
+            self.monitor.close()
+            self.monitor = None
+
+
+def observe(folder):
+    """Look at a VM. Raises HostError when a process that is not ours sits in its place, MonitorError when QEMU does not answer."""
+    seen = Observation(folder)
+    run = seen.run
+    if not run or not run.get("pid"):
+        return seen
+    if run["boot_id"] != boot_id() or process_start(run["pid"]) != run["start"]:
+        _tell_end(seen)
+        return seen
+    seen.pid, seen.start = run["pid"], run["start"]
+    try:
+        _ask(seen)
+    except MonitorGone:
+        # It is ending: what it was a moment ago does not matter.
+        if not wait_for_exit(seen.pid, seen.start, 5):
+            raise
+        seen.pid = seen.start = None
+        _tell_end(seen)
+        return seen
+    except MonitorError:
+        seen.close()
+        raise
+    return seen
+
+
+def _ask(seen):
+    monitor = seen.monitor = Monitor(seen.folder.qmp).connect()
+    if monitor.peer_pid != seen.pid:
+        raise HostError("the socket %s belongs to process %s, not to the QEMU of the VM %s (process %d): a stranger is in its place; "
+                        "end it first" % (seen.folder.qmp, monitor.peer_pid, seen.folder.name, seen.pid))
+    status, uuid, peripheral, blocks = monitor.batch(_QUESTIONS)
+    for answer in (status, uuid, peripheral):
+        if isinstance(answer, MonitorError):
+            raise answer
+    if uuid["UUID"] != seen.run["uuid"]:
+        raise HostError("the QEMU of process %d has the UUID %s, not %s: it is not the VM %s" %
+                        (seen.pid, uuid["UUID"], seen.run["uuid"], seen.folder.name))
+    seen.alive, seen.status = True, status["status"]
+    seen.devices = device_types(peripheral)
+    seen.media = {} if isinstance(blocks, MonitorError) else _media(blocks)
+    seen.running = copy.deepcopy(seen.run["definition"])
+    if seen.saved is None:
+        seen.saved = seen.run["definition"]
+    for part in PARTS:
+        part.look(seen)
+
+
+def device_types(peripheral):
+    """{id: type} from qom-list /machine/peripheral, whose types read child<TYPE>."""
+    return {entry["name"]: entry["type"][len("child<"):-1] for entry in peripheral if entry["type"].startswith("child<")}
+
+
+def _media(blocks):
+    media = {}
+    for block in blocks:
+        if block.get("removable"):
+            parts = [part for part in block.get("qdev", "").split("/") if part not in ("", "machine", "peripheral")]
+            if parts:
+                media[parts[0]] = block["inserted"]["file"] if block.get("inserted") else None
+    return media
+
+
+def _tell_end(seen):
+    """How the last run ended: a host that was rebooted took it along, and that is no crash."""
+    if seen.run["boot_id"] != boot_id():
+        return
+    code = (read_text(seen.folder.exit_code) or "").strip()
+    seen.exit_code = int(code) if code.isdigit() else None
+    if seen.exit_code != 0 or os.path.exists(seen.folder.pidfile):
+        seen.status = "crashed"
+        seen.log = tail(seen.folder.log)
