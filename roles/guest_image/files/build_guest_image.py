@@ -50,9 +50,9 @@ ROUTER_MODULES = """
 KINDS = {
     "tiny": {"packages": ["busybox-static"], "modules": MODULES, "programs": [], "data": [], "passwd": [], "group": []},
     "frr": {
-        "packages": ["busybox-static", "frr", "iproute2", "iputils-ping", "libpam-modules", "ncurses-base", "qemu-guest-agent"],
+        "packages": ["bash", "busybox-static", "frr", "iproute2", "iputils-ping", "libpam-modules", "ncurses-base", "qemu-guest-agent"],
         "modules": MODULES + ROUTER_MODULES,
-        "programs": ["usr/lib/frr/*", "usr/bin/vtysh", "bin/ip", "sbin/bridge", "sbin/tc", "bin/ss", "bin/ping", "usr/sbin/qemu-ga"],
+        "programs": ["bin/bash", "usr/lib/frr/*", "usr/bin/vtysh", "bin/ip", "sbin/bridge", "sbin/tc", "bin/ss", "bin/ping", "usr/sbin/qemu-ga"],
         "data": [
             "usr/share/yang/",
             "etc/frr/daemons",
@@ -303,6 +303,9 @@ def build_initramfs(kind, tree, kernel_version, work):
             for applet in [name for name in archive.entries if name.startswith("usr/") and os.path.basename(name) == os.path.basename(path)]:
                 del archive.entries[applet]
             add_program(archive, tree, path)
+    if "usr/bin/bash" in archive.entries:
+        # busybox's shell prefers its own applets to the programs of the same name. The boot scripts use it all the same: it is fast.
+        archive.link("bin/sh", "/usr/bin/bash")
     for pattern in recipe["data"]:
         add_data(archive, tree, pattern)
     missing = add_modules(archive, tree, kernel_version, recipe["modules"], work)
@@ -327,6 +330,7 @@ GUEST_FILES = {
     "inittab": "etc/inittab",
     "profile.sh": "etc/profile",
     "pam": "etc/pam.d/frr",
+    "inputrc": "etc/inputrc",
 }
 
 

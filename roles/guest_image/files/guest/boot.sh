@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/busybox sh
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Run once by init: from nothing to a machine with drivers, a configuration and links.
@@ -29,7 +29,7 @@ for device in /sys/class/net/*; do
 done
 
 if [ -f /config/start.sh ]; then
-  (cd /config && sh ./start.sh) || say "start.sh failed with $?"
+  (cd /config && /bin/sh ./start.sh) || say "start.sh failed with $?"
 fi
 . /usr/lib/vlab/services
 say ready

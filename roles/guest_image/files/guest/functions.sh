@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/busybox sh
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Shared by the boot script and the hot plug handler.
@@ -24,23 +24,35 @@ load_drivers() {
   done
 }
 
-# Mount the file system labelled "config", if there is one. Waits only when the kernel was told to expect it.
+# Look for a file system labelled "config" and mount it. busybox's findfs does not know ISO 9660.
+find_config() {
+  for device in /dev/sr* /dev/vd* /dev/sd* /dev/nvme*n* /dev/fd[0-9]; do
+    [ -b "$device" ] || continue
+    for place in iso9660:32808:32 vfat:43:11 vfat:71:11 ext4:1144:16; do
+      at=${place#*:}
+      label=$(dd if="$device" bs=1 skip="${at%:*}" count="${at#*:}" 2>/dev/null | tr -d '\000 ')
+      case $label in
+        config | CONFIG) mount -t "${place%%:*}" -o ro "$device" /config && return 0 ;;
+      esac
+    done
+  done
+  return 1
+}
+
+# Waits for the drive only when the kernel was told to expect one.
 mount_config() {
+  deadline=0
   case " $(cat /proc/cmdline) " in
     *" vlab.config=1 "*) deadline=30 ;;
-    *) deadline= ;;
   esac
-  until device=$(findfs LABEL=config 2>/dev/null) || device=$(findfs LABEL=CONFIG 2>/dev/null); do
+  until find_config; do
     read -r now _ </proc/uptime
-    if [ "${now%.*}" -ge "${deadline:-0}" ]; then
-      [ -z "$deadline" ] || say "no config drive after $deadline s"
+    if [ "${now%.*}" -ge "$deadline" ]; then
+      [ "$deadline" = 0 ] || say "no config drive after $deadline s"
       return 0
     fi
     sleep 0.1
   done
-  for type in iso9660 vfat ext4; do
-    mount -t "$type" -o ro "$device" /config 2>/dev/null && break
-  done || say "cannot mount the config drive $device"
   # Lines "MAC NAME": the shell cannot change the case of letters by itself.
   [ -f /config/interfaces ] && awk 'NF >= 2 && !/^#/ { print tolower($2), $1 }' /config/interfaces >/run/vlab/names
   return 0

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/busybox sh
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # poweroff, halt, reboot and shutdown (as the guest agent calls it) in one: at once, with disks written back.

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/busybox sh
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Start FRR by hand: in a lab nothing has to watch over it, and its own scripts need more programs and more time.
