@@ -1,15 +1,22 @@
 #!/usr/bin/python
 # Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: qemu_vm
-short_description: Manage a virtual machine
+short_description: Draft
 description: Draft.
 author: vlab.qemu contributors
 options: {}
+"""
+
+EXAMPLES = r"""
+"""
+
+RETURN = r"""
 """
 
 from ansible.module_utils.basic import AnsibleModule

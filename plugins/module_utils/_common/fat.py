@@ -28,12 +28,12 @@ def make_fat(files, label, size=None, option="files"):
     """The image as bytes. files: {"a/b.txt": bytes}; label: at most 11 ASCII characters.
 
     size: bytes of the image, a multiple of 512, at most 2000 MiB; default: as small as the files allow; FLOPPY gives a floppy disk.
-    A name is at most 255 characters, without any of "*:<>?\\|, and differs in more than case from every other one.
+    A name is at most 255 characters, without any of "*:<>?\\| and without a dot or a space at its end; two differ in more than case.
     Raises OptionError, naming option, for what does not fit.
     """
     if not re.fullmatch(r"""[ !#-)@-Z^-{}~0-9-]{0,11}""", label):
         raise OptionError(option, "the label %r is not 11 or fewer ASCII letters, digits and hyphens" % label)
-    root = file_tree(option, files, 255, '"*:<>?\\|', fold=True)
+    root = file_tree(option, files, 255, '"*:<>?\\|')
     root_entries = -(-max(224, sum(_slots(root)) + 1) // 16) * 16
     if size is not None and (size % _SECTOR or size > 2000 << 20):
         raise OptionError(option, "a FAT image has a multiple of 512 bytes, and at most 2000M: not %d" % size)

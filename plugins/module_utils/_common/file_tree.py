@@ -10,11 +10,12 @@ from __future__ import annotations
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
 
-def file_tree(option, files, longest, forbidden, fold=False):
+def file_tree(option, files, longest, forbidden):
     """Nested dicts of name -> dict (a folder) or bytes.
 
     longest: UTF-16 characters in one name. forbidden: characters that no name may have, besides control characters and
-    those beyond the first 65536. fold: names that differ only in case are one. Raises OptionError naming option and file.
+    those beyond the first 65536. Names that differ only in case are refused: readers, Linux too, find one for the other.
+    Raises OptionError naming option and file.
     """
     root = {}
     for path in sorted(files):
@@ -23,22 +24,19 @@ def file_tree(option, files, longest, forbidden, fold=False):
         for part in parents + [name]:
             _check(option, path, part, longest, forbidden)
         for part in parents:
-            folder = folder.setdefault(_same(folder, part, fold), {})
+            _unlike_others(option, path, part, folder)
+            folder = folder.setdefault(part, {})
             if not isinstance(folder, dict):
                 raise OptionError(option, "%r: %s is a file and a folder" % (path, part))
-        if _same(folder, name, fold) in folder:
-            raise OptionError(option, "%r is there twice, as a file and a folder%s" % (path, " or in upper and lower case" if fold else ""))
+        _unlike_others(option, path, name, folder)
         folder[name] = files[path]
     return root
 
 
-def _same(folder, name, fold):
-    """The name under which folder has name already, or name."""
-    if fold:
-        for known in folder:
-            if known.lower() == name.lower():
-                return known
-    return name
+def _unlike_others(option, path, name, folder):
+    for known in folder:
+        if known != name and known.lower() == name.lower():
+            raise OptionError(option, "%r: %s and %s differ only in case, and this file system cannot tell them apart" % (path, name, known))
 
 
 def _check(option, path, name, longest, forbidden):

@@ -22,7 +22,8 @@ _NO_DATE = b"0" * 16 + b"\0"
 def make_iso(files, label, option="files"):
     """The image as bytes. files: {"a/b.txt": bytes}; label: at most 32 ASCII characters (Joliet shows 16 of them).
 
-    A name is at most 64 characters, without any of *:;?\\ and without a dot or a space at its end; folders are at most 7 deep.
+    A name is at most 64 characters, without any of *:;?\\ and without a dot or a space at its end; two differ
+    in more than case; folders are at most 7 deep.
     Raises OptionError, naming option, for what does not fit.
     """
     if not re.fullmatch(r"[ -~]{0,32}", label):

@@ -45,6 +45,8 @@ def vm_argument_spec():
 def settings_of(params):
     """What a run is told about how to do things, with times in seconds."""
     policy = dict(SHUTDOWN, **(params.get("shutdown") or {}))
+    if params.get("state") == "absent" and not params.get("shutdown") and not params.get("keep_disks"):
+        policy["acpi"] = False  # nothing of it will be left: there is no use in asking the guest
     settings = {"shutdown": policy, "keep_disks": bool(params.get("keep_disks"))}
     for key in ("start_timeout", "unplug_timeout", "lock_timeout"):
         settings[key] = params.get(key) or SETTINGS_SPEC[key]["default"]
@@ -55,33 +57,51 @@ def settings_of(params):
 
 def converge_vm(params, check_mode):
     """Bring one VM into the state that params ask for; return the module's result. Raises VlabError."""
-    folder = Folder(params["root"], params["lab"], params["name"])
+    folder = Folder(params.get("root"), params["lab"], params["name"])
     settings = settings_of(params)
-    state = params["state"]
-    create = not check_mode and state not in ("absent", "reset")
+    create = not check_mode and params["state"] not in ("absent", "reset")
     with folder.locked(create, settings["lock_timeout"]):
         seen = observe(folder)
         try:
-            return _converge(params, folder, settings, state, seen, check_mode)
+            return _converge(params, Host(folder), settings, seen, check_mode)
         finally:
             seen.close()
 
 
-def _converge(params, folder, settings, state, seen, check_mode):
-    host = Host(folder)
+def converge_item(params, check_mode, option, item, remove=None):
+    """Bring one disk or NIC of a VM that exists into the state that params ask for; the VM's power stays as it is.
+
+    option: disks or nics. item: the entry for that list, or None. remove: the name of the one to remove.
+    """
+    folder = Folder(params.get("root"), params["lab"], params["vm"])
+    settings = settings_of(params)
+    with folder.locked(False, settings["lock_timeout"]):
+        seen = observe(folder)
+        try:
+            if seen.saved is None:
+                if remove is not None:
+                    return {"changed": False, "changes": [], "actions": [], "diff": {"before": {}, "after": {}}, "vm": {}}
+                raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+            given = {"state": "present", "allow_restart": params["allow_restart"], option: [item] if item else None,
+                     "remove_" + option: [remove] if remove is not None else None}
+            host = Host(folder)
+            host.allow_shrink = bool(params.get("allow_shrink"))
+            return _converge(given, host, settings, seen, check_mode)
+        finally:
+            seen.close()
+
+
+def _converge(params, host, settings, seen, check_mode):
+    state = params["state"]
     host.incoming = params.get("incoming") or None
     wanted, pending = None, []
     if state != "absent" and not (state == "reset" and seen.status == "absent"):
         wanted = definitions.compose(seen.saved, params, host)
-        if not seen.alive:
-            pending = [change for part in PARTS for change in part.pending(wanted, host)] if seen.saved else []
+        if seen.saved and not seen.alive:
+            pending = [change for part in PARTS for change in part.pending(wanted, host)]
     todo = plan(seen, wanted, state, params["allow_restart"], pending)
     applier = Applier(host, seen, wanted, todo, settings)
-    if state == "absent":
-        if not params["keep_disks"]:
-            settings["shutdown"] = dict(settings["shutdown"], acpi=False) if params.get("shutdown") is None else settings["shutdown"]
-    else:
-        applier.check()
+    applier.check()
     if not check_mode:
         applier.run()
         if seen.alive and wanted and not applier.actions:

@@ -20,12 +20,13 @@ class Host:
     """folder: the VM's. binary, arch: its QEMU, once found. accel, accel_reason: once chosen.
 
     secrets: what this run was given and no file keeps. warnings: for the user. machine_properties: what parts add to -machine.
-    incoming: where a migration comes from, for one start.
+    incoming: where a migration comes from, for one start. allow_shrink: this run may cut data off a disk.
     """
 
     def __init__(self, folder):
         self.folder = folder
         self.binary = self.arch = self.accel = self.accel_reason = self.incoming = None
+        self.allow_shrink = False
         self.secrets = {}
         self.warnings = []
         self.machine_properties = {}

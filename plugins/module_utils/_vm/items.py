@@ -18,11 +18,11 @@ def by_name(items):
     return {item["name"]: item for item in items}
 
 
-def merge_items(option, saved, given, defaults, normalise, purge=False):
+def merge_items(option, saved, given, defaults, normalise, purge=False, remove=()):
     """The new list: what was given laid over what is saved, item by item and suboption by suboption; the others stay.
 
     given: the user's list, or None for nothing said. purge: drop the items that are not named. normalise(path, item without
-    its name). Raises OptionError naming the item, also when a name comes twice.
+    its name). remove: names to drop. Raises OptionError naming the item, also when a name comes twice.
     """
     merged = {} if purge and given is not None else copy.deepcopy(by_name(saved))
     seen = {}
@@ -37,4 +37,4 @@ def merge_items(option, saved, given, defaults, normalise, purge=False):
         seen[name] = number
         said = normalise("%s[%s]" % (option, name), {key: value for key, value in item.items() if key != "name"})
         merged[name] = copy.deepcopy({**defaults, "name": name, **by_name(saved).get(name, {}), **said})
-    return list(merged.values())
+    return [item for name, item in merged.items() if name not in remove]

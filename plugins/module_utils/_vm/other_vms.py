@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
@@ -32,14 +33,29 @@ def _folders(path):
         return []
 
 
-def writer_of(root, path, but):
-    """The VM, as "lab/name", other than but (lab, name) that has the image at path as a writable disk; None when there is none."""
-    real = os.path.realpath(path)
+class User(NamedTuple):
+    """Who uses an image. vm: "lab/name". disk: the disk's name. role: disk or base. writes: whether it may write to it."""
+
+    vm: str
+    disk: str
+    role: str
+    writes: bool
+
+
+def users_of(root, path):
+    """The VMs under root that use the image at path: a list of User."""
+    real, found = os.path.realpath(path), []
     for lab, name, definition in definitions(root):
-        if (lab, name) == but:
-            continue
         for disk in definition.get("disks", ()):
             held = disk.get("path") or os.path.join(root, lab, name, "%s.%s" % (disk["name"], disk.get("format")))
-            if not disk.get("read_only") and not disk.get("snapshot") and os.path.realpath(held) == real:
-                return "%s/%s" % (lab, name)
-    return None
+            if os.path.realpath(held) == real:
+                found.append(User("%s/%s" % (lab, name), disk["name"], "disk", not disk.get("read_only") and not disk.get("snapshot")))
+            elif disk.get("backing_file") and os.path.realpath(disk["backing_file"]) == real:
+                found.append(User("%s/%s" % (lab, name), disk["name"], "base", False))
+    return found
+
+
+def writer_of(root, path, but):
+    """The VM, as "lab/name", other than but (lab, name) that has the image at path as a writable disk; None when there is none."""
+    mine = "%s/%s" % but
+    return next((user.vm for user in users_of(root, path) if user.writes and user.vm != mine), None)

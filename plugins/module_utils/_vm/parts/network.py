@@ -90,7 +90,8 @@ class Network(Part):
 
     def merge(self, saved, given):
         merged = super().merge(saved, {key: value for key, value in given.items() if key != "nics"})
-        merged["nics"] = merge_items("nics", saved.get("nics", []), given.get("nics"), _DEFAULTS, normalise_nic, given.get("purge_nics"))
+        merged["nics"] = merge_items("nics", saved.get("nics", []), given.get("nics"), _DEFAULTS, normalise_nic,
+                                     given.get("purge_nics"), given.get("remove_nics") or ())
         return merged
 
     def complete(self, wanted, saved, given, host):
@@ -169,9 +170,6 @@ class Network(Part):
         """A NIC that somebody took from the running VM is not there, whatever we recorded."""
         running = observation.running
         running["nics"] = [nic for nic in running["nics"] if _ids(running, nic["name"])["nic"] in observation.devices]
-
-    def prepare(self, wanted, host):
-        return []
 
     def arguments(self, wanted, host):
         words = []

@@ -39,7 +39,7 @@ class Storage(Part):
         if wanted is None and not saved and not any(given.get(option) for option in _BOOTABLE):
             wanted = [_BLANK]
         return {"disks": merge_items("disks", saved.get("disks", []), wanted, disks.DEFAULTS, disks.normalise_disk,
-                                     given.get("purge_disks"))}
+                                     given.get("purge_disks"), given.get("remove_disks") or ())}
 
     def complete(self, wanted, saved, given, host):
         known = by_name(saved.get("disks", []))
@@ -51,7 +51,7 @@ class Storage(Part):
             disks.check(disk, path, wanted["family"], host.capabilities)
             self._complete_formats(disk, path, host)
             if disk["name"] in known:
-                _check_unchanged(path, known[disk["name"]], disk)
+                _check_unchanged(path, known[disk["name"]], disk, host.allow_shrink)
             image = os.path.realpath(bases.disk_path(host.folder, disk))
             if image in paths:
                 raise OptionError(path + ".path", "%s is also the image of the disk %r" % (image, paths[image]))
@@ -91,7 +91,7 @@ class Storage(Part):
                 continue
             for key in differing(old[name], disk):
                 how = RESTART
-                if key == "size" or key in _IGNORED or key == "limits" and old[name]["limits"] and disk["limits"]:
+                if key == "size" and not _shrinks(old[name], disk) or key in _IGNORED or key == "limits" and old[name]["limits"] and disk["limits"]:
                     how = LIVE
                 changes.append(Change("disks[%s].%s" % (name, key), _value(old[name], key), _value(disk, key), how, self.name,
                                       key if key in ("size", "limits") else "none", name))
@@ -167,6 +167,9 @@ class Storage(Part):
         if disk["size"] > size:
             host.qemu_img.resize(path, disk["size"], format=disk["format"])
             return ["grow %s from %s to %s" % (path, format_size(size), format_size(disk["size"]))]
+        if disk["size"] < size and host.allow_shrink:
+            host.qemu_img.resize(path, disk["size"], shrink=True, format=disk["format"])
+            return ["shrink %s from %s to %s" % (path, format_size(size), format_size(disk["size"]))]
         if disk["size"] < size:
             raise OptionError(option + ".size", "%s is %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
                               "allow_shrink while the VM is stopped" % (path, format_size(size), format_size(disk["size"])))
@@ -249,7 +252,7 @@ class Storage(Part):
             told["disks"].append(dict(_told(disk), path=bases.disk_path(observation.folder, disk), id=addresses.identifier(place)))
 
 
-def _check_unchanged(path, old, disk):
+def _check_unchanged(path, old, disk, allow_shrink):
     for key in ("path", "format"):
         if old[key] != disk[key]:
             raise OptionError("%s.%s" % (path, key), "the disk has %s %r: it cannot become %r. Remove the disk first, or use qemu_disk to "
@@ -257,9 +260,13 @@ def _check_unchanged(path, old, disk):
     if bool(old["backing_file"]) != bool(disk["backing_file"]):
         raise OptionError(path + ".backing_file", "an existing disk cannot %s: remove it first, or use qemu_disk"
                           % ("become an overlay" if disk["backing_file"] else "lose its base"))
-    if old["size"] and disk["size"] and disk["size"] < old["size"]:
+    if not allow_shrink and old["size"] and disk["size"] and disk["size"] < old["size"]:
         raise OptionError(path + ".size", "the disk has %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
                           "allow_shrink while the VM is stopped" % (format_size(old["size"]), format_size(disk["size"])))
+
+
+def _shrinks(old, disk):
+    return bool(old["size"] and disk["size"] and disk["size"] < old["size"])
 
 
 def _temporary(folder, disk):
