@@ -115,7 +115,8 @@ def _plain_names(folder):
 
 def _record(name, extent, size, is_folder):
     """A directory record: ECMA-119, 9.1."""
-    record = _both("I", extent) + _both("I", size) + _DATE + bytes([2 if is_folder else 0, 0, 0]) + _both("H", 1) + bytes([len(name)]) + name
+    record = b"".join((_both("I", extent), _both("I", size), _DATE, bytes([2 if is_folder else 0, 0, 0]), _both("H", 1),
+                       bytes([len(name)]), name))
     record += b"\0" * (len(record) % 2)
     return bytes([len(record) + 2, 0]) + record
 

@@ -62,7 +62,9 @@ class QemuImg:
         """Give an image another virtual size; smaller only with shrink."""
         header = probe(path)
         format = format or header.format
-        now = self.info(path, format=format)["virtual-size"] if header.virtual_size is None or format != header.format else header.virtual_size
+        now = header.virtual_size
+        if now is None or format != header.format:
+            now = self.info(path, format=format)["virtual-size"]
         if size < now and not shrink:
             raise ImageError("%s has %s: making it %s would cut off its end. Set allow_shrink to do that"
                              % (path, format_size(now), format_size(size)), path=str(path))

@@ -236,10 +236,10 @@ def _seed_path(folder, drive):
 def _image(drive, files):
     content = {name: text.encode("utf-8", "surrogateescape") for name, text in files.items()}
     if drive["format"] == "fat":
-        from ansible_collections.vlab.qemu.plugins.module_utils._common import fat
-        return fat.image(drive["label"], content)
-    from ansible_collections.vlab.qemu.plugins.module_utils._common import iso9660
-    return iso9660.image(drive["label"], content)
+        from ansible_collections.vlab.qemu.plugins.module_utils._common.fat import make_fat
+        return make_fat(content, drive["label"], option="config_drive.files")
+    from ansible_collections.vlab.qemu.plugins.module_utils._common.iso9660 import make_iso
+    return make_iso(content, drive["label"], option=drive["kind"] + (".files" if drive["kind"] == "config_drive" else ""))
 
 
 def _read(path):
