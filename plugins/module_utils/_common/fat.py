@@ -43,7 +43,7 @@ def make_fat(files, label, size=None, option="files"):
         if layout:
             break
     else:
-        raise OptionError(option, "the files do not fit%s" % (" on a disk of %s" % format_size(size) if size else ": they are larger than 2000M"))
+        raise OptionError(option, "the files do not fit on a disk of %s" % format_size(size or 2000 << 20))
     total, clusters, fat_sectors = layout
     start = 1 + 2 * fat_sectors + root_entries // 16
     image = bytearray(total * _SECTOR)

@@ -36,7 +36,7 @@ def file_tree(option, files, longest, forbidden):
 def _unlike_others(option, path, name, folder):
     for known in folder:
         if known != name and known.lower() == name.lower():
-            raise OptionError(option, "%r: %s and %s differ only in case, and this file system cannot tell them apart" % (path, name, known))
+            raise OptionError(option, "%r: %s and %s differ only in case: this file system cannot tell them apart" % (path, name, known))
 
 
 def _check(option, path, name, longest, forbidden):

@@ -17,7 +17,8 @@ SETS = {
     "seed": {"user-data": b"#cloud-config\n", "meta-data": b"instance-id: x\n", "network-config": b""},
     "folders": {"a/b/c/d.txt": b"deep" * 1000, "a/b.txt": b"1" * 2048, "z": b"2" * 2049, "openstack/latest/meta_data.json": b"{}"},
     "many": {"folder %d/a rather long file name %d.conf" % (number % 3, number): b"%d" % number * number for number in range(200)},
-    "names": {"x" * 64: b"1", "x" * 63 + "y": b"2", "\u00e9 \u65e5.txt": b"3", ".hidden": b"4", "two.dots.conf": b"5", "file.longext": b"6", "A.TXT": b"7"},
+    "names": {"x" * 64: b"1", "x" * 63 + "y": b"2", "\u00e9 \u65e5.txt": b"3", ".hidden": b"4", "two.dots.conf": b"5",
+              "file.longext": b"6", "A.TXT": b"7"},
 }
 
 

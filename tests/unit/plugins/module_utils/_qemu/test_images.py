@@ -86,7 +86,8 @@ def test_readable(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     assert readable("disks[0].path", str(good)).st_size == 3
     assert readable("disks[0].path", str(tmp_path / "link")).st_size == 3
-    for name, words in (("none", "there is no file {0} on this hypervisor"), ("dangling", "the link {0} points to /nowhere/at all, which does not exist"),
+    for name, words in (("none", "there is no file {0} on this hypervisor"),
+                        ("dangling", "the link {0} points to /nowhere/at all, which does not exist"),
                         ("folder", "{0} is a folder"), ("good/x", "there is no file {0}"), ("loop", "cannot reach {0}: Too many levels")):
         path = str(tmp_path / name)
         with pytest.raises(ImageError) as caught:
