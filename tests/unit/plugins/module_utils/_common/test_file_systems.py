@@ -147,12 +147,15 @@ def read_fat(image):
     files, labels = {}, []
 
     def folder(data, prefix):
-        parts, shorts = [], set()
+        parts, shorts, left = [], set(), 0
         for place in range(0, len(data), 32):
             entry = data[place:place + 32]
             if not entry[0]:
                 break
             if entry[11] == 0x0F:
+                assert bool(entry[0] & 0x40) == (not parts)
+                assert parts == [] or entry[0] & 0x3F == left - 1
+                left = entry[0] & 0x3F
                 parts.insert(0, entry[1:11] + entry[14:26] + entry[28:32])
                 check = entry[13]
                 continue
@@ -168,6 +171,7 @@ def read_fat(image):
                 for byte in short:
                     total = ((total & 1) << 7 | total >> 1) + byte & 0xFF
                 assert total == check
+                assert left == 1
                 name = b"".join(parts).decode("utf-16-le").split("\0")[0].rstrip("\uffff")
                 parts = []
             cluster, size = struct.unpack_from("<HI", entry, 26)

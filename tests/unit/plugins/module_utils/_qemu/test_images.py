@@ -38,10 +38,17 @@ def test_qcow2(tmp_path, version):
 
 def test_qcow2_without_backing_file(tmp_path):
     path = tmp_path / "image"
-    path.write_bytes(qcow2(features=3, data_file=b"data.raw"))
+    path.write_bytes(qcow2(features=4, data_file=b"data.raw"))
     header = probe(path)
     assert (header.backing_file, header.backing_format) == (None, None)
-    assert (header.dirty, header.corrupt, header.data_file) == (True, True, "data.raw")
+    assert (header.dirty, header.corrupt, header.data_file) == (False, False, "data.raw")
+
+
+@pytest.mark.parametrize("features, dirty, corrupt", [(0, False, False), (1, True, False), (2, False, True)])
+def test_qcow2_that_was_not_closed(tmp_path, features, dirty, corrupt):
+    path = tmp_path / "image"
+    path.write_bytes(qcow2(features=features))
+    assert (probe(path).dirty, probe(path).corrupt) == (dirty, corrupt)
 
 
 @pytest.mark.parametrize("content", [qcow2()[:40], b"QFI\xfb" + bytes([0, 0, 0, 9]) + bytes(200)])

@@ -229,6 +229,15 @@ def test_file_descriptors_are_passed(path):
     os.close(reader)
 
 
+def test_file_descriptors_are_passed_once_with_a_large_request(path):
+    reader, writer = os.pipe()
+    with FakeQmp(path) as server, Monitor(path) as monitor:
+        monitor.execute("add-fd", {"opaque": "x" * 3000000}, fds=[reader])
+        assert len(server.fds) == 1
+    os.close(reader)
+    os.close(writer)
+
+
 def test_large_reply_and_pretty_monitor(path):
     large = ["x" * 1000] * 1000
     with FakeQmp(path, {"large": large, "small": {"a": {"b": 1}}}) as server, Monitor(path) as monitor:
