@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import time
 
@@ -69,6 +70,11 @@ class GuestAgent:
             raise GuestError("the guest agent refused %s: %s" % (command, message["error"].get("desc")), command=command,
                              error_class=message["error"].get("class"))
         return message.get("return")
+
+    def pause(self, seconds):
+        """Wait for seconds, or until the VM ends: that closes the connection, which raises GuestError."""
+        if select.select([self._channel], [], [], seconds)[0] and not self._channel.recv(1, socket.MSG_PEEK):
+            raise self._ended()
 
     def ping(self):
         """Return when the agent has answered."""

@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qemu_guest_exec
+version_added: 1.0.0
+short_description: Run a command inside a guest through its agent
+description:
+  - Runs a program in the guest of a running VM and returns what it wrote.
+  - The guest needs the QEMU guest agent, and the VM O(vlab.qemu.qemu_vm#module:guest_agent=true). No network is needed.
+author:
+  - vlab.qemu contributors (@vlab)
+extends_documentation_fragment:
+  - vlab.qemu.attributes
+  - vlab.qemu.attributes.platform
+  - vlab.qemu.attributes.actiongroup_qemu
+attributes:
+  check_mode:
+    support: none
+    details:
+      - What a command would do is not known; in check mode it is not run.
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details:
+      - The command runs each time; use C(changed_when) to say what counts as a change.
+options:
+  vm:
+    description: Name of the VM.
+    type: str
+    required: true
+  lab:
+    description: Lab that the VM belongs to.
+    type: str
+    default: default
+  root:
+    description:
+      - Folder of all labs on the hypervisor.
+      - The default is C(/var/lib/vlab) for root, C($XDG_STATE_HOME/vlab) for others.
+    type: path
+  argv:
+    description: The program and its arguments. No shell reads them.
+    type: list
+    elements: str
+  cmd:
+    description: A line for the guest's C(/bin/sh).
+    type: str
+  stdin:
+    description: What the program reads on its standard input.
+    type: str
+  timeout:
+    description: Seconds that the program may take.
+    type: int
+    default: 60
+  ready_timeout:
+    description: Seconds to wait for the guest's agent, which comes up late in the guest's boot.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Ask a router for its neighbours
+  vlab.qemu.qemu_guest_exec:
+    vm: r1
+    argv: [vtysh, -c, show ip ospf neighbor]
+  register: neighbours
+  changed_when: false
+"""
+
+RETURN = r"""
+rc:
+  description: Exit code of the program; 128 and the number of the signal that ended it.
+  returned: success, and failure of the program
+  type: int
+  sample: 0
+stdout:
+  description: What the program wrote to its standard output.
+  returned: success, and failure of the program
+  type: str
+stdout_lines:
+  description: The same, by lines.
+  returned: success, and failure of the program
+  type: list
+  elements: str
+stderr:
+  description: What the program wrote to its standard error.
+  returned: success, and failure of the program
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import run_in_guest, wait_for_agent
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+
+
+def main():
+    module = AnsibleModule(argument_spec={
+        "vm": {"type": "str", "required": True},
+        "lab": {"type": "str", "default": "default"},
+        "root": {"type": "path"},
+        "argv": {"type": "list", "elements": "str"},
+        "cmd": {"type": "str"},
+        "stdin": {"type": "str"},
+        "timeout": {"type": "int", "default": 60},
+        "ready_timeout": {"type": "int", "default": 60},
+    }, mutually_exclusive=[("argv", "cmd")], required_one_of=[("argv", "cmd")], supports_check_mode=True)
+    params = module.params
+    if module.check_mode:
+        module.exit_json(changed=True, skipped=True, msg="commands are not run in check mode")
+    try:
+        if not params["argv"] and not params["cmd"]:
+            raise OptionError("argv", "a program is needed")
+        folder = Folder(params["root"], params["lab"], params["vm"])
+        if not folder.exists():
+            raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+        with wait_for_agent(folder.socket("agent.sock"), params["ready_timeout"]) as agent:
+            result = run_in_guest(agent, params["argv"] or ["/bin/sh", "-c", params["cmd"]], params["timeout"], params["stdin"])
+    except VlabError as error:
+        module.fail_json(msg=error.message, **error.facts)
+    if result["rc"] != 0:
+        module.fail_json(msg="the command ended with exit code %d in the guest %s: %s"
+                         % (result["rc"], params["vm"], result["stderr"].strip() or result["stdout"].strip()), **result)
+    module.exit_json(changed=True, **result)
+
+
+if __name__ == "__main__":
+    main()
