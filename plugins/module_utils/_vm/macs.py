@@ -20,7 +20,9 @@ def normalise(path, value):
     digits = re.sub(r"[:.-]", "", value).lower()
     mac = ":".join(digits[n:n + 2] for n in range(0, len(digits), 2))
     if not _MAC.fullmatch(mac):
-        raise OptionError(path, "%r is not a MAC address, such as 52:54:00:12:34:56" % value)
+        # YAML 1.1 reads 52:54:00:12:34:56 as a number to the base 60.
+        hint = ": put it in quotes, YAML takes it for a number" if value.isdigit() else ""
+        raise OptionError(path, "%r is not a MAC address, such as 52:54:00:12:34:56%s" % (value, hint))
     if int(mac[:2], 16) & 1:
         raise OptionError(path, "%s is a group address (IEEE 802, lowest bit of the first byte): a NIC needs its own" % mac)
     return mac
