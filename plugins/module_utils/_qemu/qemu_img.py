@@ -149,6 +149,8 @@ class QemuImg:
         if format == "vmdk" and (options or {}).get("subformat") in _SPREAD:
             raise ImageError("%s: a vmdk of subformat %s is several files: use monolithicSparse or streamOptimized"
                              % (path, options["subformat"]), path=str(path))
+        if format == "vpc":  # or the size is rounded to whole cylinders, and is never the one asked for
+            options = {"force_size": True, **(options or {})}
         target = os.path.abspath(path)
         if os.path.lexists(target):
             raise ImageError(_exists(path), path=str(path))

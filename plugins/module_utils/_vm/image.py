@@ -63,7 +63,7 @@ class Image:
         """Fill steps. Raises OptionError and ImageError for what cannot be."""
         if self.params["state"] == "absent":
             if os.path.lexists(self.path):
-                self._check_free("be removed")
+                self._check_free("be removed", disk_too=True)
                 self._step("path", self.path, None, lambda: remove_file(self.path))
         elif not os.path.lexists(self.path):
             self._plan_new()
@@ -101,7 +101,7 @@ class Image:
     def _create(self):
         make_folder(os.path.dirname(self.path))
         self.qemu_img.create(self.path, self.wanted.get("format") or "qcow2", self.wanted.get("size"), self.wanted.get("format_options"),
-                             self.wanted.get("backing_file"), self.wanted.get("backing_format"))
+                             self.wanted.get("backing_file") or None, self.wanted.get("backing_format"))
 
     def _copy(self, source):
         make_folder(os.path.dirname(self.path))
@@ -120,7 +120,7 @@ class Image:
         if form and form != now["format"]:
             if not self.params["convert"]:
                 raise OptionError("format", "%s is %s; set convert: true to have it converted to %s" % (self.path, now["format"], form))
-            self._check_free("be converted")
+            self._check_free("be converted", disk_too=True)
             self._step("format", now["format"], form, lambda: self._convert(form))
         if wanted.get("backing_file") is not None or self.params["backing_file"] == "":
             self._plan_backing(now)
@@ -193,13 +193,13 @@ class Image:
         for name in [name for name in have if name not in wanted] if self.params["purge_snapshots"] else ():
             self._step("snapshots[%s]" % name, name, None, lambda name=name: self.qemu_img.snapshot_delete(self.path, name))
 
-    def _check_free(self, what, also=None):
-        """Refuse what would harm a VM: its running disk, or the base under its overlay."""
+    def _check_free(self, what, also=None, disk_too=False):
+        """Refuse what would harm a VM: what it does to the base under its overlay, and with disk_too to its disk, even if it is stopped."""
         if self.params["force"]:
             return
         for path in (self.path, also) if also else (self.path,):
             users = users_of(self.root, path)
-            if users and (path == also or self.params["state"] == "absent" or any(user.role == "base" for user in users)):
+            if users and (path == also or disk_too or any(user.role == "base" for user in users)):
                 raise ImageError("%s cannot %s: it is the %s" % (path, what, ", ".join(
                     "%s of the VM %s" % ("base image" if user.role == "base" else "disk %s" % user.disk, user.vm) for user in users))
                     + ": remove those first, or set force: true", path=path)
@@ -207,7 +207,9 @@ class Image:
 
 def describe(path, qemu_img):
     """What an image is, as the modules return it."""
-    info = qemu_img.info(path)
+    # A fixed vpc has its mark at the end, where qemu-img does not look.
+    form = images.probe(path).format
+    info = qemu_img.info(path, format=form if form != "raw" else None)
     return {"path": path, "format": info["format"], "size": info["virtual-size"], "actual_size": info["actual-size"],
             "backing_file": info.get("full-backing-filename") or info.get("backing-filename"),
             "backing_format": info.get("backing-filename-format"), "dirty": bool(info.get("dirty-flag")),
