@@ -74,10 +74,10 @@ def _acquire(handle, path, timeout):
         with contextlib.suppress(OSError):
             fcntl.flock(waiter, fcntl.LOCK_EX)
         done.set()
+        os.close(waiter)  # the lock lives on in handle, unless we have given up meanwhile
 
     threading.Thread(target=wait, daemon=True).start()
     if not done.wait(timeout):
         holder = (read_text(path) or "").strip()
         raise LockTimeout("another run%s has held %s for %d seconds" % (" (pid %s)" % holder if holder else "", path, timeout),
                           path=path, holder=holder)
-    os.close(waiter)
