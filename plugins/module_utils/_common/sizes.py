@@ -12,7 +12,8 @@ import re
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
 _SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE | re.ASCII)
+_LARGEST = (1 << 63) - 1  # of a file, and of what QEMU counts in bytes
 
 
 def parse_size(option, value, unit="b"):
@@ -28,6 +29,8 @@ def parse_size(option, value, unit="b"):
     size = float(number) * factor if "." in number else int(number) * factor
     if size != int(size):
         raise OptionError(option, "%r is not a whole number of bytes" % (value,))
+    if size > _LARGEST:
+        raise OptionError(option, "%r is more than any file can hold" % (value,))
     return int(size)
 
 
