@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import before_after
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number, check_texts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
@@ -19,6 +20,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 
 SHUTDOWN = {"acpi": True, "timeout": 30, "quit_timeout": 10, "term_timeout": 10, "force": True}
+_SECONDS, _LONGEST = "a time in seconds", 1000000
+# What only ever becomes bytes in a file may be any text.
+_CONTENT = ("cloud_init", "config_drive.files")
 PLACE_SPEC = {
     "lab": {"type": "str", "default": "default"},
     "root": {"type": "path"},
@@ -44,19 +48,21 @@ def vm_argument_spec():
 
 def settings_of(params):
     """What a run is told about how to do things, with times in seconds."""
-    policy = dict(SHUTDOWN, **(params.get("shutdown") or {}))
+    policy = dict(SHUTDOWN, **{key: value for key, value in (params.get("shutdown") or {}).items() if value is not None})
+    for key in ("timeout", "quit_timeout", "term_timeout"):
+        check_number("shutdown." + key, policy[key], 0, _LONGEST, _SECONDS)
     if params.get("state") == "absent" and not params.get("shutdown") and not params.get("keep_disks"):
         policy["acpi"] = False  # nothing of it will be left: there is no use in asking the guest
     settings = {"shutdown": policy, "keep_disks": bool(params.get("keep_disks"))}
     for key in ("start_timeout", "unplug_timeout", "lock_timeout"):
-        settings[key] = params.get(key) or SETTINGS_SPEC[key]["default"]
-        if settings[key] < 1:
-            raise OptionError(key, "%s is not a time in seconds" % params[key])
+        settings[key] = SETTINGS_SPEC[key]["default"] if params.get(key) is None else params[key]
+        check_number(key, settings[key], 1, _LONGEST, _SECONDS)
     return settings
 
 
 def converge_vm(params, check_mode):
     """Bring one VM into the state that params ask for; return the module's result. Raises VlabError."""
+    check_texts("", params, _CONTENT)
     folder = Folder(params.get("root"), params["lab"], params["name"])
     settings = settings_of(params)
     create = not check_mode and params["state"] not in ("absent", "reset")
@@ -73,6 +79,7 @@ def converge_item(params, check_mode, option, item, remove=None):
 
     option: disks or nics. item: the entry for that list, or None. remove: the name of the one to remove.
     """
+    check_texts("", params)
     folder = Folder(params.get("root"), params["lab"], params["vm"])
     settings = settings_of(params)
     with folder.locked(False, settings["lock_timeout"]):

@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu, find_qemu_img
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, check_name
 
 
 class Host:
@@ -52,6 +52,7 @@ class Host:
 
     def other_definition(self, name, option):
         """The definition of another VM of the same lab. Raises OptionError when there is none."""
+        check_name(option, name)
         definition = read_json(Folder(self.folder.root, self.folder.lab, name).definition)
         if definition is None:
             raise OptionError(option, "the lab %s has no VM %s" % (self.folder.lab, name))
