@@ -63,14 +63,12 @@ def assign(places, wanted):
     for key, kind, index, option in wanted:
         old = places.get(key)
         if index is not None:
-            if (kind, index) in taken:
-                raise OptionError(option, "unit %d of %s is asked for twice: by %s and by %s" % (index, kind, taken[kind, index], key))
-            if index >= _UNITS[kind]:
+            if not 0 <= index < _UNITS[kind]:
                 raise OptionError(option, "%s has the units 0 to %d" % (kind, _UNITS[kind] - 1))
         elif old and old["kind"] == kind:
             index = old["index"]
-            if (kind, index) in taken:
-                index = None
+        if (kind, index) in taken:
+            raise OptionError(option, "unit %d of %s is for %s and for %s: only one can have it" % (index, kind, taken[kind, index], key))
         if index is None:
             fresh.append((key, kind, option))
         else:
