@@ -10,7 +10,12 @@ from __future__ import annotations
 import copy
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
+
+
+# Numbers of which -1, as in QEMU, means none.
+_OR_NONE = ("index", "boot_index")
 
 
 def by_name(items):
@@ -22,7 +27,8 @@ def merge_items(option, saved, given, defaults, normalise, purge=False, remove=(
     """The new list: what was given laid over what is saved, item by item and suboption by suboption; the others stay.
 
     given: the user's list, or None for nothing said. purge: drop the items that are not named. normalise(path, item without
-    its name). remove: names to drop. Raises OptionError naming the item, also when a name comes twice.
+    its name). remove: names to drop. An empty text, and -1 as an index, take back what was said. Raises OptionError naming the
+    item, also when a name comes twice.
     """
     merged = {} if purge and given is not None else copy.deepcopy(by_name(saved))
     seen = {}
@@ -35,6 +41,11 @@ def merge_items(option, saved, given, defaults, normalise, purge=False, remove=(
         if name in seen:
             raise OptionError(here + ".name", "%r is also the name of %s[%d]" % (name, option, seen[name]))
         seen[name] = number
-        said = normalise("%s[%s]" % (option, name), {key: value for key, value in item.items() if key != "name"})
-        merged[name] = copy.deepcopy({**defaults, "name": name, **by_name(saved).get(name, {}), **said})
+        path = "%s[%s]" % (option, name)
+        for key in _OR_NONE:
+            if item.get(key) is not None:
+                check_number("%s.%s" % (path, key), item[key], -1, (1 << 31) - 1, "a number to sort by")
+        back = {key: defaults[key] for key, value in item.items() if value == "" or key in _OR_NONE and value == -1}
+        said = normalise(path, {key: value for key, value in item.items() if key != "name" and key not in back})
+        merged[name] = copy.deepcopy({**defaults, "name": name, **by_name(saved).get(name, {}), **said, **back})
     return [item for name, item in merged.items() if name not in remove]

@@ -36,12 +36,17 @@ class Part:
     options: dict = {}
 
     def merge(self, saved, given):
-        """This part's options for the definition: given where the user said something, else saved, else the default."""
+        """This part's options for the definition: given where the user said something, else saved, else the default.
+
+        An empty text takes back what was said: the default is there again.
+        """
         merged = {}
         for name, option in self.options.items():
             value = given.get(name)
             if value is None:
                 merged[name] = saved.get(name, option.default)
+            elif value == "":
+                merged[name] = option.default
             else:
                 merged[name] = option.normalise(name, value) if option.normalise else value
         return merged
