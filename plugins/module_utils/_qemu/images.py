@@ -129,14 +129,20 @@ def checksum(path, algorithm, first=None):
     return digest.hexdigest()
 
 
+def normalise_checksum(option, text):
+    """A checksum in lower case. Raises OptionError when it is none."""
+    algorithm, colon, digits = text.strip().lower().partition(":")
+    if len(digits) != _DIGITS.get(algorithm) or digits.strip("0123456789abcdef"):
+        raise OptionError(option, "%r is not a checksum: give sha256:, sha512:, sha1: or md5: and its hexadecimal digits" % text)
+    return "%s:%s" % (algorithm, digits)
+
+
 def verify(option, path, expected, first_mib=False):
     """Compare a file with expected, such as sha256:0123...; first_mib: its first MiB only.
 
     Raises OptionError when expected is no checksum, ImageError naming both sums when it is another file.
     """
-    algorithm, colon, wanted = expected.strip().lower().partition(":")
-    if len(wanted) != _DIGITS.get(algorithm) or wanted.strip("0123456789abcdef"):
-        raise OptionError(option, "%r is not a checksum: give sha256:, sha512:, sha1: or md5: and its hexadecimal digits" % expected)
+    algorithm, colon, wanted = normalise_checksum(option, expected).partition(":")
     found = checksum(path, algorithm, _MIB if first_mib else None)
     if found != wanted:
         raise ImageError("%s: %s%s has the checksum %s:%s, not %s:%s: it is another image, or damaged" % (

@@ -13,6 +13,12 @@ refuse strings in their place since QEMU 9.2 and 5.2.
 from __future__ import annotations
 
 import json
+import re
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+
+# Properties of devices, machines, SMBIOS tables and image formats: nothing that would end the key within an option string.
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\[\]-]*")
 
 
 def keyval(head, properties):
@@ -42,6 +48,23 @@ def _flat(key, value):
 def escape(text):
     """Text as a value within an option string."""
     return str(text).replace(",", ",,")
+
+
+def check_properties(path, properties, ours=(), nested=True):
+    """Check the keys and values of a dict that the user gives for an option string. Raises OptionError.
+
+    ours: keys that we set ourselves. nested: values may be lists and dicts, too.
+    """
+    for key, value in properties.items():
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise OptionError(path, "%r cannot be the name of a property" % (key,))
+        if key in ours:
+            raise OptionError("%s.%s" % (path, key), "it is set by the module itself")
+        items = value if nested and isinstance(value, list) else [value]
+        if nested and isinstance(value, dict):
+            check_properties("%s.%s" % (path, key), value)
+        elif not all(item is None or isinstance(item, (str, bool, int, float)) for item in items):
+            raise OptionError("%s.%s" % (path, key), "%r cannot be the value of a property" % (value,))
 
 
 def device(properties):

@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 import os
-import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import normalise_checksum
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 
 BUSES = ["virtio", "scsi", "ide", "sata", "nvme", "usb", "sd", "floppy", "pflash"]
@@ -24,7 +25,7 @@ _SERIAL_LENGTH = {"virtio": 20, "ide": 20, "sata": 20, "scsi": 36, "nvme": 20}
 _CACHE = {"writeback": (False, False, True), "none": (True, False, True), "writethrough": (False, False, False),
           "directsync": (True, False, False), "unsafe": (False, True, True)}
 _ERROR_BUSES = ("virtio", "scsi", "ide", "sata")
-_CHECKSUM = re.compile(r"(sha256|sha1|md5):([0-9a-fA-F]+)")
+_HIGHEST_RATE = 10 ** 15  # QEMU, include/qemu/throttle.h, THROTTLE_VALUE_MAX
 
 # What a disk is besides its image: the suboptions that qemu_disk has, too.
 ATTACHMENT_SPEC = {
@@ -70,8 +71,9 @@ def normalise_disk(path, given):
         disk["size"] = image_size(path + ".size", disk["size"])
     for key in ("checksum", "checksum_first_mib"):
         if disk.get(key):
-            disk[key] = _checksum("%s.%s" % (path, key), disk[key])
+            disk[key] = normalise_checksum("%s.%s" % (path, key), disk[key])
     if "format_options" in disk:
+        check_properties(path + ".format_options", disk["format_options"], nested=False)
         disk["format_options"] = {key: str(value).lower() if isinstance(value, bool) else str(value)
                                   for key, value in disk["format_options"].items() if value is not None}
     if "limits" in disk:
@@ -100,28 +102,27 @@ def image_size(path, value):
     return size
 
 
-def _checksum(path, value):
-    match = _CHECKSUM.fullmatch(value.strip())
-    lengths = {"sha256": 64, "sha1": 40, "md5": 32}
-    if not match or len(match.group(2)) != lengths[match.group(1)]:
-        raise OptionError(path, "%r is not a checksum: give sha256:, sha1: or md5: and its %s hexadecimal digits"
-                          % (value, "right number of" if not match else lengths[match.group(1)]))
-    return "%s:%s" % (match.group(1), match.group(2).lower())
-
-
 def _rate(path, value):
-    return parse_size(path, value)
+    rate = parse_size(path, value)
+    if rate > _HIGHEST_RATE:
+        raise OptionError(path, "%r is more than QEMU can count" % value)
+    return rate
 
 
-def check(disk, path, family, capabilities):
-    """Options of one disk against each other and the QEMU at hand. Raises OptionError."""
-    bus = disk["bus"]
+def check_bus(path, bus, family):
+    """Whether a machine has a bus. Raises OptionError."""
     if bus == "ide" and family not in ("i440fx", "q35"):
         raise OptionError(path + ".bus", "this machine has no IDE: use virtio or scsi")
     if family == "none" and bus in ("sata", "nvme", "usb", "sd"):
         raise OptionError(path + ".bus", "this machine has no PCI bus for it: use virtio")
     if bus in ("floppy",) and family not in ("i440fx", "q35"):
         raise OptionError(path + ".bus", "this machine has no floppy drive")
+
+
+def check(disk, path, family, capabilities):
+    """Options of one disk against each other and the QEMU at hand. Raises OptionError."""
+    bus = disk["bus"]
+    check_bus(path, bus, family)
     if disk["aio"] == "native" and not _CACHE[disk["cache"]][0]:
         raise OptionError(path + ".aio", "native needs cache: none or directsync")
     if disk["aio"] == "io_uring" and not capabilities.at_least(5, 0):
@@ -135,8 +136,6 @@ def check(disk, path, family, capabilities):
             raise OptionError(path + ".serial", "disks on %s have no serial number" % bus)
         if len(disk["serial"].encode("utf-8")) > most:
             raise OptionError(path + ".serial", "%r is too long: %d bytes at most on %s" % (disk["serial"], most, bus))
-    if disk["boot_index"] is not None and disk["boot_index"] < 0:
-        raise OptionError(path + ".boot_index", "%d is not a boot index: 0 or more" % disk["boot_index"])
 
 
 def place_kind(bus, family):

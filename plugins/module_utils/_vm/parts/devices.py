@@ -11,7 +11,7 @@ import os
 import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, qom_object
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties, device, qom_object
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
@@ -39,6 +39,7 @@ def _devices(path, value):
         here = "%s[%d]" % (path, number)
         if not isinstance(entry.get("driver"), str) or not entry["driver"]:
             raise OptionError(here + ".driver", "each device needs the name of its driver, such as {driver: pvpanic}")
+        check_properties(here, entry)
         name = entry.get("id")
         if name is not None:
             if not _IDENTIFIER.fullmatch(str(name)):

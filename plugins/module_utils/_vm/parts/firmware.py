@@ -15,8 +15,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_program
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, keyval
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, check_properties, keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
 _DESCRIPTORS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware")
 # Fields by SMBIOS type: QEMU documentation, "Invocation", -smbios.
@@ -32,11 +32,12 @@ def _boot_order(path, value):
 
 def _smbios(path, value):
     for number, entry in enumerate(value):
-        kind = str(entry.get("type", ""))
-        if not kind.isdigit() or int(kind) not in _SMBIOS_TYPES:
+        check_properties("%s[%d]" % (path, number), entry)
+        if str(entry.get("type", "")) not in map(str, _SMBIOS_TYPES):
             raise OptionError("%s[%d].type" % (path, number), "%r is not an SMBIOS type that QEMU can fill: one of %s"
                               % (entry.get("type"), ", ".join(map(str, _SMBIOS_TYPES))))
-    return [{str(key): content if isinstance(content, list) else str(content) for key, content in entry.items()} for entry in value]
+    return [{key: content if isinstance(content, (list, dict, bool)) else str(content)
+             for key, content in entry.items() if content is not None} for entry in value]
 
 
 def _file(path, value):
@@ -87,7 +88,7 @@ class Firmware(Part):
         "boot_menu": Option({"type": "bool"}, False),
         "kernel": Option({"type": "path"}, normalise=_file),
         "initrd": Option({"type": "path"}, normalise=_file),
-        "cmdline": Option({"type": "str"}, "", normalise=checked(lambda text: "it has a NUL character" if "\0" in text else None)),
+        "cmdline": Option({"type": "str"}, ""),
         "smbios": Option({"type": "list", "elements": "dict"}, [], normalise=_smbios),
         "tpm": Option({"type": "bool"}, False),
     }

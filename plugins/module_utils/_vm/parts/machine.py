@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties, keyval
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
 
@@ -22,6 +23,8 @@ _MACHINES = {"x86_64": ("pc", "q35"), "i386": ("pc", "q35"), "aarch64": ("virt",
 # Words that would take a VM out of our hands, with the option that does the same within them.
 _OURS = {"-daemonize": "the module detaches QEMU itself", "-pidfile": "the module keeps its own", "-S": "use state: paused",
          "-name": "use name", "-uuid": "use uuid", "-sandbox": "use sandbox", "-incoming": "use incoming"}
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _uuid(path, value):
@@ -48,27 +51,31 @@ def _topology(path, value):
 
 def _words(path, value):
     for word in value:
-        if "\0" in word:
-            raise OptionError(path, "%r has a NUL character, which no argument can carry" % word)
-        if path == "extra_args" and word in _OURS:
-            raise OptionError(path, "%s cannot be given: %s" % (word, _OURS[word]))
+        # QEMU takes two dashes for one.
+        ours = _OURS.get(word[1:] if word.startswith("--") else word) if path == "extra_args" else None
+        if ours:
+            raise OptionError(path, "%s cannot be given: %s" % (word, ours))
     return value
 
 
 def _environment(path, value):
     for name, content in value.items():
-        if not name or "=" in name or "\0" in name + str(content):
-            raise OptionError(path, "%r cannot be an environment variable" % name)
-    return {name: str(content) for name, content in value.items()}
+        # The shell that keeps QEMU's exit code passes on no others.
+        if not _VARIABLE.fullmatch(name):
+            raise OptionError(path, "%r cannot be an environment variable: letters, digits and _, no digit first" % name)
+        if isinstance(content, (dict, list)):
+            raise OptionError("%s.%s" % (path, name), "%r cannot be the value of an environment variable" % content)
+    return {name: str(content) for name, content in value.items() if content is not None}
 
 
 def _properties(path, value):
+    check_properties(path, value, ours=("accel", "memory-backend", "type"))
     return {key: content for key, content in value.items() if content is not None}
 
 
 def uses_icount(definition):
     """Whether instruction counting, which only TCG has, is asked for."""
-    return "-icount" in definition["extra_args"]
+    return "-icount" in definition["extra_args"] or "--icount" in definition["extra_args"]
 
 
 class Machine(Part):
