@@ -11,13 +11,18 @@ while the guest keeps its card. vhost and several queues do not pass a hub: such
 
 from __future__ import annotations
 
+import collections
 import ipaddress
 import os
+import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_address, check_number
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
 
 _TYPES = ["none", "user", "udp", "unix", "stream", "mcast", "tap", "bridge", "vde", "passt"]
+_MODE = re.compile(r"0?[0-7]{3}")
 _SUN_PATH = 107  # unix(7): 108 bytes with the end
 
 # Suboptions by the types that understand them; type itself apart.
@@ -81,7 +86,7 @@ _NEEDED = {"udp": ("local_port", "remote_port"), "unix": ("path", "remote_path")
 
 def normalise(path, given):
     """A link as the definition keeps it: its type and what was said. Raises OptionError naming the suboption under path."""
-    link = {key: value for key, value in given.items() if value is not None}
+    link = {key: value for key, value in given.items() if value not in (None, "")}
     kind = link.setdefault("type", _guess(link))
     for key in link:
         if key != "type" and key not in _UNDERSTOOD[kind]:
@@ -99,9 +104,15 @@ def normalise(path, given):
                 raise OptionError("%s.%s" % (path, key), "auto does not work here: the other side could not know it; use peer, or a number")
     for key in ("local_address", "remote_address", "group", "host_address", "dhcp_start", "dns"):
         if key in link:
-            _check_address("%s.%s" % (path, key), link[key])
+            check_address("%s.%s" % (path, key), link[key], 4 if kind in ("user", "mcast") else None)
     if "network" in link:
         _check_network(path + ".network", link["network"])
+    if kind == "mcast":
+        check_number(path + ".port", link["port"], 1, 65535, "a port")
+    if "reconnect" in link:
+        check_number(path + ".reconnect", link["reconnect"], 1, 1000000, "a time in seconds")
+    if "mode" in link and not _MODE.fullmatch(link["mode"]):
+        raise OptionError(path + ".mode", "%r is not the mode of a socket, such as 0700" % link["mode"])
     for key in ("path", "remote_path"):
         if key in link:
             link[key] = os.path.abspath(link[key])
@@ -111,12 +122,22 @@ def normalise(path, given):
         _check_stream(path, link)
     if "interface" in link and (len(link["interface"].encode()) > 15 or "/" in link["interface"] or not link["interface"].strip()):
         raise OptionError(path + ".interface", "%r is not the name of a network interface" % link["interface"])
-    if "queues" in link and not 1 <= link["queues"] <= 256:
-        raise OptionError(path + ".queues", "%d is not a number of queues: 1 to 256" % link["queues"])
+    if "queues" in link:
+        check_number(path + ".queues", link["queues"], 1, 256, "a number of queues")
     link["forwards"] = [_forward("%s.forwards[%d]" % (path, n), forward) for n, forward in enumerate(link.get("forwards", ()))]
     if not link["forwards"]:
         del link["forwards"]
+    else:
+        _check_twice(path, link["forwards"])
     return link
+
+
+def _check_twice(path, forwards):
+    seen = {}
+    for number, forward in enumerate(forwards):
+        first = seen.setdefault(forward_key("", forward), number)
+        if first != number:
+            raise OptionError("%s.forwards[%d].guest_port" % (path, number), "forwards[%d] has the same port of the guest" % first)
 
 
 def _guess(link):
@@ -127,6 +148,8 @@ def _check_peer(path, link):
     machine, colon, nic = link["peer"].rpartition(":")
     if not colon or not machine or not nic:
         raise OptionError(path, "%r is not VM:NIC, such as r2:eth1" % link["peer"])
+    check_name(path, machine)
+    check_name(path, nic)
     for key in ("local_address", "local_port", "remote_address", "remote_port"):
         if key in link:
             raise OptionError(path, "it cannot be given with %s" % key)
@@ -138,31 +161,22 @@ def _check_stream(path, link):
         raise OptionError(path, "a stream has one end: path (listens; with reconnect it connects), local_port (listens) or remote_port")
 
 
-def _check_address(path, text):
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        raise OptionError(path, "%r is not an IP address" % text)
-
-
 def _check_network(path, text):
     try:
-        ipaddress.ip_network(text, strict=False)
+        ipaddress.IPv4Network(text, strict=False)
     except ValueError:
         raise OptionError(path, "%r is not a network, such as 10.0.2.0/24" % text)
 
 
 def _forward(path, given):
-    forward = {key: value for key, value in given.items() if value is not None}
+    forward = {key: value for key, value in given.items() if value is not None and (key, value) != ("guest_address", "")}
     if forward["host_address"] in ("", "*"):
         forward["host_address"] = "0.0.0.0"
-    _check_address(path + ".host_address", forward["host_address"])
-    if ":" in forward["host_address"]:
-        raise OptionError(path + ".host_address", "QEMU forwards IPv4 only")
-    if "guest_address" in forward:
-        _check_address(path + ".guest_address", forward["guest_address"])
+    for key in ("host_address", "guest_address"):
+        if key in forward:
+            check_address("%s.%s" % (path, key), forward[key], 4)  # QEMU forwards no other
     forward["host_port"] = port_number(path + ".host_port", forward["host_port"])
-    forward["guest_port"] = port_number(path + ".guest_port", forward["guest_port"])
+    check_number(path + ".guest_port", forward["guest_port"], 1, 65535, "a port")
     return forward
 
 
@@ -195,6 +209,11 @@ def port_wishes(lab, vm, nic, link, option):
         wishes.append(Wish(forward_key(nic, forward), forward["protocol"], forward["host_address"], forward["host_port"],
                            "%s.forwards[%d].host_port" % (option, number)))
     return wishes
+
+
+def check(link, capabilities, option):
+    """Raise OptionError when the QEMU at hand cannot make the link."""
+    backend("", "", "", "", link, collections.defaultdict(int), capabilities, option)
 
 
 def is_direct(link):

@@ -24,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import fil
 # Below Linux's range for outgoing connections (ip_local_port_range, 32768 and up), away from well-known services.
 _RANGES = {"tcp": range(20000, 26000), "udp": range(26000, 32000)}
 _VNC_RANGE = range(5900, 6900)
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
 
 
 class Wish(NamedTuple):
@@ -44,7 +45,7 @@ def port_number(path, value):
     """A port as an option has it: "auto", or a number as an int. Raises OptionError."""
     if str(value) == "auto":
         return "auto"
-    if not str(value).isdigit() or not 0 < int(value) < 65536:
+    if not _PORT.fullmatch(str(value)) or not 0 < int(value) < 65536:
         raise OptionError(path, "%r is not a port: give a number from 1 to 65535, or auto" % value)
     return int(value)
 

@@ -11,8 +11,9 @@ import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, differing
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import nic_models
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, netdev, object_add, qom_object
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties, device, netdev, object_add, qom_object
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, links, macs, neighbours
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.captures import capture_path, keep_older
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
@@ -52,15 +53,16 @@ def normalise_nic(path, given):
     if "mtu" in nic and not (nic["mtu"] == 0 or 68 <= nic["mtu"] <= 65535):
         raise OptionError(path + ".mtu", "%d is not an MTU: 68 to 65535, or 0 for none" % nic["mtu"])
     if "properties" in nic:
+        check_properties(path + ".properties", nic["properties"], ours=("driver", "id", "netdev", "mac", "bootindex"))
         nic["properties"] = {key: value for key, value in nic["properties"].items() if value is not None}
     return nic
 
 
 def _normalise_capture(path, given):
     if not given["enabled"]:
-        return {}
-    if given.get("snaplen") is not None and given["snaplen"] < 1:
-        raise OptionError(path + ".snaplen", "%d is not a length in bytes" % given["snaplen"])
+        return None
+    if given.get("snaplen") is not None:
+        check_number(path + ".snaplen", given["snaplen"], 1, (1 << 31) - 1, "a length in bytes")
     return {"path": os.path.abspath(given["path"]) if given.get("path") else None, "snaplen": given.get("snaplen")}
 
 
@@ -105,6 +107,10 @@ class Network(Part):
                 nic["mac"] = copied.get(nic["name"], {}).get("mac")
             if links.is_direct(nic["link"]) and nic["link"].get("queues", 1) > 1 and "virtio" not in nic["model"]:
                 raise OptionError(path + ".link.queues", "only virtio NICs have several queues, not %s" % nic["model"])
+            if nic["link"].get("peer") == "%s:%s" % (wanted["name"], nic["name"]):
+                raise OptionError(path + ".link.peer", "a NIC cannot be connected to itself")
+            if nic["link"]["type"] != "none":
+                links.check(nic["link"], host.capabilities, path + ".link")
             if nic["capture"]:
                 if nic["link"]["type"] == "none":
                     raise OptionError(path + ".capture", "the NIC is not connected: there is nothing to capture; give it a link first")
