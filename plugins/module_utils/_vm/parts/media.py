@@ -29,7 +29,9 @@ _CONFIG_LABEL = "config"
 def _medium(path, given):
     medium = {key: value for key, value in given.items() if value is not None}
     if "path" in medium:
-        medium["path"] = disks.image_path(path + ".path", medium["path"]) if medium["path"] else None
+        medium["path"] = disks.image_path(path + ".path", medium["path"])
+    if "checksum" in medium:
+        medium["checksum"] = images.normalise_checksum(path + ".checksum", medium["checksum"])
     return medium
 
 
@@ -51,7 +53,8 @@ def _config_drive(path, value):
     for name, content in (value.get("files") or {}).items():
         if not name or name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
             raise OptionError("%s.files" % path, "%r cannot be a file on the drive" % name)
-        files[name] = content if isinstance(content, str) else json.dumps(content, indent=1, sort_keys=True) + "\n"
+        if content is not None:
+            files[name] = content if isinstance(content, str) else json.dumps(content, indent=1, sort_keys=True) + "\n"
     if not files:
         return None
     label = value.get("label") or _CONFIG_LABEL
@@ -92,12 +95,13 @@ class Media(Part):
     def complete(self, wanted, saved, given, host):
         for cdrom in wanted["cdroms"]:
             cdrom["bus"] = cdrom["bus"] or {"i440fx": "ide", "q35": "sata"}.get(wanted["family"], "scsi")
-            if cdrom["bus"] == "ide" and wanted["family"] not in ("i440fx", "q35"):
-                raise OptionError("cdroms[%s].bus" % cdrom["name"], "this machine has no IDE: use scsi")
+            disks.check_bus("cdroms[%s]" % cdrom["name"], cdrom["bus"], wanted["family"])
         if wanted["floppies"] and wanted["family"] not in ("i440fx", "q35"):
             raise OptionError("floppies", "this machine has no floppy drive")
         for option in ("cloud_init", "config_drive"):
             drive = wanted[option]
+            if drive:
+                disks.check_bus(option, drive["bus"], wanted["family"])
             if drive and isinstance(next(iter(drive["files"].values())), str) and not drive.get("digested"):
                 self._digest_files(option, drive, wanted, host)
 
@@ -107,7 +111,7 @@ class Media(Part):
         if option == "cloud_init":
             files.setdefault("meta-data", "instance-id: %s\nlocal-hostname: %s\n" % (wanted["uuid"], json.dumps(host.folder.name)))
             files.setdefault("user-data", "#cloud-config\n{}\n")
-        host.secrets[option] = dict(files)
+        host.secrets[option] = _image(drive, files)
         drive["files"] = {name: _digest(content) for name, content in files.items()}
         drive["digested"] = True
 
@@ -164,8 +168,7 @@ class Media(Part):
         done = []
         for drive in _drives(wanted):
             path = _seed_path(host.folder, drive)
-            content = host.secrets.get(drive["kind"])
-            image = _image(drive, content) if content is not None else None
+            image = host.secrets.get(drive["kind"])
             if image is not None and _read(path) != image:
                 write_whole(path, image)
                 done.append("write %s" % path)
