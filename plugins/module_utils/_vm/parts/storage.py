@@ -49,6 +49,8 @@ class Storage(Part):
             if disk["bus"] == "ide" and wanted["family"] == "none":
                 disk["bus"] = "virtio"
             disks.check(disk, path, wanted["family"], host.capabilities)
+            if disk["bus"] == "pflash" and wanted["firmware"] == "uefi":
+                raise OptionError(path + ".bus", "the flash of this machine holds its UEFI: use another bus, or firmware: bios")
             self._complete_formats(disk, path, host)
             if disk["name"] in known:
                 _check_unchanged(path, known[disk["name"]], disk, host.allow_shrink)
@@ -270,7 +272,7 @@ def _shrinks(old, disk):
 
 
 def _temporary(folder, disk):
-    return folder.file("%s.temporary.qcow2" % disk["name"])
+    return folder.file("%s.temporary" % disk["name"])  # no other disk's image can be called so: that ends with its format
 
 
 def _node(disk, identifier, folder):
