@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_listener
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, escape, keyval
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
@@ -26,12 +28,14 @@ def _consoles(path, value):
         name = check_name(here + ".name", given.get("name") or ("console" if number == 0 else "console%d" % number))
         if name in seen:
             raise OptionError(here + ".name", "%r is also the name of %s[%d]" % (name, path, seen[name]))
+        if name == "qemu":
+            raise OptionError(here + ".name", "qemu.log is what QEMU itself says: call it otherwise")
         seen[name] = number
         kind = given.get("type") or "unix"
         if kind == "unix" and (given.get("port") or given.get("host")):
             raise OptionError(here + ".type", "host and port need type: tcp or telnet")
         consoles.append({"name": name, "type": kind, "log": given.get("log") is not False,
-                         "host": (given.get("host") or "127.0.0.1") if kind != "unix" else None,
+                         "host": check_listener(here + ".host", given.get("host") or "127.0.0.1") if kind != "unix" else None,
                          "port": port_number(here + ".port", given.get("port") or "auto") if kind != "unix" else None})
     return consoles
 
@@ -70,6 +74,10 @@ class Consoles(Part):
         "guest_agent": Option({"type": "bool"}, False),
     }
 
+    def complete(self, wanted, saved, given, host):
+        if len(wanted["consoles"]) > _ISA_PORTS and wanted["family"] in ("i440fx", "q35"):
+            raise OptionError("consoles", "a PC has %d serial ports" % _ISA_PORTS)
+
     def ports(self, wanted):
         return [Wish("console/" + console["name"], "tcp", console["host"], console["port"], "consoles[%d].port" % number)
                 for number, console in enumerate(wanted["consoles"]) if console["type"] != "unix"]
@@ -86,11 +94,7 @@ class Consoles(Part):
                               "telnet": True if console["type"] == "telnet" else None})
             if console["log"]:
                 where.update({"logfile": host.folder.file(log_name(console)), "logappend": True})
-            words += ["-chardev", keyval("socket", where)]
-            if number < _ISA_PORTS or wanted["family"] not in ("i440fx", "q35"):
-                words += ["-serial", "chardev:" + name]
-            else:
-                raise OptionError("consoles", "a PC has %d serial ports" % _ISA_PORTS)
+            words += ["-chardev", keyval("socket", where), "-serial", "chardev:" + name]
         words += ["-qmp", "unix:%s,server=on,wait=off" % escape(host.folder.qmp),
                   "-qmp", "unix:%s,server=on,wait=off" % escape(host.folder.socket("monitor.sock"))]
         for number, monitor in enumerate(wanted["monitors"]):
@@ -111,7 +115,7 @@ class Consoles(Part):
             entry = {"name": console["name"], "type": console["type"], "log": folder.file(log_name(console)) if console["log"] else None}
             if console["type"] == "unix":
                 entry["path"] = socket_path(folder, number)
-                entry["command"] = "socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:%s" % entry["path"]
+                entry["command"] = "socat -,raw,echo=0,escape=0x1d %s" % shlex.quote("UNIX-CONNECT:" + entry["path"])
             else:
                 entry["host"] = console["host"]
                 entry["port"] = definition["ports"].get("console/" + console["name"])

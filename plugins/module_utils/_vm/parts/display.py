@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_listener
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import keyval
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
@@ -22,15 +23,15 @@ def _display(path, value):
         raise OptionError(path + ".type", "host, port and password need type: vnc or spice")
     normal = {"type": kind}
     if listens:
-        normal["host"] = value.get("host") or "127.0.0.1"
+        normal["host"] = check_listener(path + ".host", value.get("host") or "127.0.0.1")
         normal["port"] = port_number(path + ".port", value.get("port") or "auto")
         if kind == "vnc" and normal["port"] != "auto" and normal["port"] < _VNC_BASE:
             raise OptionError(path + ".port", "VNC ports begin at %d" % _VNC_BASE)
         normal["password"] = bool(value.get("password"))
         if not normal["password"] and normal["host"] not in ("127.0.0.1", "::1", "localhost"):
             raise OptionError(path + ".password", "a display that listens on %s needs a password" % normal["host"])
-        if kind == "vnc" and len(value.get("password") or "") > 8:
-            raise OptionError(path + ".password", "VNC passwords have 8 characters at most (RFC 6143)")
+        if kind == "vnc" and len((value.get("password") or "").encode("utf-8")) > 8:
+            raise OptionError(path + ".password", "VNC passwords have 8 bytes at most (RFC 6143)")
     return normal
 
 
