@@ -11,6 +11,7 @@ import contextlib
 import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number, check_texts
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.spelling import spell
 
@@ -25,6 +26,7 @@ def is_read_only(command):
 
 def steps_of(commands):
     """The user's list as dicts with one of execute, human, event. Raises OptionError naming the entry."""
+    check_texts("commands", commands)
     steps = []
     for number, entry in enumerate(commands):
         here = "commands[%d]" % number
@@ -37,22 +39,27 @@ def steps_of(commands):
         unknown = sorted(set(step) - allowed)
         if unknown:
             raise OptionError("%s.%s" % (here, unknown[0]), "an entry with %s does not have it" % kinds[0])
+        for word in [step[kinds[0]]] if kinds[0] != "event" or not isinstance(step["event"], list) else step["event"]:
+            if not isinstance(word, str):
+                raise OptionError("%s.%s" % (here, kinds[0]), "%r is not a text" % (word,))
         if kinds[0] == "execute":
             step["execute"] = spell(step["execute"])[0]
         for key in ("arguments", "match"):
             if step.get(key) is not None and not isinstance(step[key], dict):
                 raise OptionError("%s.%s" % (here, key), "it must be a dict")
         try:
-            step["timeout"] = float(step.get("timeout") or 30)
+            step["timeout"] = check_number(here + ".timeout", float(step.get("timeout") or 30), 0, 1000000, "a time in seconds")
         except (TypeError, ValueError):
             raise OptionError(here + ".timeout", "%r is not a time in seconds" % (step["timeout"],))
+        if not isinstance(step.get("fds") or [], list):
+            raise OptionError(here + ".fds", "it must be a list")
         step["fds"] = [_descriptor("%s.fds[%d]" % (here, n), fd) for n, fd in enumerate(step.get("fds") or ())]
         steps.append(dict(step, kind=kinds[0]))
     return steps
 
 
 def _descriptor(here, entry):
-    if not isinstance(entry, dict) or not entry.get("path") or entry.get("mode", "r") not in _MODES:
+    if not (isinstance(entry, dict) and isinstance(entry.get("path"), str) and entry["path"] and entry.get("mode", "r") in list(_MODES)):
         raise OptionError(here, "a descriptor is {path: ..., mode: r, w or rw}")
     return entry["path"], entry.get("mode", "r")
 
