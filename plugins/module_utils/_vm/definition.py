@@ -15,6 +15,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import NETWORK, OPTIONS, PARTS
 
 FORMAT = 1
+# What no default stands in for.
+_DERIVED = {"name", "lab", "uuid", "machine", "family", "arch", "places", "ports", "pci_devices", "bases"}
 
 # What qemu_vm adds to the parts' options and no definition keeps.
 RUN_SPEC = {
@@ -33,9 +35,13 @@ def load(folder):
     saved = read_json(folder.definition)
     if saved is None:
         return None
-    if not isinstance(saved, dict) or saved.get("format", 0) > FORMAT:
-        raise HostError("%s has format %s; this version of vlab.qemu reads up to %d: use a newer one"
-                        % (folder.definition, saved.get("format") if isinstance(saved, dict) else "?", FORMAT), path=folder.definition)
+    form = saved.get("format") if isinstance(saved, dict) else None
+    if not isinstance(form, int) or not _DERIVED <= set(saved):
+        raise HostError("%s is damaged: it is not a whole definition. Restore it, or remove it to begin anew" % folder.definition,
+                        path=folder.definition)
+    if form > FORMAT:
+        raise HostError("%s has format %d; this version of vlab.qemu reads up to %d: use a newer one" % (folder.definition, form, FORMAT),
+                        path=folder.definition)
     for name, option in OPTIONS.items():
         saved.setdefault(name, copy.deepcopy(option.default))
     return saved

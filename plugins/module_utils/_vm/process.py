@@ -29,8 +29,8 @@ class Child:
     def __init__(self, argv, folder, environment):
         self.argv, self.folder = argv, folder
         remove_file(folder.exit_code)
-        log = os.open(folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        code = os.open(folder.exit_code, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        log = _open(folder.log, os.O_WRONLY | os.O_APPEND)
+        code = _open(folder.exit_code, os.O_RDWR)
         try:
             self.process = subprocess.Popen(["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv, stdin=code, stdout=log, stderr=log,
                                             start_new_session=True, cwd="/", env=dict(os.environ, **environment))
@@ -70,6 +70,13 @@ class Child:
         for pid in orphans(self.folder):
             kill(pid, process_start(pid))
         self.process.wait(10)
+
+
+def _open(path, flags):
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
 
 
 def _hint(said):
