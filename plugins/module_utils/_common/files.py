@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import stat
-import tempfile
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 
@@ -20,19 +21,81 @@ def write_whole(path, data, mode=0o600):
     """Replace the file at path by data (bytes or str) in one step: a reader sees the old or the new one."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape")
+    folder, name = os.path.split(path)
+    # One name for all runs, and a lock: what a killed run left is written over.
+    temporary = os.path.join(folder, ".%s.new" % name)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=os.path.dirname(path))
-    except OSError as error:
-        raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        with _alone(temporary) as stream:
+            stream.truncate()
             stream.write(data)
+            stream.flush()
             os.fchmod(stream.fileno(), mode)
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """The file at path, open for writing, while no other run has it."""
+    while True:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if is_at(handle, path):
+                yield stream
+                return
+
+
+def is_at(handle, path):
+    """Whether an open file is (still) the one at path."""
+    try:
+        return os.fstat(handle).st_ino == os.stat(path).st_ino
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def new_file(path, mode=0o600):
+    """A descriptor and a name of a file that appears at path when the block ends well, whole; a killed run leaves nothing of it.
+
+    Programs that are handed the descriptor can use the name. Raises FileExistsError when something is at path by then.
+    """
+    folder = os.path.dirname(path)
+    temporary = None
+    try:
+        handle = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+        # Not every file system has files without a name.
+        import tempfile
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=folder)
+    try:
+        yield handle, temporary or "/proc/self/fd/%d" % handle
+        os.chmod(temporary or handle, mode)
+        if temporary:
+            _move(temporary, path)
+        else:
+            # A directory's descriptor makes Python follow the link in /proc: open(2), O_TMPFILE.
+            os.link("/proc/self/fd/%d" % handle, path, src_dir_fd=handle, follow_symlinks=True)
+    finally:
+        os.close(handle)
+        if temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def _move(temporary, path):
+    """Rename that never replaces: a link is refused by the kernel when path exists. Not every file system has links."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK) or os.path.lexists(path):
+            raise
+        os.rename(temporary, path)
 
 
 def write_json(path, data):

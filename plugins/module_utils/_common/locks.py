@@ -13,7 +13,7 @@ import os
 import threading
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LockTimeout
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import is_at, read_text
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def file_lock(path, timeout=300, remake=None):
             return
         try:
             _acquire(handle, path, timeout)
-            if remake and not _is_at(handle, path):
+            if remake and not is_at(handle, path):
                 continue
             os.ftruncate(handle, 0)
             os.pwrite(handle, b"%d\n" % os.getpid(), 0)
@@ -51,13 +51,6 @@ def _open(path):
         return None
     except OSError as error:
         raise HostError("cannot open the lock %s: %s" % (path, error.strerror), path=path)
-
-
-def _is_at(handle, path):
-    try:
-        return os.fstat(handle).st_ino == os.stat(path).st_ino
-    except FileNotFoundError:
-        return False
 
 
 def _acquire(handle, path, timeout):

@@ -18,16 +18,18 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 
 
-def run(argv, timeout=600, accept=(0,), data=None, purpose=None):
+def run(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
     """Run a program to its end; return (rc, stdout, stderr), bytes decoded as text.
 
     argv: list of words, never a shell string. accept: return codes that are not errors. data: its standard input, bytes.
+    pass_fds: descriptors that it gets.
     Raises ProgramError with cmd, rc, stderr; HostError when it cannot be run at all.
     """
     argv = [os.fspath(word) for word in argv]
     try:
         done = subprocess.run(argv, input=data, stdin=subprocess.DEVNULL if data is None else None, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=timeout, env=dict(os.environ, LC_ALL="C"), check=False)
+                              stderr=subprocess.PIPE, timeout=timeout, env=dict(os.environ, LC_ALL="C"), check=False,
+                              pass_fds=pass_fds)
     except FileNotFoundError:
         raise HostError("the program %s is not on this host" % argv[0], cmd=argv)
     except OSError as error:

@@ -7,13 +7,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
-import tempfile
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, ProgramError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import new_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import probe
@@ -138,12 +136,13 @@ class QemuImg:
 
     @staticmethod
     def _backing(path, backing_file, backing_format):
-        """The backing file's name as QEMU is to see it, and its format, found in the file itself."""
-        found = probe(os.path.join(os.path.dirname(os.path.abspath(path)), backing_file)).format
+        """The backing file's absolute name, and its format, found in the file itself."""
+        backing_file = os.path.join(os.path.dirname(os.path.abspath(path)), backing_file)
+        found = probe(backing_file).format
         if backing_format not in (None, found):
             raise ImageError("the backing file %s is %s, not %s: leave backing_format out, or correct it"
                              % (backing_file, found, backing_format), path=str(backing_file))
-        return (backing_file if backing_file.startswith("/") else "./" + backing_file), found
+        return backing_file, found
 
     def _make(self, command, words, path, format, options, mode, source=None, last=()):
         if format == "vmdk" and (options or {}).get("subformat") in _SPREAD:
@@ -155,30 +154,21 @@ class QemuImg:
         if os.path.lexists(target):
             raise ImageError(_exists(path), path=str(path))
         try:
-            handle, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=os.path.dirname(target))
-            os.close(handle)
-        except OSError as error:
-            raise ImageError("cannot make the image %s: %s" % (path, error.strerror), path=str(path))
-        try:
-            if source is not None:
-                self._run(command, words + _options(options), source, [temporary])
-            else:
-                self._run(command, words + _options(options), path, last, temporary)
-            os.chmod(temporary, mode)
-            _move(temporary, target)
+            with new_file(target, mode) as (handle, name):
+                if source is not None:
+                    self._run(command, words + _options(options), source, [name], pass_fds=(handle,))
+                else:
+                    self._run(command, words + _options(options), path, last, name, pass_fds=(handle,))
         except FileExistsError:
             raise ImageError(_exists(path), path=str(path))
         except OSError as error:
             raise ImageError("cannot make the image %s: %s" % (path, error.strerror), path=str(path))
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
 
-    def _run(self, command, words, path, last=(), real=None, accept=(0,)):
+    def _run(self, command, words, path, last=(), real=None, accept=(0,), pass_fds=()):
         purpose = "qemu-img %s of %s" % (command, path)
         try:
             return run([self.path, command] + list(words) + ["--", real or os.path.abspath(path)] + list(last),
-                       timeout=self.timeout, accept=accept, purpose=purpose)
+                       timeout=self.timeout, accept=accept, purpose=purpose, pass_fds=pass_fds)
         except ProgramError as error:
             error.facts["path"] = str(path)
             said = error.facts.get("stderr", "")
@@ -190,16 +180,6 @@ class QemuImg:
 
 def _exists(path):
     return "there is something at %s already, and it is left alone: remove it, or choose another path" % path
-
-
-def _move(temporary, target):
-    """Rename that never replaces: a link is refused by the kernel when target exists. Not every file system has links."""
-    try:
-        os.link(temporary, target)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK) or os.path.lexists(target):
-            raise
-        os.rename(temporary, target)
 
 
 def _options(options):
