@@ -73,46 +73,55 @@ def claim(folder, wishes):
 
 
 def _claim(folder, wishes, held):
-    mine, granted = {}, {}
-    owner = "%s/%s" % (folder.lab, folder.name)
-    owned = {entry["key"]: place for place, entry in held.items() if entry["vm"] == owner}
-    shared = {entry["key"]: place for place, entry in held.items() if entry["key"].startswith("/%s/" % folder.lab)}
+    """An entry of the registry names the VMs that count on its port: one, or both VMs of a cable for each of its ends."""
+    owner = _owner(folder)
+    granted, kept = {}, set()
+    known = {entry["key"]: place for place, entry in held.items() if owner in entry["vms"] or entry["key"].startswith("/%s/" % folder.lab)}
     for wish in wishes:
-        old = (shared if wish.key.startswith("/") else owned).get(wish.key)
-        old_protocol, old_port = _split(old) if old else (None, None)
-        if wish.port == "auto" and old and old_protocol == wish.protocol:
-            granted[wish.key] = old_port
-            mine[old] = held[old]
-            continue
-        port = _find(wish, held) if wish.port == "auto" else wish.port
-        place = "%s/%d" % (wish.protocol, port)
-        holder = held.get(place)
-        if holder and (holder["vm"] != owner or holder["key"] != wish.key and holder["key"] in {w.key for w in wishes}):
-            raise OptionError(wish.option, "port %s is taken by the VM %s (%s): choose another, or auto"
-                              % (place, holder["vm"], holder["key"]))
-        if not holder and not _is_free(wish.protocol, wish.address, port):
-            raise OptionError(wish.option, "port %s on %s is taken by %s: choose another, or auto"
-                              % (place, wish.address, who_has(wish.protocol, port)))
-        granted[wish.key] = port
-        mine[place] = held[place] = {"vm": _vm_of(wish.key, owner), "key": wish.key, "address": wish.address}
-    for place in [place for place, entry in held.items() if entry["vm"] == owner and place not in mine]:
-        # The other end of a cable may still count on a port that the lab shares.
-        if not held[place]["key"].startswith("/"):
-            del held[place]
+        old = known.get(wish.key)
+        if wish.port == "auto" and old and _split(old)[0] == wish.protocol:
+            place = old
+        else:
+            port = _find(wish, held) if wish.port == "auto" else wish.port
+            place = "%s/%d" % (wish.protocol, port)
+            _check_taken(wish, place, held.get(place), owner, {other.key for other in wishes})
+        granted[wish.key] = _split(place)[1]
+        vms = held[place]["vms"] if place == old else []
+        held[place] = {"vms": sorted({owner, *vms}), "key": wish.key, "address": wish.address}
+        kept.add(place)
+    _leave(held, owner, kept)
     return granted
 
 
-def _vm_of(key, owner):
-    return key[1:].rpartition("/")[0] if key.startswith("/") else owner
+def _check_taken(wish, place, holder, owner, wished):
+    if holder and (holder["vms"] != [owner] or holder["key"] != wish.key and holder["key"] in wished):
+        raise OptionError(wish.option, "port %s is taken by the VM %s (%s): choose another, or auto"
+                          % (place, " and ".join(holder["vms"]), holder["key"]))
+    protocol, port = _split(place)
+    if not holder and not _is_free(protocol, wish.address, port):
+        raise OptionError(wish.option, "port %s on %s is taken by %s: choose another, or auto"
+                          % (place, wish.address, who_has(protocol, port)))
+
+
+def _leave(held, owner, kept=()):
+    """Take owner from the ports that are not kept; a port that no VM counts on goes."""
+    for place in [place for place, entry in held.items() if owner in entry["vms"] and place not in kept]:
+        others = [vm for vm in held[place]["vms"] if vm != owner]
+        if others:
+            held[place] = dict(held[place], vms=others)
+        else:
+            del held[place]
+
+
+def _owner(folder):
+    return "%s/%s" % (folder.lab, folder.name)
 
 
 def release(folder):
     """Give back all ports of a VM."""
     if os.path.exists(os.path.join(folder.host, "ports.json")):
-        owner = "%s/%s" % (folder.lab, folder.name)
         with _registry(folder.host) as held:
-            for place in [place for place, entry in held.items() if entry["vm"] == owner]:
-                del held[place]
+            _leave(held, _owner(folder))
 
 
 def check_free(definition, wishes):
