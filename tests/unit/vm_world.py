@@ -1,0 +1,90 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""VMs without QEMU: hosts that have a QEMU of some version by its recorded capabilities, and definitions made for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import Capabilities
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+
+VERSIONS = ("5.2", "7.2", "10.0")
+BINARY = "/usr/bin/qemu-system-x86_64"
+ROOT = "/nowhere/vlab"
+_CAPABILITIES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugins", "module_utils", "_vm", "capabilities")
+
+
+def capabilities(version, **changes):
+    """The Capabilities of a real QEMU, as capabilities/make.py took them; changes: fields to replace."""
+    with open(os.path.join(_CAPABILITIES, version + ".json"), encoding="utf-8") as stream:
+        answer = json.load(stream)
+    values = {name: frozenset(value) if isinstance(value, list) else value for name, value in answer.items()}
+    values.update(version=tuple(answer["version"]), options={name: frozenset(words) for name, words in answer["options"].items()})
+    return Capabilities(**values)._replace(**changes)
+
+
+class FakeHost(Host):
+    """A host with one QEMU, for x86_64 unless told otherwise. Nothing on the real host is looked at."""
+
+    def __init__(self, version="7.2", name="r1", lab="lab1", root=ROOT, arch="x86_64"):
+        super().__init__(Folder(str(root), lab, name))
+        self.accel, self.accel_reason, self.its_arch = "tcg", "asked for", arch
+        self.__dict__["capabilities"] = _KNOWN[version]
+
+    def find(self, arch, binary):
+        self.binary, self.arch = binary or "/usr/bin/qemu-system-" + (arch or self.its_arch), arch or self.its_arch
+
+
+_KNOWN = {version: capabilities(version) for version in VERSIONS}
+
+
+def compose(given=None, saved=None, host=None, **more):
+    """definition.compose of given and more over saved."""
+    return definitions.compose(saved, dict(given or {}, **more), host or FakeHost())
+
+
+def granted(definition, first=20001):
+    """The definition with a port for each that it wishes, counted from first where it says auto."""
+    ports = {}
+    for wish in definitions.wishes(definition):
+        ports.setdefault(wish.key, wish.port if wish.port != "auto" else (5900 if wish.key == "display" else first) + len(ports))
+    return dict(definition, ports=ports)
+
+
+def argv(given=None, host=None, **more):
+    """The command line of a VM made from given and more."""
+    host = host or FakeHost()
+    return command_line.build(granted(compose(given, host=host, **more)), host)
+
+
+def values(words, option):
+    """What follows each occurrence of option on a command line."""
+    return [words[place + 1] for place, word in enumerate(words) if word == option]
+
+
+def parsed(text, head=None):
+    """An option string as QEMU takes it apart (util/qemu-option.c, opts_do_parse): a list of (key, value); ",," is a comma in a value.
+
+    head: the key of a first word without one, such as driver.
+    """
+    pairs, rest = [], text
+    while rest:
+        name = re.match(r"[^=,]*", rest).group()
+        if rest[len(name):len(name) + 1] == "=":
+            rest = rest[len(name) + 1:]
+            value = re.match(r"(?:[^,]|,,)*", rest).group()
+        elif not pairs and head:
+            name, value = head, re.match(r"(?:[^,]|,,)*", rest).group()
+        else:
+            value = None
+            rest = rest[len(name):]
+        rest = rest[len(value or "") + 1:]
+        pairs.append((name, value and value.replace(",,", ",")))
+    return pairs
