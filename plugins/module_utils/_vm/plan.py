@@ -70,7 +70,7 @@ def plan(seen, wanted, state, allow_restart=False, pending=()):
 def _changes(seen, wanted, pending):
     if not seen.alive:
         before = seen.saved or _nothing(wanted)
-        changes = [change._replace(how=FILE) for change in _compare(before, wanted) if seen.saved or _is_told(change)]
+        changes = [change._replace(how=FILE, reason="") for change in _compare(before, wanted) if seen.saved or _is_told(change)]
         named = {change.option for change in changes}
         return changes + [change for change in pending if change.option not in named and change.option.rpartition(".")[0] not in named]
     changes = _compare(seen.running, wanted)
