@@ -59,7 +59,7 @@ class Devices(Part):
         "watchdog_action": Option({"type": "str", "choices": _WATCHDOG_ACTIONS}, "reset"),
         "usb_tablet": Option({"type": "bool"}, False),
         "devices": Option({"type": "list", "elements": "dict"}, [], normalise=_devices),
-        "passthrough": Option({"type": "list", "elements": "str"}, [], normalise=_passthrough),
+        "passthrough": Option({"type": "list", "elements": "str", "no_log": False}, [], normalise=_passthrough),
     }
 
     def complete(self, wanted, saved, given, host):

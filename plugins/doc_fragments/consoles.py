@@ -1,0 +1,62 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # The options of plugins/module_utils/_vm/parts/consoles.py.
+    DOCUMENTATION = r"""
+options:
+  consoles:
+    description:
+      - Serial ports, in the order in which the guest numbers them; a PC has four at most.
+      - Given as a whole. Default of a new VM is one, called V(console), on a UNIX socket and with a log. V([]) is for none.
+      - RV(vlab.qemu.qemu_vm#module:vm.consoles) tells the command that connects to each.
+      - Changes need a restart.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: A name for it. Default is V(console) for the first, and V(console1), V(console2) and so on for those after it.
+        type: str
+      type:
+        description:
+          - V(unix), the default, is a UNIX socket that only its owner can open.
+          - V(tcp) and V(telnet) listen at a port, and whoever reaches that port has the console.
+        type: str
+        choices: [unix, tcp, telnet]
+      host:
+        description: The address to listen on. Default is V(127.0.0.1). For V(tcp) and V(telnet) only.
+        type: str
+      port:
+        description: The port to listen on, or V(auto), the default, for one that is free and then kept. For V(tcp) and V(telnet) only.
+        type: str
+      log:
+        description: Whether QEMU keeps everything that is printed in C(NAME.log) in the VM's folder. Default is V(true).
+        type: bool
+  monitors:
+    description:
+      - Monitors beside the two that each VM has, one for the collection and one, RV(vlab.qemu.qemu_vm#module:vm.qmp), for the user.
+      - Each is a UNIX socket that only its owner can open, and serves one client at a time.
+      - Given as a whole; default of a new VM is V([]).
+      - Changes need a restart.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: A name for it, other than V(qmp) and V(monitor).
+        type: str
+        required: true
+      type:
+        description: V(hmp), the default, is the monitor for people; V(qmp) is the one for programs.
+        type: str
+        choices: [hmp, qmp]
+  guest_agent:
+    description:
+      - A channel for the QEMU guest agent. With the agent in the guest, M(vlab.qemu.qemu_vm_info) can ask it for addresses.
+      - Default of a new VM is V(false).
+      - Changes need a restart.
+    type: bool
+"""

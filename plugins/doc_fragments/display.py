@@ -1,0 +1,43 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # The options of plugins/module_utils/_vm/parts/display.py.
+    DOCUMENTATION = r"""
+options:
+  display:
+    description:
+      - Where the screen of the VM is shown. Given as a whole; default of a new VM is O(display.type=none).
+      - Changes need a restart.
+    type: dict
+    suboptions:
+      type:
+        description:
+          - V(vnc) and V(spice) are servers for viewers. V(gtk) and V(sdl) are windows on the hypervisor's own screen.
+          - Default is V(none).
+        type: str
+        choices: [none, vnc, spice, gtk, sdl]
+      host:
+        description: The address to listen on. Default is V(127.0.0.1). Any that is not of the hypervisor alone needs O(display.password).
+        type: str
+      port:
+        description: The port to listen on, 5900 or above for VNC, or V(auto), the default, for one that is free and then kept.
+        type: str
+      password:
+        description:
+          - The password that viewers need, for VNC of 8 characters at most.
+          - It goes to QEMU by QMP and is kept nowhere. So it has to be given to every run that starts the VM, else nobody can connect.
+          - Giving a VM that runs with a password another one sets that, and is not reported as a change.
+        type: str
+  vga:
+    description:
+      - The graphics card. Default of a new VM is V(none), and with a O(display.type) other than V(none) it is V(std),
+        or V(qxl) for SPICE where QEMU has it.
+      - Changes need a restart.
+    type: str
+    choices: [none, std, cirrus, vmware, qxl, virtio]
+"""
