@@ -7,16 +7,723 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: qemu_vm
-short_description: Draft
-description: Draft.
-author: vlab.qemu contributors
-options: {}
+version_added: 1.0.0
+short_description: Define, start, change and remove a virtual machine
+description:
+  - Brings one virtual machine into the state that is asked for. It is one QEMU process and one folder, without a daemon in between.
+  - What is not said is left as it is. Nothing is removed for not being named, unless O(purge_disks) or O(purge_nics) says so.
+    A power action on a VM that exists needs O(name) and O(state) only.
+  - What can be changed while the VM runs is changed so. What needs a restart fails, naming the options, unless O(allow_restart=true);
+    each option tells which it is.
+  - It works on Linux with QEMU 5.2 or later, as root or as any other user.
+author:
+  - vlab.qemu contributors (@vlab)
+extends_documentation_fragment:
+  - vlab.qemu.attributes
+  - vlab.qemu.attributes.platform
+  - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.vm
+  - vlab.qemu.vm.settings
+  - vlab.qemu.machine
+  - vlab.qemu.memory
+  - vlab.qemu.firmware
+  - vlab.qemu.consoles
+  - vlab.qemu.display
+  - vlab.qemu.devices
+  - vlab.qemu.storage
+  - vlab.qemu.media
+  - vlab.qemu.network
+  - vlab.qemu.confinement
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - With O(state=restarted) and O(state=reset) every run does what it says.
+options:
+  name:
+    description:
+      - The name of the VM, unique within its lab.
+      - A name must not be empty, hold a C(/) or a control character, or begin with a dot; it has 200 bytes at most.
+    type: str
+    required: true
+  state:
+    description:
+      - V(started) defines the VM and has it run. A paused VM goes on, one that runs is left alone, a guest that has panicked is reset.
+      - V(present) defines it and leaves its power as it is, but for a restart that a change needs and O(allow_restart) allows.
+      - V(stopped) has it defined and not running, see O(shutdown).
+      - V(paused) has it stand still. A VM that did not run is started and held before its first instruction.
+      - V(restarted) stops it, if it runs, and starts it, with all changes.
+      - V(reset) presses the reset button of a VM that runs, and has it run on.
+      - V(absent) stops it at once and removes it with its folder. The guest is asked to shut down before only if O(shutdown) or
+        O(keep_disks) is given. Base images and images outside of the folder stay.
+    type: str
+    choices: [started, present, stopped, paused, restarted, reset, absent]
+    default: started
+  keep_disks:
+    description:
+      - Keep the images in the VM's folder when the VM, or a disk, is removed. A VM that is defined anew with disks of these names
+        has them again.
+    type: bool
+    default: false
+  incoming:
+    description:
+      - Where a migration comes from, as QEMU's C(-incoming) has it, such as V(tcp:127.0.0.1:4444), V(unix:/run/r1.sock) or
+        V(exec:zcat /srv/r1.gz).
+      - For a start in this run only; it is not kept, and a VM that runs already is not concerned.
+    type: str
+notes:
+  - A VM that was given a value keeps it until another is given. Where an option can be emptied, its description says how.
+  - Lists and dicts are given as a whole, but for O(disks), O(cdroms), O(floppies) and O(nics), whose items are known by their names.
+  - The folder of a VM holds its definition (C(vm.json)), what runs (C(run.json)), the log of QEMU (C(qemu.log)) and of the consoles,
+    its own images, and its sockets, which are in C(/run/vlab) where the path of the folder is too long for a socket.
+    No file but the seeds of O(cloud_init) and O(config_drive) holds a secret.
+  - One run at a time works on a VM; another waits for it, see O(lock_timeout).
+  - Memory is counted in MiB where a number has no suffix, sizes of disks in bytes.
+seealso:
+  - module: vlab.qemu.qemu_disk
+  - module: vlab.qemu.qemu_nic
+  - module: vlab.qemu.qemu_vm_info
+  - module: vlab.qemu.qemu_qmp
 """
 
 EXAMPLES = r"""
+- name: A first VM, with a blank disk of 8 GiB and without a network
+  vlab.qemu.qemu_vm:
+    name: first
+
+- name: What would change with more memory
+  vlab.qemu.qemu_vm:
+    name: first
+    memory: 512
+    state: present
+    allow_restart: true
+  check_mode: true
+  diff: true
+
+- name: Boot a kernel directly
+  vlab.qemu.qemu_vm:
+    name: r1
+    kernel: /srv/images/vmlinuz
+    initrd: /srv/images/tiny.initrd
+    cmdline: console=ttyS0 quiet
+    memory: 128
+
+- name: A linked clone of a cloud image, with a user and a forwarded port for SSH
+  vlab.qemu.qemu_vm:
+    name: web
+    memory: 1G
+    vcpus: 2
+    disks:
+      - name: root
+        backing_file: /srv/images/debian-12.qcow2
+        checksum: "sha256:{{ debian_sha256 }}"
+        size: 20G
+    nics:
+      - name: eth0
+        link:
+          type: user
+          forwards:
+            - guest_port: 22
+    cloud_init:
+      user_data:
+        users:
+          - name: admin
+            sudo: ALL=(ALL) NOPASSWD:ALL
+            ssh_authorized_keys:
+              - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExampleExa admin
+  register: web
+
+- name: Where to log in
+  ansible.builtin.debug:
+    msg: "ssh -p {{ web.vm.forwards[0].host_port }} admin@{{ web.vm.forwards[0].host_address }}"
+
+- name: One end of a cable
+  vlab.qemu.qemu_vm:
+    name: r1
+    nics:
+      - name: eth1
+        link:
+          peer: r2:eth1
+
+- name: The other end, with a capture of all that passes
+  vlab.qemu.qemu_vm:
+    name: r2
+    memory: 128
+    disks: []
+    nics:
+      - name: eth1
+        link:
+          peer: r1:eth1
+        capture:
+          snaplen: 128
+
+- name: Install from a cdrom, seen by VNC
+  vlab.qemu.qemu_vm:
+    name: install
+    machine: q35
+    memory: 1G
+    disks:
+      - name: root
+        size: 20G
+        bus: sata
+        boot_index: 1
+    cdroms:
+      - name: install
+        path: /srv/images/netinst.iso
+        boot_index: 0
+    display:
+      type: vnc
+    usb_tablet: true
+
+- name: Take the cdrom out while the VM runs
+  vlab.qemu.qemu_vm:
+    name: install
+    cdroms:
+      - name: install
+        path: ''
+
+- name: A router with files that it reads at its first boot
+  vlab.qemu.qemu_vm:
+    name: r3
+    lab: backbone
+    disks: []
+    config_drive:
+      files:
+        hostname: r3
+        interfaces: |
+          eth0 52:54:00:00:03:00
+    nics:
+      - name: eth0
+        model: e1000
+        mac: 52:54:00:00:03:00
+        link:
+          type: mcast
+          group: 230.0.0.1
+          port: 10230
+    priority: low
+
+- name: More memory, with a restart if it runs
+  vlab.qemu.qemu_vm:
+    name: web
+    memory: 1536
+    allow_restart: true
+    shutdown:
+      timeout: 10
+
+- name: Things that have no option of their own
+  vlab.qemu.qemu_vm:
+    name: lab-clock
+    disks: []
+    machine: pc
+    machine_options:
+      hpet: false
+    devices:
+      - driver: pvpanic
+    extra_args: [-rtc, 'base=2030-01-01T00:00:00,clock=vm']
+    smbios:
+      - type: 1
+        manufacturer: Example
+        serial: '0001'
+
+- name: A VM that UEFI boots, with a TPM
+  vlab.qemu.qemu_vm:
+    name: secure
+    machine: q35
+    firmware: uefi
+    tpm: true
+    disks:
+      - name: root
+        backing_file: /srv/images/debian-12.qcow2
+
+- name: A network card of the host for the guest alone
+  vlab.qemu.qemu_vm:
+    name: fast
+    accel: kvm
+    memory: 4G
+    memory_backend:
+      hugepages: true
+    passthrough:
+      - 0000:3b:00.1
+
+- name: Pause, then let it run on
+  vlab.qemu.qemu_vm:
+    name: web
+    state: "{{ item }}"
+  loop: [paused, started]
+
+- name: Shut down in order, and never by force
+  vlab.qemu.qemu_vm:
+    name: r1
+    state: stopped
+    shutdown:
+      timeout: 120
+      force: false
+
+- name: Remove a VM, but keep its disks
+  vlab.qemu.qemu_vm:
+    name: web
+    state: absent
+    keep_disks: true
 """
 
 RETURN = r"""
+changes:
+  description: Every difference between what was and what is asked for, also in check mode.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    option:
+      description: What differs; C(state) is the power state.
+      returned: always
+      type: str
+      sample: nics[eth0].link
+    before:
+      description: What it was; none for what was not there.
+      returned: always
+      type: raw
+      sample: {type: none}
+    after:
+      description: What it is to be; none for what is to go.
+      returned: always
+      type: raw
+      sample: {type: user}
+    how:
+      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no running VM is concerned.
+      returned: always
+      type: str
+      sample: live
+    reason:
+      description: Why it is not made live, where one might think it was.
+      returned: when there is more to say
+      type: str
+      sample: a disk on sata cannot be plugged in
+actions:
+  description: What was done with files and processes, in words; empty in check mode. Changes that are made live are in RV(changes) only.
+  returned: success
+  type: list
+  elements: str
+  sample: ['create /var/lib/vlab/default/r1/root.qcow2, 8G', start, resume]
+diff:
+  description: RV(changes) as two dicts, for C(--diff).
+  returned: success
+  type: dict
+  sample: {before: {memory: 256}, after: {memory: 512}}
+stopped_by:
+  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is C(SIGKILL).
+  returned: when a VM was stopped
+  type: str
+  choices: [acpi, quit, term, kill]
+  sample: acpi
+vm:
+  description: The VM; empty when it is absent.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: The name of the VM.
+      returned: always
+      type: str
+      sample: r1
+    lab:
+      description: Its lab.
+      returned: always
+      type: str
+      sample: default
+    folder:
+      description: Its folder on the hypervisor.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1
+    status:
+      description:
+        - V(stopped), V(crashed) when QEMU ended by itself or was killed, or while it runs QEMU's own word, such as V(running), V(paused),
+          V(prelaunch) (started paused), V(io-error), V(guest-panicked), V(inmigrate) or V(shutdown).
+      returned: always
+      type: str
+      sample: running
+    pid:
+      description: The process of QEMU; none when it does not run.
+      returned: always
+      type: int
+      sample: 27289
+    qmp:
+      description: The UNIX socket of a monitor that is free for the user.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1/monitor.sock
+    qemu_version:
+      description: The version of the QEMU of this run; none when it does not run.
+      returned: always
+      type: str
+      sample: 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)
+    command_line:
+      description: The command line of QEMU, word by word; none when it does not run.
+      returned: always
+      type: list
+      elements: str
+      sample: [/usr/bin/qemu-system-x86_64, -S, -nodefaults]
+    exit_code:
+      description: How the last run ended, where that is known; none otherwise.
+      returned: always
+      type: int
+      sample: 1
+    log:
+      description: The end of what QEMU said, when the VM has crashed; none otherwise.
+      returned: always
+      type: str
+      sample: 'qemu-system-x86_64: terminating on signal 11'
+    uuid:
+      description: Its UUID.
+      returned: always
+      type: str
+      sample: 665ce1d1-10a4-52e4-8724-bb0d2c3aefec
+    arch:
+      description: The architecture of the guest.
+      returned: always
+      type: str
+      sample: x86_64
+    machine:
+      description: The machine type.
+      returned: always
+      type: str
+      sample: pc
+    vcpus:
+      description: The number of virtual CPUs.
+      returned: always
+      type: int
+      sample: 1
+    accel:
+      description: What runs the guest's instructions; empty when the VM does not run.
+      returned: always
+      type: dict
+      contains:
+        type:
+          description: The accelerator.
+          returned: when the VM runs
+          type: str
+          sample: tcg
+        reason:
+          description: Why it was chosen.
+          returned: when the VM runs
+          type: str
+          sample: /dev/kvm does not exist, and the CPU flags vmx/svm are missing
+    memory_mb:
+      description: The memory of the guest in MiB.
+      returned: always
+      type: int
+      sample: 256
+    consoles:
+      description: The serial ports.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the console.
+          returned: always
+          type: str
+          sample: console
+        type:
+          description: V(unix), V(tcp) or V(telnet).
+          returned: always
+          type: str
+          sample: unix
+        path:
+          description: The socket.
+          returned: when it is a UNIX socket
+          type: str
+          sample: /var/lib/vlab/default/r1/console.sock
+        host:
+          description: The address that it listens on.
+          returned: when it is a port
+          type: str
+          sample: 127.0.0.1
+        port:
+          description: The port.
+          returned: when it is a port
+          type: int
+          sample: 20000
+        log:
+          description: The file that keeps what is printed; none without one.
+          returned: always
+          type: str
+          sample: /var/lib/vlab/default/r1/console.log
+        command:
+          description: A command that connects to it.
+          returned: always
+          type: str
+          sample: socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:/var/lib/vlab/default/r1/console.sock
+    monitors:
+      description: The monitors that are free for the user, the one of RV(vm.qmp) first.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the monitor.
+          returned: always
+          type: str
+          sample: monitor
+        type:
+          description: V(qmp) or V(hmp).
+          returned: always
+          type: str
+          sample: qmp
+        path:
+          description: The socket.
+          returned: always
+          type: str
+          sample: /var/lib/vlab/default/r1/monitor.sock
+    agent:
+      description: The socket of the guest agent's channel; none without one.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1/agent.sock
+    display:
+      description: The display.
+      returned: always
+      type: dict
+      contains:
+        type:
+          description: V(none), V(vnc), V(spice), V(gtk) or V(sdl).
+          returned: always
+          type: str
+          sample: vnc
+        host:
+          description: The address that it listens on.
+          returned: for VNC and SPICE
+          type: str
+          sample: 127.0.0.1
+        port:
+          description: The port.
+          returned: for VNC and SPICE
+          type: int
+          sample: 5900
+        password:
+          description: Whether there is a password.
+          returned: for VNC and SPICE
+          type: bool
+          sample: false
+    disks:
+      description: The disks. Suboptions that are not as by default, such as C(size), C(backing_file), C(cache) and C(limits), are there, too.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the disk.
+          returned: always
+          type: str
+          sample: root
+        id:
+          description: The id of its device and of its block node in QEMU.
+          returned: always
+          type: str
+          sample: disk-pci0
+        path:
+          description: The image.
+          returned: always
+          type: str
+          sample: /var/lib/vlab/default/r1/root.qcow2
+        format:
+          description: The format of the image.
+          returned: always
+          type: str
+          sample: qcow2
+        bus:
+          description: What it is connected by.
+          returned: always
+          type: str
+          sample: virtio
+        size:
+          description: The size that was asked for.
+          returned: when one was
+          type: str
+          sample: 20G
+        backing_file:
+          description: The base image.
+          returned: for an overlay
+          type: str
+          sample: /srv/images/debian-12.qcow2
+    cdroms:
+      description: The cdrom drives.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the drive.
+          returned: always
+          type: str
+          sample: install
+        id:
+          description: The id of its device in QEMU.
+          returned: always
+          type: str
+          sample: disk-ide0
+        path:
+          description: The image that is to be in it; none when it is to be empty.
+          returned: always
+          type: str
+          sample: /srv/images/netinst.iso
+    floppies:
+      description: The floppy drives, with the keys of RV(vm.cdroms).
+      returned: always
+      type: list
+      elements: dict
+      sample: []
+    nics:
+      description: The NICs. Other suboptions that are not as by default, such as C(mtu), are there, too.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the NIC.
+          returned: always
+          type: str
+          sample: eth0
+        model:
+          description: The card.
+          returned: always
+          type: str
+          sample: virtio-net-pci
+        mac:
+          description: The MAC address.
+          returned: always
+          type: str
+          sample: fa:d8:f8:b5:d4:c0
+        link:
+          description: The link, as it was given.
+          returned: always
+          type: dict
+          sample: {type: udp, peer: 'r2:eth0'}
+        link_down:
+          description: Whether the carrier was taken away.
+          returned: always
+          type: bool
+          sample: false
+        carrier:
+          description: Whether the guest sees a carrier now.
+          returned: always
+          type: bool
+          sample: true
+        slot:
+          description: The number of the NIC, by which it has its place on the bus.
+          returned: always
+          type: int
+          sample: 0
+        capture:
+          description: The capture that is to run, with C(path) and C(snaplen); none without one.
+          returned: always
+          type: dict
+          sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
+        addresses:
+          description: Where the guest can be reached by this NIC, as far as that is known.
+          returned: always
+          type: list
+          elements: dict
+          contains:
+            address:
+              description: The IP address.
+              returned: always
+              type: str
+              sample: 127.0.0.1
+            port:
+              description: The port there; none for all of them.
+              returned: always
+              type: int
+              sample: 20002
+            guest_port:
+              description: The port of the guest that it leads to.
+              returned: for a forwarded port
+              type: int
+              sample: 22
+            source:
+              description: V(forward), V(neighbours) (the hypervisor's table), or V(agent) from M(vlab.qemu.qemu_vm_info).
+              returned: always
+              type: str
+              sample: forward
+    forwards:
+      description: The forwarded ports of all NICs.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        nic:
+          description: The NIC.
+          returned: always
+          type: str
+          sample: eth0
+        protocol:
+          description: V(tcp) or V(udp).
+          returned: always
+          type: str
+          sample: tcp
+        host_address:
+          description: The address that the hypervisor listens on.
+          returned: always
+          type: str
+          sample: 127.0.0.1
+        host_port:
+          description: The port there.
+          returned: always
+          type: int
+          sample: 20002
+        guest_address:
+          description: The address of the guest.
+          returned: when it was given
+          type: str
+          sample: 10.0.2.15
+        guest_port:
+          description: The port of the guest.
+          returned: always
+          type: int
+          sample: 22
+option:
+  description: The option that is wrong, by its path.
+  returned: failure, when it is the fault of one
+  type: str
+  sample: disks[root].size
+options:
+  description: The options whose change needs a restart.
+  returned: failure, without O(allow_restart)
+  type: list
+  elements: str
+  sample: [memory, vcpus]
+cmd:
+  description: The command line that failed.
+  returned: failure of a program
+  type: list
+  elements: str
+  sample: [/usr/bin/qemu-system-x86_64, -S]
+rc:
+  description: Its exit code; none when it was ended from outside.
+  returned: failure of a program
+  type: int
+  sample: 1
+log:
+  description: What QEMU said last.
+  returned: failure of a start
+  type: str
+  sample: 'qemu-system-x86_64: -nonsense: invalid option'
+path:
+  description: The file that is wrong.
+  returned: failure, when it is about a file
+  type: str
+  sample: /srv/images/debian-12.qcow2
+cause:
+  description:
+    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in), V(no_device), V(no_cpu_support),
+      V(no_permission), V(stale_device), V(not_a_kvm_device) and V(guests_do_not_run).
+  returned: failure, when it is about O(accel)
+  type: str
+  sample: no_permission
 """
 
 from ansible.module_utils.basic import AnsibleModule
