@@ -7,16 +7,225 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: qemu_nic
-short_description: Draft
-description: Draft.
-author: vlab.qemu contributors
-options: {}
+version_added: 1.0.0
+short_description: Add, re-wire, change and remove a NIC of a virtual machine
+description:
+  - Brings one NIC of a VM that exists into the state that is asked for, while the VM runs or not. It is the same as an item of
+    O(vlab.qemu.qemu_vm#module:nics), and the power of the VM stays as it is.
+  - A link can be plugged, moved and pulled while the guest keeps its card. What is not said is left as it is.
+author:
+  - vlab.qemu contributors (@vlab)
+extends_documentation_fragment:
+  - vlab.qemu.attributes
+  - vlab.qemu.attributes.platform
+  - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.vm
+  - vlab.qemu.vm.settings
+  - vlab.qemu.network.nic
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  vm:
+    description: The name of the VM. A VM that does not exist is an error, but for O(state=absent).
+    type: str
+    required: true
+  name:
+    description:
+      - The name of the NIC. A number at its end is its number on the bus.
+    type: str
+    required: true
+    aliases: [interface]
+  state:
+    description: Whether the VM has the NIC. V(absent) waits until the guest has let go of it.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: vlab.qemu.qemu_vm
+  - module: vlab.qemu.qemu_vm_info
 """
 
 EXAMPLES = r"""
+- name: A NIC on a network of QEMU's own
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth0
+    link:
+      type: user
+
+- name: Plug it into a cable to another VM instead
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth0
+    link:
+      peer: r2:eth0
+
+- name: A cable to a VM on another hypervisor
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth1
+    link:
+      type: udp
+      local_address: "{{ my_address }}"
+      local_port: 27001
+      remote_address: "{{ other_address }}"
+      remote_port: 27001
+
+- name: Take the carrier away
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth0
+    link_down: true
+
+- name: Give it back, and write down what passes
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth0
+    link_down: false
+    capture: {}
+  register: result
+
+- name: Stop the capture
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth0
+    capture:
+      enabled: false
+
+- name: Fetch it
+  ansible.builtin.fetch:
+    src: "{{ result.nic.capture.path }}"
+    dest: captures/
+
+- name: Pull the cable, and leave the card
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth0
+    link:
+      type: none
+
+- name: An interface of the hypervisor, at full speed
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth2
+    link:
+      type: tap
+      interface: tap-r1
+      vhost: true
+    allow_restart: true
+
+- name: Take the card out of the running VM
+  vlab.qemu.qemu_nic:
+    vm: r1
+    name: eth1
+    state: absent
+    unplug_timeout: 30
 """
 
 RETURN = r"""
+nic:
+  description: The NIC, as an item of RV(vlab.qemu.qemu_vm#module:vm.nics) of M(vlab.qemu.qemu_vm); empty when it is absent.
+  returned: success
+  type: dict
+  sample: {name: eth0, model: virtio-net-pci, mac: 'fa:d8:f8:b5:d4:c0', link: {type: user}, link_down: false, carrier: true, slot: 0,
+           addresses: [], capture: null}
+changes:
+  description: Every difference between what was and what is asked for, also in check mode.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    option:
+      description: What differs; C(state) is the power state.
+      returned: always
+      type: str
+      sample: nics[eth0].link
+    before:
+      description: What it was; none for what was not there.
+      returned: always
+      type: raw
+      sample: {type: none}
+    after:
+      description: What it is to be; none for what is to go.
+      returned: always
+      type: raw
+      sample: {type: user}
+    how:
+      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no running VM is concerned.
+      returned: always
+      type: str
+      sample: live
+    reason:
+      description: Why it is not made live, where one might think it was.
+      returned: when there is more to say
+      type: str
+      sample: a disk on sata cannot be plugged in
+actions:
+  description: What was done with files and processes, in words; empty in check mode. Changes that are made live are in RV(changes) only.
+  returned: success
+  type: list
+  elements: str
+  sample: ['create /var/lib/vlab/default/r1/root.qcow2, 8G', start, resume]
+diff:
+  description: RV(changes) as two dicts, for C(--diff).
+  returned: success
+  type: dict
+  sample: {before: {memory: 256}, after: {memory: 512}}
+stopped_by:
+  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is C(SIGKILL).
+  returned: when a VM was stopped
+  type: str
+  choices: [acpi, quit, term, kill]
+  sample: acpi
+vm:
+  description: The whole VM, as RV(vlab.qemu.qemu_vm#module:vm) of M(vlab.qemu.qemu_vm); empty when it does not exist.
+  returned: success
+  type: dict
+  sample: {name: r1, lab: default, status: running}
+option:
+  description: The option that is wrong, by its path.
+  returned: failure, when it is the fault of one
+  type: str
+  sample: disks[root].size
+options:
+  description: The options whose change needs a restart.
+  returned: failure, without O(allow_restart)
+  type: list
+  elements: str
+  sample: [memory, vcpus]
+cmd:
+  description: The command line that failed.
+  returned: failure of a program
+  type: list
+  elements: str
+  sample: [/usr/bin/qemu-system-x86_64, -S]
+rc:
+  description: Its exit code; none when it was ended from outside.
+  returned: failure of a program
+  type: int
+  sample: 1
+log:
+  description: What QEMU said last.
+  returned: failure of a start
+  type: str
+  sample: 'qemu-system-x86_64: -nonsense: invalid option'
+path:
+  description: The file that is wrong.
+  returned: failure, when it is about a file
+  type: str
+  sample: /srv/images/debian-12.qcow2
+cause:
+  description:
+    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in), V(no_device), V(no_cpu_support),
+      V(no_permission), V(stale_device), V(not_a_kvm_device) and V(guests_do_not_run).
+  returned: failure, when it is about O(vlab.qemu.qemu_vm#module:accel)
+  type: str
+  sample: no_permission
 """
 
 from ansible.module_utils.basic import AnsibleModule
