@@ -7,16 +7,461 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: qemu_vm_info
-short_description: Draft
-description: Draft.
-author: vlab.qemu contributors
-options: {}
+version_added: 1.0.0
+short_description: Tell what virtual machines there are, and how they are
+description:
+  - Returns the VMs of a hypervisor, or some of them, with everything that M(vlab.qemu.qemu_vm) returns of each.
+  - A running VM is asked; the answer is what is, not what was recorded. No lock is taken and nothing is changed.
+author:
+  - vlab.qemu contributors (@vlab)
+extends_documentation_fragment:
+  - vlab.qemu.attributes
+  - vlab.qemu.attributes.platform
+  - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.info_module
+options:
+  name:
+    description: The VMs of this name only.
+    type: str
+  lab:
+    description: The VMs of this lab only. Default is all labs.
+    type: str
+  root:
+    description:
+      - The folder of all labs on the hypervisor.
+      - Default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) (usually C(~/.local/state/vlab)) for other users.
+    type: path
+  ask_agent:
+    description:
+      - Whether to ask the guest agents for the names and addresses of NICs. VMs without O(vlab.qemu.qemu_vm#module:guest_agent) are not asked.
+    type: bool
+    default: false
+  agent_timeout:
+    description: Seconds that each guest agent has for its answer.
+    type: int
+    default: 2
+notes:
+  - Addresses that come from the hypervisor's neighbour table are those of links that the hypervisor itself takes part in, such as bridges.
+seealso:
+  - module: vlab.qemu.qemu_vm
+  - module: vlab.qemu.qemu_disk_info
+  - module: vlab.qemu.qemu_host_info
 """
 
 EXAMPLES = r"""
+- name: All VMs of the hypervisor
+  vlab.qemu.qemu_vm_info:
+  register: all
+
+- name: Which of them run
+  ansible.builtin.debug:
+    msg: "{{ all.vms | selectattr('status', 'eq', 'running') | map(attribute='name') }}"
+
+- name: One VM, with the addresses that its guest tells
+  vlab.qemu.qemu_vm_info:
+    name: r1
+    lab: default
+    ask_agent: true
+  register: result
+
+- name: Where it can be reached
+  ansible.builtin.debug:
+    msg: "{{ result.vms[0].nics | map(attribute='addresses') | flatten | map(attribute='address') }}"
+
+- name: How to get at its console
+  ansible.builtin.debug:
+    msg: "{{ result.vms[0].consoles[0].command }}"
+
+- name: Fail when a VM of a lab has crashed
+  vlab.qemu.qemu_vm_info:
+    lab: default
+  register: lab
+  failed_when: lab.vms | selectattr('status', 'eq', 'crashed') | length > 0
 """
 
 RETURN = r"""
+vms:
+  description: The VMs, by lab and name. One that cannot be looked at has C(name), C(lab), C(error) and C(status=unknown) only.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the VM.
+      returned: always
+      type: str
+      sample: r1
+    lab:
+      description: Its lab.
+      returned: always
+      type: str
+      sample: default
+    folder:
+      description: Its folder on the hypervisor.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1
+    status:
+      description:
+        - V(stopped), V(crashed) when QEMU ended by itself or was killed, or while it runs QEMU's own word, such as V(running), V(paused),
+          V(prelaunch) (started paused), V(io-error), V(guest-panicked), V(inmigrate) or V(shutdown).
+      returned: always
+      type: str
+      sample: running
+    pid:
+      description: The process of QEMU; none when it does not run.
+      returned: always
+      type: int
+      sample: 27289
+    qmp:
+      description: The UNIX socket of a monitor that is free for the user.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1/monitor.sock
+    qemu_version:
+      description: The version of the QEMU of this run; none when it does not run.
+      returned: always
+      type: str
+      sample: 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)
+    command_line:
+      description: The command line of QEMU, word by word; none when it does not run.
+      returned: always
+      type: list
+      elements: str
+      sample: [/usr/bin/qemu-system-x86_64, -S, -nodefaults]
+    exit_code:
+      description: How the last run ended, where that is known; none otherwise.
+      returned: always
+      type: int
+      sample: 1
+    log:
+      description: The end of what QEMU said, when the VM has crashed; none otherwise.
+      returned: always
+      type: str
+      sample: 'qemu-system-x86_64: terminating on signal 11'
+    uuid:
+      description: Its UUID.
+      returned: always
+      type: str
+      sample: 665ce1d1-10a4-52e4-8724-bb0d2c3aefec
+    arch:
+      description: The architecture of the guest.
+      returned: always
+      type: str
+      sample: x86_64
+    machine:
+      description: The machine type.
+      returned: always
+      type: str
+      sample: pc
+    vcpus:
+      description: The number of virtual CPUs.
+      returned: always
+      type: int
+      sample: 1
+    accel:
+      description: What runs the guest's instructions; empty when the VM does not run.
+      returned: always
+      type: dict
+      contains:
+        type:
+          description: The accelerator.
+          returned: when the VM runs
+          type: str
+          sample: tcg
+        reason:
+          description: Why it was chosen.
+          returned: when the VM runs
+          type: str
+          sample: /dev/kvm does not exist, and the CPU flags vmx/svm are missing
+    memory_mb:
+      description: The memory of the guest in MiB.
+      returned: always
+      type: int
+      sample: 256
+    consoles:
+      description: The serial ports.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the console.
+          returned: always
+          type: str
+          sample: console
+        type:
+          description: V(unix), V(tcp) or V(telnet).
+          returned: always
+          type: str
+          sample: unix
+        path:
+          description: The socket.
+          returned: when it is a UNIX socket
+          type: str
+          sample: /var/lib/vlab/default/r1/console.sock
+        host:
+          description: The address that it listens on.
+          returned: when it is a port
+          type: str
+          sample: 127.0.0.1
+        port:
+          description: The port.
+          returned: when it is a port
+          type: int
+          sample: 20000
+        log:
+          description: The file that keeps what is printed; none without one.
+          returned: always
+          type: str
+          sample: /var/lib/vlab/default/r1/console.log
+        command:
+          description: A command that connects to it.
+          returned: always
+          type: str
+          sample: socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:/var/lib/vlab/default/r1/console.sock
+    monitors:
+      description: The monitors that are free for the user, the one of RV(vms[].qmp) first.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the monitor.
+          returned: always
+          type: str
+          sample: monitor
+        type:
+          description: V(qmp) or V(hmp).
+          returned: always
+          type: str
+          sample: qmp
+        path:
+          description: The socket.
+          returned: always
+          type: str
+          sample: /var/lib/vlab/default/r1/monitor.sock
+    agent:
+      description: The socket of the guest agent's channel; none without one.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1/agent.sock
+    display:
+      description: The display.
+      returned: always
+      type: dict
+      contains:
+        type:
+          description: V(none), V(vnc), V(spice), V(gtk) or V(sdl).
+          returned: always
+          type: str
+          sample: vnc
+        host:
+          description: The address that it listens on.
+          returned: for VNC and SPICE
+          type: str
+          sample: 127.0.0.1
+        port:
+          description: The port.
+          returned: for VNC and SPICE
+          type: int
+          sample: 5900
+        password:
+          description: Whether there is a password.
+          returned: for VNC and SPICE
+          type: bool
+          sample: false
+    disks:
+      description: The disks. Suboptions that are not as by default, such as C(size), C(backing_file), C(cache) and C(limits), are there, too.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the disk.
+          returned: always
+          type: str
+          sample: root
+        id:
+          description: The id of its device and of its block node in QEMU.
+          returned: always
+          type: str
+          sample: disk-pci0
+        path:
+          description: The image.
+          returned: always
+          type: str
+          sample: /var/lib/vlab/default/r1/root.qcow2
+        format:
+          description: The format of the image.
+          returned: always
+          type: str
+          sample: qcow2
+        bus:
+          description: What it is connected by.
+          returned: always
+          type: str
+          sample: virtio
+        size:
+          description: The size that was asked for.
+          returned: when one was
+          type: str
+          sample: 20G
+        backing_file:
+          description: The base image.
+          returned: for an overlay
+          type: str
+          sample: /srv/images/debian-12.qcow2
+    cdroms:
+      description: The cdrom drives.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the drive.
+          returned: always
+          type: str
+          sample: install
+        id:
+          description: The id of its device in QEMU.
+          returned: always
+          type: str
+          sample: disk-ide0
+        path:
+          description: The image that is to be in it; none when it is to be empty.
+          returned: always
+          type: str
+          sample: /srv/images/netinst.iso
+    floppies:
+      description: The floppy drives, with the keys of RV(vms[].cdroms).
+      returned: always
+      type: list
+      elements: dict
+      sample: []
+    nics:
+      description: The NICs. Other suboptions that are not as by default, such as C(mtu), are there, too.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the NIC.
+          returned: always
+          type: str
+          sample: eth0
+        model:
+          description: The card.
+          returned: always
+          type: str
+          sample: virtio-net-pci
+        mac:
+          description: The MAC address.
+          returned: always
+          type: str
+          sample: fa:d8:f8:b5:d4:c0
+        link:
+          description: The link, as it was given.
+          returned: always
+          type: dict
+          sample: {type: udp, peer: 'r2:eth0'}
+        link_down:
+          description: Whether the carrier was taken away.
+          returned: always
+          type: bool
+          sample: false
+        carrier:
+          description: Whether the guest sees a carrier now.
+          returned: always
+          type: bool
+          sample: true
+        slot:
+          description: The number of the NIC, by which it has its place on the bus.
+          returned: always
+          type: int
+          sample: 0
+        capture:
+          description: The capture that is to run, with C(path) and C(snaplen); none without one.
+          returned: always
+          type: dict
+          sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
+        addresses:
+          description: Where the guest can be reached by this NIC, as far as that is known.
+          returned: always
+          type: list
+          elements: dict
+          contains:
+            address:
+              description: The IP address.
+              returned: always
+              type: str
+              sample: 127.0.0.1
+            port:
+              description: The port there; none for all of them.
+              returned: always
+              type: int
+              sample: 20002
+            guest_port:
+              description: The port of the guest that it leads to.
+              returned: for a forwarded port
+              type: int
+              sample: 22
+            source:
+              description: V(forward), V(neighbours) (the hypervisor's table), or V(agent) from M(vlab.qemu.qemu_vm_info).
+              returned: always
+              type: str
+              sample: forward
+        guest_name:
+          description: The name of the NIC in the guest.
+          returned: when O(ask_agent) was set and the guest agent answered
+          type: str
+          sample: ens16
+    forwards:
+      description: The forwarded ports of all NICs.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        nic:
+          description: The NIC.
+          returned: always
+          type: str
+          sample: eth0
+        protocol:
+          description: V(tcp) or V(udp).
+          returned: always
+          type: str
+          sample: tcp
+        host_address:
+          description: The address that the hypervisor listens on.
+          returned: always
+          type: str
+          sample: 127.0.0.1
+        host_port:
+          description: The port there.
+          returned: always
+          type: int
+          sample: 20002
+        guest_address:
+          description: The address of the guest.
+          returned: when it was given
+          type: str
+          sample: 10.0.2.15
+        guest_port:
+          description: The port of the guest.
+          returned: always
+          type: int
+          sample: 22
+    agent_error:
+      description: Why the guest agent could not be asked.
+      returned: when O(ask_agent) was set and it could not
+      type: str
+      sample: the guest agent did not answer guest-network-get-interfaces in time
+    error:
+      description: Why the VM could not be looked at.
+      returned: when it could not
+      type: str
+      sample: no QEMU listens at /var/lib/vlab/default/r1/qmp.sock
 """
 
 from ansible.module_utils.basic import AnsibleModule
