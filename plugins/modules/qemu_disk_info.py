@@ -7,16 +7,142 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: qemu_disk_info
-short_description: Draft
-description: Draft.
-author: vlab.qemu contributors
-options: {}
+version_added: 1.0.0
+short_description: Tell what disk images are
+description:
+  - Returns what an image is, or the images of a VM's disks are, with the bases under them.
+  - Images in use can be asked as well. One that does not exist is not in the list.
+author:
+  - vlab.qemu contributors (@vlab)
+extends_documentation_fragment:
+  - vlab.qemu.attributes
+  - vlab.qemu.attributes.platform
+  - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.info_module
+  - vlab.qemu.vm
+options:
+  path:
+    description: An image. One of O(path) and O(vm) is needed.
+    type: path
+  vm:
+    description: A VM, all of whose disks are told. One that does not exist has none.
+    type: str
+requirements:
+  - C(qemu-img)
+seealso:
+  - module: vlab.qemu.qemu_disk
+  - module: vlab.qemu.qemu_vm_info
 """
 
 EXAMPLES = r"""
+- name: An image
+  vlab.qemu.qemu_disk_info:
+    path: /srv/images/debian-12.qcow2
+  register: image
+
+- name: How large it is, for the guest and on the hypervisor
+  ansible.builtin.debug:
+    msg: "{{ image.disks[0].size | human_readable }}, {{ image.disks[0].actual_size | human_readable }}"
+
+- name: The disks of a VM
+  vlab.qemu.qemu_disk_info:
+    vm: r1
+  register: result
+
+- name: Base images that it needs
+  ansible.builtin.debug:
+    msg: "{{ result.disks | map(attribute='backing_file') | select | unique }}"
 """
 
 RETURN = r"""
+disks:
+  description: The image, or those of the disks of a VM.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The image.
+      returned: always
+      type: str
+      sample: /srv/images/work.qcow2
+    format:
+      description: Its format.
+      returned: always
+      type: str
+      sample: qcow2
+    size:
+      description: The size that a guest sees, in bytes.
+      returned: always
+      type: int
+      sample: 10737418240
+    actual_size:
+      description: What it takes on the hypervisor, in bytes.
+      returned: always
+      type: int
+      sample: 200704
+    backing_file:
+      description: The base image under it; none without one.
+      returned: always
+      type: str
+      sample: /srv/images/base.qcow2
+    backing_format:
+      description: The format of that; none without one.
+      returned: always
+      type: str
+      sample: qcow2
+    dirty:
+      description: Whether it was not closed in order, or is in use.
+      returned: always
+      type: bool
+      sample: false
+    encrypted:
+      description: Whether it is encrypted.
+      returned: always
+      type: bool
+      sample: false
+    snapshots:
+      description: Its internal snapshots.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the snapshot.
+          returned: always
+          type: str
+          sample: clean
+        id:
+          description: Its id.
+          returned: always
+          type: str
+          sample: '1'
+        date:
+          description: When it was taken, in seconds since 1970.
+          returned: always
+          type: int
+          sample: 1795251066
+        vm_state_size:
+          description: How much of a VM's state it holds, in bytes.
+          returned: always
+          type: int
+          sample: 0
+    name:
+      description: The name of the disk; none for O(path).
+      returned: always
+      type: str
+      sample: root
+    chain:
+      description: The image and the bases under it.
+      returned: always
+      type: list
+      elements: str
+      sample: [/srv/images/work.qcow2, /srv/images/base.qcow2]
+    backing_missing:
+      description: V(true) when the base right under it is gone.
+      returned: when it is
+      type: bool
+      sample: true
 """
 
 import os
