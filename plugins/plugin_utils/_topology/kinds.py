@@ -1,0 +1,59 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Kinds: the collection's data files, and what a topology adds to them."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import yaml
+
+_FOLDER = os.path.join(os.path.dirname(__file__), "kinds")
+EMPTY = {"description": "", "image": None, "vm": {}, "nic": {}, "files": {}, "config": {}, "ready": {}, "facts": {}}
+
+
+@functools.lru_cache(maxsize=None)
+def shipped():
+    """The kinds of the collection, by name, as their files have them."""
+    kinds = {}
+    for entry in sorted(os.listdir(_FOLDER)):
+        name, ending = os.path.splitext(entry)
+        if ending == ".yml":
+            kinds[name] = _read(os.path.join(_FOLDER, entry))
+    return kinds
+
+
+def _read(path):
+    with open(path, encoding="utf-8") as stream:
+        return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def resolve(name, own, problems, place, seen=()):
+    """A kind, complete: what it extends laid under it. own: the topology's kinds. None when it is unknown, which is noted."""
+    kinds = {**shipped(), **own}
+    if name not in kinds:
+        problems.add(place, "there is no kind %r; known are %s", name, ", ".join(sorted(kinds)))
+        return None
+    if name in seen:
+        problems.add(place, "the kind %r extends itself", name)
+        return None
+    given = kinds[name]
+    base = EMPTY
+    if given.get("extends"):
+        base = resolve(given["extends"], own, problems, "kinds.%s.extends" % name, seen + (name,)) or EMPTY
+    made = merge(base, {key: value for key, value in given.items() if key != "extends"})
+    made["image"] = given.get("image") or (base["image"] if given.get("extends") else name)
+    return made
+
+
+def merge(under, over):
+    """over laid upon under: dicts are merged at every depth, all else is replaced."""
+    merged = dict(under)
+    for key, value in over.items():
+        merged[key] = merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+    return merged

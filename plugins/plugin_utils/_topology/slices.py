@@ -1,0 +1,229 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Slices: what each hypervisor has to do for the lab, as the options of its VMs."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import merge
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Link
+
+# Below Linux's range for outgoing connections; the registry of qemu_vm takes ports from 20000 on.
+_FIRST_PORT, _PORTS = 10000, 10000
+
+
+def apply_images(topology, images, problems):
+    """Give each node its image. images: {name: {kernel, initrd, cmdline, memory} or {disk, format}}."""
+    for node in topology.nodes.values():
+        settings, asked = node.settings, node.settings.get("image")
+        name = asked or node.shape["image"]
+        image = {"disk": name} if asked and asked.startswith("/") else images.get(name)
+        if image is None:
+            if not asked and (settings.get("kernel") or settings.get("disks")):
+                continue
+            problems.add("nodes.%s.image" % node.name, "there is no image %r among those that qemu_lab was given (%s)", name,
+                         ", ".join(sorted(images)) or "none")
+            continue
+        if image.get("disk"):
+            root = {"name": "root", "backing_file": image["disk"]}
+            if image.get("format"):
+                root["backing_format"] = image["format"]
+            bus = (node.shape.get("facts") or {}).get("disk_bus")
+            if bus:
+                root["bus"] = bus
+            own = {disk.get("name"): disk for disk in settings.get("disks") or ()}
+            own["root"] = merge(root, own.get("root") or {})
+            settings["disks"] = list(own.values())
+        for option in ("kernel", "initrd"):
+            if image.get(option) and not settings.get(option):
+                settings[option] = image[option]
+        if image.get("cmdline"):
+            settings["cmdline"] = " ".join(part for part in (image["cmdline"], settings.get("cmdline")) if part)
+
+
+def end_address(lab, node, nic):
+    """The loopback address and port of a NIC whose link stays on its host: one of its own, from its names."""
+    digest = hashlib.sha256("\0".join((lab, node, nic)).encode("utf-8")).digest()
+    return "127.%d.%d.%d" % (64 + digest[0] % 128, digest[1], 1 + digest[2] % 254), _FIRST_PORT + int.from_bytes(digest[3:5], "big") % _PORTS
+
+
+class Wires:
+    """Addresses and ports of all ends of links and hubs. addresses: {host: the address that others reach it at}."""
+
+    def __init__(self, topology, placed, addresses):
+        self.topology, self.placed, self.addresses = topology, placed, addresses
+        self.used = {}
+        self.remote = {}
+        # Ports towards other hosts: by the hash of their names, the next free one in the order of names.
+        for link in topology.links:
+            if self._hosts(link.ends) > 1:
+                for end in link.ends:
+                    self.remote[str(end)] = placed[end.node]
+        for segment in topology.segments.values():
+            home = self.home(segment)
+            for end in segment.ends:
+                if placed[end.node] != home:
+                    self.remote[str(end)] = placed[end.node]
+                    self.remote["hub %s %s" % (segment.name, end)] = home
+        self.ports = {key: self._port(key, host) for key, host in sorted(self.remote.items())}
+
+    def _hosts(self, ends):
+        return len({self.placed[end.node] for end in ends})
+
+    def _port(self, key, host):
+        start = int.from_bytes(hashlib.sha256(("%s\0%s" % (self.topology.name, key)).encode("utf-8")).digest()[:4], "big")
+        for step in range(_PORTS):
+            port = _FIRST_PORT + (start + step) % _PORTS
+            if (host, port) not in self.used:
+                self.used[host, port] = key
+                return port
+        raise OverflowError("no port is left on %s" % host)
+
+    def home(self, segment):
+        """The host that a segment's hub runs on."""
+        wanted = segment.settings.get("hypervisor")
+        hosts = [self.placed[end.node] for end in segment.ends]
+        return wanted if wanted else max(sorted(set(hosts)), key=hosts.count)
+
+    def address(self, key, node, nic):
+        """Where an end listens: (address, port)."""
+        if key in self.ports:
+            return self.addresses[self.remote[key]], self.ports[key]
+        return end_address(self.topology.name, node, nic)
+
+    def link(self, wire, end):
+        """The link of the NIC at an end, as qemu_vm takes it."""
+        local = self.address(str(end), end.node, end.nic)
+        if isinstance(wire, Link):
+            other = wire.other(end.node, end.nic)
+            remote = self.address(str(other), other.node, other.nic)
+        elif wire.kind == "bridge":
+            return {"type": "tap" if wire.settings.get("tap") else "bridge", "bridge": bridge_name(self.topology.name, wire.name)}
+        else:
+            remote = self.hub_port(wire, end)
+        return {"type": "udp", "local_address": local[0], "local_port": str(local[1]), "remote_address": remote[0], "remote_port": str(remote[1])}
+
+    def hub_port(self, segment, end):
+        """Where the hub of a segment listens for an end."""
+        return self.address("hub %s %s" % (segment.name, end), "hub " + segment.name, str(end))
+
+
+def bridge_name(lab, segment):
+    """The Linux bridge of a segment: interface names have 15 characters at most (IFNAMSIZ)."""
+    return "vl" + hashlib.sha256(("%s\0%s" % (lab, segment)).encode("utf-8")).hexdigest()[:10]
+
+
+def hosts_with_addresses(topology, placed):
+    """The hosts that others must reach, because a link or segment crosses between them."""
+    crossing = set()
+    for link in topology.links:
+        hosts = {placed[end.node] for end in link.ends}
+        crossing |= hosts if len(hosts) > 1 else set()
+    for segment in topology.segments.values():
+        hosts = {placed[end.node] for end in segment.ends} | ({segment.settings["hypervisor"]} if segment.settings.get("hypervisor") else set())
+        crossing |= hosts if len(hosts) > 1 else set()
+    return crossing
+
+
+def slice_for(topology, placed, host, wires, states, render):
+    """What a host has to do: {"lab", "vms", "hubs", "booting"}.
+
+    states: {node: its state in this run}. render(node, text or {template}): the content of a file on a node's config drive.
+    """
+    vms = [_vm(topology, node, wires, states, render) for node in topology.nodes.values() if placed[node.name] == host]
+    hubs = [_hub(segment, wires, states) for segment in topology.segments.values() if segment.kind == "hub" and wires.home(segment) == host]
+    return {"lab": topology.name, "vms": vms, "hubs": hubs, "booting": topology.data["limits"].get("booting")}
+
+
+def _hub(segment, wires, states):
+    ports = {}
+    for end in segment.ends:
+        hub, nic = wires.hub_port(segment, end), wires.address(str(end), end.node, end.nic)
+        ports[str(end)] = {"local_address": hub[0], "local_port": hub[1], "remote_address": nic[0], "remote_port": nic[1]}
+    return {"name": segment.name, "ports": ports}
+
+
+def _vm(topology, node, wires, states, render):
+    settings = node.settings
+    options = {name: settings[name] for name in OPTIONS if settings.get(name) is not None and name != "nics"}
+    for name, alias in (("vcpus", "cpus"), ("arch", "platform")):
+        if settings.get(alias) is not None and name not in options:
+            options[name] = settings[alias]
+    options["nics"] = [_nic(topology, node, nic, wires, states) for nic in node.nics.values()] + _fillers(node)
+    files = config_files(topology, node, render)
+    if files:
+        shape = node.shape["config"]
+        options["config_drive"] = {"files": files, **{key: shape[key] for key in ("label", "format", "bus") if key in shape}}
+    return {"name": node.name, "state": states[node.name], "options": options, "ready": settings["ready"],
+            "after": {name: what for name, what in node.after.items() if wires.placed.get(name) == wires.placed[node.name]}}
+
+
+def _nic(topology, node, nic, wires, states):
+    made = {"name": nic.name, "mac": nic.mac, "model": nic.settings.get("model") or node.settings.get("nic_model")
+            or node.shape["nic"].get("model", "virtio-net-pci")}
+    for key in ("mtu", "boot_index", "boot_rom", "properties"):
+        if nic.settings.get(key) is not None:
+            made[key] = nic.settings[key]
+    down, capture = bool(nic.settings.get("link_down")), nic.settings.get("capture")
+    if nic.wire is None:
+        made["link"] = nic.settings.get("link") or {"type": "none"}
+    else:
+        end = next(end for end in nic.wire.ends if (end.node, end.nic) == (node.name, nic.name))
+        made["link"] = wires.link(nic.wire, end)
+        if isinstance(nic.wire, Link):
+            other = nic.wire.other(node.name, nic.name)
+            # A cable into a machine that is off carries nothing.
+            down = down or bool(nic.wire.settings.get("down")) or states[other.node] not in ("started", "paused")
+            if nic.wire.ends[0] is end and nic.wire.settings.get("capture") is not None:
+                capture = nic.wire.settings["capture"]
+    made["link_down"] = down
+    made["capture"] = {"enabled": bool(capture)} if isinstance(capture, bool) or capture is None else {"enabled": True, **capture}
+    return made
+
+
+def _fillers(node):
+    """Unconnected NICs where a system that counts its cards would see a hole."""
+    shape = node.shape["nic"]
+    if not shape.get("fill"):
+        return []
+    pattern, first = shape.get("name", "eth{n}"), shape.get("first", 1)
+    head, tail = pattern.split("{n}")
+    numbers = [int(name[len(head):len(name) - len(tail)]) for name in node.nics
+               if name.startswith(head) and name.endswith(tail) and name[len(head):len(name) - len(tail)].isdigit()]
+    return [{"name": pattern.replace("{n}", str(number)), "model": shape.get("model", "virtio-net-pci"), "link": {"type": "none"},
+             "link_down": False, "capture": {"enabled": False}}
+            for number in range(first, max(numbers, default=first)) if number not in numbers]
+
+
+def config_files(topology, node, render):
+    """The files on a node's config drive, by name."""
+    files = {name: render(node, content) for name, content in node.settings["files"].items()}
+    if node.shape["config"].get("addresses") == "shell":
+        files.setdefault("hostname", node.name + "\n")
+        files.setdefault("interfaces", "".join("%s %s\n" % (nic.name, nic.mac) for nic in node.nics.values()))
+        if "frr.conf" not in files:
+            lines = ["ip address add %s dev %s" % (address, nic.name) for nic in node.nics.values() for address in nic.addresses]
+            lines += ["ip address add %s dev lo" % address for address in (node.loopback, node.loopback6) if address]
+            if lines:
+                files.setdefault("start.sh", "".join(line + "\n" for line in lines))
+    return files
+
+
+def variables(topology, node):
+    """What a template sees of a node: plain data."""
+    nics = []
+    for nic in node.nics.values():
+        peer = nic.wire.other(node.name, nic.name) if isinstance(nic.wire, Link) else None
+        other = topology.nodes[peer.node] if peer else None
+        nics.append({"name": nic.name, "mac": nic.mac, "addresses": list(nic.addresses), "wire": nic.wire.name if nic.wire is not None else None,
+                     "peer": {"node": peer.node, "nic": peer.nic, "addresses": list(other.nics[peer.nic].addresses), "asn": other.asn,
+                              "groups": other.groups, "loopback": other.loopback} if peer else None,
+                     "vars": (nic.wire.settings.get("vars") or {}) if nic.wire is not None else {}})
+    return {"name": node.name, "kind": node.kind, "groups": node.groups, "loopback": node.loopback, "loopback6": node.loopback6,
+            "management": node.management, "asn": node.asn, "nics": nics, "vars": node.settings.get("vars") or {}}
