@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, differing
@@ -258,16 +259,15 @@ class Network(Part):
         getattr(self, "_apply_" + change.verb)(nic, ids, wanted, live)
 
     def _apply_add(self, nic, ids, wanted, live):
-        made = []
+        self._clear(ids, live)
         try:
             for properties in self._backends(nic, ids, wanted, live.folder, live.capabilities):
                 live.monitor.execute("netdev_add", properties)
-                made.append(properties["id"])
             many = len(wanted["nics"]) > _MANY_NICS
             live.monitor.execute("device_add", self._device(nic, ids, wanted, live.capabilities, many))
         except MonitorError:
             # Half a NIC would be in the way of the next try.
-            live.monitor.batch([("netdev_del", {"id": identifier}) for identifier in reversed(made)])
+            self._clear(ids, live)
             raise
         live.refresh_devices()
         self._verify_one(nic, wanted, live)
@@ -277,10 +277,23 @@ class Network(Part):
 
     def _apply_remove(self, nic, ids, wanted, live):
         unplug(live, ids["nic"], "nics[%s]" % nic["name"])
-        live.monitor.batch([("object-del", {"id": ids["capture"]})] * bool(nic["capture"])
-                           + [("netdev_del", {"id": ids[key]}) for key in ("plug", "link", "port")])
+        self._clear(ids, live)
+
+    @staticmethod
+    def _clear(ids, live):
+        """Delete what is behind a NIC that is gone, whoever took it; what is not there is refused and does no harm."""
+        live.monitor.batch([("object-del", {"id": ids["capture"]})] + [("netdev_del", {"id": ids[key]}) for key in ("plug", "link", "port")])
 
     def _apply_link(self, nic, ids, wanted, live):
+        try:
+            self._plug(nic, ids, wanted, live)
+        except MonitorError:
+            # What cannot be had leaves the NIC where it was.
+            with contextlib.suppress(MonitorError):
+                self._plug(by_name(live.running["nics"])[nic["name"]], ids, live.running, live)
+            raise
+
+    def _plug(self, nic, ids, wanted, live):
         monitor = live.monitor
         monitor.execute("set_link", {"name": ids["nic"], "up": False})
         # What a killed run left half done is cleared, too: deleting what is not there is refused and does no harm.
