@@ -123,6 +123,13 @@ options:
         description: What the drive is a disk of. Default is V(virtio).
         type: str
         choices: [virtio, scsi, ide, sata, usb]
+      update:
+        description:
+          - What a change of O(config_drive) means to a running VM.
+          - V(restart), the default, makes it a change that needs a restart, because a guest reads the drive when it boots.
+          - V(next_start) writes the new drive at once and lets the guest find it after its next start.
+        type: str
+        choices: [restart, next_start]
   purge_disks:
     description:
       - Remove the disks that O(disks) does not name, the drives that O(cdroms) does not name and those that O(floppies) does not name.

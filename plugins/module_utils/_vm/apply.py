@@ -51,13 +51,17 @@ class Live:
 
 
 class Applier:
-    """One VM on its way from what was seen to what is wanted. settings: shutdown, start_timeout, unplug_timeout, keep_disks."""
+    """One VM on its way from what was seen to what is wanted. settings: shutdown, start_timeout, unplug_timeout, keep_disks.
+
+    hold: leave a VM that is started before its guest's first instruction.
+    """
 
     def __init__(self, host, seen, wanted, plan, settings):
         self.host, self.folder, self.seen, self.wanted, self.plan, self.settings = host, host.folder, seen, wanted, plan, settings
         self.actions = []
         self.stopped_by = None
         self.live = None
+        self.hold = "hold" in plan.steps
 
     def run(self):
         """Do every step of the plan, in its order."""
@@ -135,8 +139,8 @@ class Applier:
 
     def _start(self):
         self.launch()
-        if "hold" not in self.plan.steps:
-            self._resume()
+        if not self.hold:
+            self.resume()
 
     def launch(self):
         """Start QEMU, stopped; set what must be set before the guest's first instruction; leave its monitor open."""
@@ -203,6 +207,10 @@ class Applier:
         """Nothing to do: a start leaves the guest before its first instruction."""
 
     def _resume(self):
+        self.resume()
+
+    def resume(self):
+        """Let the guest run. Raises LaunchError when it does not."""
         monitor = self.seen.monitor
         monitor.execute("cont")
         status = monitor.execute("query-status")["status"]

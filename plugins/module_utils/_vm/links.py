@@ -196,12 +196,17 @@ def _ends(lab, vm, nic, link):
     return end_key(lab, vm, nic), end_key(lab, machine, other)
 
 
+def _is_private(address):
+    """Whether a loopback address is a NIC's own: nobody else comes upon its ports, so they need not be registered."""
+    return address.startswith("127.") and address != "127.0.0.1"
+
+
 def port_wishes(lab, vm, nic, link, option):
     """The host ports that a link needs."""
     wishes = []
     if "peer" in link:
         wishes += [Wish(key, "udp", "127.0.0.1", "auto", option + ".peer") for key in _ends(lab, vm, nic, link)]
-    elif link["type"] in ("udp", "stream") and "local_port" in link:
+    elif link["type"] in ("udp", "stream") and "local_port" in link and not _is_private(link.get("local_address", "")):
         protocol = "udp" if link["type"] == "udp" else "tcp"
         wishes.append(Wish("nics/%s/local" % nic, protocol, link.get("local_address", "127.0.0.1"), link["local_port"],
                            option + ".local_port"))

@@ -61,7 +61,7 @@ def _config_drive(path, value):
     if len(label) > 11 or not label.isascii() or not label.isprintable():
         raise OptionError(path + ".label", "%r cannot be a label: 11 plain characters at most" % label)
     return {"kind": "config_drive", "label": label, "format": value.get("format") or "iso", "bus": value.get("bus") or "virtio",
-            "files": files}
+            "files": files, "update": value.get("update") or "restart"}
 
 
 def _digest(content):
@@ -81,7 +81,7 @@ class Media(Part):
             "bus": {"type": "str", "choices": _SEED_BUSES}}}),
         "config_drive": Option({"type": "dict", "options": {
             "files": {"type": "dict"}, "label": {"type": "str"}, "format": {"type": "str", "choices": ["iso", "fat"]},
-            "bus": {"type": "str", "choices": _SEED_BUSES}}}),
+            "bus": {"type": "str", "choices": _SEED_BUSES}, "update": {"type": "str", "choices": ["restart", "next_start"]}}}),
     }
 
     def merge(self, saved, given):
@@ -139,9 +139,12 @@ class Media(Part):
                     changes.append(Change("%s.%s" % (path, key), old[name].get(key), new[name].get(key), how, self.name,
                                           "medium" if key == "path" else "none", "%s/%s" % (option, name)))
         for option in ("cloud_init", "config_drive"):
-            if running.get(option) != wanted[option]:
-                changes.append(Change(option, _told(running.get(option)), _told(wanted[option]), RESTART, self.name,
-                                      reason="a guest reads it when it boots"))
+            old, new = running.get(option), wanted[option]
+            if old != new:
+                # The drive itself stays, and QEMU keeps the image that it has open: the guest gets the new one with its next start.
+                later = bool(old and new and new.get("update") == "next_start" and _drive_of(old) == _drive_of(new))
+                changes.append(Change(option, _told(old), _told(new), LIVE if later else RESTART, self.name, "seed",
+                                      reason="the guest sees it after its next start" if later else "a guest reads it when it boots"))
         return changes
 
     def look(self, observation):
@@ -165,6 +168,12 @@ class Media(Part):
                         images.verify("%s[%s].checksum" % (option, drive["name"]), drive["path"], drive["checksum"])
 
     def prepare(self, wanted, host):
+        done = self._write_seeds(wanted, host)
+        self._check_media(wanted, host)
+        return done
+
+    @staticmethod
+    def _write_seeds(wanted, host):
         done = []
         for drive in _drives(wanted):
             path = _seed_path(host.folder, drive)
@@ -174,7 +183,6 @@ class Media(Part):
                 done.append("write %s" % path)
             elif not os.path.exists(path):
                 raise OptionError(drive["kind"], "%s is gone, and this run was not given what it held: give %s again" % (path, drive["kind"]))
-        self._check_media(wanted, host)
         return done
 
     def arguments(self, wanted, host):
@@ -205,7 +213,9 @@ class Media(Part):
         return made
 
     def apply(self, change, wanted, live):
-        if change.verb == "none":
+        if change.verb == "seed":
+            self._write_seeds(wanted, live.host)
+        if change.verb != "medium":
             return
         option, _slash, name = change.key.partition("/")
         drive = by_name(wanted[option])[name]
@@ -230,6 +240,10 @@ class Media(Part):
 
 def _drives(definition):
     return [definition[option] for option in ("cloud_init", "config_drive") if definition[option]]
+
+
+def _drive_of(drive):
+    return {key: value for key, value in drive.items() if key not in ("files", "update", "digested")}
 
 
 def _seed_path(folder, drive):
