@@ -275,6 +275,8 @@ def _unix(link, place):
 
 def _stream(link, place, connects=False):
     listens = "local_port" in link or "path" in link and not connects and "reconnect" not in link
+    if "reconnect" in link and not place.capabilities.at_least(8, 0):
+        raise OptionError(place.option + ".reconnect", "it needs QEMU 8.0; this is %s" % place.capabilities.version_text)
     if "path" in link:
         address = {"type": "unix", "path": link["path"]}
     else:
@@ -285,8 +287,6 @@ def _stream(link, place, connects=False):
             return {"type": "socket", "listen" if listens else "connect": _joined(address["host"], port)}
     made = {"type": "stream", "server": listens, "addr": address}
     if "reconnect" in link:
-        if not place.capabilities.at_least(8, 0):
-            raise OptionError(place.option + ".reconnect", "it needs QEMU 8.0; this is %s" % place.capabilities.version_text)
         made.update({"reconnect-ms": link["reconnect"] * 1000} if place.capabilities.at_least(9, 2) else {"reconnect": link["reconnect"]})
     return made
 
