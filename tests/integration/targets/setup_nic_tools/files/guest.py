@@ -7,25 +7,34 @@ import sys
 import time
 
 
+def read_until(console, pattern, deadline, nudge=b""):
+    """What the console says up to a match of pattern; nudge is sent twice a second."""
+    text = ""
+    while time.monotonic() < deadline:
+        console.sendall(nudge)
+        console.settimeout(0.5)
+        try:
+            text += console.recv(65536).decode("utf-8", "replace").replace("\r", "")
+        except socket.timeout:
+            continue
+        found = re.search(pattern, text, re.DOTALL | re.MULTILINE)
+        if found:
+            return found
+    sys.exit("no answer from the guest: %r" % text)
+
+
 def main():
     path, command, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 30
     deadline = time.monotonic() + seconds
-    # Split by quotes, so that the echo of what is typed is no mark.
-    line = "echo BEG''IN; %s; echo EN''D $?\n" % command
     with socket.socket(socket.AF_UNIX) as console:
         console.connect(path)
-        console.sendall(line.encode())
-        text = ""
-        while True:
-            console.settimeout(max(0.01, deadline - time.monotonic()))
-            try:
-                text += console.recv(65536).decode("utf-8", "replace").replace("\r", "")
-            except socket.timeout:
-                sys.exit("no answer from the guest within %g s: %r" % (seconds, text))
-            found = re.search(r"^BEGIN\n(.*?)^END (\d+)$", text, re.DOTALL | re.MULTILINE)
-            if found:
-                print(found.group(1), end="")
-                return int(found.group(2))
+        # A shell that is not there yet loses what is typed.
+        read_until(console, r"^[^\n]*# ", deadline, b"\n")
+        # Split by quotes, so that the echo of what is typed is no mark.
+        console.sendall(("echo BEG''IN; %s; echo EN''D $?\n" % command).encode())
+        found = read_until(console, r"^BEGIN\n(.*?)^END (\d+)$", deadline)
+    print(found.group(1), end="")
+    return int(found.group(2))
 
 
 sys.exit(main())
