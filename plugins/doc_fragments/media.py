@@ -12,7 +12,7 @@ options:
   cdroms:
     description:
       - Cdrom drives, each known by its name. Drives that are not named stay as they are, see O(purge_disks).
-      - Adding or removing a drive needs a restart, changing its medium is made live.
+      - Adding or removing a drive needs a restart; a change of its medium does not.
     type: list
     elements: dict
     suboptions:
@@ -45,13 +45,13 @@ options:
       checksum:
         description:
           - The checksum of the image, as C(ALGORITHM:DIGITS) with C(sha256), C(sha512), C(sha1) or C(md5). It is checked at each start and
-            when the medium is put in.
-          - Changes are made live.
+            when a medium is put in.
+          - Changes do not concern a running VM.
         type: str
   floppies:
     description:
       - Floppy drives, each known by its name; a PC has two. Drives that are not named stay as they are, see O(purge_disks).
-      - Adding or removing a drive needs a restart, changing its medium is made live.
+      - Adding or removing a drive needs a restart; a change of its medium does not.
     type: list
     elements: dict
     suboptions:

@@ -242,12 +242,12 @@ options:
     description:
       - The MAC address that the NICs of the VM count up from, each by its number. Default of a new VM is to derive MACs from names.
       - For NICs that have no MAC yet, so a change concerns new ones only.
-      - Changes are made live.
+      - Changes do not concern a running VM.
     type: str
   mac_copy_from:
     description:
       - Another VM of the lab, whose NICs of the same names have the MACs to take. For NICs that have no MAC yet.
-      - Changes are made live.
+      - Changes do not concern a running VM.
     type: str
   purge_nics:
     description: Remove the NICs that O(nics) does not name. Without O(nics) it does nothing.

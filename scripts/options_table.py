@@ -1,0 +1,172 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table of a VM's options in docs/concepts.md, made from the code: the default of a new VM, and how a change reaches a running one.
+
+    python scripts/options_table.py            write it into docs/concepts.md
+    python scripts/options_table.py --check    only say whether it is up to date
+
+Each part is asked to compare two definitions that differ in one option.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / ".collections"))
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import media, network, storage
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
+
+PAGE = ROOT / "docs/concepts.md"
+BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->\n"
+
+ITEMS = {"disks": disks.DEFAULTS, "cdroms": media._CDROM_DEFAULTS, "floppies": media._FLOPPY_DEFAULTS, "nics": network._DEFAULTS}
+NO_MATTER = "no matter"
+WORDS = {LIVE: "live", RESTART: "restart", FILE: NO_MATTER}
+# What a new VM has in place of no default.
+DERIVED = {
+    "uuid": "from lab and name", "arch": "of the hypervisor", "qemu_binary": "`qemu-system-ARCH`", "machine": "`pc`, `virt`, ...",
+    "cpu": "`host` with KVM, else QEMU's", "disks": "`disk0`, 8 GiB, if there is nothing to boot", "memory": "256 MiB",
+    "disks[].path": "`NAME.FORMAT` in the VM's folder", "disks[].format": "as found, else `qcow2`",
+    "disks[].backing_format": "as found", "disks[].size": "of the base", "disks[].index": "the next", "cdroms[].index": "the next",
+    "floppies[].index": "the next", "cdroms[].bus": "`ide`, `sata`, `scsi`", "nics[].mac": "from lab, VM and NIC",
+    "consoles": "one, on a UNIX socket", "vga": "`none`, `std` with a display",
+}
+
+
+def definition():
+    """A definition that has one of each; fresh, so that it may be changed."""
+    made = {name: copy.deepcopy(option.default) for name, option in OPTIONS.items()}
+    for option, defaults in ITEMS.items():
+        made[option] = [dict(copy.deepcopy(defaults), name="x")]
+    made["disks"][0]["format"] = "qcow2"
+    made.update(family="i440fx", ports={}, bases={}, places={
+        "disks/x": {"kind": "pci", "index": 0}, "cdroms/x": {"kind": "ide", "index": 0}, "floppies/x": {"kind": "floppy", "index": 0},
+        "nics/x": {"kind": "nic", "index": 0}})
+    return made
+
+
+def change(before, after):
+    """How the one difference between two definitions reaches a running VM, as a word."""
+    changes = [found for part in PARTS for found in part.compare(before, after)]
+    assert len(changes) == 1, changes
+    # A live change that nobody applies is about the next start, or about files that are there already.
+    return NO_MATTER if changes[0].how == LIVE and changes[0].verb == "none" else WORDS[changes[0].how]
+
+
+def of_option(name):
+    """How a change of an option that is no list of named items reaches a running VM."""
+    before = definition()
+    drive = {"kind": name, "label": "another", "format": "iso", "bus": "virtio", "files": {}}
+    return change(before, dict(before, **{name: drive if name in ("cloud_init", "config_drive") else ["another"]}))
+
+
+def of_suboption(option, key, old=None, new="another"):
+    """The same for a suboption of an item. None when it cannot be changed."""
+    before = definition()
+    if old is not None:
+        before[option][0][key] = old
+    after = copy.deepcopy(before)
+    after[option][0][key] = new
+    if option == "disks":
+        try:
+            storage._check_unchanged("x", before["disks"][0], after["disks"][0], False)
+        except OptionError:
+            return None
+    return change(before, after)
+
+
+def of_presence(option, place, **item):
+    """How an item comes to a running VM, and how it goes: two of them, as words."""
+    one = definition()
+    two = copy.deepcopy(one)
+    two[option].append(dict(two[option][0], name="y", **item))
+    two["places"][option + "/y"] = place
+    return change(one, two), change(two, one)
+
+
+def _json(value):
+    return "`%s`" % (value if isinstance(value, str) else json.dumps(value))
+
+
+def _default(name, value):
+    return DERIVED.get(name) or ("" if value in (None, "") else _json(value))
+
+
+def rows():
+    """The table: (option, default, how)."""
+    made = []
+    for name, option in OPTIONS.items():
+        if name in ITEMS:
+            made += _rows_of_items(name)
+        else:
+            made.append(("`%s`" % name, _default(name, option.default), of_option(name)))
+    return made
+
+
+def _rows_of_items(option):
+    made = [("`%s`: add, remove" % option, _default(option, None), _presence(option))]
+    for key, default in ITEMS[option].items():
+        name = "%s[].%s" % (option, key)
+        made.append(("`%s`" % name, _default(name, default), _how_of(option, key)))
+    return made
+
+
+def _presence(option):
+    if option == "disks":
+        lives = [bus for bus in disks.BUSES
+                 if of_presence("disks", {"kind": disks.place_kind(bus, "i440fx"), "index": 1}, bus=bus)[1] == WORDS[LIVE]]
+        return "live on %s, where a place is free; else restart" % ", ".join(lives)
+    place = {"nics": {"kind": "nic", "index": 1}, "cdroms": {"kind": "ide", "index": 1}, "floppies": {"kind": "floppy", "index": 1}}[option]
+    come, go = of_presence(option, place)
+    assert come == go
+    return "live, where a place is free" if come == WORDS[LIVE] else come
+
+
+def _how_of(option, key):
+    if (option, key) == ("disks", "size"):
+        assert of_suboption(option, key, 2 << 30, 1 << 30) is None
+        return "%s, to grow" % of_suboption(option, key, 1 << 30, 2 << 30)
+    if (option, key) == ("disks", "limits"):
+        return "%s; the first and the last: %s" % (of_suboption(option, key, {"iops_total": 2}, {"iops_total": 1}),
+                                                   of_suboption(option, key, {}, {"iops_total": 1}))
+    if (option, key) == ("disks", "backing_file"):
+        assert of_suboption(option, key) is None
+        return "%s, to follow a base that was moved" % of_suboption(option, key, "/a", "/b")
+    if (option, key) == ("nics", "link"):
+        return "%s; to and from vhost and several queues: %s" % (
+            of_suboption(option, key, None, {"type": "user"}), of_suboption(option, key, None, {"type": "tap", "vhost": True}))
+    return of_suboption(option, key) or "never"
+
+
+def table():
+    """The table in Markdown."""
+    lines = ["| option | default of a new VM | a change reaches a running VM |", "|---|---|---|"]
+    return "\n".join(lines + ["| %s | %s | %s |" % row for row in rows()]) + "\n"
+
+
+def main(words):
+    head, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    old, end, tail = rest.partition(END)
+    new = "\n" + table() + "\n"
+    if old == new:
+        return 0
+    if "--check" in words:
+        print("%s is not up to date: run python scripts/options_table.py" % PAGE.relative_to(ROOT))
+        return 1
+    PAGE.write_text(head + begin + new + end + tail, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The documentation of the modules, as ansible-doc sees it, and their argument specs."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pathlib
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py") if path.stem != "__init__")
+COLLECTION = "ansible_collections.vlab.qemu.plugins."
+
+
+def load(name):
+    """The module, imported."""
+    return importlib.import_module(COLLECTION + "modules." + name)
+
+
+def part(name, which):
+    """DOCUMENTATION, EXAMPLES or RETURN of a module, as data."""
+    return yaml.safe_load(getattr(load(name), which))
+
+
+def fragment(name):
+    """A documentation fragment, such as vlab.qemu.storage.image, as data."""
+    words = name.split(".")[2:]
+    found = importlib.import_module(COLLECTION + "doc_fragments." + words[0]).ModuleDocFragment
+    return yaml.safe_load(getattr(found, words[1].upper() if len(words) > 1 else "DOCUMENTATION"))
+
+
+@functools.lru_cache(maxsize=None)
+def options(name):
+    """The documented options of a module, with those of its fragments."""
+    document = part(name, "DOCUMENTATION")
+    merged = dict(document.get("options") or {})
+    for one in document["extends_documentation_fragment"]:
+        for option, text in (fragment(one).get("options") or {}).items():
+            assert option not in merged, "%s: %s is documented twice" % (name, option)
+            merged[option] = text
+    return merged
+
+
+class _Asked(Exception):
+    """What a module gave to AnsibleModule."""
+
+
+def argument_spec(name):
+    """What a module gives to AnsibleModule: its keyword arguments."""
+    module = load(name)
+
+    def ask(*_args, **arguments):
+        raise _Asked(arguments)
+    before, module.AnsibleModule = module.AnsibleModule, ask
+    try:
+        module.main()
+    except _Asked as asked:
+        return asked.args[0]
+    finally:
+        module.AnsibleModule = before
+    raise AssertionError("%s made no AnsibleModule" % name)
+
+
+def examples():
+    """The tasks of all EXAMPLES that run a module of ours: (id, module, options of the task)."""
+    found = []
+    for name in MODULES:
+        for task in part(name, "EXAMPLES") or ():
+            for key, given in task.items():
+                if key.startswith("vlab.qemu."):
+                    found.append(("%s: %s" % (name, task.get("name")), key[len("vlab.qemu."):], given or {}))
+    return found
