@@ -130,7 +130,7 @@ def _presence(option):
     place = {"nics": {"kind": "nic", "index": 1}, "cdroms": {"kind": "ide", "index": 1}, "floppies": {"kind": "floppy", "index": 1}}[option]
     come, go = of_presence(option, place)
     assert come == go
-    return "live, where a place is free" if come == WORDS[LIVE] else come
+    return "live, where a place is free; else restart" if come == WORDS[LIVE] else come
 
 
 def _how_of(option, key):
