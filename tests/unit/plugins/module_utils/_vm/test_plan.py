@@ -71,7 +71,8 @@ def test_power(status, state):
     agree(made)
     power = [change for change in made.changes if change.option == "state"]
     if set(expected) - {"define"}:
-        after = {"absent": "absent", "stopped": "stopped", "paused": "prelaunch" if status in DEAD else "paused"}.get(state, "running")
+        after = {"absent": "absent", "stopped": "stopped", "paused": "prelaunch" if status in DEAD else "paused",
+                 "reset": "running" if "resume" in expected else status}.get(state, "running")
         assert [(change.before, change.after) for change in power] == [(status, after)]
     elif status == "absent" and state != "absent":
         assert [(change.before, change.after) for change in power] == [("absent", "stopped")]
