@@ -16,21 +16,26 @@ import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, remove_file, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, remove_file, remove_unfinished, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, definition as definitions, ports, process
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import device_types
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
 
 
 class Live:
-    """A running VM under change. monitor: open. running: what it runs, kept true change by change. devices: {id: type}."""
+    """A running VM under change. monitor: open. running: what it runs, kept true change by change. devices: {id: type}.
+
+    past: definitions that it may have run: a killed run may have taken a device away and left what was behind it.
+    """
 
     def __init__(self, host, monitor, pid, running, devices, unplug_timeout):
         self.host, self.folder, self.capabilities = host, host.folder, host.capabilities
         self.monitor, self.pid, self.running, self.devices = monitor, pid, running, devices
         self.unplug_timeout = unplug_timeout
+        self.past = []
         self.secrets = host.secrets
         self.waiting = []
 
@@ -44,6 +49,10 @@ class Live:
         for answer in self.monitor.batch(commands):
             if isinstance(answer, MonitorError):
                 raise answer
+
+    def last_with(self, option, name):
+        """The latest definition that has this item in its list."""
+        return next(definition for definition in [self.running] + self.past if name in by_name(definition[option]))
 
     def refresh_devices(self):
         """Ask which devices there are."""
@@ -62,9 +71,12 @@ class Applier:
         self.stopped_by = None
         self.live = None
         self.hold = "hold" in plan.steps
+        self.console_from = 0
 
     def run(self):
         """Do every step of the plan, in its order."""
+        for path in (self.folder.definition, self.folder.run):
+            remove_unfinished(path)
         for step in self.plan.steps:
             getattr(self, "_" + step)()
 
@@ -80,8 +92,13 @@ class Applier:
         if not self.seen.alive or "stop" in self.plan.steps:
             if "stop" in self.plan.steps and self.seen.alive:
                 self._stop()
+            self._clear()
             self._prepare()
         definitions.save(self.folder, self.wanted)
+
+    def _clear(self):
+        for pid in process.end_orphans(self.folder):
+            self.actions.append("end the QEMU that a killed run left (process %d)" % pid)
 
     def _prepare(self):
         for part in PARTS:
@@ -94,11 +111,13 @@ class Applier:
         """Make the changes that a running VM takes; when one fails, the definition stays what it was."""
         seen = self.seen
         self.live = Live(self.host, seen.monitor, seen.pid, seen.running, seen.devices, self.settings["unplug_timeout"])
+        self.live.past = [seen.run["definition"], seen.saved]
         try:
             for change in self.plan.changes:
                 if change.how == LIVE:
                     BY_NAME[change.part].apply(change, self.wanted, self.live)
-                    before = copy.deepcopy(self.live.running)
+                    before = self.live.last_with(change.option.partition("[")[0], change.key) if change.verb == "remove" else None
+                    before = copy.deepcopy(before)
                     adopt(change, self.live.running, self.wanted)
                     self._save_run(self.live.running)
                     if change.verb == "remove" and not self.settings["keep_disks"]:
@@ -121,11 +140,15 @@ class Applier:
     def _stop(self):
         seen = self.seen
         if not seen.alive:
+            self.forget_run()
             return
         family = (seen.running or seen.saved)["family"]
         self.stopped_by = process.shut_down(seen.monitor, seen.pid, seen.start, self.settings["shutdown"], family, seen.status)
         self.actions.append("stop (%s)" % self.stopped_by)
         self.forget_run()
+        if "start" in self.plan.steps:
+            # Should we be killed now, whoever comes next knows that it was running.
+            write_json(self.folder.run, {"resume": "paused" if "hold" in self.plan.steps else "running"})
 
     def forget_run(self):
         """After QEMU has ended: what belonged to that run goes."""
@@ -145,9 +168,7 @@ class Applier:
     def launch(self):
         """Start QEMU, stopped; set what must be set before the guest's first instruction; leave its monitor open."""
         host, folder, wanted = self.host, self.folder, self.wanted
-        for pid in process.orphans(folder):
-            process.kill(pid, process_start(pid))
-            self.actions.append("end the QEMU that a killed run left (process %d)" % pid)
+        self._clear()
         if "define" not in self.plan.steps:
             for part in PARTS:
                 self.actions += part.prepare(wanted, host)
@@ -158,6 +179,7 @@ class Applier:
             for argv in part.companions(wanted, host):
                 subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         argv = command_line.build(wanted, host)
+        self.console_from = log_size(folder, wanted)
         child = process.Child(argv, folder, wanted["environment"])
         try:
             monitor = child.connect(self.settings["start_timeout"])
@@ -184,7 +206,7 @@ class Applier:
         live.flush()
         seen.run = {"pid": pid, "start": process_start(pid), "boot_id": boot_id(), "uuid": wanted["uuid"], "argv": child.argv,
                     "qemu_version": host.capabilities.version_text, "accel": host.accel, "accel_reason": host.accel_reason,
-                    "started": int(time.time()), "definition": wanted}
+                    "started": int(time.time()), "console_from": self.console_from, "definition": wanted}
         write_json(self.folder.run, seen.run)
         seen.pid, seen.start, seen.devices = pid, seen.run["start"], live.devices
         seen.running, seen.alive, seen.status = copy.deepcopy(wanted), True, status["status"]
@@ -231,12 +253,11 @@ class Applier:
 
     def _remove(self):
         folder = self.folder
-        for pid in process.orphans(folder):
-            process.kill(pid, process_start(pid))
+        process.end_orphans(folder)
         keep = set()
-        if self.settings["keep_disks"] and self.seen.saved:
-            from ansible_collections.vlab.qemu.plugins.module_utils._vm.bases import disk_path
-            keep = {disk_path(folder, disk) for disk in self.seen.saved["disks"]}
+        if self.settings["keep_disks"]:
+            from ansible_collections.vlab.qemu.plugins.module_utils._vm.bases import disk_path, images_in
+            keep = {disk_path(folder, disk) for disk in self.seen.saved["disks"]} if self.seen.saved else images_in(folder)
         ports.release(folder)
         remove_folder(folder, keep)
         self.seen.status = "absent"
@@ -244,17 +265,23 @@ class Applier:
 
 
 def remove_folder(folder, keep):
-    """Remove a VM's folder but for the files in keep; the lab's folder, too, when nothing is left in it."""
+    """Remove a VM's folder but for the files in keep; the lab's folder, too, when nothing is left in it.
+
+    The definition and the lock go last: until then the next run sees that there is something to remove.
+    """
     try:
         if folder.sockets != folder.path:
             shutil.rmtree(folder.sockets, ignore_errors=True)
+        last = (folder.definition, folder.file("lock"))
         for entry in os.scandir(folder.path) if os.path.isdir(folder.path) else ():
-            if entry.path in keep:
+            if entry.path in keep or entry.path in last:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)
             else:
                 os.unlink(entry.path)
+        for path in last:
+            remove_file(path)
         with contextlib.suppress(OSError):
             os.rmdir(folder.path)
             os.rmdir(os.path.dirname(folder.path))

@@ -50,6 +50,9 @@ class Folder:
         self.lab = check_name("lab", lab)
         self.name = check_name("name", name)
         self.path = os.path.join(self.root, lab, name)
+        self._name_files()
+
+    def _name_files(self):
         self.definition = self.file("vm.json")
         self.run = self.file("run.json")
         self.pidfile = self.file("qemu.pid")
@@ -96,5 +99,5 @@ class Folder:
             make_private_folder(self.sockets)
 
     def locked(self, create, timeout=300):
-        """Hold the VM's lock, as a context. With create False, a VM that has no folder gets none."""
-        return file_lock(self.file("lock"), timeout=timeout, remake=self.make if create else None)
+        """Hold the VM's lock, as a context. With create False, a VM that has no folder gets none, nor a folder of kept disks a lock."""
+        return file_lock(self.file("lock"), timeout=timeout, remake=self.make if create else None, create=create)

@@ -13,7 +13,7 @@ import os
 
 import yaml
 
-_FOLDER = os.path.join(os.path.dirname(__file__), "kinds")
+_FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")
 EMPTY = {"description": "", "image": None, "vm": {}, "nic": {}, "files": {}, "config": {}, "ready": {}, "facts": {}}
 
 

@@ -308,11 +308,28 @@ class _Wiring:
             for name in ([management] if management else []) + names:
                 if name not in node.nics:
                     node.nics[name] = self._nic(node, name)
+            for name in _spare_names(node):
+                node.nics[name] = self._nic(node, name)
             seen = {}
             for nic in node.nics.values():
                 if nic.mac in seen:
                     self.problems.add("nodes.%s.nics.%s.mac" % (node.name, nic.name), "%s is also the MAC of %s", nic.mac, seen[nic.mac])
                 seen[nic.mac] = nic.name
+
+
+def _spare_names(node):
+    """NICs without a cable: in the holes of a system that counts its cards, and up to a whole block, so that a link can be added
+    to a running node without a new card."""
+    shape = node.shape["nic"]
+    pattern, first, block = shape.get("name", "eth{n}"), shape.get("first", 1), shape.get("block", 1)
+    head, _n, tail = pattern.partition("{n}")
+    numbers = {int(name[len(head):len(name) - len(tail)]) for name in node.nics if name.startswith(head) and name.endswith(tail)
+               and name[len(head):len(name) - len(tail)].isdigit()}
+    if not shape.get("fill") and block == 1:
+        return []
+    last = max(numbers, default=first - 1)
+    last = min(first + -(-(last - first + 1) // block) * block, first + shape.get("most", 254)) - 1
+    return [pattern.replace("{n}", str(number)) for number in range(first, last + 1) if number not in numbers]
 
 
 def _check_order(topology, problems):

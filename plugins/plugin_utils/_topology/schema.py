@@ -92,6 +92,7 @@ _SEGMENT = {
                                                            "root and one hypervisor."},
         "prefix": dict(_PREFIX, description="Its IPv4 network; from addressing.lans by default."),
         "prefix6": dict(_PREFIX, description="Its IPv6 network; from addressing.lans6 by default."),
+        "bridge": {"type": "string", "description": "Name of the Linux bridge; derived from lab and segment by default."},
         "hypervisor": {"type": "string", "description": "Where its hub runs; where most members are by default."},
         "vars": {"type": "object"},
     },
@@ -134,7 +135,8 @@ _KIND = {
             "management": {"type": "string", "description": "The NIC that comes before the data NICs, always there."},
             "most": {"type": "integer", "minimum": 1, "description": "How many data NICs the system takes."},
             "fill": {"type": "boolean", "description": "The system counts its cards: holes are filled with unconnected ones."},
-            "hot_plug": {"type": "boolean", "description": "The system takes cards while it runs; true by default."},
+            "block": {"type": "integer", "minimum": 1, "description": "Make data NICs in blocks of so many; the spare ones have no cable, and "
+                                                                       "take a link that is added while the node runs."},
         }, "additionalProperties": False},
         "files": _FILES,
         "config": {"type": "object", "properties": {

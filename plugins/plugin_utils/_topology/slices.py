@@ -104,7 +104,7 @@ class Wires:
             other = wire.other(end.node, end.nic)
             remote = self.address(str(other), other.node, other.nic)
         elif wire.kind == "bridge":
-            return {"type": "tap" if wire.settings.get("tap") else "bridge", "bridge": bridge_name(self.topology.name, wire.name)}
+            return {"type": "bridge", "bridge": wire.settings.get("bridge") or bridge_name(self.topology.name, wire.name)}
         else:
             remote = self.hub_port(wire, end)
         return {"type": "udp", "local_address": local[0], "local_port": str(local[1]), "remote_address": remote[0], "remote_port": str(remote[1])}
@@ -155,12 +155,12 @@ def _vm(topology, node, wires, states, render):
     for name, alias in (("vcpus", "cpus"), ("arch", "platform")):
         if settings.get(alias) is not None and name not in options:
             options[name] = settings[alias]
-    options["nics"] = [_nic(topology, node, nic, wires, states) for nic in node.nics.values()] + _fillers(node)
+    options["nics"] = [_nic(topology, node, nic, wires, states) for nic in node.nics.values()]
     files = config_files(topology, node, render)
     if files:
         shape = node.shape["config"]
-        options["config_drive"] = {"files": files, **{key: shape[key] for key in ("label", "format", "bus") if key in shape}}
-    return {"name": node.name, "state": states[node.name], "options": options, "ready": settings["ready"],
+        options["config_drive"] = {"files": files, "update": "next_start", **{key: shape[key] for key in ("label", "format", "bus") if key in shape}}
+    return {"name": node.name, "state": states[node.name], "options": options, "ready": settings["ready"] or {},
             "after": {name: what for name, what in node.after.items() if wires.placed.get(name) == wires.placed[node.name]}}
 
 
@@ -178,27 +178,17 @@ def _nic(topology, node, nic, wires, states):
         made["link"] = wires.link(nic.wire, end)
         if isinstance(nic.wire, Link):
             other = nic.wire.other(node.name, nic.name)
-            # A cable into a machine that is off carries nothing.
-            down = down or bool(nic.wire.settings.get("down")) or states[other.node] not in ("started", "paused")
+            down = down or bool(nic.wire.settings.get("down"))
+            # A cable into a machine that is off carries nothing; of those on the same host the module itself knows.
+            if wires.placed[other.node] == wires.placed[node.name]:
+                made["peer"] = other.node
+            else:
+                down = down or states[other.node] not in ("started", "paused", "keep")
             if nic.wire.ends[0] is end and nic.wire.settings.get("capture") is not None:
                 capture = nic.wire.settings["capture"]
     made["link_down"] = down
     made["capture"] = {"enabled": bool(capture)} if isinstance(capture, bool) or capture is None else {"enabled": True, **capture}
     return made
-
-
-def _fillers(node):
-    """Unconnected NICs where a system that counts its cards would see a hole."""
-    shape = node.shape["nic"]
-    if not shape.get("fill"):
-        return []
-    pattern, first = shape.get("name", "eth{n}"), shape.get("first", 1)
-    head, tail = pattern.split("{n}")
-    numbers = [int(name[len(head):len(name) - len(tail)]) for name in node.nics
-               if name.startswith(head) and name.endswith(tail) and name[len(head):len(name) - len(tail)].isdigit()]
-    return [{"name": pattern.replace("{n}", str(number)), "model": shape.get("model", "virtio-net-pci"), "link": {"type": "none"},
-             "link_down": False, "capture": {"enabled": False}}
-            for number in range(first, max(numbers, default=first)) if number not in numbers]
 
 
 def config_files(topology, node, render):

@@ -136,3 +136,13 @@ def console_logs(folder, definition):
     """The log files of a VM's consoles that exist."""
     paths = [folder.file(log_name(console)) for console in definition["consoles"] if console["log"]]
     return [path for path in paths if os.path.exists(path)]
+
+
+def log_size(folder, definition):
+    """How long the log of the first console is: what a guest prints from now on comes after it."""
+    if not definition["consoles"]:
+        return 0
+    try:
+        return os.path.getsize(folder.file(log_name(definition["consoles"][0])))
+    except OSError:
+        return 0

@@ -1,0 +1,249 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""One hypervisor's share of a lab: all its VMs and hubs through the same plan and apply as one VM, many at a time."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import os
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import before_after
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import hub
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.lineup import Lineup
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import settings_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import plan
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
+
+_HANDS = 8  # threads that look at VMs, change and stop them: they mostly wait for QEMU
+
+
+class Job:
+    """One VM of the lab. node: {"name", "state", "options", "ready", "after"}."""
+
+    def __init__(self, root, lab, node):
+        self.folder = Folder(root, lab, node["name"])
+        self.name, self.state, self.node = node["name"], node["state"], node
+        self.ready, self.after = node.get("ready") or {}, node.get("after") or {}
+        self.host = Host(self.folder)
+        self.seen = self.wanted = self.todo = self.applier = None
+
+    def look(self):
+        """Observe the VM."""
+        self.seen = observe(self.folder)
+
+    def plan(self, allow_restart, settings):
+        """Find out what is to be done. Raises VlabError."""
+        pending = []
+        if self.state == "keep":
+            self.state = "present" if self.seen.saved else "absent"
+        if self.state != "absent":
+            check_ready("nodes.%s" % self.name, self.ready)
+            self.wanted = self._compose()
+            if self.seen.saved and not self.seen.alive:
+                pending = [change for part in PARTS for change in part.pending(self.wanted, self.host)]
+        self.todo = plan(self.seen, self.wanted, self.state, allow_restart, pending)
+        self.applier = Applier(self.host, self.seen, self.wanted, self.todo, settings)
+        # The lineup lets the guest run; a paused node stays as it is started.
+        self.applier.hold_asked, self.applier.hold = self.applier.hold, True
+        self.applier.check()
+
+    def _compose(self):
+        """The definition that is wanted. What was composed from the same words before is not composed again."""
+        saved, options = self.seen.saved, self.node["options"]
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode("utf-8")).hexdigest()
+        if saved and saved.get("digest") == digest:
+            wanted = dict(saved)
+            self.host.find(wanted["arch"], wanted["qemu_binary"] or None)
+        else:
+            wanted = definitions.compose(saved, dict(options, **self._leftovers(saved, options)), self.host)
+        if saved and saved.get("digest") != digest:
+            saved["digest"] = None
+        wanted["digest"] = digest
+        return wanted
+
+    def _leftovers(self, saved, options):
+        """NICs that the lab has no use for any more: a running guest keeps the card, without a cable."""
+        named = {nic["name"] for nic in options["nics"]}
+        idle = [{"name": nic["name"], "link": {"type": "none"}, "capture": {"enabled": False}}
+                for nic in (saved or {}).get("nics", ()) if nic["name"] not in named]
+        return {"nics": options["nics"] + idle} if self.seen.alive else {"purge_nics": True}
+
+    def set_carriers(self, jobs):
+        """Take the carrier from NICs whose neighbour on this host will not run."""
+        for nic in self.node["options"].get("nics", ()):
+            peer = jobs.get(nic.pop("peer", None))
+            if peer is not None and not peer.will_run():
+                nic["link_down"] = True
+
+    def will_run(self):
+        """Whether the VM is to run, or to be paused, once the plan is done."""
+        return self.state in ("started", "paused") or self.state in ("keep", "present") and self.seen.alive
+
+    @property
+    def starts(self):
+        """Whether QEMU is to be started."""
+        return "start" in self.todo.steps
+
+    @property
+    def is_running(self):
+        """Whether the guest runs once the plan is done."""
+        return self.state == "started"
+
+    def close(self):
+        """Leave the monitor."""
+        if self.seen:
+            self.seen.close()
+
+
+class Lab:
+    """All of a lab on this hypervisor."""
+
+    def __init__(self, params, check_mode):
+        self.params, self.check_mode = params, check_mode
+        self.root = os.path.abspath(params.get("root") or default_root())
+        self.settings = settings_of(params)
+        self.jobs = {node["name"]: Job(self.root, params["lab"], node) for node in params["vms"]}
+        wanted = {entry["name"]: entry["ports"] for entry in params.get("hubs") or ()}
+        self.extra = self._extra()
+        names = set(wanted) | (set(hub.existing(self.root, params["lab"])) if params["purge"] or params["state"] == "absent" else set())
+        self.hubs = [hub.Hub(self.root, params["lab"], name, wanted.get(name)) for name in sorted(names)]
+        self.progress = params.get("progress")
+        self.warnings = []
+
+    def _extra(self):
+        """VMs of the lab that no node stands for: removed with purge, else told."""
+        try:
+            there = sorted(entry.name for entry in os.scandir(os.path.join(self.root, self.params["lab"]))
+                           if entry.is_dir() and not entry.name.startswith(".") and entry.name not in self.jobs)
+        except OSError:
+            there = []
+        if self.params["purge"] or self.params["state"] == "absent":
+            for name in there:
+                self.jobs[name] = Job(self.root, self.params["lab"], {"name": name, "state": "absent", "options": {}})
+            return []
+        return there
+
+    def tell(self, text):
+        """Add a line to the progress file, which the controller shows while we work."""
+        if self.progress:
+            with contextlib.suppress(OSError), open(self.progress, "a", encoding="utf-8") as stream:
+                stream.write(text + "\n")
+
+    def run(self):
+        """Converge; return the module's result. Raises VlabError with everything that is wrong, before anything is touched."""
+        with contextlib.ExitStack() as stack:
+            for job in self.jobs.values():
+                create = not self.check_mode and job.state != "absent"
+                stack.enter_context(job.folder.locked(create, self.settings["lock_timeout"]))
+                stack.callback(job.close)
+            self._each(self.jobs.values(), Job.look, "look at")
+            for job in self.jobs.values():
+                job.set_carriers(self.jobs)
+            self._each(self.jobs.values(), lambda job: job.plan(self.params["allow_restart"], self.settings), "plan", hands=1)
+            self._check_memory()
+            if not self.check_mode:
+                self._apply()
+            return self._result()
+
+    def _each(self, jobs, function, what, hands=_HANDS):
+        """Do function for all jobs, several at a time; raise one error that tells what went wrong with each."""
+        failed = {}
+
+        def guard(job):
+            try:
+                function(job)
+            except VlabError as error:
+                failed[job.name] = error
+        jobs = list(jobs)
+        if hands == 1:
+            for job in jobs:
+                guard(job)
+        elif jobs:
+            with concurrent.futures.ThreadPoolExecutor(min(hands, len(jobs))) as pool:
+                list(pool.map(guard, jobs))
+        if failed:
+            raise self._failure(failed, what)
+
+    @staticmethod
+    def _failure(failed, what):
+        lines = ["%s: %s" % (name, error.message) for name, error in sorted(failed.items())]
+        return VlabError("cannot %s %d node%s of the lab:\n%s" % (what, len(failed), "" if len(failed) == 1 else "s", "\n".join(lines)),
+                         failed={name: dict(error.facts, msg=error.message) for name, error in failed.items()})
+
+    def _check_memory(self):
+        starting = [job for job in self.jobs.values() if job.starts and job.wanted["check_host_memory"]]
+        need = sum(job.wanted["memory"] for job in starting)
+        room = int((host_memory().get("MemAvailable", need << 20) >> 20) * (self.params.get("memory_overcommit") or 1))
+        if need > room:
+            raise HostError("the lab needs %d MiB for the %d nodes to be started, and this host has %d MiB available: lower memory, move nodes "
+                            "to other hypervisors, or set limits.memory_overcommit" % (need, len(starting), room))
+
+    def _apply(self):
+        jobs = list(self.jobs.values())
+        # First what frees the host, then what makes no guest wait, then the starts.
+        self._each([job for job in jobs if job.todo.steps and not job.starts and not job.is_running], self._apply_one, "change")
+        for each in self.hubs:
+            each.done = each.changes()
+            if each.done:
+                each.apply(self.settings["start_timeout"])
+                self.tell("segment %s is %s" % (each.name, "gone" if each.ports is None else "there"))
+        self._each([job for job in jobs if job.todo.steps and not job.starts and job.is_running], self._apply_one, "change")
+        lineup = Lineup({job.name: job for job in jobs if job.state != "absent"}, self.params.get("booting"), self.params["wait_ready"],
+                        self.tell)
+        failed = lineup.run() if any(job.starts or job.is_running and self.params["wait_ready"] for job in jobs) else {}
+        self._keep_digests()
+        if failed:
+            raise self._failure(failed, "bring up")
+
+    def _apply_one(self, job):
+        job.applier.run()
+        self.tell("%s: %s" % (job.name, ", ".join(change.option for change in job.todo.changes)))
+
+    def _keep_digests(self):
+        """Remember which words a definition was composed from, where nothing else had to be written."""
+        for job in self.jobs.values():
+            if job.wanted and job.seen.saved and not job.todo.steps and job.seen.saved.get("digest") != job.wanted["digest"]:
+                definitions.save(job.folder, job.wanted)
+
+    def _result(self):
+        jobs = self.jobs.values()
+        changes = [change._replace(option="%s.%s" % (job.name, change.option)) for job in jobs for change in job.todo.changes]
+        for each in self.hubs:
+            changes += getattr(each, "done", None) or each.changes()
+        told = {"changed": bool(changes) or any(job.todo.changed for job in jobs), "changes": [change.result() for change in changes],
+                "diff": before_after(changes), "actions": {job.name: job.applier.actions for job in jobs if job.applier.actions}, "vms": []}
+        for job in jobs:
+            vm = report(job.seen, job.wanted) if job.state != "absent" else {}
+            if vm:
+                if self.check_mode:
+                    state = [change.after for change in job.todo.changes if change.option == "state"]
+                    vm["status"] = state[0] if state else vm["status"]
+                told["vms"].append({key: vm[key] for key in ("name", "status", "pid", "accel", "consoles", "nics", "forwards", "monitors")})
+        if not self.params["purge"] and self.extra:
+            self.warnings.append("the lab has VMs that no node stands for: %s; purge: true removes them" % ", ".join(self.extra))
+        told["warnings"] = self.warnings + [warning for job in jobs for warning in job.host.warnings]
+        if told["changed"] and not self.check_mode and self.params["state"] == "absent":
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.join(self.root, self.params["lab"], hub.SEGMENTS))
+                os.rmdir(os.path.join(self.root, self.params["lab"]))
+        return told
+
+
+def converge_lab(params, check_mode):
+    """Bring a lab's share of this hypervisor into the state that params ask for; return the module's result. Raises VlabError."""
+    return Lab(params, check_mode).run()

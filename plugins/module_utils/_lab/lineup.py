@@ -1,0 +1,120 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Who starts when: few QEMUs start at a time, guests run when no start is under way, dependencies and admission are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness
+
+
+class Lineup:
+    """Starts many VMs. jobs: {name: Job}; a job that does not start counts as started.
+
+    booting: how many nodes may boot at a time, None for any number. wait_ready: wait for readiness. tell(text): for the user.
+    """
+
+    def __init__(self, jobs, booting, wait_ready, tell):
+        self.jobs, self.wait_ready, self.tell = jobs, wait_ready, tell
+        self.turn = threading.Condition()
+        self.slots = max(2, min(4, len(os.sched_getaffinity(0)) + 1))
+        self.booting = booting or len(jobs) + 1
+        self.waiting = 0  # starts that are under way or wait for nothing but a slot
+        self.reached = {name: set() for name in jobs}
+        self.failed = {}
+
+    def run(self):
+        """Start all; return {name: error} of those that could not be started or did not become ready."""
+        threads = [threading.Thread(target=self._guard, args=(job,), daemon=True) for job in self.jobs.values()]
+        self.waiting = sum(1 for job in self.jobs.values() if job.starts and not job.after)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return self.failed
+
+    def _guard(self, job):
+        try:
+            self._bring_up(job)
+        except VlabError as error:
+            with self.turn:
+                self.failed[job.name] = error
+                self.turn.notify_all()
+
+    def _bring_up(self, job):
+        self._await_others(job)
+        if job.starts:
+            with self._slot(job):
+                job.applier.run()
+            self._await_quiet()
+            if not job.applier.hold_asked:
+                job.applier.resume()
+            self.tell("%s is running" % job.name)
+        self._reach(job, "started")
+        ready = Readiness(job.folder, job.wanted, job.ready, (job.seen.run or {}).get("console_from", 0))
+        if job.is_running and ready.is_asked and (self.wait_ready or self._is_awaited(job)):
+            ready.wait(job.seen.pid, job.seen.start)
+            if job.starts:
+                self.tell("%s is ready" % job.name)
+        self._reach(job, "ready")
+        if job.starts:
+            with self.turn:
+                self.booting += 1
+                self.turn.notify_all()
+
+    def _is_awaited(self, job):
+        return any(other.after.get(job.name) == "ready" for other in self.jobs.values())
+
+    def _await_others(self, job):
+        """Wait for what the job comes after. Raises GuestError when one of those failed."""
+        with self.turn:
+            for other, what in job.after.items():
+                while other in self.reached and what not in self.reached[other]:
+                    if other in self.failed:
+                        raise GuestError("%s was not started: it comes after %s, which failed" % (job.name, other), node=job.name)
+                    self.turn.wait()
+            if job.starts:
+                if job.after:
+                    self.waiting += 1
+                while self.booting < 1:
+                    self._pause_waiting()
+                self.booting -= 1
+
+    def _pause_waiting(self):
+        # A node that waits for another one to boot must not hold that one back.
+        self.waiting -= 1
+        self.turn.notify_all()
+        self.turn.wait()
+        self.waiting += 1
+
+    @contextlib.contextmanager
+    def _slot(self, job):
+        with self.turn:
+            while self.slots < 1:
+                self.turn.wait()
+            self.slots -= 1
+        try:
+            yield
+        finally:
+            with self.turn:
+                self.slots += 1
+                self.waiting -= 1
+                self.turn.notify_all()
+
+    def _await_quiet(self):
+        """Guests do not compete with starting QEMUs: they run when no start is left that could go on."""
+        with self.turn:
+            while self.waiting > 0:
+                self.turn.wait()
+
+    def _reach(self, job, what):
+        with self.turn:
+            self.reached[job.name].add(what)
+            self.turn.notify_all()

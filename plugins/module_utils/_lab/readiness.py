@@ -1,0 +1,119 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""Readiness: whether a node is usable, rung by rung, and if not, how far it came and what its console said last."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import tail
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_name
+
+_LOOK = 0.05  # seconds between two looks: nothing tells when a guest has come so far
+_TIMEOUT = 300
+RUNGS = ("console", "agent", "port", "command")
+
+
+def check_ready(option, ready):
+    """Raise OptionError for a console pattern that is no regular expression."""
+    try:
+        re.compile(ready.get("console") or "")
+    except re.error as error:
+        raise OptionError(option + ".ready.console", "%r is not a regular expression: %s" % (ready["console"], error))
+
+
+class Readiness:
+    """The wait for one node. ready: the rungs asked for, timeout in seconds, hint. log_from: where its console's log began."""
+
+    def __init__(self, folder, definition, ready, log_from=0):
+        self.folder, self.definition, self.ready, self.log_from = folder, definition, ready, log_from
+        self.stop = threading.Event()
+        self.why = ""
+
+    @property
+    def is_asked(self):
+        """Whether there is anything to wait for."""
+        return any(self.ready.get(rung) for rung in RUNGS)
+
+    def wait(self, pid, start):
+        """Return when all rungs hold; raise GuestError naming the one that does not, when time is over or QEMU has ended."""
+        seconds = self.ready.get("timeout") or _TIMEOUT
+        deadline = time.monotonic() + seconds
+        for number, rung in enumerate(RUNGS):
+            if not self.ready.get(rung):
+                continue
+            while not getattr(self, "_" + rung)(deadline):
+                if process_start(pid) != start:
+                    raise self._failure(rung, number, "its QEMU has ended")
+                if time.monotonic() > deadline:
+                    raise self._failure(rung, number, "within %d s" % seconds)
+                self.stop.wait(_LOOK)
+
+    def _console(self, deadline):
+        console = self.definition["consoles"][0]
+        try:
+            with open(self.folder.file(log_name(console)), "rb") as stream:
+                stream.seek(self.log_from)
+                text = stream.read().decode("utf-8", "replace")
+        except OSError:
+            text = ""
+        self.why = "its console has not shown %r" % self.ready["console"]
+        return re.search(self.ready["console"], text, re.MULTILINE) is not None
+
+    def _agent(self, deadline):
+        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
+        self.why = "its guest agent does not answer"
+        try:
+            with GuestAgent(self.folder.socket("agent.sock"), timeout=min(2, max(0.1, deadline - time.monotonic()))):
+                return True
+        except GuestError:
+            return False
+
+    def _port(self, deadline):
+        port = self.ready["port"]
+        self.why = "the guest's port %d does not answer" % port
+        for key, host_port in self.definition["ports"].items():
+            if key.startswith("nics/") and re.search(r"\btcp(?:\S+:)?%d$" % port, key):
+                try:
+                    with socket.create_connection(("127.0.0.1", host_port), timeout=1) as channel:
+                        # QEMU accepts for the guest at once and closes when the guest refuses.
+                        channel.settimeout(0.3)
+                        try:
+                            return bool(channel.recv(1, socket.MSG_PEEK))
+                        except socket.timeout:
+                            return True
+                except OSError:
+                    return False
+        self.why = "the guest's port %d is not forwarded" % port
+        return False
+
+    def _command(self, deadline):
+        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
+        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import run_in_guest
+        left = max(1, deadline - time.monotonic())
+        try:
+            with GuestAgent(self.folder.socket("agent.sock"), timeout=min(2, left)) as agent:
+                done = run_in_guest(agent, ["/bin/sh", "-c", self.ready["command"]], timeout=left)
+        except GuestError as error:
+            self.why = error.message
+            return False
+        self.why = "the command %r ended with %d: %s" % (self.ready["command"], done["rc"], (done["stderr"] or done["stdout"]).strip()[-200:])
+        return done["rc"] == 0
+
+    def _failure(self, rung, number, what):
+        reached = [name for name in RUNGS[:number] if self.ready.get(name)]
+        path = self.folder.file(log_name(self.definition["consoles"][0]))
+        last = tail(path) if os.path.exists(path) else ""
+        return GuestError("%s is not ready (%s): %s %s; before that: running%s.%s Its console said last:\n%s" % (
+            self.folder.name, rung, self.why, what, "".join(", " + name for name in reached),
+            " Hint: %s." % self.ready["hint"] if self.ready.get("hint") else "", last or "nothing"),
+            node=self.folder.name, rung=rung, console=last)
