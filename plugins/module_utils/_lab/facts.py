@@ -1,0 +1,43 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""What a hypervisor has for a lab, as placement wants to know it."""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
+
+
+def hypervisor(root, lab, files):
+    """The facts of this host, and warnings. files: paths; those that are missing are told."""
+    root = os.path.abspath(root or default_root())
+    told = {"lab": lab, "memory_available_mb": host_memory().get("MemAvailable", 0) >> 20, "cpus": len(os.sched_getaffinity(0)),
+            "disk_free_mb": _disk_free(root) >> 20, "qemu_version": None, "accel": None,
+            "missing_files": [path for path in files if not os.path.exists(path)]}
+    found, warnings = vms(root, lab)
+    told["vms"] = {vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in found}
+    try:
+        path, arch = find_qemu()
+        known = capabilities(path)
+        told["qemu_version"] = list(known.version)
+        told["accel"] = "kvm" if kvm_status(path, arch, known).usable else "tcg"
+    except VlabError as error:
+        warnings.append(error.message)
+    return told, warnings
+
+
+def _disk_free(path):
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    space = os.statvfs(path)
+    return space.f_bavail * space.f_frsize

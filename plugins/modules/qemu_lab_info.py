@@ -1,0 +1,93 @@
+#!/usr/bin/python
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qemu_lab_info
+version_added: 1.0.0
+short_description: What a hypervisor has, and which nodes of a lab
+description:
+  - Tells the free memory, processors, disk space and QEMU of a hypervisor, and the VMs of one lab on it.
+  - Sets the fact C(vlab_hypervisor), with which M(vlab.qemu.qemu_lab) places nodes and checks that a lab fits on all its hypervisors
+    before it touches one of them.
+author:
+  - vlab.qemu contributors (@vlab)
+extends_documentation_fragment:
+  - vlab.qemu.attributes
+  - vlab.qemu.attributes.info_module
+  - vlab.qemu.attributes.platform
+  - vlab.qemu.attributes.actiongroup_qemu
+attributes:
+  facts:
+    description: Returns an C(ansible_facts) dictionary.
+    support: full
+options:
+  lab:
+    description: Name of the lab.
+    type: str
+    required: true
+  root:
+    description: Folder of all labs on the hypervisor; C(/var/lib/vlab) for root, C($XDG_STATE_HOME/vlab) for others by default.
+    type: path
+  files:
+    description: Images and other files that the lab needs here, to be told which of them are missing.
+    type: list
+    elements: path
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Look at all hypervisors before a lab is brought up on them
+  vlab.qemu.qemu_lab_info:
+    lab: fabric
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: What was found.
+  returned: success
+  type: dict
+  contains:
+    vlab_hypervisor:
+      description:
+        - The fact, with C(lab), C(memory_available_mb), C(cpus), C(disk_free_mb), C(qemu_version), C(accel), C(missing_files) and C(vms),
+          which has C(status) and C(memory_mb) of each VM of the lab by its name.
+      type: dict
+      sample:
+        lab: fabric
+        memory_available_mb: 16000
+        cpus: 8
+        disk_free_mb: 200000
+        qemu_version: [7, 2, 0]
+        accel: kvm
+        missing_files: []
+        vms: {r1: {status: running, memory_mb: 192}}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hypervisor
+
+
+def main():
+    module = AnsibleModule(argument_spec={
+        "lab": {"type": "str", "required": True},
+        "root": {"type": "path"},
+        "files": {"type": "list", "elements": "path", "default": []},
+    }, supports_check_mode=True)
+    params = module.params
+    try:
+        found, warnings = hypervisor(params["root"], params["lab"], params["files"])
+    except VlabError as error:
+        module.fail_json(msg=error.message, **error.facts)
+    for warning in warnings:
+        module.warn(warning)
+    module.exit_json(changed=False, ansible_facts={"vlab_hypervisor": found})
+
+
+if __name__ == "__main__":
+    main()
