@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import subprocess
 import time
@@ -18,8 +20,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 
 # The shell waits for QEMU, keeps its exit code for us, and reaps it where PID 1 does not. Its input is the exit code's file,
-# opened before, so that a shell that ends late never writes into the file of the next run.
-_SUPERVISOR = '"$@" </dev/null; echo $? >&0'
+# opened before, so that a shell that ends late never writes into the file of the next run; and locked, as long as the shell lives.
+_SUPERVISOR = '"$@" </dev/null; code=$?; echo $code >&0; exit $code'
 _PROBE = 0.002  # seconds between two looks at a socket that is not there yet
 
 
@@ -31,6 +33,7 @@ class Child:
         remove_file(folder.exit_code)
         log = _open(folder.log, os.O_WRONLY | os.O_APPEND)
         code = _open(folder.exit_code, os.O_RDWR)
+        fcntl.flock(code, fcntl.LOCK_EX)
         try:
             self.process = subprocess.Popen(["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv, stdin=code, stdout=log, stderr=log,
                                             start_new_session=True, cwd="/", env=dict(os.environ, **environment))
@@ -67,8 +70,7 @@ class Child:
 
     def end(self):
         """Kill what was started; nothing of it stays."""
-        for pid in orphans(self.folder):
-            kill(pid, process_start(pid))
+        end_orphans(self.folder)
         self.process.wait(10)
 
 
@@ -104,13 +106,47 @@ def read_pid(folder):
     return int(text) if text.isdigit() else None
 
 
+def is_supervised(folder):
+    """Whether a QEMU of this VM, or the shell that started it, lives: to ask the lock is cheaper than to look at all processes."""
+    try:
+        code = os.open(folder.exit_code, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(code, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(code)
+
+
 def orphans(folder):
     """QEMUs of this VM, by the pidfile on their command line, whoever started them."""
-    return [pid for pid in processes_with("-pidfile", folder.pidfile) if not _is_supervisor(pid)]
+    return [pid for pid in _processes(folder) if not (read_text("/proc/%d/cmdline" % pid) or "").startswith("/bin/sh\0-c\0")]
 
 
-def _is_supervisor(pid):
-    return (read_text("/proc/%d/cmdline" % pid) or "").startswith("/bin/sh\0-c\0")
+def _processes(folder):
+    return processes_with("-pidfile", folder.pidfile)
+
+
+def end_orphans(folder):
+    """End the QEMUs of this VM that nobody recorded, and the shells that started them; return the pids of the QEMUs."""
+    ended = []
+    # A QEMU listens at its monitor even where the VM's folder was deleted under it.
+    if is_supervised(folder) or folder.qmp in (read_text("/proc/net/unix") or ""):
+        deadline = time.monotonic() + 10
+        while True:
+            ended += orphans(folder)
+            found = _processes(folder)
+            for pid in found:
+                kill(pid, process_start(pid))
+            if not found and not is_supervised(folder):
+                break
+            if time.monotonic() > deadline:
+                raise HostError("a start of the VM %s by another run does not end" % folder.name)
+            select.select([], [], [], _PROBE)  # it is between fork and exec
+    return ended
 
 
 def kill(pid, start):
