@@ -95,6 +95,8 @@ class Applier:
             self._clear()
             self._prepare()
         definitions.save(self.folder, self.wanted)
+        if self.seen.status == "absent":
+            self.seen.status = "stopped"
 
     def _clear(self):
         for pid in process.end_orphans(self.folder):
