@@ -21,9 +21,7 @@ def write_whole(path, data, mode=0o600):
     """Replace the file at path by data (bytes or str) in one step: a reader sees the old or the new one."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape")
-    folder, name = os.path.split(path)
-    # One name for all runs, and a lock: what a killed run left is written over.
-    temporary = os.path.join(folder, ".%s.new" % name)
+    temporary = _beside(path)
     try:
         with _alone(temporary) as stream:
             stream.truncate()
@@ -35,6 +33,17 @@ def write_whole(path, data, mode=0o600):
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
+
+
+def _beside(path):
+    """Where the new content of a file is written: one name for all runs, so that what a killed run left is written over."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, ".%s.new" % name)
+
+
+def remove_unfinished(path):
+    """Remove what a killed run left of new content for a file that only its holder of a lock writes."""
+    remove_file(_beside(path))
 
 
 @contextlib.contextmanager

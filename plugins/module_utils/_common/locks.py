@@ -17,16 +17,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import is_
 
 
 @contextlib.contextmanager
-def file_lock(path, timeout=300, remake=None):
+def file_lock(path, timeout=300, remake=None, create=True):
     """Hold the lock file at path; wait for timeout seconds at most, then raise LockTimeout naming the holder.
 
     When the file was removed while we waited, with the folder it is in, remake is called and the wait begins anew; without
-    remake there is nothing left to lock.
+    remake there is nothing left to lock. create False: without the file there is nothing to lock either.
     """
     while True:
         if remake:
             remake()
-        handle = _open(path)
+        handle = _open(path, os.O_CREAT if create else 0)
         if handle is None:
             if remake:
                 continue
@@ -44,9 +44,9 @@ def file_lock(path, timeout=300, remake=None):
             os.close(handle)
 
 
-def _open(path):
+def _open(path, create):
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | create | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         return None
     except OSError as error:

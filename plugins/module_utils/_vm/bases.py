@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Im
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
 
 
 def disk_path(folder, disk):
@@ -27,6 +28,12 @@ def disk_path(folder, disk):
 def is_owned(folder, disk):
     """Whether the image is the VM's own and goes with it."""
     return os.path.dirname(disk_path(folder, disk)) == folder.path
+
+
+def images_in(folder):
+    """The images in a VM's folder whose definition is gone."""
+    return {entry.path for entry in os.scandir(folder.path)
+            if entry.name.rpartition(".")[2] in disks.FORMATS and not entry.name.endswith(".temporary.qcow2")}
 
 
 def detect_format(path):

@@ -23,6 +23,17 @@ def by_name(items):
     return {item["name"]: item for item in items}
 
 
+def unrecorded(option, observation, identify):
+    """The items that a killed run plugged in and did not record: the saved definition has them, and QEMU has their devices.
+
+    identify(definition, name): the id of an item's device.
+    """
+    running, saved = observation.running, observation.saved
+    known = {identify(running, name) for name in by_name(running[option])}
+    return [copy.deepcopy(item) for name, item in by_name(saved[option]).items() if name not in by_name(running[option])
+            and identify(saved, name) in observation.devices and identify(saved, name) not in known]
+
+
 def merge_items(option, saved, given, defaults, normalise, purge=False, remove=()):
     """The new list: what was given laid over what is saved, item by item and suboption by suboption; the others stay.
 

@@ -16,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import is_supervised, orphans
 
 _QUESTIONS = [("query-status", None), ("query-uuid", None), ("qom-list", {"path": "/machine/peripheral"}), ("query-block", None)]
 
@@ -25,6 +26,8 @@ class Observation:
 
     saved: the definition in vm.json or None. run: run.json or None. alive: our QEMU runs. status: absent, stopped, crashed, or
     QEMU's own word (running, paused, prelaunch, ...). running: the definition that the QEMU runs, corrected by what it told.
+    orphan: the pid of a QEMU that a killed run started, or None. resume: "running" or "paused", where a run was killed in the middle
+    of a power cycle. debris: a folder without a definition, which a killed run left.
     devices: {id: type} of its devices. media: {id: path or None} of its removable drives. monitor: open while alive, or None.
     exit_code: of the last run, None when unknown. log: the end of what QEMU said, where it crashed.
     """
@@ -35,7 +38,9 @@ class Observation:
         self.run = read_json(folder.run)
         self.alive = False
         self.status = "stopped" if self.saved else "absent"
-        self.running = self.pid = self.start = self.exit_code = self.monitor = None
+        self.running = self.pid = self.start = self.exit_code = self.monitor = self.orphan = None
+        self.resume = (self.run or {}).get("resume")
+        self.debris = self.saved is None and os.path.exists(folder.file("lock"))
         self.devices, self.media = {}, {}
         self.log = ""
 
@@ -51,8 +56,10 @@ def observe(folder):
     seen = Observation(folder)
     run = seen.run
     if not run or not run.get("pid"):
+        _look_for_orphan(seen)
         return seen
     if run["boot_id"] != boot_id() or process_start(run["pid"]) != run["start"]:
+        _look_for_orphan(seen)
         _tell_end(seen)
         return seen
     seen.pid, seen.start = run["pid"], run["start"]
@@ -69,6 +76,11 @@ def observe(folder):
         seen.close()
         raise
     return seen
+
+
+def _look_for_orphan(seen):
+    if is_supervised(seen.folder):
+        seen.orphan = next(iter(orphans(seen.folder)), None)
 
 
 def _ask(seen):

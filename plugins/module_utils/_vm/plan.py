@@ -27,7 +27,8 @@ _ALWAYS_TOLD = ("memory", "vcpus", "machine", "arch")
 class Plan(NamedTuple):
     """changes: every difference, the power state as the option "state". steps: what to do, in order, of
 
-    define, live, stop, start, hold (leave it paused after a start), resume, pause, reset, remove.
+    clear (end the QEMU that a killed run left), define, live, stop, start, hold (leave it paused after a start), resume, pause, reset,
+    remove.
     """
 
     changes: list
@@ -45,7 +46,7 @@ def plan(seen, wanted, state, allow_restart=False, pending=()):
     Raises RestartNeeded naming the options that need a power cycle of the running VM; HostError for a reset of what does not run.
     """
     if state == "absent":
-        exists = seen.status != "absent"
+        exists = seen.status != "absent" or seen.debris
         changes = [Change("state", seen.status, "absent", FILE)] if exists else []
         return Plan(changes, (["stop"] if seen.alive else []) + (["remove"] if exists else []))
     changes = _changes(seen, wanted, pending)
@@ -61,8 +62,11 @@ def plan(seen, wanted, state, allow_restart=False, pending=()):
         steps = ["live"] + steps
     if changes:
         steps = ["define"] + steps
+    if seen.orphan and "start" not in steps:
+        steps = ["clear"] + steps
+        changes = changes + [Change("process", seen.orphan, None, FILE)]
     after = _status_after(seen, steps)
-    if after != seen.status or set(steps) - {"define", "live"}:
+    if after != seen.status or set(steps) - {"clear", "define", "live"}:
         changes = changes + [Change("state", seen.status, after, FILE)]
     return Plan(changes, steps)
 
@@ -75,8 +79,12 @@ def _changes(seen, wanted, pending):
         return changes + [change for change in pending if change.option not in named and change.option.rpartition(".")[0] not in named]
     changes = _compare(seen.running, wanted)
     named = {change.option for change in changes}
-    # A run that was killed between the definition and the VM left the two apart.
-    return changes + [change._replace(how=FILE) for change in _compare(seen.saved, wanted) if change.option not in named]
+    # A run that was killed between the definition and the VM left the two apart: what is live is done again.
+    for before in (seen.run["definition"], seen.saved):
+        more = [change if change.how == LIVE and change.verb != "add" else change._replace(how=FILE) for change in _compare(before, wanted)
+                if change.option not in named]
+        changes, named = changes + more, named | {change.option for change in more}
+    return changes
 
 
 def _compare(before, wanted):
@@ -106,7 +114,7 @@ def _power_steps(seen, state):
     if state == "restarted":
         return ["stop", "start"] if alive else ["start"]
     if state == "stopped":
-        return ["stop"] if alive else []
+        return ["stop"] if alive or seen.resume else []
     if state == "started":
         if not alive:
             return ["start"]
@@ -115,7 +123,8 @@ def _power_steps(seen, state):
         if not alive:
             return ["start", "hold"]
         return [] if status in _HELD + _BROKEN else ["pause"]
-    return []
+    # present, in the middle of a power cycle whose run was killed.
+    return [] if alive or not seen.resume else ["start", "hold"] if seen.resume == "paused" else ["start"]
 
 
 def _status_after(seen, steps):

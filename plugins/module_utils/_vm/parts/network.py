@@ -17,7 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities impor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties, device, netdev, object_add, qom_object
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, links, macs, neighbours
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.captures import capture_path, keep_older
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items, unrecorded
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
 
@@ -75,6 +75,10 @@ def needs_helper(definition):
 def has_carrier(nic):
     """Whether the guest shall see a carrier."""
     return nic["link"]["type"] != "none" and not nic["link_down"]
+
+
+def _device_id(definition, name):
+    return _ids(definition, name)["nic"]
 
 
 def _ids(definition, name):
@@ -176,7 +180,12 @@ class Network(Part):
     def look(self, observation):
         """A NIC that somebody took from the running VM is not there, whatever we recorded."""
         running = observation.running
-        running["nics"] = [nic for nic in running["nics"] if _ids(running, nic["name"])["nic"] in observation.devices]
+        running["nics"] = [nic for nic in running["nics"] if _device_id(running, nic["name"]) in observation.devices]
+        for nic in unrecorded("nics", observation, _device_id):
+            # How far that run came with what is behind the card, nobody knows.
+            link = nic["link"] if links.is_direct(nic["link"]) else dict(_NO_LINK, unknown=True)
+            running["nics"].append(dict(nic, link=link, capture=None))
+            running["places"]["nics/%s" % nic["name"]] = observation.saved["places"]["nics/%s" % nic["name"]]
 
     def arguments(self, wanted, host):
         words = []
@@ -253,7 +262,7 @@ class Network(Part):
     def apply(self, change, wanted, live):
         if change.verb == "none":
             return
-        definition = wanted if change.verb != "remove" else live.running
+        definition = wanted if change.verb != "remove" else live.last_with("nics", change.key)
         nic = by_name(definition["nics"])[change.key]
         ids = _ids(definition, change.key)
         getattr(self, "_apply_" + change.verb)(nic, ids, wanted, live)

@@ -16,7 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import for
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, device, object_add, qom_object
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, bases, disks
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items, unrecorded
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import writer_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
@@ -116,7 +116,10 @@ class Storage(Part):
     def look(self, observation):
         running = observation.running
         running["disks"] = [disk for disk in running["disks"] if disk["bus"] in ("pflash",)
-                            or addresses.identifier(running["places"]["disks/%s" % disk["name"]]) in observation.devices]
+                            or _identifier(running, disk["name"]) in observation.devices]
+        for disk in unrecorded("disks", observation, _identifier):
+            running["disks"].append(disk)
+            running["places"]["disks/%s" % disk["name"]] = observation.saved["places"]["disks/%s" % disk["name"]]
 
     def pending(self, wanted, host):
         changes = []
@@ -205,32 +208,34 @@ class Storage(Part):
     def apply(self, change, wanted, live):
         if change.verb == "none":
             return
-        definition = live.running if change.verb == "remove" else wanted
+        definition = live.last_with("disks", change.key) if change.verb == "remove" else wanted
         disk = by_name(definition["disks"])[change.key]
         place = definition["places"]["disks/%s" % change.key]
         getattr(self, "_apply_" + change.verb)(disk, place, addresses.identifier(place), wanted, live)
 
     def _apply_add(self, disk, place, identifier, wanted, live):
+        self._clear(identifier, live)
         self.prepare_one(disk, wanted, live.host)
         if disk["snapshot"]:
             self.before_launch({"disks": [disk]}, live.host)
-        done = []
         try:
             if disk["limits"]:
                 live.monitor.execute("object-add", object_add(disks.group(disk, identifier), live.capabilities.json_object))
-                done.append(("object-del", {"id": disks.group_id(identifier)}))
             live.monitor.execute("blockdev-add", _node(disk, identifier, live.folder))
-            done.append(("blockdev-del", {"node-name": identifier}))
             live.monitor.execute("device_add", disks.device(disk, identifier, place, wanted["family"], live.host.arch))
         except MonitorError:
-            live.monitor.batch(list(reversed(done)))
+            self._clear(identifier, live)
             raise
         live.refresh_devices()
 
     def _apply_remove(self, disk, place, identifier, wanted, live):
         unplug(live, identifier, "disks[%s]" % disk["name"])
-        live.monitor.batch([("blockdev-del", {"node-name": identifier})]
-                           + [("object-del", {"id": disks.group_id(identifier)})] * bool(disk["limits"]))
+        self._clear(identifier, live)
+
+    @staticmethod
+    def _clear(identifier, live):
+        """Delete what is behind a disk that is gone; what is not there is refused and does no harm."""
+        live.monitor.batch([("blockdev-del", {"node-name": identifier}), ("object-del", {"id": disks.group_id(identifier)})])
 
     def _apply_size(self, disk, place, identifier, wanted, live):
         if disk["size"] is not None:
@@ -252,6 +257,10 @@ class Storage(Part):
         for disk in definition["disks"]:
             place = definition["places"]["disks/%s" % disk["name"]]
             told["disks"].append(dict(_told(disk), path=bases.disk_path(observation.folder, disk), id=addresses.identifier(place)))
+
+
+def _identifier(definition, name):
+    return addresses.identifier(definition["places"]["disks/%s" % name])
 
 
 def _check_unchanged(path, old, disk, allow_shrink):
