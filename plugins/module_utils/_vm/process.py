@@ -179,13 +179,15 @@ def shut_down(monitor, pid, start, policy, family, status):
     policy: {acpi, timeout, quit_timeout, term_timeout, force}, times in seconds. monitor may be None, when it does not answer.
     Raises HostError when the guest does not obey and force is false.
     """
-    if monitor and policy["acpi"] and status == "running" and listens_to_power_button(monitor, family) is not False:
+    was_asked = monitor and policy["acpi"] and status == "running" and listens_to_power_button(monitor, family) is not False
+    if was_asked:
         monitor.execute("system_powerdown")
         if wait_for_exit(pid, start, policy["timeout"]):
             return "acpi"
     if policy["acpi"] and not policy["force"]:
-        raise HostError("the guest did not power down within %d s, and shutdown.force is false: raise shutdown.timeout, or set "
-                        "shutdown.force: true" % policy["timeout"])
+        why = ("did not power down within %d s, and shutdown.force is false: raise shutdown.timeout, or" % policy["timeout"] if was_asked else
+               "does not listen to the power button (%s), and shutdown.force is false: wait until it is up, or" % status)
+        raise HostError("the guest %s set shutdown.force: true" % why)
     if monitor:
         try:
             monitor.execute("quit")
