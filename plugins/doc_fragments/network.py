@@ -18,6 +18,7 @@ mac:
   description:
     - The MAC address. Default of a new NIC is one that is derived from lab, VM and NIC, locally administered and the same on every
       host and run. A MAC that was given once stays; the empty text goes back to the default.
+    - Put it in quotes, as YAML takes some for numbers.
     - Changes need a restart.
   type: str
 link:

@@ -111,6 +111,12 @@ EXAMPLES = r"""
     initrd: /srv/images/tiny.initrd
     cmdline: console=ttyS0 quiet
     memory: 128
+  register: r1
+
+- name: Wait until the guest says on its console that it is up
+  ansible.builtin.wait_for:
+    path: "{{ r1.vm.consoles[0].log }}"
+    search_regex: 'vlab: ready'
 
 - name: A linked clone of a cloud image, with a user and a forwarded port for SSH
   vlab.qemu.qemu_vm:
@@ -199,7 +205,7 @@ EXAMPLES = r"""
     nics:
       - name: eth0
         model: e1000
-        mac: 52:54:00:00:03:00
+        mac: '52:54:00:00:03:00'
         link:
           type: mcast
           group: 230.0.0.1
@@ -725,6 +731,8 @@ cause:
   type: str
   sample: no_permission
 """
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
 
 from ansible.module_utils.basic import AnsibleModule
 
