@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.vlab.qemu.tests.unit import documents
 
+# What a variable stands for, by the type of its option.
+VARIABLE = {"dict": {}, "list": [], "int": 1, "bool": True}
 KEYWORDS = {"name", "register", "loop", "check_mode", "diff", "failed_when", "changed_when", "when", "vars", "delegate_to", "become"}
 
 
@@ -33,6 +37,8 @@ def cases():
 @pytest.mark.parametrize("module, given", list(cases()))
 def test_options_are_in_the_argument_spec(module, given):
     asked = documents.argument_spec(module)
+    given = {key: VARIABLE.get(asked["argument_spec"].get(key, {}).get("type"), value) if re.fullmatch(r"\{\{[^}]*\}\}", str(value)) else value
+             for key, value in given.items()}
     rules = {key: asked[key] for key in ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by") if key in asked}
     assert ArgumentSpecValidator(asked["argument_spec"], **rules).validate(given).error_messages == []
 
