@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a command in a guest through its serial console: guest.py SOCKET COMMAND [SECONDS]. Ends with the command's exit code."""
+import contextlib
 import re
 import socket
 import sys
@@ -8,14 +9,15 @@ import time
 
 
 def read_until(console, pattern, deadline, nudge=b""):
-    """What the console says up to a match of pattern; nudge is sent twice a second."""
+    """What the console says up to a match of pattern; nudge is sent after half a second of silence."""
     text = ""
+    console.settimeout(0.5)
     while time.monotonic() < deadline:
-        console.sendall(nudge)
-        console.settimeout(0.5)
         try:
             text += console.recv(65536).decode("utf-8", "replace").replace("\r", "")
         except socket.timeout:
+            with contextlib.suppress(socket.timeout):
+                console.sendall(nudge)
             continue
         found = re.search(pattern, text, re.DOTALL | re.MULTILINE)
         if found:
