@@ -49,8 +49,8 @@ def plan(seen, wanted, state, allow_restart=False, pending=()):
         exists = seen.status != "absent" or seen.debris
         changes = [Change("state", seen.status, "absent", FILE)] if exists else []
         return Plan(changes, (["stop"] if seen.alive else []) + (["remove"] if exists else []))
-    changes = _changes(seen, wanted, pending)
     steps = _power_steps(seen, state)
+    changes = _changes(seen, wanted, pending)
     restart = [change for change in changes if change.how == RESTART and "stop" not in steps]
     if restart and not allow_restart:
         raise RestartNeeded("the running VM %s needs a power cycle for %s: set allow_restart: true, or stop it first%s" % (
