@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 
 import yaml
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -20,10 +21,8 @@ except ImportError as error:
 else:
     MISSING = None
 
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
-
-_OWN = ("lab", "vms", "hubs", "booting", "memory_overcommit", "progress")
-
 
 class ActionModule(ActionBase):
     """The controller's half of qemu_lab: the topology, its addresses and placement, and the share of each hypervisor."""
@@ -37,21 +36,34 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(missing_required_lib(MISSING))
         self.task_vars = task_vars
         args = dict(self._task.args)
-        for name in _OWN:
-            if name in args:
-                raise AnsibleActionFail("%s is not for playbooks: give topology" % name)
+        if "share" in args:
+            raise AnsibleActionFail("share is not for playbooks: give topology")
         try:
             share, placed = self._share(args)
         except TopologyError as error:
             raise AnsibleActionFail(str(error))
-        args.update(share)
         # Only what the module needs crosses to the hypervisor.
-        args["topology"], args["images"] = {}, {}
+        args.update(topology={}, images={}, share=share)
         with Progress(self, task_vars["inventory_hostname"]) as progress:
-            args["progress"] = progress.path
+            share.update(progress=progress.path, bundle=_bundle.mark())
             result = self._execute_module("vlab.qemu.qemu_lab", module_args=args, task_vars=task_vars)
+            if result.get("bundle_missing"):
+                result = self._with_bundle(args, share)
         result["placement"] = placed
         return result
+
+    def _with_bundle(self, args, share):
+        """Send the rooms of the target along, which the hypervisor then keeps."""
+        remote = self._connection._shell.join_path(self._make_tmp_path(), "bundle.zip")
+        with tempfile.NamedTemporaryFile(suffix=".zip") as local:
+            _bundle.pack(local.name)
+            self._transfer_file(local.name, remote)
+        self._fixup_perms2((self._connection._shell.tmpdir, remote))
+        share["archive"] = remote
+        try:
+            return self._execute_module("vlab.qemu.qemu_lab", module_args=args, task_vars=self.task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _share(self, args):
         topology = model.build(self._read(args.get("topology")))

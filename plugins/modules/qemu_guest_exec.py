@@ -93,6 +93,8 @@ stderr:
   type: str
 """
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError

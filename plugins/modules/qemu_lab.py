@@ -112,26 +112,9 @@ options:
     description: Seconds to wait for another run that works on a VM.
     type: int
     default: 300
-  lab:
-    description: Name of the lab. Filled in from O(topology); not for playbooks.
-    type: str
-  vms:
-    description: This hypervisor's share of the nodes. Filled in from O(topology); not for playbooks.
-    type: list
-    elements: dict
-  hubs:
-    description: This hypervisor's share of the segments. Filled in from O(topology); not for playbooks.
-    type: list
-    elements: dict
-  booting:
-    description: How many nodes may boot at a time. Filled in from O(topology); not for playbooks.
-    type: int
-  memory_overcommit:
-    description: How much of the free memory may be given away. Filled in from O(topology); not for playbooks.
-    type: float
-  progress:
-    description: File for progress lines. Filled in; not for playbooks.
-    type: path
+  share:
+    description: This hypervisor's share of the lab. Filled in by the action plugin; not for playbooks.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -195,37 +178,47 @@ failed_nodes:
   sample: {r1: {msg: "r1 is not ready (console) ..."}}
 """
 
+from importlib import import_module
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.converge import converge_lab
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import SETTINGS_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._common.bundle import load
+
+ROOMS = "ansible_collections.vlab.qemu.plugins.module_utils."
 
 
 def main():
-    settings = {key: SETTINGS_SPEC[key] for key in ("allow_restart", "shutdown", "unplug_timeout", "lock_timeout")}
-    module = AnsibleModule(argument_spec=dict({
+    module = AnsibleModule(argument_spec={
         "topology": {"type": "raw", "required": True},
         "state": {"type": "str", "choices": ["started", "stopped", "paused", "present", "absent"], "default": "started"},
         "nodes": {"type": "list", "elements": "str"},
         "images": {"type": "dict", "default": {}},
         "root": {"type": "path"},
+        "allow_restart": {"type": "bool", "default": False},
         "purge": {"type": "bool", "default": False},
         "wait_ready": {"type": "bool", "default": True},
         "keep_disks": {"type": "bool", "default": False},
+        "shutdown": {"type": "dict", "options": {
+            "acpi": {"type": "bool", "default": True}, "timeout": {"type": "int", "default": 30},
+            "quit_timeout": {"type": "int", "default": 10}, "term_timeout": {"type": "int", "default": 10},
+            "force": {"type": "bool", "default": True}}},
         "start_timeout": {"type": "int", "default": 60},
-        "lab": {"type": "str"},
-        "vms": {"type": "list", "elements": "dict"},
-        "hubs": {"type": "list", "elements": "dict"},
-        "booting": {"type": "int"},
-        "memory_overcommit": {"type": "float"},
-        "progress": {"type": "path"},
-    }, **settings), supports_check_mode=True)
-    if module.params["lab"] is None or module.params["vms"] is None:
+        "unplug_timeout": {"type": "int", "default": 15},
+        "lock_timeout": {"type": "int", "default": 300},
+        "share": {"type": "dict"},
+    }, supports_check_mode=True)
+    share = module.params.pop("share")
+    if not share:
         module.fail_json(msg="qemu_lab needs its action plugin, which runs on the controller: call it from a playbook as vlab.qemu.qemu_lab")
     try:
-        result = converge_lab(module.params, module.check_mode)
-    except VlabError as error:
+        if not load(share["bundle"], share.get("archive")):
+            module.exit_json(changed=False, bundle_missing=True)
+    except OSError as error:
+        module.fail_json(msg="cannot keep the collection's code on this host: %s" % error)
+    errors, lab = import_module(ROOMS + "_common.errors"), import_module(ROOMS + "_lab.converge")
+    try:
+        result = lab.converge_lab(dict(module.params, **share), module.check_mode)
+    except errors.VlabError as error:
         facts = dict(error.facts)
         if "failed" in facts:
             facts["failed_nodes"] = facts.pop("failed")

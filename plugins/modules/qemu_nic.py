@@ -228,6 +228,8 @@ cause:
   sample: no_permission
 """
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError

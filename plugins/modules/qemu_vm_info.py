@@ -464,6 +464,8 @@ vms:
       sample: no QEMU listens at /var/lib/vlab/default/r1/qmp.sock
 """
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
