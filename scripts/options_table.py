@@ -39,7 +39,8 @@ DERIVED = {
     "cpu": "`host` with KVM, else QEMU's", "disks": "`disk0`, 8 GiB, if there is nothing to boot", "memory": "256 MiB",
     "disks[].path": "`NAME.FORMAT` in the VM's folder", "disks[].format": "as found, else `qcow2`",
     "disks[].backing_format": "as found", "disks[].size": "of the base", "disks[].index": "the next", "cdroms[].index": "the next",
-    "floppies[].index": "the next", "cdroms[].bus": "`ide`, `sata`, `scsi`", "nics[].mac": "from lab, VM and NIC",
+    "floppies[].index": "the next", "nics[].index": "as in the name, else the next",
+    "cdroms[].bus": "`ide`, `sata`, `scsi`", "nics[].mac": "from lab, VM and NIC",
     "consoles": "one, on a UNIX socket", "vga": "`none`, `std` with a display",
 }
 

@@ -113,7 +113,7 @@ options:
           - Names that differ only in upper and lower case are refused.
         type: dict
       label:
-        description: The label of the file system, 11 characters at most. Default is V(config).
+        description: The label of the file system, 11 characters at most on FAT, 32 on ISO 9660. Default is V(config).
         type: str
       format:
         description: V(iso), the default, is ISO 9660 with long names; V(fat) is FAT.

@@ -58,6 +58,12 @@ mtu:
     - The MTU that a virtio NIC tells the guest, V(0) for none. Other models do not have it. Default of a new NIC is none.
     - Changes need a restart.
   type: int
+index:
+  description:
+    - The card's number among the machine's places for NICs, from V(0); guests that count their cards find them in this order.
+      Default of a new NIC is the number at the end of its name, or the next that is free.
+    - Changes need a restart.
+  type: int
 boot_index:
   description:
     - The place in the boot order, the lowest first. Default of a new NIC is to be in none.

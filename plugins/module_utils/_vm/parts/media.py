@@ -57,10 +57,11 @@ def _config_drive(path, value):
             files[name] = content if isinstance(content, str) else json.dumps(content, indent=1, sort_keys=True) + "\n"
     if not files:
         return None
-    label = value.get("label") or _CONFIG_LABEL
-    if len(label) > 11 or not label.isascii() or not label.isprintable():
-        raise OptionError(path + ".label", "%r cannot be a label: 11 plain characters at most" % label)
-    return {"kind": "config_drive", "label": label, "format": value.get("format") or "iso", "bus": value.get("bus") or "virtio",
+    label, form = value.get("label") or _CONFIG_LABEL, value.get("format") or "iso"
+    most = 32 if form == "iso" else 11
+    if len(label) > most or not label.isascii() or not label.isprintable():
+        raise OptionError(path + ".label", "%r cannot be a label: %d plain characters at most" % (label, most))
+    return {"kind": "config_drive", "label": label, "format": form, "bus": value.get("bus") or "virtio",
             "files": files, "update": value.get("update") or "restart"}
 
 

@@ -34,12 +34,13 @@ NIC_SPEC = {
     "capture": {"type": "dict", "options": {
         "enabled": {"type": "bool", "default": True}, "path": {"type": "path"}, "snaplen": {"type": "int"}}},
     "mtu": {"type": "int"},
+    "index": {"type": "int"},
     "boot_index": {"type": "int"},
     "boot_rom": {"type": "bool"},
     "properties": {"type": "dict"},
 }
 _DEFAULTS = {"model": "virtio-net-pci", "mac": None, "link": _NO_LINK, "link_down": False, "capture": None, "mtu": None,
-             "boot_index": None, "boot_rom": False, "properties": {}}
+             "index": None, "boot_index": None, "boot_rom": False, "properties": {}}
 
 
 def normalise_nic(path, given):
@@ -132,7 +133,7 @@ class Network(Part):
         return model
 
     def places(self, wanted):
-        return [("nics/%s" % nic["name"], "nic", None, "nics[%s]" % nic["name"]) for nic in wanted["nics"]]
+        return [("nics/%s" % nic["name"], "nic", nic["index"], "nics[%s].index" % nic["name"]) for nic in wanted["nics"]]
 
     def fill_macs(self, wanted, host):
         """MACs of NICs that have none; after places, because a base counts them."""
