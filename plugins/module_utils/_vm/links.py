@@ -16,7 +16,7 @@ import ipaddress
 import os
 import re
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_address, check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
@@ -219,6 +219,12 @@ def port_wishes(lab, vm, nic, link, option):
 def check(link, capabilities, option):
     """Raise OptionError when the QEMU at hand cannot make the link."""
     backend("", "", "", "", link, collections.defaultdict(int), capabilities, option)
+
+
+def check_host(link, option):
+    """Raise HostError when the host lacks what the link needs: some QEMUs abort for want of it."""
+    if link.get("vhost") and not os.path.exists("/dev/vhost-net"):
+        raise HostError("%s.vhost: this host has no /dev/vhost-net: load the kernel module vhost_net, or leave vhost out" % option)
 
 
 def is_direct(link):

@@ -237,6 +237,10 @@ class Network(Part):
         return {"qom-type": "filter-dump", "id": ids["capture"], "netdev": ids["port"], "file": capture_path(folder, nic),
                 **({"maxlen": nic["capture"]["snaplen"]} if nic["capture"]["snaplen"] else {})}
 
+    def check_start(self, wanted, host):
+        for nic in wanted["nics"]:
+            links.check_host(nic["link"], "nics[%s].link" % nic["name"])
+
     def before_launch(self, wanted, host):
         """A new run of QEMU begins new capture files."""
         for nic in wanted["nics"]:
@@ -269,6 +273,7 @@ class Network(Part):
         getattr(self, "_apply_" + change.verb)(nic, ids, wanted, live)
 
     def _apply_add(self, nic, ids, wanted, live):
+        links.check_host(nic["link"], "nics[%s].link" % nic["name"])
         self._clear(ids, live)
         try:
             for properties in self._backends(nic, ids, wanted, live.folder, live.capabilities):
