@@ -22,7 +22,7 @@ def definitions(root):
                 definition = read_json(os.path.join(root, lab, name, "vm.json"))
             except HostError:
                 continue
-            if definition is not None:
+            if isinstance(definition, dict):
                 yield lab, name, definition
 
 
@@ -53,9 +53,3 @@ def users_of(root, path):
             elif disk.get("backing_file") and os.path.realpath(disk["backing_file"]) == real:
                 found.append(User("%s/%s" % (lab, name), disk["name"], "base", False))
     return found
-
-
-def writer_of(root, path, but):
-    """The VM, as "lab/name", other than but (lab, name) that has the image at path as a writable disk; None when there is none."""
-    mine = "%s/%s" % but
-    return next((user.vm for user in users_of(root, path) if user.writes and user.vm != mine), None)

@@ -17,7 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, device, object_add, qom_object
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, bases, disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items, unrecorded
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import writer_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import users_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
 
@@ -58,11 +58,8 @@ class Storage(Part):
             if image in paths:
                 raise OptionError(path + ".path", "%s is also the image of the disk %r" % (image, paths[image]))
             paths[image] = disk["name"]
-            if disk["path"] and not disk["read_only"] and not disk["snapshot"]:
-                holder = writer_of(host.folder.root, disk["path"], (host.folder.lab, host.folder.name))
-                if holder:
-                    raise OptionError(path + ".path", "%s belongs to the VM %s, and only one VM may write to an image: use it as "
-                                                      "backing_file, or set read_only or snapshot" % (disk["path"], holder))
+            if not _same_use(known.get(disk["name"]), disk):
+                _check_users(path, disk, host.folder)
         wanted["bases"] = {name: base for name, base in saved.get("bases", {}).items() if name in by_name(wanted["disks"])}
 
     @staticmethod
@@ -139,12 +136,23 @@ class Storage(Part):
             done += self.prepare_one(disk, wanted, host)
         return done
 
+    def check_start(self, wanted, host):
+        for disk in wanted["disks"]:
+            self._check_base(disk, wanted, host)
+
+    @staticmethod
+    def _check_base(disk, wanted, host):
+        """What is recorded of a disk's base, which must still be true; None for an overlay that is still to be made."""
+        recorded = wanted["bases"].get(disk["name"]) if os.path.lexists(bases.disk_path(host.folder, disk)) else None
+        if disk["backing_file"]:
+            bases.check_base("disks[%s]" % disk["name"], disk, recorded)
+        return recorded
+
     def prepare_one(self, disk, wanted, host):
         """See to it that a disk has its image, over the right base and large enough; return what was done, in words."""
         option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
-        recorded = wanted["bases"].get(disk["name"])
+        recorded = self._check_base(disk, wanted, host)
         if disk["backing_file"]:
-            bases.check_base(option, disk, recorded)
             if disk["checksum"] or disk["checksum_first_mib"]:
                 bases.verify_checksums(option, disk, disk["backing_file"], host.folder.host)
         if not os.path.lexists(path):
@@ -274,6 +282,26 @@ def _check_unchanged(path, old, disk, allow_shrink):
     if not allow_shrink and old["size"] and disk["size"] and disk["size"] < old["size"]:
         raise OptionError(path + ".size", "the disk has %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
                           "allow_shrink while the VM is stopped" % (format_size(old["size"]), format_size(disk["size"])))
+
+
+def _writes(disk):
+    return bool(disk["path"]) and not disk["read_only"] and not disk["snapshot"]
+
+
+def _same_use(old, disk):
+    return bool(old) and (old["path"], old["backing_file"], _writes(old)) == (disk["path"], disk["backing_file"], _writes(disk))
+
+
+def _check_users(path, disk, folder):
+    """An image that a VM writes to is no other VM's disk, and nobody's base."""
+    for key in ("path", "backing_file"):
+        for user in users_of(folder.root, disk[key]) if disk[key] and (key == "backing_file" or _writes(disk)) else ():
+            if user.role == "base" and key == "path":
+                raise OptionError(path + ".path", "%s is the base image of the VM %s, and nobody may write to a base: use it as "
+                                                  "backing_file, or set read_only or snapshot" % (disk["path"], user.vm))
+            if user.writes and user.vm != "%s/%s" % (folder.lab, folder.name):
+                raise OptionError("%s.%s" % (path, key), "%s belongs to the VM %s, and only one VM may write to an image: %s" % (
+                    disk[key], user.vm, "set read_only or snapshot, or make a copy" if key == "path" else "make a copy of it"))
 
 
 def _shrinks(old, disk):
