@@ -111,7 +111,10 @@ def rows():
         if name in ITEMS:
             made += _rows_of_items(name)
         else:
-            made.append(("`%s`" % name, _default(name, option.default), of_option(name)))
+            how = of_option(name)
+            if name == "config_drive":
+                how += "; with `update: next_start`: at the next start"
+            made.append(("`%s`" % name, _default(name, option.default), how))
     return made
 
 

@@ -20,6 +20,7 @@ options:
     suboptions:
       name:
         description: A name for it. Default is V(console) for the first, and V(console1), V(console2) and so on for those after it.
+          V(qemu) is taken.
         type: str
       type:
         description:
@@ -28,7 +29,7 @@ options:
         type: str
         choices: [unix, tcp, telnet]
       host:
-        description: The address to listen on. Default is V(127.0.0.1). For V(tcp) and V(telnet) only.
+        description: The IP address to listen on. Default is V(127.0.0.1). For V(tcp) and V(telnet) only.
         type: str
       port:
         description: The port to listen on, or V(auto), the default, for one that is free and then kept. For V(tcp) and V(telnet) only.

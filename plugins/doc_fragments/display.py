@@ -22,7 +22,7 @@ options:
         type: str
         choices: [none, vnc, spice, gtk, sdl]
       host:
-        description: The address to listen on. Default is V(127.0.0.1). Any that is not of the hypervisor alone needs O(display.password).
+        description: The IP address to listen on. Default is V(127.0.0.1). Any that is not of the hypervisor alone needs O(display.password).
         type: str
       port:
         description: The port to listen on, 5900 or above for VNC, or V(auto), the default, for one that is free and then kept.

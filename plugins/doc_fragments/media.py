@@ -39,7 +39,7 @@ options:
         type: int
       boot_index:
         description:
-          - The place in the boot order, the lowest first. Default of a new drive is to be in none.
+          - The place in the boot order, the lowest first. Default of a new drive is V(-1), to be in none.
           - Changes need a restart.
         type: int
       checksum:

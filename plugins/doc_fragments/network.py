@@ -61,12 +61,12 @@ mtu:
 index:
   description:
     - The card's number among the machine's places for NICs, from V(0); guests that count their cards find them in this order.
-      Default of a new NIC is the number at the end of its name, or the next that is free.
+      Default of a new NIC is the number at the end of its name, or the next that is free. V(-1) takes back what was said.
     - Changes need a restart.
   type: int
 boot_index:
   description:
-    - The place in the boot order, the lowest first. Default of a new NIC is to be in none.
+    - The place in the boot order, the lowest first. Default of a new NIC is V(-1), to be in none.
     - Changes need a restart.
   type: int
 boot_rom:

@@ -49,8 +49,8 @@ backing_format:
   choices: [qcow2, raw, qcow, qed, vdi, vmdk, vpc, vhdx, luks]
 checksum:
   description:
-    - The checksum of the base image, or without O(@backing_file) of the image itself, as C(ALGORITHM:DIGITS) with C(sha256), C(sha1)
-      or C(md5). With another one nothing is done, and the error names both.
+    - The checksum of the base image, or without O(@backing_file) of the image itself, as C(ALGORITHM:DIGITS) with C(sha256), C(sha512),
+      C(sha1) or C(md5). With another one nothing is done, and the error names both.
     - A file that was right is not read again until its size or its time changes.
     - Changes do not concern a running VM.
   type: str
@@ -73,7 +73,7 @@ bus:
 index:
   description:
     - The unit on the bus, counted from 0. Default of a new disk is the first that is free.
-      It then stays, whatever other disks come and go.
+      It then stays, whatever other disks come and go. V(-1) takes back what was said.
     - Changes need a restart.
   type: int
 cache:
@@ -119,7 +119,7 @@ serial:
   type: str
 boot_index:
   description:
-    - The place in the boot order, the lowest first. Default of a new disk is to be in none.
+    - The place in the boot order, the lowest first. Default of a new disk is V(-1), to be in none.
     - Changes need a restart.
   type: int
 read_only:

@@ -76,7 +76,8 @@ options:
       - For a start in this run only; it is not kept, and a VM that runs already is not concerned.
     type: str
 notes:
-  - A VM that was given a value keeps it until another is given. Where an option can be emptied, its description says how.
+  - A VM that was given a value keeps it until another is given. The empty text takes back what was said, and so does V(-1) for an index;
+    the default is there again.
   - Lists and dicts are given as a whole, but for O(disks), O(cdroms), O(floppies) and O(nics), whose items are known by their names.
   - The folder of a VM holds its definition (C(vm.json)), what runs (C(run.json)), the log of QEMU (C(qemu.log)) and of the consoles,
     its own images, and its sockets, which are in C(/run/vlab) where the path of the folder is too long for a socket.
