@@ -77,6 +77,8 @@ class Applier:
         """Do every step of the plan, in its order."""
         for path in (self.folder.definition, self.folder.run):
             remove_unfinished(path)
+        if self.seen.run is None and not process.is_supervised(self.folder):
+            self._remove_run_files()
         for step in self.plan.steps:
             getattr(self, "_" + step)()
 
@@ -136,31 +138,38 @@ class Applier:
         return dict(self.seen.saved, ports=dict(self.wanted["ports"], **self.seen.saved["ports"]))
 
     def _save_run(self, running):
-        self.seen.run = dict(self.seen.run, definition=running)
+        self.seen.run = {key: value for key, value in dict(self.seen.run, definition=running).items() if key != "resume"}
         write_json(self.folder.run, self.seen.run)
 
     def _stop(self):
         seen = self.seen
+        restart = "start" in self.plan.steps
         if not seen.alive:
-            self.forget_run()
+            if not restart:
+                self.forget_run()
             return
+        if restart:
+            # Should we be killed now, whoever comes next knows that it was running.
+            write_json(self.folder.run, dict(seen.run, resume="paused" if "hold" in self.plan.steps else "running"))
         family = (seen.running or seen.saved)["family"]
         self.stopped_by = process.shut_down(seen.monitor, seen.pid, seen.start, self.settings["shutdown"], family, seen.status)
         self.actions.append("stop (%s)" % self.stopped_by)
-        self.forget_run()
-        if "start" in self.plan.steps:
-            # Should we be killed now, whoever comes next knows that it was running.
-            write_json(self.folder.run, {"resume": "paused" if "hold" in self.plan.steps else "running"})
+        self.forget_run(keep_record=restart)
 
-    def forget_run(self):
-        """After QEMU has ended: what belonged to that run goes."""
+    def forget_run(self, keep_record=False):
+        """After QEMU has ended: what belonged to that run goes, with keep_record but for run.json."""
         seen = self.seen
         seen.close()
         for part in PARTS:
             part.release(seen.running or seen.saved, self.host)
-        for path in (self.folder.run, self.folder.pidfile, self.folder.exit_code):
-            remove_file(path)
+        if not keep_record:
+            remove_file(self.folder.run)
+        self._remove_run_files()
         seen.alive, seen.run, seen.status, seen.pid = False, None, "stopped", None
+
+    def _remove_run_files(self):
+        for path in (self.folder.pidfile, self.folder.exit_code):
+            remove_file(path)
 
     def _start(self):
         self.launch()
@@ -217,8 +226,8 @@ class Applier:
         self._clear_sockets()
         for part in PARTS:
             part.release(self.wanted, self.host)
-        for path in (self.folder.run, self.folder.pidfile, self.folder.exit_code):
-            remove_file(path)
+        remove_file(self.folder.run)
+        self._remove_run_files()
 
     def _clear_sockets(self):
         """A QEMU that was killed leaves its sockets; nobody listens there."""

@@ -89,6 +89,14 @@ class Folder:
         """Whether the VM is defined."""
         return os.path.exists(self.definition)
 
+    def is_debris(self):
+        """Whether a folder without a definition is what a killed run left: it has a lock, or nothing; kept disks have no lock."""
+        try:
+            names = os.listdir(self.path)
+        except OSError:
+            return False
+        return not names or "lock" in names
+
     def make(self):
         """Make the folder, 0700, and the one of the sockets."""
         make_folder(self.root)

@@ -40,7 +40,7 @@ class Observation:
         self.status = "stopped" if self.saved else "absent"
         self.running = self.pid = self.start = self.exit_code = self.monitor = self.orphan = None
         self.resume = (self.run or {}).get("resume")
-        self.debris = self.saved is None and os.path.exists(folder.file("lock"))
+        self.debris = self.saved is None and folder.is_debris()
         self.devices, self.media = {}, {}
         self.log = ""
 
@@ -60,7 +60,8 @@ def observe(folder):
         return seen
     if run["boot_id"] != boot_id() or process_start(run["pid"]) != run["start"]:
         _look_for_orphan(seen)
-        _tell_end(seen)
+        if not seen.resume:
+            _tell_end(seen)
         return seen
     seen.pid, seen.start = run["pid"], run["start"]
     try:

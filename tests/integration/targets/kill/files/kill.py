@@ -339,7 +339,7 @@ class Lab:
             expect(not self.qemus() and not self.strays(), "processes: %s %s" % (self.qemus(), self.strays()))
         eventually(no_process)
         expect((self.folder / "vm.json").exists(), "the definition is gone")
-        left = [path.name for path in self.folder.iterdir() if path.name.endswith(".sock") or path.name in ("run.json", "qemu.pid", "exit_code")]
+        left = [path.name for path in self.folder.iterdir() if path.name.endswith(".sock") or path.name == "qemu.pid"]
         expect(not left, "left behind: %s" % left)
         self.check_files()
 
@@ -501,11 +501,46 @@ def qemu_itself(lab, failures):
     return len(cases)
 
 
+def nothing_to_do(lab, failures):
+    """A run that finds nothing to do makes one connection to QEMU, starts no process and writes no file."""
+    seen = []
+
+    def hook(event, arguments):
+        if event in ("socket.connect", "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.rename"):
+            seen.append((event, str(arguments[-1])))
+        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            if not str(arguments[0]).endswith("/lock"):
+                seen.append((event, str(arguments[0])))
+
+    def once(params, connections):
+        lab.come_to(lab.started)
+        lab.do(params, "preparing")
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            sys.addaudithook(hook)
+            lab.caller.basic._ANSIBLE_ARGS, lab.caller.basic._ANSIBLE_PROFILE = _arguments(params).encode(), "legacy"
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+                lab.caller.module.main()
+            os.write(writer, json.dumps([seen, answer_of(out.getvalue().encode())["changed"]]).encode())
+            os._exit(0)
+        os.close(writer)
+        with open(reader, "rb") as stream:
+            done, changed = json.loads(stream.read())
+        os.waitpid(pid, 0)
+        expect(not changed, "it says changed")
+        expect([event for event, _what in done] == ["socket.connect"] * connections, "it did %s" % done)
+    for params, connections in ((lab.started, 1), (dict(lab.started, state="present"), 1), (lab.stopped, 0)):
+        attempt(lab, "nothing to do, %s" % params["state"], failures, lambda params=params, connections=connections: once(params, connections))
+    return 3
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle")
     parser.add_argument("work", type=pathlib.Path)
-    parser.add_argument("--only", default="steps,timed,qemu")
+    parser.add_argument("--only", default="nothing,qemu,timed,steps")
     parser.add_argument("--scenarios", default="create,live,restart,present,stop,absent")
     parser.add_argument("--every", type=int, default=1, help="of the calls, kill each which is a multiple of this")
     parser.add_argument("--offset", type=int, default=0)
@@ -519,6 +554,8 @@ def main():
     names, failures, done = args.scenarios.split(","), [], 0
     try:
         neighbours(lab)
+        if "nothing" in args.only:
+            done += nothing_to_do(lab, failures)
         if "steps" in args.only:
             done += steps(lab, names, args.every, args.offset, failures)
         if "timed" in args.only:
