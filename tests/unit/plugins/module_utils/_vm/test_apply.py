@@ -1,0 +1,108 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+
+import pytest
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt, remove_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+from ansible_collections.vlab.qemu.tests.unit.vm_world import compose
+
+SAVED = compose(memory="64", machine="q35", disks=[{"name": "d", "size": "1G", "limits": {"iops_total": "5"}}, {"name": "a[b].c", "size": "1G"}],
+                nics=[{"name": "e.1"}, {"name": "f", "link": {"type": "user"}}], cdroms=[{"name": "c.d"}])
+USER = {"type": "user"}
+# Changes that a running VM takes, one after the other.
+STEPS = [
+    {"nics": [{"name": "e.1", "link": USER}]}, {"nics": [{"name": "e.1", "link_down": True}]}, {"nics": [{"name": "f", "capture": {"enabled": True}}]}, {"nics": [{"name": "g"}]},
+    {"remove_nics": ["f"]}, {"disks": [{"name": "d", "size": "2G"}]}, {"disks": [{"name": "d", "limits": {"iops_total": "9"}}]}, {"disks": [{"name": "a[b].c", "checksum": "md5:" + "0" * 32}]},
+    {"disks": [{"name": "n", "size": "1G"}]}, {"remove_disks": ["a[b].c"]}, {"cdroms": [{"name": "c.d", "path": "/x"}]}, {"cdroms": [{"name": "c.d", "path": ""}]}, {"priority": "low"}, {"cpu_limit": 20},
+    {"mac_base": "52:54:00:00:00:00"},
+]
+
+
+def changes(before, after):
+    return [change for part in PARTS for change in part.compare(before, after)]
+
+
+def plain(definition):
+    """Lists by name: their order is not what adopt() is about."""
+    made = json.loads(json.dumps(definition))
+    for option in ("disks", "nics"):
+        made[option] = {item["name"]: item for item in made[option]}
+    return made
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_live_changes_entered_one_by_one_make_the_wanted_definition(seed):
+    chance = random.Random(seed)
+    running = copy.deepcopy(SAVED)
+    for given in chance.sample(STEPS, 6):
+        try:
+            wanted = compose(given, saved=running)
+        except OptionError:
+            continue  # a capture on a NIC that has no link, for one
+        made = changes(running, wanted)
+        if not all(change.how == LIVE for change in made):
+            continue
+        untouched = copy.deepcopy(wanted)
+        for change in made:
+            adopt(change, running, wanted)
+        assert plain(running) == plain(wanted) and wanted == untouched
+        assert changes(running, wanted) == []
+
+
+def test_what_is_entered_is_a_copy():
+    wanted = compose({"nics": [{"name": "e.1", "link": USER}, {"name": "g", "link": USER}]}, saved=SAVED)
+    running = copy.deepcopy(SAVED)
+    for change in changes(running, wanted):
+        adopt(change, running, wanted)
+    for nic in running["nics"]:
+        nic["link"]["x"] = 1
+    assert not any("x" in nic["link"] for nic in wanted["nics"])
+
+
+def test_a_half_way_definition_has_what_was_done():
+    """A run that fails at its second change leaves a record that has the first."""
+    wanted = compose({"nics": [{"name": "e.1", "link_down": True}], "disks": [{"name": "n", "size": "1G"}]}, saved=SAVED)
+    running = copy.deepcopy(SAVED)
+    made = changes(running, wanted)
+    adopt(made[0], running, wanted)
+    assert changes(running, wanted) == made[1:] and len(made) == 2
+
+
+@pytest.mark.parametrize("keep", [(), ("disk0.qcow2",), ("disk0.qcow2", "gone.qcow2")])
+def test_a_folder_is_removed(tmp_path, keep):
+    folder = Folder(str(tmp_path), "lab", "vm")
+    folder.make()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    for name in ("vm.json", "disk0.qcow2", "lock"):
+        (tmp_path / "lab" / "vm" / name).write_text("x")
+    os.mkdir(folder.captures)
+    (tmp_path / "lab" / "vm" / "captures" / "a.pcap").write_text("x")
+    (tmp_path / "lab" / "vm" / "link").symlink_to(outside)
+    remove_folder(folder, {folder.file(name) for name in keep})
+    assert (outside / "precious").exists(), "a link is not followed"
+    if keep:
+        assert os.listdir(folder.path) == ["disk0.qcow2"]
+    else:
+        assert sorted(os.listdir(tmp_path)) == ["outside"], "the lab goes with its last VM"
+    remove_folder(folder, set())
+    assert not os.path.exists(folder.path)
+
+
+def test_a_lab_with_another_vm_stays(tmp_path):
+    one, other = (Folder(str(tmp_path), "lab", name) for name in ("a", "b"))
+    one.make()
+    other.make()
+    remove_folder(one, set())
+    assert os.listdir(tmp_path / "lab") == ["b"]
