@@ -1,0 +1,143 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json, write_whole
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
+from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
+from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
+
+UUID = "11111111-2222-3333-4444-555555555555"
+PERIPHERAL = [{"name": "type", "type": "string"}, {"name": "nic0", "type": "child<virtio-net-pci>"}, {"name": "disk-pci0", "type": "child<virtio-blk-pci>"},
+              {"name": "disk-ide0", "type": "child<ide-cd>"}]
+BLOCKS = [{"device": "", "qdev": "/machine/peripheral/disk-ide0", "removable": True, "inserted": {"file": "/b.iso"}}, {"device": "", "qdev": "", "removable": True},
+          {"qdev": "/machine/peripheral/disk-pci0/virtio-backend", "removable": False, "inserted": {"file": "/d"}}]
+ANSWERS = {"query-status": {"status": "running", "running": True}, "query-uuid": {"UUID": UUID}, "qom-list": PERIPHERAL, "query-block": BLOCKS}
+
+
+@pytest.fixture(name="vm")
+def fixture_vm(tmp_path):
+    """A VM whose QEMU is this process."""
+    host = FakeHost(root=tmp_path / "r")
+    host.folder.make()
+    definition = compose(disks=[{"name": "d", "size": "1G"}, {"name": "gone", "size": "1G"}], nics=[{"name": "e"}, {"name": "f"}], cdroms=[{"name": "c", "path": "/a.iso"}],
+                         uuid=UUID, host=host)
+    definitions.save(host.folder, definition)
+    write_json(host.folder.run, run_of(os.getpid(), definition))
+    return host.folder
+
+
+def run_of(pid, definition, **more):
+    return dict({"pid": pid, "start": process_start(pid), "boot_id": boot_id(), "uuid": UUID, "definition": definition}, **more)
+
+
+def rewrite_run(folder, **more):
+    write_json(folder.run, dict(run_of(os.getpid(), definitions.load(folder)), **more))
+
+
+def test_a_vm_that_is_not_there(tmp_path):
+    seen = observe(FakeHost(root=tmp_path).folder)
+    assert (seen.status, seen.alive, seen.saved, seen.monitor, seen.running) == ("absent", False, None, None, None)
+    assert os.listdir(tmp_path) == [], "looking leaves nothing"
+
+
+def test_a_running_vm(vm):
+    with FakeQmp(vm.qmp, ANSWERS):
+        seen = observe(vm)
+        assert (seen.status, seen.alive, seen.pid) == ("running", True, os.getpid())
+        assert seen.devices == {"nic0": "virtio-net-pci", "disk-pci0": "virtio-blk-pci", "disk-ide0": "ide-cd"}
+        assert seen.media == {"disk-ide0": "/b.iso"}
+        assert [disk["name"] for disk in seen.running["disks"]] == ["d"] and [nic["name"] for nic in seen.running["nics"]] == ["e"], "what somebody took is gone"
+        assert seen.running["cdroms"][0]["path"] == "/b.iso", "and the disc that somebody put in is there"
+        assert [disk["name"] for disk in seen.saved["disks"]] == ["d", "gone"]
+        seen.close()
+        seen.close()
+        assert seen.monitor is None
+
+
+@pytest.mark.parametrize("status", ["paused", "prelaunch", "shutdown", "io-error", "guest-panicked"])
+def test_qemus_own_words(vm, status):
+    with FakeQmp(vm.qmp, dict(ANSWERS, **{"query-status": {"status": status}, "query-block": Refusal()})):
+        seen = observe(vm)
+        assert (seen.status, seen.alive, seen.media) == (status, True, {})
+        seen.close()
+
+
+@pytest.mark.parametrize("change", [{"start": 5}, {"boot_id": "another boot"}, {"pid": 1 << 30}])
+def test_a_process_of_that_number_that_is_another(vm, change):
+    rewrite_run(vm, **change)
+    seen = observe(vm)
+    assert (seen.alive, seen.pid, seen.monitor) == (False, None, None)
+    assert seen.status == ("stopped" if "boot_id" in change else "crashed")
+
+
+@pytest.mark.parametrize("code, pidfile, status, exit_code", [("0\n", False, "stopped", 0), ("0\n", True, "crashed", 0), ("1\n", False, "crashed", 1), ("139\n", True, "crashed", 139), (None, True, "crashed", None),
+                                                             ("", False, "crashed", None)])
+def test_how_it_ended(vm, code, pidfile, status, exit_code):
+    rewrite_run(vm, pid=1 << 30)
+    if code is not None:
+        write_whole(vm.exit_code, code)
+    if pidfile:
+        write_whole(vm.pidfile, "5\n")
+    write_whole(vm.log, "line 1\nlast words\n")
+    seen = observe(vm)
+    assert (seen.status, seen.exit_code) == (status, exit_code)
+    assert seen.log == ("line 1\nlast words" if status == "crashed" else "")
+
+
+def test_a_stranger_in_its_place(vm):
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        rewrite_run(vm, pid=other.pid, start=process_start(other.pid))
+        with FakeQmp(vm.qmp, ANSWERS) as fake, pytest.raises(HostError, match="belongs to process %d, not to the QEMU of the VM r1 .process %d" % (os.getpid(), other.pid)):
+            observe(vm)
+        assert fake.commands() == [], "a stranger is not asked anything"
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_vm_with_another_uuid(vm):
+    with FakeQmp(vm.qmp, dict(ANSWERS, **{"query-uuid": {"UUID": UUID.replace("1", "9")}})), pytest.raises(HostError, match="it is not the VM r1"):
+        observe(vm)
+
+
+def test_the_monitor_is_left_when_something_is_wrong(vm):
+    """QEMU serves one client at a time: one that stays would lock out the next."""
+    with FakeQmp(vm.qmp, dict(ANSWERS, **{"query-uuid": {"UUID": "x"}})) as fake:
+        with pytest.raises(HostError):
+            observe(vm)
+        fake.answers = ANSWERS
+        seen = observe(vm)
+        assert seen.alive
+        seen.close()
+
+
+def test_a_qemu_that_refuses(vm):
+    with FakeQmp(vm.qmp, dict(ANSWERS, **{"query-status": Refusal("not now")})), pytest.raises(MonitorError, match="not now"):
+        observe(vm)
+
+
+def test_one_that_ends_while_it_is_looked_at(vm):
+    other = subprocess.Popen(["sleep", "0.3"])
+    rewrite_run(vm, pid=other.pid, start=process_start(other.pid))
+    write_whole(vm.exit_code, "0\n")
+    seen = observe(vm)
+    assert (seen.status, seen.alive, seen.pid) == ("stopped", False, None)
+    other.wait()
+
+
+def test_a_lost_definition_is_that_of_the_run(vm):
+    os.unlink(vm.definition)
+    with FakeQmp(vm.qmp, ANSWERS):
+        seen = observe(vm)
+        assert seen.saved["name"] == "r1" and seen.status == "running"
+        seen.close()

@@ -1,0 +1,178 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import process as room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+
+POLICY = {"acpi": True, "timeout": 0.3, "quit_timeout": 0.3, "term_timeout": 0.3, "force": True}
+STUBBORN = "trap '' TERM; echo ready; while :; do sleep 60 & wait; done"
+
+
+class FakeMonitor:
+    """A monitor whose commands end a process, or do nothing. port: what I/O port 0x602 holds."""
+
+    def __init__(self, pid, obeys=(), port=0x101):
+        self.pid, self.obeys, self.port, self.asked = pid, obeys, port, []
+
+    def execute(self, command):
+        self.asked.append(command)
+        if command in self.obeys:
+            os.kill(self.pid, signal.SIGKILL)
+        if command == "quit" and "quit" not in self.obeys:
+            raise MonitorError("it hangs")
+
+    def human(self, line):
+        assert line == "i /h 0x602"
+        if self.port is None:
+            raise MonitorError("no")
+        return "portw[0x0602] = %#x\r\n" % self.port
+
+
+@pytest.fixture(name="child")
+def fixture_child():
+    children = []
+
+    def make(stubborn=False):
+        child = subprocess.Popen(["sh", "-c", STUBBORN] if stubborn else ["sleep", "60"], stdout=subprocess.PIPE, start_new_session=True)
+        if stubborn:
+            child.stdout.readline()
+        children.append(child)
+        return child
+    yield make
+    for child in children:
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        child.wait()
+        child.stdout.close()
+
+
+LADDER = [
+    # obeys, stubborn, policy, status, 0x602, monitor: what it took, what was asked
+    ({"system_powerdown"}, False, {}, "running", 0x101, True, "acpi", ["system_powerdown"]),
+    ({"system_powerdown", "quit"}, False, {"acpi": False}, "running", 0x101, True, "quit", ["quit"]),
+    ({"system_powerdown", "quit"}, False, {}, "paused", 0x101, True, "quit", ["quit"]),
+    ({"system_powerdown", "quit"}, False, {}, "running", 0x001, True, "quit", ["quit"]),
+    ({"system_powerdown"}, False, {}, "running", None, True, "acpi", ["system_powerdown"]),
+    ({"quit"}, False, {}, "running", 0x101, True, "quit", ["system_powerdown", "quit"]),
+    ((), False, {}, "running", 0x101, True, "term", ["system_powerdown", "quit"]),
+    ((), False, {}, "running", 0x101, False, "term", []),
+]
+
+
+@pytest.mark.parametrize("row", LADDER, ids=range(len(LADDER)))
+def test_the_ladder(child, row):
+    obeys, stubborn, policy, status, port, has_monitor, expected, asked = row
+    victim = child(stubborn)
+    monitor = FakeMonitor(victim.pid, obeys, port)
+    start = process_start(victim.pid)
+    assert room.shut_down(monitor if has_monitor else None, victim.pid, start, dict(POLICY, **policy), "q35", status) == expected
+    assert monitor.asked == asked and process_start(victim.pid) is None
+
+
+def test_the_last_rung(child, monkeypatch):
+    victim = child(stubborn=True)
+    waited = room.wait_for_exit
+    monkeypatch.setattr(room, "wait_for_exit", lambda pid, start, timeout: waited(pid, start, min(timeout, 0.2) if timeout <= 5 else timeout))
+    assert room.shut_down(FakeMonitor(victim.pid), victim.pid, process_start(victim.pid), POLICY, "none", "running") == "kill"
+
+
+@pytest.mark.parametrize("port, status, message", [(0x101, "running", "did not power down within"), (0x1, "running", "does not listen"), (0x101, "paused", "does not listen")])
+def test_a_guest_that_does_not_obey_is_left_alone_without_force(child, port, status, message):
+    victim = child()
+    monitor = FakeMonitor(victim.pid, port=port)
+    with pytest.raises(HostError, match=message + ".*shutdown.force"):
+        room.shut_down(monitor, victim.pid, process_start(victim.pid), dict(POLICY, force=False), "i440fx", status)
+    assert victim.poll() is None and "quit" not in monitor.asked
+
+
+@pytest.mark.parametrize("family, port, expected", [("i440fx", 0x120, True), ("q35", 0x021, False), ("q35", None, None), ("virt", 0x101, None), ("none", 0x101, None)])
+def test_who_listens_to_the_power_button(family, port, expected):
+    assert room.listens_to_power_button(FakeMonitor(0, port=port), family) is expected
+
+
+def test_kill_takes_nobody_else(child):
+    victim = child()
+    room.kill(victim.pid, process_start(victim.pid) - 1)
+    room.kill(victim.pid, None)
+    assert victim.poll() is None
+    room.kill(victim.pid, process_start(victim.pid))
+    assert process_start(victim.pid) is None
+
+
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path):
+    folder = Folder(str(tmp_path), "l, x", "v\"'$x")
+    folder.make()
+    return folder
+
+
+def program(tmp_path, text):
+    path = tmp_path / "qemu $x"
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize("text, message", [
+    ("echo 'no such disk' >&2; exit 3", r"QEMU ended with exit code 3. It said: no such disk$"), ("exit 1", "It said: nothing"),
+    ("echo 'Could not access KVM kernel module'; exit 1", "accel: auto or tcg"), ("echo 'qemu: Failed to get \"write\" lock'", "another QEMU has that image open"),
+])
+def test_an_early_end_is_told(folder, tmp_path, text, message):
+    argv = [program(tmp_path, text), "-pidfile", folder.pidfile]
+    with pytest.raises(LaunchError, match=message) as caught:
+        room.Child(argv, folder, {}).connect(10)
+    assert caught.value.facts["cmd"] == argv
+    assert "cannot start the VM %s" % folder.name in caught.value.message
+    code = open(folder.exit_code).read()
+    assert code == ("3\n" if "exit 3" in text else "1\n" if "exit 1" in text else "0\n")
+
+
+def test_one_that_says_nothing_is_ended(folder, tmp_path):
+    began = time.monotonic()
+    child = room.Child([program(tmp_path, "exec sleep 60"), "-pidfile", folder.pidfile], folder, {})
+    with pytest.raises(LaunchError, match="did not answer within 0 s"):
+        child.connect(0.1)
+    os.killpg(child.process.pid, signal.SIGKILL)
+    child.process.wait()
+    assert time.monotonic() - began < 10
+
+
+def test_arguments_and_environment_arrive(folder, tmp_path):
+    words = ["a b", "", "'\"$x`y`\\", "é,\n", "-n", "*"]
+    child = room.Child([program(tmp_path, 'printf "%s|" "$@" "$A"')] + words, folder, {"A": "x y\n$z"})
+    assert child.process.wait(10) == 0
+    assert open(folder.log, encoding="utf-8").read() == "|".join(words + ["x y\n$z", ""])
+
+
+def test_no_program(folder):
+    with pytest.raises(LaunchError, match="(?s)exit code 127.*not found"):
+        room.Child(["/nonexistent/q"], folder, {}).connect(5)
+    assert open(folder.exit_code).read() == "127\n"
+    with pytest.raises(LaunchError, match="cannot run .*Argument list too long"):
+        room.Child(["x" * 200000], folder, {})
+
+
+def test_a_log_that_cannot_be_written(folder):
+    os.mkdir(folder.log)
+    with pytest.raises(HostError, match="cannot write .*qemu.log"):
+        room.Child(["true"], folder, {})
+
+
+@pytest.mark.parametrize("text, expected", [("123\n", 123), ("", None), ("x", None), ("-5", None)])
+def test_pidfiles(folder, text, expected):
+    with open(folder.pidfile, "w", encoding="ascii") as stream:
+        stream.write(text)
+    if hasattr(room, "read_pid"):
+        assert room.read_pid(folder) == expected
