@@ -108,8 +108,10 @@ def _move(temporary, path):
 
 
 def write_json(path, data):
-    """Write data as JSON that a person can read, whole."""
-    write_whole(path, json.dumps(data, indent=2, sort_keys=True) + "\n")
+    """Write data as JSON that a person can read, whole; a file that holds just that is left as it is."""
+    text = json.dumps(data, indent=2, sort_keys=True) + "\n"
+    if read_text(path) != text:
+        write_whole(path, text)
 
 
 def read_json(path):

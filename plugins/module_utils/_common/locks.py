@@ -36,8 +36,8 @@ def file_lock(path, timeout=300, remake=None, create=True):
             _acquire(handle, path, timeout)
             if remake and not is_at(handle, path):
                 continue
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, b"%d\n" % os.getpid(), 0)
+            # Always as long: to cut a file short takes the file system milliseconds.
+            os.pwrite(handle, b"%-20d\n" % os.getpid(), 0)
             yield
             return
         finally:
