@@ -20,7 +20,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.actiongroup_qemu
 attributes:
   check_mode:
-    support: none
+    support: partial
     details:
       - What a command would do is not known; in check mode it is not run.
   diff_mode:
