@@ -70,6 +70,7 @@ class Applier:
         self.actions = []
         self.stopped_by = None
         self.live = None
+        self.is_cleared = False
         self.hold = "hold" in plan.steps
         self.console_from = 0
 
@@ -101,6 +102,9 @@ class Applier:
             self.seen.status = "stopped"
 
     def _clear(self):
+        if self.is_cleared:
+            return
+        self.is_cleared = True
         for pid in process.end_orphans(self.folder):
             self.actions.append("end the QEMU that a killed run left (process %d)" % pid)
 
