@@ -14,7 +14,7 @@ import os
 import yaml
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")
-EMPTY = {"description": "", "image": None, "vm": {}, "nic": {}, "files": {}, "config": {}, "ready": {}, "facts": {}}
+EMPTY = {"description": "", "image": None, "vm": {}, "vars": {}, "disk": {}, "nic": {}, "files": {}, "config": {}, "ready": {}, "facts": {}}
 
 
 @functools.lru_cache(maxsize=None)
@@ -37,7 +37,7 @@ def resolve(name, own, problems, place, seen=()):
     """A kind, complete: what it extends laid under it. own: the topology's kinds. None when it is unknown, which is noted."""
     kinds = {**shipped(), **own}
     if name not in kinds:
-        problems.add(place, "there is no kind %r; known are %s", name, ", ".join(sorted(kinds)))
+        problems.add(place, "there is no kind %r; known are %s", name, ", ".join(sorted(kinds, key=str)))
         return None
     if name in seen:
         problems.add(place, "the kind %r extends itself", name)

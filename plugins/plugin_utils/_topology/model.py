@@ -8,13 +8,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
 import re
 from typing import Any, Dict, List, Optional
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.cards import Cards
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 _SHORT = re.compile(r"\s*(\S+?)\s*(?:--|<->)\s*(\S+)\s*")
@@ -22,12 +26,16 @@ _SHORT = re.compile(r"\s*(\S+?)\s*(?:--|<->)\s*(\S+)\s*")
 
 @dataclasses.dataclass
 class Nic:
-    """A NIC of a node. wire: the Link or Segment that it is on, or None. addresses: with their prefix lengths."""
+    """A NIC of a node. wire: the Link or Segment that it is on, or None. addresses: with their prefix lengths.
+
+    position: its place among the cards, for a system that counts them.
+    """
 
     name: str
     mac: str
     settings: Dict[str, Any]
     wire: Any = None
+    position: Optional[int] = None
     addresses: List[str] = dataclasses.field(default_factory=list)
 
 
@@ -46,6 +54,11 @@ class Node:
     loopback6: Optional[str] = None
     management: Optional[str] = None
     asn: Optional[int] = None
+
+    @property
+    def cards(self):
+        """How its NICs are called."""
+        return Cards(self.shape["nic"])
 
     @property
     def vcpus(self):
@@ -118,9 +131,11 @@ def build(data):
     if not isinstance(data, dict):
         problems.add("the topology", "it must be a mapping with name and nodes")
         problems.check()
-    schema.check(data, problems)
-    # What the schema found is told together with what can still be understood.
-    sound = _sound(data)
+    if not _is_tree(data):
+        problems.add("the topology", "it contains itself, is nested too deep, or has characters that no file can hold")
+        problems.check()
+    # What the schema finds is told together with what can still be understood.
+    sound = _sound(schema.check(data, problems))
     nodes = _nodes(sound, problems)
     topology = Topology(str(sound.get("name", "")), nodes, [], {}, sound)
     _Wiring(topology, problems).lay()
@@ -130,26 +145,37 @@ def build(data):
     return topology
 
 
+def _is_tree(data):
+    try:
+        json.dumps(data, default=str, skipkeys=True, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _sound(data):
-    """data without what is of the wrong shape: the schema has told of it."""
-    expected = {"defaults": dict, "kinds": dict, "groups": dict, "nodes": dict, "links": list, "segments": dict, "addressing": dict,
-                "placement": dict, "limits": dict, "vars": dict}
-    sound = {key: data[key] if isinstance(data.get(key), kind) else kind() for key, kind in expected.items()}
-    sound["name"] = data.get("name", "")
-    for key in ("kinds", "groups", "segments"):
-        sound[key] = {name: value for name, value in sound[key].items() if isinstance(value, dict)}
-    sound["nodes"] = {str(name): value or {} for name, value in sound["nodes"].items() if value is None or isinstance(value, dict)}
+    """data, of which the schema left what is right, with everything there that may be missing."""
+    sound = {key: {} for key in ("defaults", "kinds", "groups", "nodes", "segments", "addressing", "placement", "limits", "vars")}
+    sound.update({"name": "", "links": []}, **data)
+    sound["nodes"] = {name: node or {} for name, node in sound["nodes"].items()}
     return sound
 
 
+def _listed(values):
+    """The entries of a list without those that the schema took away, each with its number in the file."""
+    return [(number, value) for number, value in enumerate(values or ()) if value is not schema.NOTHING]
+
+
 def _nodes(data, problems):
-    groups_of = {name: list(node.get("groups") or []) for name, node in data["nodes"].items()}
+    groups_of = {name: list(node.get("groups") or ()) for name, node in data["nodes"].items()}
     for group, settings in data["groups"].items():
-        for number, member in enumerate(settings.get("members") or ()):
+        for number, member in _listed(settings.get("members")):
             if member not in data["nodes"]:
                 problems.add("groups.%s.members[%d]" % (group, number), "there is no node %s", member)
             elif group not in groups_of[member]:
                 groups_of[member].append(group)
+    for name in data["kinds"]:
+        _kind(name, kinds.resolve(name, data["kinds"], problems, "kinds.%s" % name), problems)
     nodes = {}
     for name, own in data["nodes"].items():
         place = "nodes.%s" % name
@@ -163,29 +189,52 @@ def _nodes(data, problems):
         settings: Dict[str, Any] = {}
         for layer in layers:
             settings = kinds.merge(settings, layer)
-        kind_place = place + ".kind" if own.get("kind") else "defaults.kind" if data["defaults"].get("kind") else place + ".kind"
+        kind_place = "defaults.kind" if data["defaults"].get("kind") and not own.get("kind") else place + ".kind"
         if not settings.get("kind"):
             problems.add(kind_place, "the node has no kind: give it one, or defaults.kind")
             continue
         shape = kinds.resolve(settings["kind"], data["kinds"], problems, kind_place)
-        if shape is None:
-            continue
-        nodes[name] = _node(name, settings, shape, groups_of[name], place, problems)
+        if shape is not None:
+            nodes[name] = _node(name, settings, shape, groups_of[name], place, problems)
     return nodes
+
+
+def _kind(name, shape, problems):
+    if shape is not None:
+        check_options("kinds.%s.vm" % name, shape["vm"], problems)
+
+
+def check_options(place, settings, problems):
+    """Note what the hypervisor would refuse of options of qemu_vm. Texts of kinds that stand for what a node has are left alone."""
+    for option in settings:
+        normalise = OPTIONS[option].normalise if option in OPTIONS else None
+        if normalise and settings[option] not in (None, ""):
+            try:
+                normalise(option, copy.deepcopy(settings[option]))
+            except OptionError as error:
+                problems.add(place, "%s", error.message)
 
 
 def _node(name, settings, shape, groups, place, problems):
     # Options of qemu_vm: those of defaults, groups and the node laid over the kind's.
-    merged = kinds.merge({key: value for key, value in shape["vm"].items()}, settings)
-    for option in shape["vm"]:
-        if option not in OPTIONS:
-            problems.add("kinds.%s.vm.%s" % (settings["kind"], option), "qemu_vm has no such option")
+    merged = kinds.merge(shape["vm"], settings)
+    check_options(place, settings, problems)
     merged["files"] = kinds.merge(shape["files"], settings.get("files") or {})
+    if settings.get("config") is not None:
+        if shape["config"].get("file"):
+            merged["files"][shape["config"]["file"]] = settings["config"]
+        else:
+            problems.add(place + ".config", "a node of the kind %s takes no configuration from a drive", settings["kind"])
     merged["ready"] = kinds.merge(shape["ready"], settings.get("ready") or {})
+    try:
+        re.compile(merged["ready"].get("console") or "")
+    except re.error as error:
+        problems.add(place + ".ready.console", "%r is not a regular expression: %s", merged["ready"]["console"], error)
+    merged["vars"] = kinds.merge(shape["vars"], settings.get("vars") or {})
     after = settings.get("after") or {}
-    node = Node(name, settings["kind"], shape, merged, groups,
-                after={other: "started" for other in after} if isinstance(after, list) else dict(after))
-    return node
+    if isinstance(after, list):
+        after = {other: "started" for other in after}
+    return Node(name, settings["kind"], shape, merged, groups, after=dict(after))
 
 
 class _Wiring:
@@ -213,7 +262,7 @@ class _Wiring:
     def _links(self):
         wires = []
         seen = {}
-        for number, given in enumerate(self.topology.data["links"]):
+        for number, given in _listed(self.topology.data["links"]):
             place = "links[%d]" % number
             if isinstance(given, str):
                 match = _SHORT.fullmatch(given)
@@ -221,7 +270,7 @@ class _Wiring:
                     self.problems.add(place, "%r is not a link: write NODE:NIC -- NODE:NIC", given)
                     continue
                 given = {"endpoints": list(match.groups())}
-            elif not isinstance(given, dict) or not isinstance(given.get("endpoints"), list):
+            elif "endpoints" not in given:
                 continue
             ends = self._ends(given["endpoints"], place + ".endpoints")
             if len(ends) != 2:
@@ -241,7 +290,7 @@ class _Wiring:
     def _segments(self):
         wires = []
         for name, given in self.topology.data["segments"].items():
-            if not isinstance(given.get("members"), list):
+            if "members" not in given:
                 continue
             ends = self._ends(given["members"], "segments.%s.members" % name)
             segment = Segment(name, [None] * len(ends), given)
@@ -251,12 +300,15 @@ class _Wiring:
 
     def _ends(self, endpoints, place):
         ends = []
-        for number, end in enumerate(endpoints):
+        for number, end in _listed(endpoints):
             here = "%s[%d]" % (place, number)
             if isinstance(end, str):
                 node, _colon, nic = end.partition(":")
                 address = None
-            elif isinstance(end, dict) and isinstance(end.get("node"), str):
+                if nic and not schema.is_nic_name(nic):
+                    self.problems.add(here, "%r cannot be the name of a NIC", nic)
+                    continue
+            elif "node" in end:
                 node, nic, address = end["node"], end.get("nic"), end.get("address")
             else:
                 continue
@@ -271,6 +323,9 @@ class _Wiring:
         node = self.topology.nodes[node_name]
         nic = node.nics.get(nic_name)
         if nic is None:
+            if not node.cards.has(nic_name):
+                self.problems.add(place, "%s, a %s, has no NIC %s; it has %s", node_name, node.kind, nic_name, node.cards)
+                return
             nic = node.nics[nic_name] = self._nic(node, nic_name)
         if nic.wire is not None:
             self.problems.add(place, "%s:%s is plugged in already, by %s", node_name, nic_name,
@@ -286,50 +341,40 @@ class _Wiring:
 
     def _nic(self, node, name):
         settings = dict((node.settings.get("nics") or {}).get(name) or {})
-        return Nic(name, settings.get("mac") or macs.derived(self.topology.name, node.name, name), settings)
+        mac = settings.get("mac")
+        if mac:
+            try:
+                mac = macs.normalise("nodes.%s.nics.%s.mac" % (node.name, name), mac)
+            except OptionError as error:
+                self.problems.add(*error.message.split(": ", 1))
+        return Nic(name, mac or macs.derived(self.topology.name, node.name, name), settings, position=node.cards.position(name))
 
     def _next_free(self, node_name, place):
         node = self.topology.nodes[node_name]
-        shape = node.shape["nic"]
-        pattern, first = shape.get("name", "eth{n}"), shape.get("first", 1)
-        most = shape.get("most", 254)
-        for number in range(first, first + most):
-            name = pattern.replace("{n}", str(number))
+        for name in node.cards.names():
             if name not in node.nics and not (node.settings.get("nics") or {}).get(name, {}).get("link"):
                 return name
-        self.problems.add(place, "%s has no NIC left: a %s takes %d", node_name, node.kind, most)
+        self.problems.add(place, "%s has no NIC left: a %s takes %d", node_name, node.kind, node.cards.most)
         return None
 
     def _loose_nics(self):
-        """NICs that are on no wire: those that nodes name, and a kind's management NIC."""
+        """NICs that are on no wire: those that nodes name, and those that the kind always has."""
         for node in self.topology.nodes.values():
-            names = list(node.settings.get("nics") or {})
-            management = node.shape["nic"].get("management")
-            for name in ([management] if management else []) + names:
-                if name not in node.nics:
+            for name in node.settings.get("nics") or {}:
+                if name in node.nics:
+                    continue
+                if node.cards.has(name):
                     node.nics[name] = self._nic(node, name)
-            for name in _spare_names(node):
+                else:
+                    self.problems.add("nodes.%s.nics.%s" % (node.name, name), "a %s has no such NIC; it has %s", node.kind, node.cards)
+            for name in node.cards.missing(node.nics):
                 node.nics[name] = self._nic(node, name)
+            node.nics = {name: node.nics[name] for name in sorted(node.nics, key=node.cards.order)}
             seen = {}
             for nic in node.nics.values():
                 if nic.mac in seen:
                     self.problems.add("nodes.%s.nics.%s.mac" % (node.name, nic.name), "%s is also the MAC of %s", nic.mac, seen[nic.mac])
                 seen[nic.mac] = nic.name
-
-
-def _spare_names(node):
-    """NICs without a cable: in the holes of a system that counts its cards, and up to a whole block, so that a link can be added
-    to a running node without a new card."""
-    shape = node.shape["nic"]
-    pattern, first, block = shape.get("name", "eth{n}"), shape.get("first", 1), shape.get("block", 1)
-    head, _n, tail = pattern.partition("{n}")
-    numbers = {int(name[len(head):len(name) - len(tail)]) for name in node.nics if name.startswith(head) and name.endswith(tail)
-               and name[len(head):len(name) - len(tail)].isdigit()}
-    if not shape.get("fill") and block == 1:
-        return []
-    last = max(numbers, default=first - 1)
-    last = min(first + -(-(last - first + 1) // block) * block, first + shape.get("most", 254)) - 1
-    return [pattern.replace("{n}", str(number)) for number in range(first, last + 1) if number not in numbers]
 
 
 def _check_order(topology, problems):

@@ -199,7 +199,7 @@ def schema():
         "properties": {
             "name": dict(NAME, description="Name of the lab."),
             "defaults": {"type": "object", "properties": settings, "additionalProperties": False, "description": "Settings of all nodes."},
-            "kinds": {"type": "object", "additionalProperties": kind, "description": "Kinds of this lab, besides those of the collection."},
+            "kinds": {"type": "object", "propertyNames": NAME, "additionalProperties": kind, "description": "Kinds of this lab, besides those of the collection."},
             "groups": {"type": "object", "description": "Settings shared by some nodes.", "propertyNames": NAME, "additionalProperties": {
                 "type": "object", "additionalProperties": False,
                 "properties": dict(settings, members={"type": "array", "items": NAME, "description": "Nodes of the group."},
@@ -275,8 +275,9 @@ def is_nic_name(name):
     return len(name) <= _NIC_NAME["maxLength"] and re.search(_NIC_NAME["pattern"], name) is not None
 
 
-# In a list, what was left out: those behind it keep their numbers.
+# What was left out of a list whose numbers are told to the user.
 NOTHING = object()
+_NUMBERED = ("links", "endpoints", "members")
 
 
 def _without(data, here, wrong):
@@ -286,7 +287,8 @@ def _without(data, here, wrong):
         kept.update({key: _without(value, here + (key,), wrong) for key, value in data.items() if key not in kept})
         return {key: value for key, value in kept.items() if value is not NOTHING}
     if isinstance(data, list):
-        return [NOTHING if here + (number,) in wrong else _without(value, here + (number,), wrong) for number, value in enumerate(data)]
+        made = [NOTHING if here + (number,) in wrong else _without(value, here + (number,), wrong) for number, value in enumerate(data)]
+        return made if here[-1:] and here[-1] in _NUMBERED else [value for value in made if value is not NOTHING]
     return data
 
 
@@ -339,12 +341,14 @@ _TYPES = {"object": "a mapping", "array": "a list", "string": "a text", "integer
 
 def _shown(value):
     """A value in a message, not longer than a line."""
-    text = repr(value)
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) < 80 else text[:60] + " ... " + text[-10:]
 
 
 def _nearest(name, known):
-    found = difflib.get_close_matches(str(name), list(known), 1)
+    if not isinstance(name, str):
+        return ""
+    found = difflib.get_close_matches(name, list(known), 1)
     return "; did you mean %s?" % found[0] if found else ""
 
 
@@ -352,5 +356,8 @@ def place_of(path):
     """links[2].endpoints[0] from a path of keys and indexes."""
     text = ""
     for part in path:
-        text += "[%d]" % part if isinstance(part, int) else ".%s" % part if text else str(part)
+        if isinstance(part, int) and not isinstance(part, bool):
+            text += "[%d]" % part
+        else:
+            text += ("." if text else "") + (part if isinstance(part, str) and part.isprintable() else ascii(part))
     return text

@@ -9,8 +9,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import merge
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Link
 
@@ -25,21 +28,18 @@ def apply_images(topology, images, problems):
         name = asked or node.shape["image"]
         image = {"disk": name} if asked and asked.startswith("/") else images.get(name)
         if image is None:
-            if not asked and (settings.get("kernel") or settings.get("disks")):
+            if not asked and (settings.get("kernel") or settings.get("disks") != node.shape["vm"].get("disks")):
                 continue
             problems.add("nodes.%s.image" % node.name, "there is no image %r among those that qemu_lab was given (%s)", name,
                          ", ".join(sorted(images)) or "none")
             continue
         if image.get("disk"):
-            root = {"name": "root", "backing_file": image["disk"]}
+            # It comes before the config drive, which some firmware would try else.
+            root = merge({"name": "root", "backing_file": image["disk"], "boot_index": 1}, node.shape["disk"])
             if image.get("format"):
                 root["backing_format"] = image["format"]
-            bus = (node.shape.get("facts") or {}).get("disk_bus")
-            if bus:
-                root["bus"] = bus
             own = {disk.get("name"): disk for disk in settings.get("disks") or ()}
-            own["root"] = merge(root, own.get("root") or {})
-            settings["disks"] = list(own.values())
+            settings["disks"] = [merge(root, own.pop("root", {})), *own.values()]
         for option in ("kernel", "initrd"):
             if image.get(option) and not settings.get(option):
                 settings[option] = image[option]
@@ -155,6 +155,7 @@ def _vm(topology, node, wires, states, render):
     for name, alias in (("vcpus", "cpus"), ("arch", "platform")):
         if settings.get(alias) is not None and name not in options:
             options[name] = settings[alias]
+    options = _filled(options, _words(topology, node))
     options["nics"] = [_nic(topology, node, nic, wires, states) for nic in node.nics.values()]
     files = config_files(topology, node, render)
     if files:
@@ -164,9 +165,35 @@ def _vm(topology, node, wires, states, render):
             "after": {name: what for name, what in node.after.items() if wires.placed.get(name) == wires.placed[node.name]}}
 
 
+_WORD = re.compile(r"\{(name|lab|uuid|management|loopback|vars\.[^{}]+)\}")
+
+
+def _words(topology, node):
+    """What the names in braces of a kind's vm stand for."""
+    words = {"name": node.name, "lab": topology.name, "uuid": derived_uuid(topology.name, node.name),
+             "management": node.management, "loopback": node.loopback}
+    words.update(("vars.%s" % name, value) for name, value in node.settings["vars"].items())
+    return {name: "" if value is None else str(value) for name, value in words.items()}
+
+
+def _filled(value, words):
+    if isinstance(value, str):
+        return _WORD.sub(lambda match: words.get(match.group(1), ""), value)
+    if isinstance(value, list):
+        return [_filled(entry, words) for entry in value]
+    return {key: _filled(entry, words) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+def vm_nic_name(name):
+    """What a NIC is called as one of a VM, where it may become a file's name."""
+    return name.replace("/", "_")
+
+
 def _nic(topology, node, nic, wires, states):
-    made = {"name": nic.name, "mac": nic.mac, "model": nic.settings.get("model") or node.settings.get("nic_model")
+    made = {"name": vm_nic_name(nic.name), "mac": nic.mac, "model": nic.settings.get("model") or node.settings.get("nic_model")
             or node.shape["nic"].get("model", "virtio-net-pci")}
+    if nic.position is not None:
+        made["index"] = nic.position
     for key in ("mtu", "boot_index", "boot_rom", "properties"):
         if nic.settings.get(key) is not None:
             made[key] = nic.settings[key]
@@ -194,15 +221,52 @@ def _nic(topology, node, nic, wires, states):
 def config_files(topology, node, render):
     """The files on a node's config drive, by name."""
     files = {name: render(node, content) for name, content in node.settings["files"].items()}
-    if node.shape["config"].get("addresses") == "shell":
-        files.setdefault("hostname", node.name + "\n")
-        files.setdefault("interfaces", "".join("%s %s\n" % (nic.name, nic.mac) for nic in node.nics.values()))
-        if "frr.conf" not in files:
-            lines = ["ip address add %s dev %s" % (address, nic.name) for nic in node.nics.values() for address in nic.addresses]
-            lines += ["ip address add %s dev lo" % address for address in (node.loopback, node.loopback6) if address]
-            if lines:
-                files.setdefault("start.sh", "".join(line + "\n" for line in lines))
+    made = {"shell": _shell_files, "cloud_init": _cloud_init_files}.get(node.shape["config"].get("addresses"))
+    if made:
+        for name, content in made(topology, node, files).items():
+            files.setdefault(name, content)
     return files
+
+
+def _shell_files(topology, node, files):
+    made = {"hostname": node.name + "\n", "interfaces": "".join("%s %s\n" % (nic.name, nic.mac) for nic in node.nics.values())}
+    if "frr.conf" not in files:
+        lines = ["ip address add %s dev %s" % (address, nic.name) for nic in node.nics.values() for address in nic.addresses]
+        lines += ["ip address add %s dev lo" % address for address in (node.loopback, node.loopback6) if address]
+        if lines:
+            made["start.sh"] = "".join(line + "\n" for line in lines)
+    return made
+
+
+def _cloud_init_files(topology, node, files):
+    """A NoCloud seed (cloud-init, data source NoCloud; network configuration version 2). Vars of the node: user, password, ssh_keys."""
+    known = node.settings["vars"]
+    user = {"name": known.get("user") or "lab", "sudo": "ALL=(ALL) NOPASSWD:ALL", "lock_passwd": not known.get("password")}
+    if known.get("shell"):
+        user["shell"] = known["shell"]
+    if known.get("password"):
+        user["plain_text_passwd"] = str(known["password"])
+    keys = known.get("ssh_keys") or []
+    user["ssh_authorized_keys"] = [keys] if isinstance(keys, str) else keys
+    data = {"hostname": node.name, "users": [user], "ssh_pwauth": bool(known.get("password")),
+            # Also what a link brought that was added after the first start.
+            "updates": {"network": {"when": ["boot"]}}}
+    loopbacks = [address for address in (node.loopback, node.loopback6) if address]
+    if loopbacks:
+        # Not in the network configuration, whose renderers differ about lo.
+        data["bootcmd"] = [["sh", "-c", "ip address replace %s dev lo || ifconfig lo0 %s %s alias"
+                            % (address, "inet6" if ":" in address else "inet", address)] for address in loopbacks]
+    # A management NIC that leads outside gets its address from there.
+    ethernets = {nic.name: {"match": {"macaddress": nic.mac}, "set-name": nic.name, "optional": True, "addresses": nic.addresses,
+                            "dhcp4": not nic.addresses and (nic.settings.get("link") or {}).get("type") == "user"}
+                 for nic in node.nics.values()}
+    return {"meta-data": _json({"instance-id": derived_uuid(topology.name, node.name), "local-hostname": node.name}),
+            "user-data": "#cloud-config\n" + _json(data), "network-config": _json({"version": 2, "ethernets": ethernets})}
+
+
+def _json(data):
+    """JSON is YAML."""
+    return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
 
 def variables(topology, node):

@@ -1,0 +1,75 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""How a kind calls its NICs, and in which order its system finds them."""
+
+from __future__ import annotations
+
+_MOST = 250
+
+
+class Cards:
+    """The NICs that a kind has. shape: the kind's nic."""
+
+    def __init__(self, shape):
+        management = shape.get("management") or []
+        self.management = [management] if isinstance(management, str) else list(management)
+        self.head, _number, self.tail = shape.get("name", "eth{n}").partition("{n}")
+        self.first, self.most = shape.get("first", 1), shape.get("most", _MOST)
+        self.least, self.block = shape.get("least", 0), shape.get("block", 1)
+        self.counts = bool(shape.get("fill"))
+
+    def __str__(self):
+        last = self.first + self.most - 1
+        return ", ".join(self.management + ["%s to %s" % (self.name(self.first), self.name(last))])
+
+    def name(self, number):
+        """What the data NIC of a number is called."""
+        return "%s%d%s" % (self.head, number, self.tail)
+
+    def number(self, name):
+        """The number of a data NIC; None for other names."""
+        middle = name[len(self.head):len(name) - len(self.tail)]
+        if not (middle.isascii() and middle.isdigit() and len(middle) < 5 and self.name(int(middle)) == name):
+            return None
+        return int(middle)
+
+    def has(self, name):
+        """Whether the system can have a NIC of that name: where it counts its cards, the name must say which."""
+        number = self.number(name)
+        if number is None:
+            return name in self.management or not self.counts
+        return self.first <= number < self.first + self.most
+
+    def names(self):
+        """The data NICs, in their order."""
+        return (self.name(number) for number in range(self.first, self.first + self.most))
+
+    def position(self, name):
+        """The place of a NIC among the cards; None where that does not matter."""
+        if not self.counts:
+            return None
+        if name in self.management:
+            return self.management.index(name)
+        return len(self.management) + self.number(name) - self.first
+
+    def order(self, name):
+        """A key that sorts names as the system finds them: management, data NICs, others."""
+        number = self.number(name)
+        if name in self.management:
+            return 0, self.management.index(name), name
+        return (2, 0, name) if number is None else (1, number, name)
+
+    def missing(self, names):
+        """The NICs that must be there besides: those before the data NICs, those in holes, and spare ones, which take a link that is
+        added while the node runs."""
+        numbers = {number for number in map(self.number, names) if number is not None}
+        wanted = max(numbers, default=self.first - 1) - self.first + 1
+        spare = []
+        if self.counts or self.block > 1 or self.least:
+            upto = min(max(-(-wanted // self.block) * self.block, self.least), self.most)
+            spare = [self.name(number) for number in range(self.first, self.first + upto) if number not in numbers]
+        return [name for name in self.management if name not in names] + spare
