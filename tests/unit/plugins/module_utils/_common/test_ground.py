@@ -19,9 +19,12 @@ M, G = 1 << 20, 1 << 30
 
 
 @pytest.mark.parametrize("text, unit, expected", [
-    ("0", "b", 0), ("512", "b", 512), (512, "b", 512), ("512", "m", 512 * M), ("1k", "b", 1024), ("1 KiB", "m", 1024), ("1.5G", "b", 3 * G // 2), (" 20g ", "b", 20 * G),
-    ("20 GB", "b", 20 * G), ("2T", "b", 2 << 40), ("7E", "b", 7 << 60), ("0.5k", "b", 512), ("1b", "m", 1 * M), ("64M", "m", 64 * M), ("000000000000000000001", "b", None),
-    ("", "b", None), ("-1", "b", None), ("1.5", "b", None), ("1,5G", "b", None), ("1e3", "b", None), ("G", "b", None), ("1Q", "b", None), ("0x10", "b", None), ("٣", "b", None),
+    ("0", "b", 0), ("512", "b", 512), (512, "b", 512), ("512", "m", 512 * M), ("1k", "b", 1024), ("1 KiB", "m", 1024), ("1.5G", "b", 3 * G // 2),
+    (" 20g ", "b", 20 * G),
+    ("20 GB", "b", 20 * G), ("2T", "b", 2 << 40), ("7E", "b", 7 << 60), ("0.5k", "b", 512), ("1b", "m", 1 * M), ("64M", "m", 64 * M),
+    ("000000000000000000001", "b", None),
+    ("", "b", None), ("-1", "b", None), ("1.5", "b", None), ("1,5G", "b", None), ("1e3", "b", None), ("G", "b", None), ("1Q", "b", None),
+    ("0x10", "b", None), ("٣", "b", None),
     ("8E", "b", None), ("9" * 5000, "b", None), ("1." + "0" * 500, "b", None), (None, "b", None), ([], "b", None), ("1\n2", "b", None), (True, "b", None),
 ])
 def test_sizes(text, unit, expected):
@@ -32,7 +35,8 @@ def test_sizes(text, unit, expected):
         assert sizes.parse_size("memory", text, unit) == expected
 
 
-@pytest.mark.parametrize("size, text", [(0, "0"), (1, "1"), (1000, "1000"), (1024, "1K"), (1536, "1536"), (G, "1G"), (3 * G // 2, "1536M"), (5 << 50, "5P"), (8 << 30, "8G")])
+@pytest.mark.parametrize("size, text", [(0, "0"), (1, "1"), (1000, "1000"), (1024, "1K"), (1536, "1536"), (G, "1G"), (3 * G // 2, "1536M"),
+                                        (5 << 50, "5P"), (8 << 30, "8G")])
 def test_sizes_as_text(size, text):
     assert sizes.format_size(size) == text
     assert sizes.parse_size("x", text) == size
@@ -40,8 +44,10 @@ def test_sizes_as_text(size, text):
 
 @pytest.mark.parametrize("value, path", [
     ({"a": "é,\n\t\"'"}, None), ({"a": [1, None, True, {"b": ["x"]}]}, None), ("x", None),
-    ({"a": "b\0"}, "a"), ({"a": {"b": ["x", "\0"]}}, "a.b[1]"), ({"a": "\ud800"}, "a"), ({"a": "\udcff"}, "a"), ({"a": {"b\0": 1}}, "a"), ({"a": [{"b": {"\udc80": 1}}]}, "a[0].b"),
-    ({"c": {"d": "\0\udcff"}}, None), ({"c": {"d": {"e": ["\0"]}}}, None), ({"c": {"d": "\ud800"}}, "c.d"), ({"c": {"f": "\0"}}, "c.f"), ({"c": {"dd": "\0"}}, "c.dd"),
+    ({"a": "b\0"}, "a"), ({"a": {"b": ["x", "\0"]}}, "a.b[1]"), ({"a": "\ud800"}, "a"), ({"a": "\udcff"}, "a"), ({"a": {"b\0": 1}}, "a"),
+    ({"a": [{"b": {"\udc80": 1}}]}, "a[0].b"),
+    ({"c": {"d": "\0\udcff"}}, None), ({"c": {"d": {"e": ["\0"]}}}, None), ({"c": {"d": "\ud800"}}, "c.d"), ({"c": {"f": "\0"}}, "c.f"),
+    ({"c": {"dd": "\0"}}, "c.dd"),
 ])
 def test_texts(value, path):
     if path is None:
@@ -54,7 +60,8 @@ def test_texts(value, path):
 
 
 @pytest.mark.parametrize("value, fits", [
-    (1, True), (10, True), (5.5, True), (0, False), (11, False), (True, False), ("5", False), (None, False), (float("nan"), False), (float("inf"), False), (10 ** 100, False), ([], False),
+    (1, True), (10, True), (5.5, True), (0, False), (11, False), (True, False), ("5", False), (None, False), (float("nan"), False),
+    (float("inf"), False), (10 ** 100, False), ([], False),
 ])
 def test_numbers(value, fits):
     if fits:
@@ -66,7 +73,8 @@ def test_numbers(value, fits):
 
 
 @pytest.mark.parametrize("text, version, fits", [
-    ("127.0.0.1", None, True), ("::1", None, True), ("::1", 6, True), ("::1", 4, False), ("1.2.3.4", 6, False), ("1.2.3", None, False), ("a.example", None, False), ("", None, False),
+    ("127.0.0.1", None, True), ("::1", None, True), ("::1", 6, True), ("::1", 4, False), ("1.2.3.4", 6, False), ("1.2.3", None, False),
+    ("a.example", None, False), ("", None, False),
     ("1.2.3.4,x=y", None, False), ("01.2.3.4", None, False), ("1.2.3.4 ", None, False),
 ])
 def test_addresses(text, version, fits):
@@ -116,7 +124,8 @@ def test_json(tmp_path):
         files.read_json(str(tmp_path))
 
 
-@pytest.mark.parametrize("text, lines, expected", [(b"", 3, ""), (b"a\nb\nc\nd", 2, "c\nd"), (b"a\n", 5, "a"), (b"\xff\n", 1, "\ufffd"), (b"x" * 9000, 1, "x" * 8192)])
+@pytest.mark.parametrize("text, lines, expected",
+                         [(b"", 3, ""), (b"a\nb\nc\nd", 2, "c\nd"), (b"a\n", 5, "a"), (b"\xff\n", 1, "\ufffd"), (b"x" * 9000, 1, "x" * 8192)])
 def test_tail(tmp_path, text, lines, expected):
     (tmp_path / "log").write_bytes(text)
     assert files.tail(str(tmp_path / "log"), lines) == expected
@@ -157,8 +166,10 @@ def test_a_folder_of_somebody_else(tmp_path):
 
 def hold(path, seconds=60):
     """Another process that holds the lock."""
-    child = subprocess.Popen([sys.executable, "-c", "import fcntl, os, sys, select\nh = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\nfcntl.flock(h, fcntl.LOCK_EX)\n"
-                              "os.pwrite(h, b'%d' % os.getpid(), 0)\nprint(1, flush=True)\nselect.select([sys.stdin], [], [], float(sys.argv[2]))", path, str(seconds)],
+    child = subprocess.Popen([sys.executable, "-c",
+                              "import fcntl, os, sys, select\nh = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\nfcntl.flock(h, fcntl.LOCK_EX)\n"
+                              "os.pwrite(h, b'%d' % os.getpid(), 0)\nprint(1, flush=True)\nselect.select([sys.stdin], [], [], float(sys.argv[2]))",
+                              path, str(seconds)],
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     child.stdout.readline()
     return child

@@ -21,9 +21,12 @@ SAVED = compose(memory="64", machine="q35", disks=[{"name": "d", "size": "1G", "
 USER = {"type": "user"}
 # Changes that a running VM takes, one after the other.
 STEPS = [
-    {"nics": [{"name": "e.1", "link": USER}]}, {"nics": [{"name": "e.1", "link_down": True}]}, {"nics": [{"name": "f", "capture": {"enabled": True}}]}, {"nics": [{"name": "g"}]},
-    {"remove_nics": ["f"]}, {"disks": [{"name": "d", "size": "2G"}]}, {"disks": [{"name": "d", "limits": {"iops_total": "9"}}]}, {"disks": [{"name": "a[b].c", "checksum": "md5:" + "0" * 32}]},
-    {"disks": [{"name": "n", "size": "1G"}]}, {"remove_disks": ["a[b].c"]}, {"cdroms": [{"name": "c.d", "path": "/x"}]}, {"cdroms": [{"name": "c.d", "path": ""}]}, {"priority": "low"}, {"cpu_limit": 20},
+    {"nics": [{"name": "e.1", "link": USER}]}, {"nics": [{"name": "e.1", "link_down": True}]},
+    {"nics": [{"name": "f", "capture": {"enabled": True}}]}, {"nics": [{"name": "g"}]},
+    {"remove_nics": ["f"]}, {"disks": [{"name": "d", "size": "2G"}]}, {"disks": [{"name": "d", "limits": {"iops_total": "9"}}]},
+    {"disks": [{"name": "a[b].c", "checksum": "md5:" + "0" * 32}]},
+    {"disks": [{"name": "n", "size": "1G"}]}, {"remove_disks": ["a[b].c"]}, {"cdroms": [{"name": "c.d", "path": "/x"}]},
+    {"cdroms": [{"name": "c.d", "path": ""}]}, {"priority": "low"}, {"cpu_limit": 20},
     {"mac_base": "52:54:00:00:00:00"},
 ]
 

@@ -110,7 +110,8 @@ class FakeImg:
 def overlay(path, base):
     """The header of a qcow2 image over base."""
     name = os.fsencode(str(base))
-    header = b"QFI\xfb" + (3).to_bytes(4, "big") + (112).to_bytes(8, "big") + len(name).to_bytes(4, "big") + (16).to_bytes(4, "big") + (102400).to_bytes(8, "big")
+    header = b"QFI\xfb" + (3).to_bytes(4, "big") + (112).to_bytes(8, "big") + len(name).to_bytes(4, "big") + (16).to_bytes(4,
+                                                                                                                           "big") + (102400).to_bytes(8, "big")
     path.write_bytes(header.ljust(100, b"\0") + (104).to_bytes(4, "big") + bytes(8) + name)
 
 

@@ -20,12 +20,15 @@ RICH = {
     "machine_options": {"hpet": False, "vmport": "off"}, "uuid": "11111111-2222-3333-4444-555555555555", "boot_order": "dc", "boot_menu": True,
     "kernel": "/images/k", "initrd": "/images/i", "cmdline": "console=ttyS0, root=/dev/vda", "guest_agent": True, "rng": True, "balloon": True,
     "smbios": [{"type": 1, "manufacturer": "Some, Inc.", "uuid": None}, {"type": 11, "value": ["a=b", "c,d"]}], "watchdog": "i6300esb",
-    "watchdog_action": "poweroff", "usb_tablet": True, "vga": "std", "display": {"type": "vnc"}, "devices": [{"driver": "pvpanic"}, {"driver": "virtio-rng-pci"}],
+    "watchdog_action": "poweroff", "usb_tablet": True, "vga": "std", "display": {"type": "vnc"},
+    "devices": [{"driver": "pvpanic"}, {"driver": "virtio-rng-pci"}],
     "passthrough": ["3b:00.1"], "wrapper": ["nice", "-n", "5"], "extra_args": ["-icount", "shift=1"],
     "consoles": [{"name": "main"}, {"name": "tcp", "type": "tcp"}, {"name": "tel, net", "type": "telnet", "host": "::1", "port": "5999", "log": False}],
     "monitors": [{"name": "a"}, {"name": "b", "type": "qmp"}],
-    "disks": [{"name": "os", "size": "1G", "boot_index": 0, "serial": "S1"}, {"name": "base", "backing_file": "/images/b", "bus": "scsi", "cache": "none", "aio": "native"},
-              {"name": "slow", "size": "1G", "limits": {"iops_total": "100", "bps_read": "1M"}, "bus": "sata"}, {"name": "ro", "path": "/images/r", "read_only": True, "bus": "nvme"},
+    "disks": [{"name": "os", "size": "1G", "boot_index": 0, "serial": "S1"},
+              {"name": "base", "backing_file": "/images/b", "bus": "scsi", "cache": "none", "aio": "native"},
+              {"name": "slow", "size": "1G", "limits": {"iops_total": "100", "bps_read": "1M"}, "bus": "sata"},
+              {"name": "ro", "path": "/images/r", "read_only": True, "bus": "nvme"},
               {"name": "snap", "size": "1G", "snapshot": True, "bus": "usb"}],
     "cdroms": [{"name": "cd", "path": "/images/c.iso"}, {"name": "empty"}], "floppies": [{"name": "fd", "path": "/images/f"}],
     "config_drive": {"files": {"a": "b"}}, "cloud_init": {"user_data": "x", "bus": "scsi"},
@@ -62,8 +65,10 @@ def test_the_least(version, machine):
 
 
 @pytest.mark.parametrize("given, option, expected", [
-    ({"vcpus": 3}, "-smp", ["cpus=3"]), ({"smp": {"cores": 2, "maxcpus": 4}}, "-smp", ["cpus=1,maxcpus=4,cores=2"]), ({"cpu": "max,+x"}, "-cpu", ["max,+x"]), ({}, "-cpu", []),
-    ({"memory": "2G"}, "-m", ["2048M"]), ({"memory_backend": {"hugepages": True, "prealloc": True}}, "-object", ["memory-backend-memfd,id=ram,size=268435456,hugetlb=on,prealloc=on,share=off"]),
+    ({"vcpus": 3}, "-smp", ["cpus=3"]), ({"smp": {"cores": 2, "maxcpus": 4}}, "-smp", ["cpus=1,maxcpus=4,cores=2"]),
+    ({"cpu": "max,+x"}, "-cpu", ["max,+x"]), ({}, "-cpu", []),
+    ({"memory": "2G"}, "-m", ["2048M"]), ({"memory_backend": {"hugepages": True, "prealloc": True}}, "-object",
+                                          ["memory-backend-memfd,id=ram,size=268435456,hugetlb=on,prealloc=on,share=off"]),
     ({"memory_backend": {"share": True}, "machine_options": {"x": [1, "a,b"], "y": {"z": 1.5}}}, "-machine", ["pc,x=1,x=a,,b,y.z=1.5,memory-backend=ram"]),
     ({"bios_image": "/a,b"}, "-bios", ["/a,b"]), ({"boot_order": "c"}, "-boot", ["order=c"]), ({"boot_menu": True}, "-boot", ["menu=on"]), ({}, "-boot", []),
     ({"kernel": "-k"}, "-kernel", [os.path.abspath("-k")]), ({"kernel": "/k", "cmdline": "-S a,b"}, "-append", ["-S a,b"]),
@@ -71,12 +76,16 @@ def test_the_least(version, machine):
     ({"display": {"type": "none"}}, "-display", ["none"]), ({"display": {"type": "gtk"}}, "-display", ["gtk"]), ({"display": {"type": "gtk"}}, "-vga", ["std"]),
     ({"display": {"type": "vnc", "host": "::1", "port": "5905", "password": "x"}}, "-vnc", ["[::1]:5,password=on"]),
     ({"display": {"type": "spice", "port": "5930"}}, "-spice", ["addr=127.0.0.1,port=5930,disable-ticketing=on"]),
-    ({"display": {"type": "spice", "password": "secret", "port": "5930"}}, "-spice", ["addr=127.0.0.1,port=5930"]), ({"display": {"type": "spice"}}, "-vga", ["qxl"]),
+    ({"display": {"type": "spice", "password": "secret", "port": "5930"}}, "-spice", ["addr=127.0.0.1,port=5930"]),
+    ({"display": {"type": "spice"}}, "-vga", ["qxl"]),
     ({"watchdog": "ib700"}, "-watchdog-action", ["reset"]), ({"sandbox": False}, "-sandbox", []),
-    ({"nics": [{"name": "e", "link": {"type": "bridge", "bridge": "b"}}]}, "-sandbox", ["on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny"]),
+    ({"nics": [{"name": "e", "link": {"type": "bridge", "bridge": "b"}}]}, "-sandbox",
+     ["on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny"]),
     ({"consoles": [{"name": "a,b", "log": False}]}, "-chardev", ["socket,id=console0,server=on,wait=off,path=%s/console.sock" % FOLDER]),
-    ({"consoles": [{"name": "a,b"}]}, "-chardev", ["socket,id=console0,server=on,wait=off,path=%s/console.sock,logfile=%s/a,,b.log,logappend=on" % (FOLDER, FOLDER)]),
-    ({"consoles": [{"name": "t", "type": "telnet", "port": "5001", "log": False}]}, "-chardev", ["socket,id=console0,server=on,wait=off,host=127.0.0.1,port=5001,telnet=on"]),
+    ({"consoles": [{"name": "a,b"}]}, "-chardev",
+     ["socket,id=console0,server=on,wait=off,path=%s/console.sock,logfile=%s/a,,b.log,logappend=on" % (FOLDER, FOLDER)]),
+    ({"consoles": [{"name": "t", "type": "telnet", "port": "5001", "log": False}]}, "-chardev",
+     ["socket,id=console0,server=on,wait=off,host=127.0.0.1,port=5001,telnet=on"]),
     ({"monitors": [{"name": "a"}]}, "-monitor", ["unix:%s/monitor0.sock,server=on,wait=off" % FOLDER]), ({"qemu_binary": "/opt/q"}, "-S", ["-nodefaults"]),
 ])
 def test_options(given, option, expected):
@@ -89,7 +98,8 @@ BUSES = [
     ("virtio", "q35", "virtio-blk-pci,id=disk-pci0,drive=disk-pci0,write-cache=on,bus=pci-port0,addr=0", []),
     ("virtio", "microvm", "virtio-blk-device,id=disk-pci0,drive=disk-pci0,write-cache=on", []),
     ("scsi", "pc", "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,channel=0,scsi-id=0,lun=0", ["virtio-scsi-pci,id=scsi,bus=pci.0,addr=4"]),
-    ("scsi", "q35", "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,channel=0,scsi-id=0,lun=0", ["virtio-scsi-pci,id=scsi,bus=pcie.0,addr=4"]),
+    ("scsi", "q35", "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,channel=0,scsi-id=0,lun=0",
+     ["virtio-scsi-pci,id=scsi,bus=pcie.0,addr=4"]),
     ("scsi", "microvm", "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,channel=0,scsi-id=0,lun=0", ["virtio-scsi-device,id=scsi"]),
     ("ide", "pc", "ide-hd,id=disk-ide0,drive=disk-ide0,write-cache=on,bus=ide.0,unit=0", []),
     ("ide", "q35", "ide-hd,id=disk-sata0,drive=disk-sata0,write-cache=on,bus=ide.0", []),
@@ -118,7 +128,8 @@ def test_buses(bus, machine, device, controllers):
 
 
 @pytest.mark.parametrize("cache, direct, no_flush, write_cache", [
-    ("writeback", False, False, "on"), ("none", True, False, "on"), ("writethrough", False, False, "off"), ("directsync", True, False, "off"), ("unsafe", False, True, "on"),
+    ("writeback", False, False, "on"), ("none", True, False, "on"), ("writethrough", False, False, "off"), ("directsync", True, False, "off"),
+    ("unsafe", False, True, "on"),
 ])
 def test_cache_modes(cache, direct, no_flush, write_cache):
     words = argv(disks=[{"name": "d", "size": "1G", "cache": cache}])
@@ -147,7 +158,8 @@ def test_block_nodes(more, node):
     ({}, "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=", ["hubport,id=port0,hubid=0"]),
     ({"boot_rom": True}, "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10", ["hubport,id=port0,hubid=0"]),
     ({"boot_index": 3}, "virtio-net-pci,id=nic0,netdev=port0,mac=M,bootindex=3,bus=pci.0,addr=10", ["hubport,id=port0,hubid=0"]),
-    ({"mtu": 1400, "properties": {"csum": False, "speed": 1000}}, "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=,host_mtu=1400,csum=off,speed=1000",
+    ({"mtu": 1400, "properties": {"csum": False, "speed": 1000}},
+     "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=,host_mtu=1400,csum=off,speed=1000",
      ["hubport,id=port0,hubid=0"]),
     ({"model": "e1000-82540em", "mtu": 1400}, "e1000-82540em,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=", ["hubport,id=port0,hubid=0"]),
     ({"model": "ne2k_isa"}, "ne2k_isa,id=nic0,netdev=port0,mac=M", ["hubport,id=port0,hubid=0"]),
@@ -229,7 +241,8 @@ PLACES = {
     "machine options": lambda v: {"machine_options": {"x": v, "y": {"z": v}}}, "devices": lambda v: {"devices": [{"driver": "pvpanic", "x": v, "y": [v]}]},
     "wrapper": lambda v: {"wrapper": ["nice", v]}, "extra_args": lambda v: {"extra_args": ["-x", v.replace("-S", "-s")]},
 }
-OPTION_STRINGS = {"-name", "-machine", "-smp", "-device", "-netdev", "-object", "-chardev", "-smbios", "-boot", "-qmp", "-monitor", "-vnc", "-spice", "-sandbox", "-drive"}
+OPTION_STRINGS = {"-name", "-machine", "-smp", "-device", "-netdev", "-object", "-chardev", "-smbios", "-boot", "-qmp", "-monitor", "-vnc", "-spice",
+                  "-sandbox", "-drive"}
 
 
 def shape(words):

@@ -17,19 +17,24 @@ PLAIN = {"timeout": 30.0, "fds": []}
     ("query-status", dict(PLAIN, kind="execute", execute="query-status")), ("query_status", dict(PLAIN, kind="execute", execute="query-status")),
     ("device-add", dict(PLAIN, kind="execute", execute="device_add")),
     ({"execute": "stop", "timeout": 5}, dict(PLAIN, kind="execute", execute="stop", timeout=5.0)),
-    ({"execute": "set_link", "arguments": {"name": "a,b\n", "up": False}}, dict(PLAIN, kind="execute", execute="set_link", arguments={"name": "a,b\n", "up": False})),
+    ({"execute": "set_link", "arguments": {"name": "a,b\n", "up": False}},
+     dict(PLAIN, kind="execute", execute="set_link", arguments={"name": "a,b\n", "up": False})),
     ({"human": "info status", "timeout": None}, dict(PLAIN, kind="human", human="info status")), ({"event": "STOP"}, dict(PLAIN, kind="event", event="STOP")),
     ({"event": ["STOP", "RESUME"], "match": {"a": 1}}, dict(PLAIN, kind="event", event=["STOP", "RESUME"], match={"a": 1})),
-    ({"execute": "getfd", "fds": [{"path": "/x"}, {"path": "/y", "mode": "rw"}]}, dict(PLAIN, kind="execute", execute="getfd", fds=[("/x", "r"), ("/y", "rw")])),
+    ({"execute": "getfd", "fds": [{"path": "/x"}, {"path": "/y", "mode": "rw"}]},
+     dict(PLAIN, kind="execute", execute="getfd", fds=[("/x", "r"), ("/y", "rw")])),
 ])
 def test_steps(given, expected):
     assert room.steps_of([given]) == [expected]
 
 
 @pytest.mark.parametrize("given, option", [
-    (None, ""), ("", ""), ({}, ""), ({"execute": "a", "human": "b"}, ""), (["a"], ""), ({"execute": "a", "match": {}}, ".match"), ({"human": "a", "fds": []}, ".fds"), ({"event": "A", "arguments": {}}, ".arguments"),
-    ({"execute": "a", "arguments": [1]}, ".arguments"), ({"event": "A", "match": "x"}, ".match"), ({"execute": "a", "timeout": "soon"}, ".timeout"), ({"execute": "a", "timeout": -1}, ".timeout"),
-    ({"execute": 5}, ".execute"), ({"execute": "a", "fds": {"path": "x"}}, ".fds"), ({"execute": "a", "fds": [{"path": "x", "mode": "a"}]}, ".fds[0]"), ({"execute": "a", "fds": [{}]}, ".fds[0]"),
+    (None, ""), ("", ""), ({}, ""), ({"execute": "a", "human": "b"}, ""), (["a"], ""), ({"execute": "a", "match": {}}, ".match"),
+    ({"human": "a", "fds": []}, ".fds"), ({"event": "A", "arguments": {}}, ".arguments"),
+    ({"execute": "a", "arguments": [1]}, ".arguments"), ({"event": "A", "match": "x"}, ".match"), ({"execute": "a", "timeout": "soon"}, ".timeout"),
+    ({"execute": "a", "timeout": -1}, ".timeout"),
+    ({"execute": 5}, ".execute"), ({"execute": "a", "fds": {"path": "x"}}, ".fds"),
+    ({"execute": "a", "fds": [{"path": "x", "mode": "a"}]}, ".fds[0]"), ({"execute": "a", "fds": [{}]}, ".fds[0]"),
 ])
 def test_what_is_refused(given, option):
     with pytest.raises(OptionError) as caught:
@@ -38,7 +43,8 @@ def test_what_is_refused(given, option):
 
 
 @pytest.mark.parametrize("given, changes", [
-    ("query-status", False), ("qom-get", False), ("qom_list", False), ("qom-set", True), ("stop", True), ({"human": "info block"}, False), ({"human": " info block"}, False), ({"human": "information"}, True),
+    ("query-status", False), ("qom-get", False), ("qom_list", False), ("qom-set", True), ("stop", True), ({"human": "info block"}, False),
+    ({"human": " info block"}, False), ({"human": "information"}, True),
     ({"human": "info"}, True), ({"human": "quit"}, True), ({"event": "STOP"}, False), ("queryx", True),
 ])
 def test_what_changes_something(given, changes):
@@ -50,7 +56,9 @@ def test_a_conversation(tmp_path):
     answers = {"query-status": {"status": "running"}, "human-monitor-command": lambda arguments: "said " + arguments["command-line"]}
     with FakeQmp(tmp_path / "q", answers) as fake:
         replies, events = room.converse(fake.path, room.steps_of([
-            "query-status", {"human": "info x"}, {"execute": "getfd", "arguments": {"fdname": "a"}, "fds": [{"path": str(tmp_path / "file")}, {"path": str(tmp_path / "new"), "mode": "w"}]}]), False)
+            "query-status", {"human": "info x"},
+            {"execute": "getfd", "arguments": {"fdname": "a"},
+             "fds": [{"path": str(tmp_path / "file")}, {"path": str(tmp_path / "new"), "mode": "w"}]}]), False)
         assert replies == [{"status": "running"}, "said info x", {}] and events == []
         assert fake.commands() == ["query-status", "human-monitor-command", "getfd"] and len(fake.fds) == 2
         assert os.stat(tmp_path / "new").st_mode & 0o777 == 0o600

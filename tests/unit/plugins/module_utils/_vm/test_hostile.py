@@ -20,15 +20,21 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.conversation import 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import firmware, machine
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, granted
 
-TEXTS = ["", " ", "a", "r1", "a,b=c", ",", "=", "a b", "'", '"', "\\", "a\nb", "..", "../x", "/", "/etc/passwd", "./x", "-S", "--x", "-", ".hidden", "é日本", "\U0001f600", "%s", "%(x)d",
-         "{{ x }}", "{% raw %}", "$(touch x)", "`x`", "a\0b", "\0", "x" * 300, "é" * 150, "\udcff", "\ud800", "\x7f", "\x1b[31m", "\u202e", "²", "٣", "auto", "none", "true", "1", "0", "-1",
-         "1e9", "nan", "9" * 5000, "1.5", "json:{}", "nbd:x", "file:x", "~", "~nobody", "~\0", "$HOME", "r2:eth0", ":", "a:", "127.0.0.1", "::1", "fe80::1%e,x=y", "localhost", "0x10",
-         "52:54:00:00:00:01", "01:00:00:00:00:00", "tcp::22-:22", "sha256:" + "0" * 64, "20G", "512", "/nowhere/x,y", "/dev/null", "pvpanic", "virtio-net-pci", "e1000", "q35", "microvm",
+TEXTS = ["", " ", "a", "r1", "a,b=c", ",", "=", "a b", "'", '"', "\\", "a\nb", "..", "../x", "/", "/etc/passwd", "./x", "-S", "--x", "-", ".hidden",
+         "é日本", "\U0001f600", "%s", "%(x)d",
+         "{{ x }}", "{% raw %}", "$(touch x)", "`x`", "a\0b", "\0", "x" * 300, "é" * 150, "\udcff", "\ud800", "\x7f", "\x1b[31m", "\u202e", "²", "٣",
+         "auto", "none", "true", "1", "0", "-1",
+         "1e9", "nan", "9" * 5000, "1.5", "json:{}", "nbd:x", "file:x", "~", "~nobody", "~\0", "$HOME", "r2:eth0", ":", "a:", "127.0.0.1", "::1",
+         "fe80::1%e,x=y", "localhost", "0x10",
+         "52:54:00:00:00:01", "01:00:00:00:00:00", "tcp::22-:22", "sha256:" + "0" * 64, "20G", "512", "/nowhere/x,y", "/dev/null", "pvpanic",
+         "virtio-net-pci", "e1000", "q35", "microvm",
          "node-name=x", "x\r", "\t", "CON", "a/b", "a//b", "/a/../../b", "/a/" * 2000]
 NUMBERS = [0, 1, -1, 2, 3, 255, 256, 4096, 65535, 65536, 1 << 31, (1 << 31) - 1, -(1 << 31), 1 << 62, 1 << 63, 1 << 64, 10 ** 30]
-ANYTHING = [None, "", [], {}, 0, 5, -1, 1.5, float("inf"), float("nan"), True, False, "x", ["x"], [None], [[]], [{}], {"a": 1}, {"": ""}, {"a,b": "c"}, {"a": {"b": "c,d"}}, {"x": None}, 10 ** 30, "\0",
+ANYTHING = [None, "", [], {}, 0, 5, -1, 1.5, float("inf"), float("nan"), True, False, "x", ["x"], [None], [[]], [{}], {"a": 1}, {"": ""},
+            {"a,b": "c"}, {"a": {"b": "c,d"}}, {"x": None}, 10 ** 30, "\0",
             "\ud800"]
-KEYS = ["driver", "id", "type", "x", "addr", "bus", "a,b", "a=b", "", "é", "\0", "\ud800", "serial", "value", "file", "user-data", "../x", "a/b", "A", "netdev", "-x", "k" * 300, "accel", "PATH"]
+KEYS = ["driver", "id", "type", "x", "addr", "bus", "a,b", "a=b", "", "é", "\0", "\ud800", "serial", "value", "file", "user-data", "../x", "a/b", "A",
+        "netdev", "-x", "k" * 300, "accel", "PATH"]
 
 
 def value_for(spec, chance, depth=0):
@@ -169,10 +175,14 @@ def test_texts_that_nothing_can_carry(hypervisor, path):
 
 
 @pytest.mark.parametrize("commands", [
-    [5], [None], [[]], [{}], [""], [{"execute": 5}], [{"execute": ["a"]}], [{"execute": {}, "human": "x"}], [{"human": 5}], [{"event": 5}], [{"event": [5]}], [{"execute": "a", "arguments": 5}],
-    [{"execute": "a", "arguments": "x"}], [{"event": "A", "match": []  or 5}], [{"execute": "a", "timeout": "x"}], [{"execute": "a", "timeout": float("nan")}], [{"execute": "a", "timeout": -1}],
-    [{"execute": "a", "timeout": float("inf")}], [{"execute": "a", "timeout": {}  or [1]}], [{"execute": "a", "fds": 5}], [{"execute": "a", "fds": "x"}], [{"execute": "a", "fds": [5]}],
-    [{"execute": "a", "fds": [{"path": 5}]}], [{"execute": "a", "fds": [{"path": "x", "mode": []}]}], [{"execute": "a", "fds": [{"path": "x\0"}]}], [{"execute": "a\ud800"}], [{"execute": "a", "x": 1}],
+    [5], [None], [[]], [{}], [""], [{"execute": 5}], [{"execute": ["a"]}], [{"execute": {}, "human": "x"}], [{"human": 5}], [{"event": 5}],
+    [{"event": [5]}], [{"execute": "a", "arguments": 5}],
+    [{"execute": "a", "arguments": "x"}], [{"event": "A", "match": 5}], [{"execute": "a", "timeout": "x"}],
+    [{"execute": "a", "timeout": float("nan")}], [{"execute": "a", "timeout": -1}],
+    [{"execute": "a", "timeout": float("inf")}], [{"execute": "a", "timeout": [1]}], [{"execute": "a", "fds": 5}],
+    [{"execute": "a", "fds": "x"}], [{"execute": "a", "fds": [5]}],
+    [{"execute": "a", "fds": [{"path": 5}]}], [{"execute": "a", "fds": [{"path": "x", "mode": []}]}], [{"execute": "a", "fds": [{"path": "x\0"}]}],
+    [{"execute": "a\ud800"}], [{"execute": "a", "x": 1}],
     [{"human": "x", "arguments": {}}], [{"event": "A", "fds": []}], [{"execute": "a", "event": "b"}],
 ])
 def test_qmp_commands_that_are_none(commands):

@@ -110,17 +110,23 @@ def forward(**more):
     ({"type": "udp", "local_port": "auto", "remote_port": "1"}, "local_port"), ({"type": "udp", "local_port": "1", "remote_port": "0"}, "remote_port"),
     ({"type": "udp", "local_port": "1", "remote_port": "65536"}, "remote_port"), ({"type": "udp", "local_port": "1", "remote_port": "1,x=y"}, "remote_port"),
     ({"type": "udp", "local_port": "1", "remote_port": "2", "remote_address": "1.2.3.4,x"}, "remote_address"),
-    ({"peer": "a"}, "peer"), ({"peer": ":b"}, "peer"), ({"peer": "a:"}, "peer"), ({"peer": "../a:b"}, "peer"), ({"peer": "a:../b"}, "peer"), ({"peer": "a:b", "local_port": "5"}, "peer"),
+    ({"peer": "a"}, "peer"), ({"peer": ":b"}, "peer"), ({"peer": "a:"}, "peer"), ({"peer": "../a:b"}, "peer"), ({"peer": "a:../b"}, "peer"),
+    ({"peer": "a:b", "local_port": "5"}, "peer"),
     ({"type": "unix", "path": "/a"}, "remote_path"), ({"type": "unix", "path": "/" + "a" * 107, "remote_path": "/b"}, "path"),
     ({"type": "stream"}, ""), ({"type": "stream", "path": "/a", "local_port": "1"}, ""), ({"type": "stream", "path": "/a", "reconnect": 0}, "reconnect"),
     ({"type": "stream", "path": "/a", "reconnect": 1 << 40}, "reconnect"), ({"type": "stream", "remote_port": "auto"}, "remote_port"),
-    ({"type": "mcast", "group": "239.1.1.1", "port": 70000}, "port"), ({"type": "mcast", "group": "ff02::1", "port": 5}, "group"), ({"type": "mcast", "port": 5}, "group"),
+    ({"type": "mcast", "group": "239.1.1.1", "port": 70000}, "port"), ({"type": "mcast", "group": "ff02::1", "port": 5}, "group"),
+    ({"type": "mcast", "port": 5}, "group"),
     ({"type": "user", "network": "10.0.0.0/33"}, "network"), ({"type": "user", "network": "fd00::/64"}, "network"), ({"type": "user", "dns": "fd00::3"}, "dns"),
-    ({"type": "user", "host_address": "x"}, "host_address"), ({"type": "tap", "interface": "a" * 16}, "interface"), ({"type": "tap", "interface": "a/b"}, "interface"),
-    ({"type": "tap", "queues": 0}, "queues"), ({"type": "tap", "queues": 257}, "queues"), ({"type": "vde", "mode": "rwx"}, "mode"), ({"type": "vde", "mode": "0o700"}, "mode"),
+    ({"type": "user", "host_address": "x"}, "host_address"), ({"type": "tap", "interface": "a" * 16}, "interface"),
+    ({"type": "tap", "interface": "a/b"}, "interface"),
+    ({"type": "tap", "queues": 0}, "queues"), ({"type": "tap", "queues": 257}, "queues"), ({"type": "vde", "mode": "rwx"}, "mode"),
+    ({"type": "vde", "mode": "0o700"}, "mode"),
     (forward(host_address="::1"), "forwards[0].host_address"), (forward(host_address="1.2.3.4:80-1.1.1.1"), "forwards[0].host_address"),
-    (forward(guest_address="fd00::1"), "forwards[0].guest_address"), (forward(guest_port=0), "forwards[0].guest_port"), (forward(guest_port=1 << 70), "forwards[0].guest_port"),
-    (forward(host_port="x"), "forwards[0].host_port"), ({"type": "user", "forwards": [FORWARDS[0], dict(FORWARDS[0], host_port="5")]}, "forwards[1].guest_port"),
+    (forward(guest_address="fd00::1"), "forwards[0].guest_address"), (forward(guest_port=0), "forwards[0].guest_port"),
+    (forward(guest_port=1 << 70), "forwards[0].guest_port"),
+    (forward(host_port="x"), "forwards[0].host_port"),
+    ({"type": "user", "forwards": [FORWARDS[0], dict(FORWARDS[0], host_port="5")]}, "forwards[1].guest_port"),
 ])
 def test_what_is_refused(given, option):
     with pytest.raises(OptionError) as caught:
@@ -150,7 +156,8 @@ def test_both_ends_of_a_cable_know_its_ports():
 
 @pytest.mark.parametrize("link, direct, programs", [
     ({"type": "tap"}, False, False), ({"type": "tap", "vhost": True}, True, False), ({"type": "tap", "vhost": False, "queues": 1}, False, False),
-    ({"type": "tap", "queues": 2, "script": "/s"}, True, True), ({"type": "bridge"}, False, True), ({"type": "passt"}, False, True), ({"type": "user"}, False, False),
+    ({"type": "tap", "queues": 2, "script": "/s"}, True, True), ({"type": "bridge"}, False, True), ({"type": "passt"}, False, True),
+    ({"type": "user"}, False, False),
 ])
 def test_kinds(link, direct, programs):
     assert (room.is_direct(link), room.runs_programs(link)) == (direct, programs)

@@ -16,8 +16,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import mak
 
 
 @pytest.mark.parametrize("name, fits", [
-    ("r1", True), ("a b", True), ("a,b=c", True), ("-S", True), ("é日\U0001f600", True), ("a\"'\\%s{{ x }}", True), ("n" * 200, True), ("é" * 100, True), ("a.b", True), ("a..", True), (" a ", True),
-    ("", False), (" ", False), (".", False), ("..", False), (".a", False), ("a/b", False), ("/", False), ("a\nb", False), ("a\0b", False), ("a\x7f", False), ("n" * 201, False), ("é" * 101, False),
+    ("r1", True), ("a b", True), ("a,b=c", True), ("-S", True), ("é日\U0001f600", True), ("a\"'\\%s{{ x }}", True), ("n" * 200, True),
+    ("é" * 100, True), ("a.b", True), ("a..", True), (" a ", True),
+    ("", False), (" ", False), (".", False), ("..", False), (".a", False), ("a/b", False), ("/", False), ("a\nb", False), ("a\0b", False),
+    ("a\x7f", False), ("n" * 201, False), ("é" * 101, False),
     ("\ud800", False), ("\udcff", False),
 ])
 def test_names(name, fits):
@@ -72,8 +74,10 @@ def test_roots(monkeypatch):
 
 
 @pytest.mark.parametrize("text, expected", [
-    ("52:54:00:12:34:56", "52:54:00:12:34:56"), ("52-54-00-AB-cd-EF", "52:54:00:ab:cd:ef"), ("5254.00ab.cdef", "52:54:00:ab:cd:ef"), ("525400ABCDEF", "52:54:00:ab:cd:ef"),
-    ("52:54:00:12:34", None), ("52:54:00:12:34:5g", None), ("52:54:00:12:34:56:78", None), ("", None), ("01:00:5e:00:00:01", None), ("ff:ff:ff:ff:ff:ff", None), ("52:54:00:12:34:56,x", None), ("٣" * 12, None),
+    ("52:54:00:12:34:56", "52:54:00:12:34:56"), ("52-54-00-AB-cd-EF", "52:54:00:ab:cd:ef"), ("5254.00ab.cdef", "52:54:00:ab:cd:ef"),
+    ("525400ABCDEF", "52:54:00:ab:cd:ef"),
+    ("52:54:00:12:34", None), ("52:54:00:12:34:5g", None), ("52:54:00:12:34:56:78", None), ("", None), ("01:00:5e:00:00:01", None),
+    ("ff:ff:ff:ff:ff:ff", None), ("52:54:00:12:34:56,x", None), ("٣" * 12, None),
 ])
 def test_macs(text, expected):
     if expected:
@@ -90,7 +94,8 @@ def test_derived_macs():
 
 
 @pytest.mark.parametrize("base, index, expected", [
-    ("52:54:00:00:00:00", 0, "52:54:00:00:00:00"), ("52:54:00:00:00:ff", 1, "52:54:00:00:01:00"), ("52:54:00:ff:ff:ff", 1, "52:54:00:00:00:00"), ("52:54:00:00:00:01", 254, "52:54:00:00:00:ff"),
+    ("52:54:00:00:00:00", 0, "52:54:00:00:00:00"), ("52:54:00:00:00:ff", 1, "52:54:00:00:01:00"), ("52:54:00:ff:ff:ff", 1, "52:54:00:00:00:00"),
+    ("52:54:00:00:00:01", 254, "52:54:00:00:00:ff"),
 ])
 def test_counted_macs(base, index, expected):
     assert macs.counted(base, index) == expected
@@ -101,9 +106,11 @@ DEFAULTS = {"a": 1, "b": None, "index": None}
 
 @pytest.mark.parametrize("saved, given, more, expected", [
     ([], None, {}, []), ([], [], {}, []), ([], [{"name": "x"}], {}, [{"name": "x", "a": 1, "b": None, "index": None}]),
-    ([{"name": "x", "a": 5}], None, {}, [{"name": "x", "a": 5}]), ([{"name": "x", "a": 5}], [{"name": "x", "b": 2}], {}, [{"name": "x", "a": 5, "b": 2, "index": None}]),
+    ([{"name": "x", "a": 5}], None, {}, [{"name": "x", "a": 5}]),
+    ([{"name": "x", "a": 5}], [{"name": "x", "b": 2}], {}, [{"name": "x", "a": 5, "b": 2, "index": None}]),
     ([{"name": "x", "a": 5}], [{"name": "y"}], {}, [{"name": "x", "a": 5}, {"name": "y", "a": 1, "b": None, "index": None}]),
-    ([{"name": "x", "a": 5}], [{"name": "y"}], {"purge": True}, [{"name": "y", "a": 1, "b": None, "index": None}]), ([{"name": "x", "a": 5}], None, {"purge": True}, [{"name": "x", "a": 5}]),
+    ([{"name": "x", "a": 5}], [{"name": "y"}], {"purge": True}, [{"name": "y", "a": 1, "b": None, "index": None}]),
+    ([{"name": "x", "a": 5}], None, {"purge": True}, [{"name": "x", "a": 5}]),
     ([{"name": "x", "a": 5}], [], {"purge": True}, []), ([{"name": "x"}, {"name": "y"}], None, {"remove": ["x", "z"]}, [{"name": "y"}]),
     ([{"name": "x", "a": 5, "index": 3}], [{"name": "x", "a": "", "index": -1}], {}, [{"name": "x", "a": 1, "b": None, "index": None}]),
     ([{"name": "x", "a": 5, "index": 3}], [{"name": "x", "a": None, "index": None}], {}, [{"name": "x", "a": 5, "b": None, "index": 3}]),
@@ -116,7 +123,8 @@ def test_items(saved, given, more, expected):
 
 
 @pytest.mark.parametrize("given, option", [
-    ([{"name": None}], r"o\[0\]\.name"), ([{}], r"o\[0\]\.name"), ([{"name": "x"}, {"name": "x"}], r"o\[1\]\.name: 'x' is also the name of o\[0\]"), ([{"name": "../x"}], r"o\[0\]\.name"),
+    ([{"name": None}], r"o\[0\]\.name"), ([{}], r"o\[0\]\.name"), ([{"name": "x"}, {"name": "x"}], r"o\[1\]\.name: 'x' is also the name of o\[0\]"),
+    ([{"name": "../x"}], r"o\[0\]\.name"),
     ([{"name": "x", "index": -2}], r"o\[x\]\.index"), ([{"name": "x", "index": 1 << 40}], r"o\[x\]\.index"),
 ])
 def test_items_that_are_refused(given, option):
@@ -126,7 +134,8 @@ def test_items_that_are_refused(given, option):
 
 def test_who_uses_an_image(tmp_path):
     root, image = str(tmp_path), str(tmp_path / "img")
-    for lab, name, disk in (("l", "a", {"path": image}), ("l", "b", {"backing_file": image, "format": "qcow2"}), ("m", "c", {"path": image, "read_only": True}), ("m", "d", {"path": image, "snapshot": True})):
+    for lab, name, disk in (("l", "a", {"path": image}), ("l", "b", {"backing_file": image, "format": "qcow2"}),
+                            ("m", "c", {"path": image, "read_only": True}), ("m", "d", {"path": image, "snapshot": True})):
         make_folder(os.path.join(root, lab, name))
         write_json(os.path.join(root, lab, name, "vm.json"), {"disks": [dict({"name": "disk"}, **disk)]})
     make_folder(os.path.join(root, "l", "damaged"))
@@ -137,6 +146,7 @@ def test_who_uses_an_image(tmp_path):
     (tmp_path / "link").symlink_to(image)
     assert [(lab, name) for lab, name, definition in definitions(root)] == [("l", "a"), ("l", "b"), ("m", "c"), ("m", "d")]
     for path in (image, str(tmp_path / "link"), str(tmp_path / "l" / ".." / "img")):
-        assert [tuple(user) for user in users_of(root, path)] == [("l/a", "disk", "disk", True), ("l/b", "disk", "base", False), ("m/c", "disk", "disk", False), ("m/d", "disk", "disk", False)]
+        assert [tuple(user) for user in users_of(root, path)] == [("l/a", "disk", "disk", True), ("l/b", "disk", "base", False),
+                                                                  ("m/c", "disk", "disk", False), ("m/d", "disk", "disk", False)]
     assert [user.vm for user in users_of(root, os.path.join(root, "l", "b", "disk.qcow2"))] == ["l/b"], "an image without a path of its own"
     assert users_of(str(tmp_path / "none"), image) == []

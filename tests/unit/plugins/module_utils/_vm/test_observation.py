@@ -18,7 +18,8 @@ from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 UUID = "11111111-2222-3333-4444-555555555555"
 PERIPHERAL = [{"name": "type", "type": "string"}, {"name": "nic0", "type": "child<virtio-net-pci>"}, {"name": "disk-pci0", "type": "child<virtio-blk-pci>"},
               {"name": "disk-ide0", "type": "child<ide-cd>"}]
-BLOCKS = [{"device": "", "qdev": "/machine/peripheral/disk-ide0", "removable": True, "inserted": {"file": "/b.iso"}}, {"device": "", "qdev": "", "removable": True},
+BLOCKS = [{"device": "", "qdev": "/machine/peripheral/disk-ide0", "removable": True, "inserted": {"file": "/b.iso"}},
+          {"device": "", "qdev": "", "removable": True},
           {"qdev": "/machine/peripheral/disk-pci0/virtio-backend", "removable": False, "inserted": {"file": "/d"}}]
 ANSWERS = {"query-status": {"status": "running", "running": True}, "query-uuid": {"UUID": UUID}, "qom-list": PERIPHERAL, "query-block": BLOCKS}
 
@@ -28,7 +29,8 @@ def fixture_vm(tmp_path):
     """A VM whose QEMU is this process."""
     host = FakeHost(root=tmp_path / "r")
     host.folder.make()
-    definition = compose(disks=[{"name": "d", "size": "1G"}, {"name": "gone", "size": "1G"}], nics=[{"name": "e"}, {"name": "f"}], cdroms=[{"name": "c", "path": "/a.iso"}],
+    definition = compose(disks=[{"name": "d", "size": "1G"}, {"name": "gone", "size": "1G"}], nics=[{"name": "e"}, {"name": "f"}],
+                         cdroms=[{"name": "c", "path": "/a.iso"}],
                          uuid=UUID, host=host)
     definitions.save(host.folder, definition)
     write_json(host.folder.run, run_of(os.getpid(), definition))
@@ -55,7 +57,8 @@ def test_a_running_vm(vm):
         assert (seen.status, seen.alive, seen.pid) == ("running", True, os.getpid())
         assert seen.devices == {"nic0": "virtio-net-pci", "disk-pci0": "virtio-blk-pci", "disk-ide0": "ide-cd"}
         assert seen.media == {"disk-ide0": "/b.iso"}
-        assert [disk["name"] for disk in seen.running["disks"]] == ["d"] and [nic["name"] for nic in seen.running["nics"]] == ["e"], "what somebody took is gone"
+        assert [disk["name"] for disk in seen.running["disks"]] == ["d"], "what somebody took is gone"
+        assert [nic["name"] for nic in seen.running["nics"]] == ["e"]
         assert seen.running["cdroms"][0]["path"] == "/b.iso", "and the disc that somebody put in is there"
         assert [disk["name"] for disk in seen.saved["disks"]] == ["d", "gone"]
         seen.close()
@@ -79,8 +82,10 @@ def test_a_process_of_that_number_that_is_another(vm, change):
     assert seen.status == ("stopped" if "boot_id" in change else "crashed")
 
 
-@pytest.mark.parametrize("code, pidfile, status, exit_code", [("0\n", False, "stopped", 0), ("0\n", True, "crashed", 0), ("1\n", False, "crashed", 1), ("139\n", True, "crashed", 139), (None, True, "crashed", None),
-                                                             ("", False, "crashed", None)])
+@pytest.mark.parametrize("code, pidfile, status, exit_code", [
+    ("0\n", False, "stopped", 0), ("0\n", True, "crashed", 0), ("1\n", False, "crashed", 1), ("139\n", True, "crashed", 139), (None, True, "crashed", None),
+    ("", False, "crashed", None),
+])
 def test_how_it_ended(vm, code, pidfile, status, exit_code):
     rewrite_run(vm, pid=1 << 30)
     if code is not None:
@@ -97,7 +102,8 @@ def test_a_stranger_in_its_place(vm):
     other = subprocess.Popen(["sleep", "60"])
     try:
         rewrite_run(vm, pid=other.pid, start=process_start(other.pid))
-        with FakeQmp(vm.qmp, ANSWERS) as fake, pytest.raises(HostError, match="belongs to process %d, not to the QEMU of the VM r1 .process %d" % (os.getpid(), other.pid)):
+        message = "belongs to process %d, not to the QEMU of the VM r1 .process %d" % (os.getpid(), other.pid)
+        with FakeQmp(vm.qmp, ANSWERS) as fake, pytest.raises(HostError, match=message):
             observe(vm)
         assert fake.commands() == [], "a stranger is not asked anything"
     finally:

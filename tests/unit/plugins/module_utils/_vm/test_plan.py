@@ -86,16 +86,22 @@ CHANGES = [
     ({"check_host_memory": False}, "check_host_memory", FILE), ({"cmdline": "x", "kernel": "/k"}, "kernel", RESTART), ({"sandbox": False}, "sandbox", RESTART),
     ({"disks": [{"name": "d", "size": "2G"}]}, "disks[d].size", LIVE), ({"disks": [{"name": "d", "limits": {"iops_total": "5"}}]}, "disks[d].limits", RESTART),
     ({"disks": [{"name": "d", "cache": "none"}]}, "disks[d].cache", RESTART), ({"disks": [{"name": "n", "size": "1G"}]}, "disks[n]", LIVE),
-    ({"disks": [{"name": "n", "size": "1G", "bus": "ide"}]}, "disks[n]", RESTART), ({"disks": [{"name": "n", "size": "1G", "bus": "scsi"}]}, "disks[n]", RESTART),
-    ({"remove_disks": ["d"]}, "disks[d]", LIVE), ({"remove_disks": ["i"]}, "disks[i]", RESTART), ({"disks": [], "purge_disks": True, "cdroms": []}, "disks[d]", None),
+    ({"disks": [{"name": "n", "size": "1G", "bus": "ide"}]}, "disks[n]", RESTART),
+    ({"disks": [{"name": "n", "size": "1G", "bus": "scsi"}]}, "disks[n]", RESTART),
+    ({"remove_disks": ["d"]}, "disks[d]", LIVE), ({"remove_disks": ["i"]}, "disks[i]", RESTART),
+    ({"disks": [], "purge_disks": True, "cdroms": []}, "disks[d]", None),
     ({"disks": [{"name": "d", "checksum": "md5:" + "0" * 32}]}, "disks[d].checksum", LIVE),
-    ({"nics": [{"name": "e", "link": {"type": "user"}}]}, "nics[e].link", LIVE), ({"nics": [{"name": "e", "link": {"type": "tap", "vhost": True}}]}, "nics[e].link", RESTART),
-    ({"nics": [{"name": "e", "link_down": True}]}, "nics[e].link_down", LIVE), ({"nics": [{"name": "f", "capture": {"enabled": True}}]}, "nics[f].capture", LIVE),
+    ({"nics": [{"name": "e", "link": {"type": "user"}}]}, "nics[e].link", LIVE),
+    ({"nics": [{"name": "e", "link": {"type": "tap", "vhost": True}}]}, "nics[e].link", RESTART),
+    ({"nics": [{"name": "e", "link_down": True}]}, "nics[e].link_down", LIVE),
+    ({"nics": [{"name": "f", "capture": {"enabled": True}}]}, "nics[f].capture", LIVE),
     ({"nics": [{"name": "e", "model": "e1000"}]}, "nics[e].model", RESTART), ({"nics": [{"name": "e", "mac": "52:54:00:00:00:01"}]}, "nics[e].mac", RESTART),
     ({"nics": [{"name": "g"}]}, "nics[g]", LIVE), ({"nics": [{"name": "eth31"}]}, "nics[eth31]", RESTART), ({"remove_nics": ["e"]}, "nics[e]", LIVE),
     ({"mac_base": "52:54:00:00:00:00"}, "mac_base", LIVE), ({"cdroms": [{"name": "c", "path": "/x.iso"}]}, "cdroms[c].path", LIVE),
-    ({"cdroms": [{"name": "x"}]}, "cdroms[x]", RESTART), ({"floppies": [{"name": "x"}]}, "floppies[x]", RESTART), ({"config_drive": {"files": {"a": "b"}}}, "config_drive", RESTART),
-    ({"consoles": [{"name": "other"}]}, "consoles", RESTART), ({"display": {"type": "vnc"}}, "display", RESTART), ({"guest_agent": True}, "guest_agent", RESTART),
+    ({"cdroms": [{"name": "x"}]}, "cdroms[x]", RESTART), ({"floppies": [{"name": "x"}]}, "floppies[x]", RESTART),
+    ({"config_drive": {"files": {"a": "b"}}}, "config_drive", RESTART),
+    ({"consoles": [{"name": "other"}]}, "consoles", RESTART), ({"display": {"type": "vnc"}}, "display", RESTART),
+    ({"guest_agent": True}, "guest_agent", RESTART),
 ]
 
 
@@ -131,7 +137,8 @@ def test_changes(given, option, how):
 
 
 @pytest.mark.parametrize("state, status, steps", [
-    ("started", "running", ["define", "stop", "start"]), ("started", "paused", ["define", "stop", "start"]), ("paused", "running", ["define", "stop", "start", "hold"]),
+    ("started", "running", ["define", "stop", "start"]), ("started", "paused", ["define", "stop", "start"]),
+    ("paused", "running", ["define", "stop", "start", "hold"]),
     ("present", "prelaunch", ["define", "stop", "start", "hold"]), ("reset", "running", ["define", "stop", "start"]),
 ])
 def test_restarts(state, status, steps):

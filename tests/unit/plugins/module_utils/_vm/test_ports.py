@@ -26,7 +26,8 @@ def wish(key, port="auto", protocol="tcp", option="o"):
 
 
 @pytest.mark.parametrize("value, expected", [
-    ("auto", "auto"), ("1", 1), (65535, 65535), ("08080", 8080), ("0", None), ("65536", None), ("-1", None), ("", None), ("1,x", None), ("²", None), ("٣", None), ("9" * 5000, None), (1 << 70, None),
+    ("auto", "auto"), ("1", 1), (65535, 65535), ("08080", 8080), ("0", None), ("65536", None), ("-1", None), ("", None), ("1,x", None), ("²", None),
+    ("٣", None), ("9" * 5000, None), (1 << 70, None),
     (" 1", None), ("1\n", None), (None, None), (True, None),
 ])
 def test_port_numbers(value, expected):

@@ -88,7 +88,8 @@ def test_the_last_rung(child, monkeypatch):
     assert room.shut_down(FakeMonitor(victim.pid), victim.pid, process_start(victim.pid), POLICY, "none", "running") == "kill"
 
 
-@pytest.mark.parametrize("port, status, message", [(0x101, "running", "did not power down within"), (0x1, "running", "does not listen"), (0x101, "paused", "does not listen")])
+@pytest.mark.parametrize("port, status, message",
+                         [(0x101, "running", "did not power down within"), (0x1, "running", "does not listen"), (0x101, "paused", "does not listen")])
 def test_a_guest_that_does_not_obey_is_left_alone_without_force(child, port, status, message):
     victim = child()
     monitor = FakeMonitor(victim.pid, port=port)
@@ -97,7 +98,8 @@ def test_a_guest_that_does_not_obey_is_left_alone_without_force(child, port, sta
     assert victim.poll() is None and "quit" not in monitor.asked
 
 
-@pytest.mark.parametrize("family, port, expected", [("i440fx", 0x120, True), ("q35", 0x021, False), ("q35", None, None), ("virt", 0x101, None), ("none", 0x101, None)])
+@pytest.mark.parametrize("family, port, expected",
+                         [("i440fx", 0x120, True), ("q35", 0x021, False), ("q35", None, None), ("virt", 0x101, None), ("none", 0x101, None)])
 def test_who_listens_to_the_power_button(family, port, expected):
     assert room.listens_to_power_button(FakeMonitor(0, port=port), family) is expected
 
@@ -127,7 +129,8 @@ def program(tmp_path, text):
 
 @pytest.mark.parametrize("text, message", [
     ("echo 'no such disk' >&2; exit 3", r"QEMU ended with exit code 3. It said: no such disk$"), ("exit 1", "It said: nothing"),
-    ("echo 'Could not access KVM kernel module'; exit 1", "accel: auto or tcg"), ("echo 'qemu: Failed to get \"write\" lock'", "another QEMU has that image open"),
+    ("echo 'Could not access KVM kernel module'; exit 1", "accel: auto or tcg"),
+    ("echo 'qemu: Failed to get \"write\" lock'", "another QEMU has that image open"),
 ])
 def test_an_early_end_is_told(folder, tmp_path, text, message):
     argv = [program(tmp_path, text), "-pidfile", folder.pidfile]
