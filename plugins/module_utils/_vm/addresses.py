@@ -34,7 +34,7 @@ _SPARE_PORTS = 2
 MOST_NICS = 255
 
 # How many units a bus has. IDE: two channels of two; AHCI: six ports; the i82078 floppy controller: two drives.
-_UNITS = {"ide": 4, "sata": 6, "scsi": 256, "floppy": 2, "usb": 15, "sd": 1, "pflash": 2, "pci": _ROOT_DEVICES + _PER_BRIDGE,
+_UNITS = {"ide": 4, "sata": 6, "scsi": 256, "floppy": 2, "usb": 14, "sd": 1, "pflash": 2, "pci": _ROOT_DEVICES + _PER_BRIDGE,
           "nic": MOST_NICS}
 
 

@@ -130,6 +130,8 @@ def check(disk, path, family, capabilities):
     for key in ("werror", "rerror"):
         if disk[key] and bus not in _ERROR_BUSES:
             raise OptionError("%s.%s" % (path, key), "disks on %s do not have it" % bus)
+    if disk["read_only"] and bus in ("ide", "sata"):
+        raise OptionError(path + ".read_only", "a disk on %s cannot be read only: use another bus, a cdrom, or snapshot" % bus)
     if disk["serial"]:
         most = _SERIAL_LENGTH.get(bus)
         if most is None:

@@ -97,9 +97,9 @@ class Devices(Part):
             words += device({"driver": wanted["watchdog"], "id": "watchdog", **place})
             words += ["-watchdog-action", wanted["watchdog_action"]]
         if usb_wanted(wanted):
-            words += device({"driver": "qemu-xhci", "id": "usb", **single("usb")})
+            words += device({"driver": "qemu-xhci", "id": "usb", "p2": 15, "p3": 15, **single("usb")})
         if wanted["usb_tablet"]:
-            words += device({"driver": "usb-tablet", "id": "tablet", "bus": "usb.0"})
+            words += device({"driver": "usb-tablet", "id": "tablet", "bus": "usb.0", "port": "15"})  # behind those of the disks
         for number, entry in enumerate(wanted["devices"]):
             place = wanted["places"].get("devices/%d" % number)
             words += device({"id": "device%d" % number, **(addresses.pci(kind, place) if place else {}), **entry})
@@ -111,7 +111,7 @@ class Devices(Part):
 
 def usb_wanted(definition):
     """Whether the machine needs a USB controller."""
-    return definition["usb_tablet"] or any(item["bus"] == "usb" for item in definition["disks"])
+    return definition["usb_tablet"] or any(place["kind"] == "usb" for place in definition["places"].values())
 
 
 def _check_host_device(address):

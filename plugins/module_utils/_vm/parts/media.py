@@ -199,7 +199,7 @@ class Media(Part):
             place = wanted["places"]["seeds/%s" % drive["kind"]]
             identifier = addresses.identifier(place)
             words += blockdev(_raw_node(identifier, _seed_path(host.folder, drive), True))
-            words += device(_without_writes(disks.device(dict(disks.DEFAULTS, bus=drive["bus"]), identifier, place, wanted["family"], host.arch)))
+            words += device(_read_only(disks.device(dict(disks.DEFAULTS, bus=drive["bus"]), identifier, place, wanted["family"], host.arch)))
         return words
 
     @staticmethod
@@ -274,9 +274,10 @@ def _raw_node(identifier, path, read_only):
             "file": {"driver": driver, "filename": path, "read-only": read_only}}
 
 
-def _without_writes(made):
+def _read_only(made):
+    """An IDE hard disk cannot be read only: its CD-ROM is."""
     made.pop("write-cache", None)
-    return made
+    return dict(made, driver="ide-cd") if made["driver"] == "ide-hd" else made
 
 
 def _told(drive):

@@ -107,7 +107,7 @@ BUSES = [
     ("sata", "pc", "ide-hd,id=disk-sata0,drive=disk-sata0,write-cache=on,bus=sata.0", ["ahci,id=sata,bus=pci.0,addr=5"]),
     ("sata", "q35", "ide-hd,id=disk-sata0,drive=disk-sata0,write-cache=on,bus=ide.0", []),
     ("nvme", "pc", "nvme,id=disk-pci0,drive=disk-pci0,serial=vlab-disk-pci0," + PCI0, []),
-    ("usb", "pc", "usb-storage,id=disk-usb0,drive=disk-usb0,write-cache=on,bus=usb.0,port=1", ["qemu-xhci,id=usb,bus=pci.0,addr=9"]),
+    ("usb", "pc", "usb-storage,id=disk-usb0,drive=disk-usb0,write-cache=on,bus=usb.0,port=1", ["qemu-xhci,id=usb,p2=15,p3=15,bus=pci.0,addr=9"]),
     ("sd", "q35", "sd-card,id=disk-sd0,drive=disk-sd0,bus=sd-bus", ["sdhci-pci,id=sd,bus=pcie.0,addr=a"]),
     ("floppy", "pc", "floppy,id=disk-floppy0,drive=disk-floppy0,unit=0", []),
     ("floppy", "q35", "floppy,id=disk-floppy0,drive=disk-floppy0,unit=0", ["isa-fdc,id=fdc"]),
