@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -181,7 +182,8 @@ def shut_down(monitor, pid, start, policy, family, status):
     """
     was_asked = monitor and policy["acpi"] and status == "running" and listens_to_power_button(monitor, family) is not False
     if was_asked:
-        monitor.execute("system_powerdown")
+        with contextlib.suppress(MonitorGone):  # it may end at this very moment
+            monitor.execute("system_powerdown")
         if wait_for_exit(pid, start, policy["timeout"]):
             return "acpi"
     if policy["acpi"] and not policy["force"]:
