@@ -22,26 +22,46 @@ def assign_addresses(topology, problems):
     taken = _Taken(problems)
     _nodes(topology, pools, taken, problems)
     _wires(topology, pools, taken, problems)
+    _loose_nics(topology, problems)
 
 
 class _Taken:
     """Networks that are in use, with the place that took them."""
 
     def __init__(self, problems):
-        self.problems, self.networks = problems, {}
+        self.problems, self.networks, self.above = problems, {}, {}
 
     def take(self, network, place):
         """Note a network that was asked for; an overlap is a mistake."""
-        for other, its_place in self.networks.items():
-            if network.version == other.version and (network in other or other in network):
-                self.problems.add(place, "%s overlaps with %s of %s", network, other, its_place)
-                return
-        self.networks[network] = place
+        other, its_place = self._overlap(network)
+        if other:
+            self.problems.add(place, "%s overlaps with %s of %s", network, other, its_place)
+            return
+        self.networks[_key(network)] = network, place
+        for key in _supernets(network):
+            self.above.setdefault(key, (network, place))
 
     def is_free(self, network):
         """Whether nobody has a part of a network."""
-        return network not in self.networks and not any(
-            network.version == other.version and (network in other or other in network) for other in self.networks)
+        return self._overlap(network) == (None, None)
+
+    def _overlap(self, network):
+        """The network in use that a network has something in common with, and its place. Looks at as many as a prefix is long."""
+        for key in _supernets(network):
+            if key in self.networks:
+                return self.networks[key]
+        return self.above.get(_key(network), (None, None))
+
+
+def _key(network):
+    return network.version, network.prefixlen, network.first
+
+
+def _supernets(network):
+    """The network itself and all that it is in, as keys."""
+    version, bits, first = network.version, 32 if network.version == 4 else 128, network.first
+    for length in range(network.prefixlen, -1, -1):
+        yield version, length, first >> (bits - length) << (bits - length)
 
 
 def _pools(topology, problems):
@@ -221,3 +241,17 @@ def _number_ends(topology, wire, place, problems):
             else:
                 problems.add(place, "%s is too small for %d NICs", network, len(nics))
                 break
+
+
+def _loose_nics(topology, problems):
+    """Addresses asked for by NICs that are on no wire of the lab."""
+    for node in topology.nodes.values():
+        for nic in node.nics.values():
+            wanted = nic.settings.get("address") or [] if nic.wire is None else []
+            for text in [wanted] if isinstance(wanted, str) else wanted:
+                try:
+                    address = netaddr.IPNetwork(text)
+                except (netaddr.AddrFormatError, ValueError):
+                    problems.add("nodes.%s.nics.%s.address" % (node.name, nic.name), "%r is not an address", text)
+                else:
+                    nic.addresses.append("%s/%d" % (address.ip, address.prefixlen))

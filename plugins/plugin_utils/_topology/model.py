@@ -189,7 +189,7 @@ def _nodes(data, problems):
         settings: Dict[str, Any] = {}
         for layer in layers:
             settings = kinds.merge(settings, layer)
-        kind_place = "defaults.kind" if data["defaults"].get("kind") and not own.get("kind") else place + ".kind"
+        kind_place = "defaults.kind" if data["defaults"].get("kind") and "kind" not in own else place + ".kind"
         if not settings.get("kind"):
             problems.add(kind_place, "the node has no kind: give it one, or defaults.kind")
             continue

@@ -8,17 +8,18 @@
 
 from __future__ import annotations
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
+_MEMORY = OPTIONS["memory"].default
 _QEMU_OVERHEAD = 48  # MiB of a QEMU besides its guest's memory (measured: 41 unshared)
 
 
 def memory_of(node):
     """MiB that a node takes of a host: its guest's memory and QEMU's own."""
-    text = str(node.settings.get("memory") or 256).strip().upper().rstrip("B").rstrip("I")
-    factor = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}.get(text[-1:], None)
-    return int(float(text[:-1]) * factor if factor else float(text)) + _QEMU_OVERHEAD
+    return (parse_size("memory", node.settings.get("memory") or _MEMORY, unit="m") >> 20) + _QEMU_OVERHEAD
 
 
 def place(topology, hosts, facts=None):

@@ -359,5 +359,5 @@ def place_of(path):
         if isinstance(part, int) and not isinstance(part, bool):
             text += "[%d]" % part
         else:
-            text += ("." if text else "") + (part if isinstance(part, str) and part.isprintable() else ascii(part))
+            text += ("." if text else "") + (part if isinstance(part, str) and part and part.isprintable() else ascii(part))
     return text
