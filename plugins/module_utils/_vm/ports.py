@@ -126,9 +126,12 @@ def release(folder):
 
 def check_free(definition, wishes):
     """Before a start: raise HostError naming who took a port of ours meanwhile."""
+    my_ends = "/%s/%s/" % (definition["lab"], definition["name"])
     for wish in wishes:
         port = definition["ports"][wish.key]
-        if wish.address is not None and not wish.key.startswith("/") and not _is_free(wish.protocol, wish.address, port):
+        # The other end of a cable is taken by the VM that has it.
+        mine = not wish.key.startswith("/") or wish.key.startswith(my_ends)
+        if wish.address is not None and mine and not _is_free(wish.protocol, wish.address, port):
             raise HostError("%s: port %s/%d on %s is taken by %s: stop that, or choose another port"
                             % (wish.option, wish.protocol, port, wish.address, who_has(wish.protocol, port)))
 
