@@ -71,8 +71,7 @@ class Hub:
     def _start(self, timeout):
         folder = self.folder
         folder.make()
-        for pid in process.orphans(folder):
-            process.kill(pid, process_start(pid))
+        process.end_orphans(folder)
         remove_file(folder.qmp)
         numbered = {end: dict(port, id=number) for number, (end, port) in enumerate(sorted(self.ports.items()))}
         argv = [find_qemu()[0], "-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-pidfile", folder.pidfile,
@@ -103,6 +102,8 @@ class Hub:
                 if end in self.ports:
                     number = next(n for n in range(len(ports) + 1) if n not in {port["id"] for port in ports.values()})
                     port = dict(self.ports[end], id=number)
+                    # What a killed run plugged in and did not record; elsewhere this is refused and does no harm.
+                    monitor.batch([("netdev_del", {"id": "plug%d" % number}), ("netdev_del", {"id": "link%d" % number})])
                     for answer in monitor.batch([("netdev_add", backend) for backend in _backends(port)]):
                         if isinstance(answer, MonitorError):
                             raise answer
@@ -113,8 +114,7 @@ class Hub:
         folder = self.folder
         if self.alive:
             process.kill(self.run["pid"], self.run["start"])
-        for pid in process.orphans(folder):
-            process.kill(pid, process_start(pid))
+        process.end_orphans(folder)
         for path in {folder.path, folder.sockets}:
             shutil.rmtree(path, ignore_errors=True)
 
