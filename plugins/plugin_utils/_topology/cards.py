@@ -33,7 +33,7 @@ class Cards:
     def number(self, name):
         """The number of a data NIC; None for other names."""
         middle = name[len(self.head):len(name) - len(self.tail)]
-        if not (middle.isascii() and middle.isdigit() and len(middle) < 5 and self.name(int(middle)) == name):
+        if name in self.management or not (middle.isascii() and middle.isdigit() and len(middle) < 5 and self.name(int(middle)) == name):
             return None
         return int(middle)
 

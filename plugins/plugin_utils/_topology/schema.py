@@ -183,7 +183,8 @@ def schema():
                         {"type": "array", "items": NAME},
                         {"type": "object", "additionalProperties": {"enum": ["started", "ready"]}}]},
                     ready=_READY, files=_FILES,
-                    config=dict(_CONTENT, description="Its first configuration, for kinds that take one from a drive: the content, or a template."),
+                    config=dict(_CONTENT, description="Its first configuration, for kinds that take one from a drive: the content, or a "
+                                                      "template."),
                     nic_model={"type": "string", "description": "Model of its NICs."},
                     vars={"type": "object", "description": "Anything, for templates and conditions."})
     node = dict(settings, groups={"type": "array", "items": NAME, "description": "Groups whose settings it takes, the last one wins."},
@@ -211,7 +212,8 @@ def schema():
                                                          {"type": "object", "properties": node, "additionalProperties": False}]}},
             "links": {"type": "array", "description": "The links, each short, NODE:NIC -- NODE:NIC, or long.",
                       "items": {"oneOf": [{"type": "string"}, _LINK]}},
-            "segments": {"type": "object", "propertyNames": NAME, "additionalProperties": _SEGMENT, "description": "Networks of more than two NICs."},
+            "segments": {"type": "object", "propertyNames": NAME, "additionalProperties": _SEGMENT,
+                         "description": "Networks of any number of NICs."},
             "addressing": _ADDRESSING,
             "placement": {"type": "object", "additionalProperties": False, "description": "Which hypervisor each node runs on.", "properties": {
                 "policy": {"enum": ["pack", "spread", "memory"],

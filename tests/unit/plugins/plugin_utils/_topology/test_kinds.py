@@ -1,0 +1,89 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+
+import jsonschema
+import pytest
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, model, schema, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
+from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, FakeHost, compose
+
+NAMES = sorted(kinds.shipped())
+OURS = ("tiny", "frr")
+
+
+def resolve(name, own=None):
+    problems = Problems()
+    return kinds.resolve(name, own or {}, problems, "here"), problems.found
+
+
+def test_there_are_many():
+    assert len(set(NAMES) - {"tiny", "frr", "cloud", "freebsd", "openbsd"}) >= 14
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_kind_is_as_the_schema_says(name):
+    errors = list(jsonschema.Draft202012Validator(schema.kind_schema()).iter_errors(kinds.shipped()[name]))
+    assert not errors, errors
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_kind_says_what_one_needs_to_know(name):
+    shape, found = resolve(name)
+    assert not found and shape["description"] and shape["vm"]["memory"]
+    re.compile(shape["ready"]["console"])
+    assert shape["ready"]["timeout"] >= 120
+    if name not in OURS:
+        assert shape["image"] == name, "images are found by the kind's name"
+        assert shape["ready"]["hint"] and shape["facts"]["credentials"] and "ansible_network_os" in shape["facts"]
+        assert kinds.shipped()[name]["facts"]["source"], "each says itself where its facts are from"
+        assert shape["vm"].get("cpu") != "host", "it does not start without KVM"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_qemu_takes_a_kind(name, version):
+    least = {"nodes": {"n": {"kind": name, "cpu": "max"}, "m": {"kind": name, "cpu": "max"}}, "links": ["n -- m", "n -- m", "n -- m"]}
+    topology = model.build(dict(least, name="t"))
+    problems = Problems()
+    slices.apply_images(topology, {topology.nodes["n"].shape["image"]: {"kernel": "/k"} if name in OURS else {"disk": "/base"}}, problems)
+    problems.check()
+    wires = slices.Wires(topology, {"n": "h", "m": "h"}, {})
+    vm = slices.slice_for(topology, {"n": "h", "m": "h"}, "h", wires, {"n": "started", "m": "started"}, lambda node, content: content)["vms"][0]
+    for nic in vm["options"]["nics"]:
+        nic.pop("peer", None)
+    definition = compose(vm["options"], host=FakeHost(version))
+    places = definition["places"]
+    order = [nic["name"] for nic in sorted(definition["nics"], key=lambda nic: places["nics/" + nic["name"]]["index"])]
+    assert order == [slices.vm_nic_name(nic) for nic in topology.nodes["n"].nics]
+
+
+def test_extends():
+    own = {"a": {"extends": "b", "vm": {"memory": "1"}}, "b": {"extends": "cisco_vios", "vm": {"memory": "2", "vcpus": 2}, "nic": {"most": 2}}}
+    shape, found = resolve("a", own)
+    assert not found and (shape["vm"]["memory"], shape["vm"]["vcpus"]) == ("1", 2)
+    assert (shape["nic"]["most"], shape["nic"]["model"], shape["image"], shape["config"]["file"]) == (2, "e1000", "cisco_vios", "ios_config.txt")
+    assert resolve("x", {"x": {}})[0]["image"] == "x" and resolve("x", {"x": {"extends": "tiny", "image": "y"}})[0]["image"] == "y"
+
+
+def test_a_topology_may_change_a_kind_of_the_collection():
+    assert resolve("tiny", {"tiny": {"vm": {"memory": "5"}}})[0]["vm"] == {"memory": "5"}
+
+
+@pytest.mark.parametrize("own, message", [
+    ({"a": {"extends": "a"}}, "extends itself"), ({"a": {"extends": "b"}, "b": {"extends": "c"}, "c": {"extends": "a"}}, "extends itself"),
+    ({"a": {"extends": "nothing"}}, "there is no kind 'nothing'")])
+def test_kinds_that_lead_nowhere(own, message):
+    _shape, found = resolve("a", own)
+    assert len(found) == 1 and message in found[0][1] and found[0][0].startswith("kinds.")
+    with pytest.raises(TopologyError, match=message):
+        model.build({"name": "t", "kinds": own, "nodes": {"n": {"kind": "a"}}})
+
+
+def test_merge_leaves_both_as_they_are():
+    under, over = {"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]}
+    assert kinds.merge(under, over) == {"a": {"b": 3, "c": 2}, "l": [2]}
+    assert (under, over) == ({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]})
