@@ -422,13 +422,22 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled 
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import PLACE_SPEC, SETTINGS_SPEC, converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import ATTACHMENT_SPEC, DISK_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import SPEC, converge_image
 
 # What works on the file alone has no place in a VM's definition.
-IMAGE_ONLY = ("source", "source_format", "convert", "commit", "check", "snapshots", "purge_snapshots", "restore_snapshot", "force")
+IMAGE_ONLY = ("source", "source_format", "compress", "convert", "commit", "check", "repair", "snapshots", "purge_snapshots", "restore_snapshot",
+              "force")
+
+
+def check_door(params):
+    """Refuse what the other way of using the module has. Raises OptionError."""
+    for option in IMAGE_ONLY if params["vm"] else ATTACHMENT_SPEC:
+        if params[option] not in (None, False, "none"):
+            raise OptionError(option, "it works on an image alone: leave out vm, and use it while no VM has the image open" if params["vm"] else
+                              "it is how a VM has the disk: give vm and name")
 
 
 def main():
@@ -440,9 +449,10 @@ def main():
             "keep_image": {"type": "bool", "default": False},
         }, **PLACE_SPEC, **SETTINGS_SPEC, **SPEC, **ATTACHMENT_SPEC),
         required_together=[("vm", "name")], required_one_of=[("path", "vm")],
-        mutually_exclusive=[("vm", option) for option in ("source", "snapshots", "restore_snapshot")], supports_check_mode=True)
+        supports_check_mode=True)
     params = module.params
     try:
+        check_door(params)
         if not params["vm"]:
             result = converge_image(params, module.check_mode)
         else:

@@ -80,8 +80,23 @@ class Applier:
             remove_unfinished(path)
         if self.seen.run is None and not process.is_supervised(self.folder):
             self._remove_run_files()
-        for step in self.plan.steps:
-            getattr(self, "_" + step)()
+        there = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
+        is_new = self.seen.saved is None
+        try:
+            for step in self.plan.steps:
+                getattr(self, "_" + step)()
+        except LaunchError:
+            self._take_back(is_new, there)
+            raise
+
+    def _take_back(self, is_new, there):
+        """After a start that failed: a new VM leaves nothing behind, one that was there before its definition as it was."""
+        if is_new:
+            ports.release(self.folder)
+            remove_folder(self.folder, {self.folder.file(name) for name in there})
+            self.seen.status = "absent"
+        elif "define" in self.plan.steps:
+            definitions.save(self.folder, self._undone())
 
     def check(self):
         """Whatever can be known to prevent the plan, before anything is done."""
@@ -124,6 +139,7 @@ class Applier:
             for change in self.plan.changes:
                 if change.how == LIVE:
                     BY_NAME[change.part].apply(change, self.wanted, self.live)
+                    self.actions.append("change %s" % change.option)
                     before = self.live.last_with(change.option.partition("[")[0], change.key) if change.verb == "remove" else None
                     before = copy.deepcopy(before)
                     adopt(change, self.live.running, self.wanted)

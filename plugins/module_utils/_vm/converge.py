@@ -111,7 +111,7 @@ def _converge(params, host, settings, seen, check_mode):
     applier.check()
     if not check_mode:
         applier.run()
-        if seen.alive and wanted and not applier.actions:
+        if seen.alive and wanted and seen.monitor:
             DISPLAY.set_password(wanted, _Open(seen, host))
     return result(seen, wanted, todo, applier, host, check_mode)
 

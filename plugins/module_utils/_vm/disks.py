@@ -62,28 +62,29 @@ DEFAULTS = {"path": None, "size": None, "format": None, "format_options": {}, "b
 
 
 def normalise_disk(path, given):
-    """What the user said of one disk, as the definition keeps it. Raises OptionError."""
+    """What the user said of one disk, as the definition keeps it. path: of the disk, such as disks[root]. Raises OptionError."""
     disk = {key: value for key, value in given.items() if value is not None}
+    path += "." if path else ""
     for key in ("path", "backing_file"):
         if disk.get(key):
-            disk[key] = image_path("%s.%s" % (path, key), disk[key])
+            disk[key] = image_path(path + key, disk[key])
     if "size" in disk:
-        disk["size"] = image_size(path + ".size", disk["size"])
+        disk["size"] = image_size(path + "size", disk["size"])
     for key in ("checksum", "checksum_first_mib"):
         if disk.get(key):
-            disk[key] = normalise_checksum("%s.%s" % (path, key), disk[key])
+            disk[key] = normalise_checksum(path + key, disk[key])
     if "format_options" in disk:
-        check_properties(path + ".format_options", disk["format_options"], nested=False)
+        check_properties(path + "format_options", disk["format_options"], nested=False)
         disk["format_options"] = {key: str(value).lower() if isinstance(value, bool) else str(value)
                                   for key, value in disk["format_options"].items() if value is not None}
     if "limits" in disk:
-        disk["limits"] = {key: _rate("%s.limits.%s" % (path, key), value) for key, value in disk["limits"].items()
+        disk["limits"] = {key: _rate("%slimits.%s" % (path, key), value) for key, value in disk["limits"].items()
                           if value not in (None, "", "0")}
         for kind in ("bps", "iops"):
             if kind + "_total" in disk["limits"] and {kind + "_read", kind + "_write"} & set(disk["limits"]):
-                raise OptionError("%s.limits.%s_total" % (path, kind), "it cannot go with %s_read or %s_write" % (kind, kind))
+                raise OptionError("%slimits.%s_total" % (path, kind), "it cannot go with %s_read or %s_write" % (kind, kind))
     if disk.get("backing_file") and disk.get("path") == disk["backing_file"]:
-        raise OptionError(path + ".backing_file", "an image cannot be its own base")
+        raise OptionError(path + "backing_file", "an image cannot be its own base")
     return disk
 
 

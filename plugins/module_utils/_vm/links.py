@@ -120,6 +120,8 @@ def normalise(path, given):
                 raise OptionError("%s.%s" % (path, key), "a socket's path has %d bytes at most" % _SUN_PATH)
     if kind == "stream":
         _check_stream(path, link)
+    if kind == "passt" and "path" in link and link.get("forwards"):
+        raise OptionError(path + ".forwards", "the passt that listens at path was told its own forwards when it was started")
     if "interface" in link and (len(link["interface"].encode()) > 15 or "/" in link["interface"] or not link["interface"].strip()):
         raise OptionError(path + ".interface", "%r is not the name of a network interface" % link["interface"])
     if "queues" in link:

@@ -73,7 +73,7 @@ class Devices(Part):
                                        if have.device_name(entry["driver"]) in have.pci_devices and "addr" not in entry and "bus" not in entry)
 
     def places(self, wanted):
-        keys = [("devices/%d" % n, "devices[%d]" % n) for n in wanted["pci_devices"]]
+        keys = [(_key(wanted["devices"][n], n), "devices[%d]" % n) for n in wanted["pci_devices"]]
         keys += [("passthrough/%s" % address, "passthrough") for address in wanted["passthrough"]]
         return [(key, "pci", None, option) for key, option in keys]
 
@@ -101,12 +101,17 @@ class Devices(Part):
         if wanted["usb_tablet"]:
             words += device({"driver": "usb-tablet", "id": "tablet", "bus": "usb.0", "port": "15"})  # behind those of the disks
         for number, entry in enumerate(wanted["devices"]):
-            place = wanted["places"].get("devices/%d" % number)
+            place = wanted["places"].get(_key(entry, number))
             words += device({"id": "device%d" % number, **(addresses.pci(kind, place) if place else {}), **entry})
         for number, address in enumerate(wanted["passthrough"]):
             place = addresses.pci(kind, wanted["places"]["passthrough/%s" % address])
             words += device({"driver": "vfio-pci", "id": "host%d" % number, "host": address, **place})
         return words
+
+
+def _key(entry, number):
+    """A device that has an id keeps its place whatever comes before it in the list."""
+    return "devices/%s" % entry.get("id", number)
 
 
 def usb_wanted(definition):

@@ -117,6 +117,8 @@ class Network(Part):
                 raise OptionError(path + ".link.peer", "a NIC cannot be connected to itself")
             if nic["link"]["type"] != "none":
                 links.check(nic["link"], host.capabilities, path + ".link")
+            if nic["mtu"] and "virtio" not in nic["model"]:
+                raise OptionError(path + ".mtu", "only virtio NICs tell the guest an MTU, not %s" % nic["model"])
             if nic["capture"]:
                 if nic["link"]["type"] == "none":
                     raise OptionError(path + ".capture", "the NIC is not connected: there is nothing to capture; give it a link first")
@@ -351,4 +353,4 @@ class Network(Part):
 
 def _told(nic):
     """A NIC as the user reads it: without what was not asked for."""
-    return {key: value for key, value in nic.items() if key in ("name", "model", "mac", "link", "link_down") or value}
+    return {key: value for key, value in nic.items() if key in ("model", "link", "link_down") or value != _DEFAULTS.get(key)}

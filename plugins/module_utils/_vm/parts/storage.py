@@ -332,5 +332,5 @@ def _value(disk, key):
 
 def _told(disk):
     """A disk as the user reads it: without what was not asked for."""
-    shown = {key: _value(disk, key) for key, value in disk.items() if value not in (None, {}, False) and value != disks.DEFAULTS.get(key)}
+    shown = {key: _value(disk, key) for key, value in disk.items() if value != disks.DEFAULTS.get(key)}
     return dict(shown, name=disk["name"], bus=disk["bus"], format=disk["format"])

@@ -161,7 +161,7 @@ def test_block_nodes(more, node):
     ({"mtu": 1400, "properties": {"csum": False, "speed": 1000}},
      "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=,host_mtu=1400,csum=off,speed=1000",
      ["hubport,id=port0,hubid=0"]),
-    ({"model": "e1000-82540em", "mtu": 1400}, "e1000-82540em,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=", ["hubport,id=port0,hubid=0"]),
+    ({"model": "e1000-82540em"}, "e1000-82540em,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=", ["hubport,id=port0,hubid=0"]),
     ({"model": "ne2k_isa"}, "ne2k_isa,id=nic0,netdev=port0,mac=M", ["hubport,id=port0,hubid=0"]),
     ({"link": {"type": "user"}}, "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=",
      ["hubport,id=port0,hubid=0", "user,id=link0", "hubport,id=plug0,hubid=0,netdev=link0"]),

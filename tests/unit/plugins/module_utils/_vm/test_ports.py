@@ -82,9 +82,9 @@ def test_a_process_that_listens_is_named(vm):
         with pytest.raises(OptionError, match=r"taken by process %d \(" % os.getpid()):
             room.claim(vm("a"), [wish("x", port)])
         with pytest.raises(HostError, match=r"^o: port tcp/%d on 127.0.0.1 is taken by process %d" % (port, os.getpid())):
-            room.check_free({"ports": {"x": port}}, [wish("x", port)])
+            room.check_free({"lab": "default", "name": "a", "ports": {"x": port}}, [wish("x", port)])
     assert room.claim(vm("a"), [wish("x", port)]) == {"x": port}
-    room.check_free({"ports": {"x": port}}, [wish("x", port)])
+    room.check_free({"lab": "default", "name": "a", "ports": {"x": port}}, [wish("x", port)])
 
 
 def test_auto_steps_over_what_is_taken(vm, monkeypatch):
