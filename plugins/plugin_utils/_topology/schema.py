@@ -200,7 +200,8 @@ def schema():
         "properties": {
             "name": dict(NAME, description="Name of the lab."),
             "defaults": {"type": "object", "properties": settings, "additionalProperties": False, "description": "Settings of all nodes."},
-            "kinds": {"type": "object", "propertyNames": NAME, "additionalProperties": kind, "description": "Kinds of this lab, besides those of the collection."},
+            "kinds": {"type": "object", "propertyNames": NAME, "additionalProperties": kind,
+                      "description": "Kinds of this lab, besides those of the collection."},
             "groups": {"type": "object", "description": "Settings shared by some nodes.", "propertyNames": NAME, "additionalProperties": {
                 "type": "object", "additionalProperties": False,
                 "properties": dict(settings, members={"type": "array", "items": NAME, "description": "Nodes of the group."},
