@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import fcntl
 import os
 import select
@@ -48,11 +49,11 @@ class Child:
         """The monitor of the new QEMU, as soon as it answers. Raises LaunchError when QEMU ends or says nothing for timeout seconds."""
         deadline = time.monotonic() + timeout
         while True:
-            try:
-                return Monitor(self.folder.qmp, timeout=max(1, deadline - time.monotonic())).connect()
-            except MonitorGone:
-                if self._has_ended(_PROBE):
-                    raise self.failure("QEMU ended with exit code %s" % self.process.returncode)
+            if os.path.exists(self.folder.qmp):
+                with contextlib.suppress(MonitorGone):
+                    return Monitor(self.folder.qmp, timeout=max(1, deadline - time.monotonic())).connect()
+            if self._has_ended(_PROBE):
+                raise self.failure("QEMU ended with exit code %s" % self.process.returncode)
             if time.monotonic() > deadline:
                 raise self.failure("QEMU's monitor did not answer within %d s" % timeout)
 
