@@ -172,7 +172,7 @@ _KIND = {
 @functools.lru_cache(maxsize=None)
 def schema():
     """The schema of a topology file, with the options of qemu_vm in nodes."""
-    vm = _vm_options()
+    vm = vm_options()
     kind = dict(_KIND, properties=dict(_KIND["properties"], vm=dict(_KIND["properties"]["vm"], properties=vm, additionalProperties=False),
                                        disk=dict(_KIND["properties"]["disk"], **_disk())))
     settings = dict(vm, kind={"type": "string", "description": "The node's kind."},
@@ -255,7 +255,8 @@ def kind_schema():
 
 
 @functools.lru_cache(maxsize=None)
-def _vm_options():
+def vm_options():
+    """The options of qemu_vm that a node takes, each with its schema."""
     return {name: _of_argument(option.spec) for name, option in OPTIONS.items() if name not in _NOT_A_NODES}
 
 

@@ -1,0 +1,61 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What docs/ says of topologies and kinds is what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import pytest
+import yaml
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, model, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.tests.unit import documents
+
+
+def _script():
+    spec = importlib.util.spec_from_file_location("topology_docs", documents.ROOT / "scripts/topology_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SCRIPT = _script()
+PAGES = {page: (documents.ROOT / page).read_text(encoding="utf-8") for page in SCRIPT.PAGES}
+EXAMPLES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGES["docs/topology.md"], re.DOTALL)]
+
+
+@pytest.mark.parametrize("page", SCRIPT.PAGES)
+def test_a_page_is_up_to_date(page):
+    generated = PAGES[page].partition(SCRIPT.BEGIN)[2].partition(SCRIPT.END)[0]
+    assert generated == "\n%s\n" % SCRIPT.PAGES[page](), "run python scripts/topology_docs.py"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["name"])
+def test_an_example_is_a_topology(example):
+    topology = model.build(example)
+    images = {name: {"disk": "/x"} for name in [*kinds.shipped(), "debian", "appliance"]}
+    problems = Problems()
+    slices.apply_images(topology, images, problems)
+    problems.check()
+    placed = {name: "h" for name in topology.nodes}
+    states = {name: "started" for name in topology.nodes}
+    made = slices.slice_for(topology, placed, "h", slices.Wires(topology, placed, {}), states, lambda node, content: str(content))
+    assert len(made["vms"]) == len(example["nodes"])
+
+
+def test_what_the_examples_say_of_addresses():
+    topology = model.build(next(example for example in EXAMPLES if example["name"] == "addresses"))
+    assert [node.loopback for node in topology.nodes.values()] == ["10.255.0.1", "10.255.0.99", None]
+    assert topology.links[0].prefix.endswith("/31") and topology.links[1].prefix == "192.0.2.0/30"
+
+
+def test_templates_see_what_the_page_says():
+    topology = model.build(next(example for example in EXAMPLES if example["name"] == "templates"))
+    text = " ".join(PAGES["docs/topology.md"].partition("### Templates")[2].partition("```")[0].split())
+    seen = slices.variables(topology, topology.nodes["r1"])
+    for names in (seen, seen["nics"][0], seen["nics"][0]["peer"]):
+        for name in names:
+            assert "`%s`" % name in text, name
