@@ -107,7 +107,7 @@ def all_kinds():
         lines.append("| %s |" % " | ".join(_row(name, shape)))
         facts = shape["facts"]
         if facts:
-            words = [("Login", facts.get("credentials")), ("Ready when its console shows", "`%s`" % shape["ready"]["console"].replace("|", "\\|")),
+            words = [("Login", facts.get("credentials")), ("Ready when its console shows", "`%s`" % shape["ready"]["console"]),
                      ("Hint", shape["ready"].get("hint")), ("Note", facts.get("notes")), ("Source", facts.get("source"))]
             more.append("### %s\n\n%s" % (name, "".join("- %s: %s\n" % (word, str(text).strip()) for word, text in words if text)))
     return "\n".join(lines) + "\n\n## Each of them\n\n" + "\n".join(more)
