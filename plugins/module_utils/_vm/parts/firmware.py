@@ -66,7 +66,7 @@ def find_uefi(arch, machine):
 def _suits(descriptor, arch, machine):
     if "uefi" not in descriptor.get("interface-types", ()) or descriptor.get("mapping", {}).get("device") != "flash":
         return False
-    if "nvram-template" not in descriptor["mapping"] or {"requires-smm", "amd-sev", "amd-sev-es"} & set(descriptor.get("features", ())):
+    if "nvram-template" not in descriptor["mapping"] or "requires-smm" in descriptor.get("features", ()):
         return False
     for target in descriptor.get("targets", ()):
         if target["architecture"] == arch and any(_like(machine, pattern) for pattern in target["machines"]):
