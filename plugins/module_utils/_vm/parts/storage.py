@@ -66,12 +66,12 @@ class Storage(Part):
     def _complete_formats(disk, path, host):
         image = bases.disk_path(host.folder, dict(disk, format=disk["format"] or "qcow2"))
         if not disk["format"]:
-            disk["format"] = bases.detect_format(image) if disk["path"] and os.path.isfile(image) else "qcow2"
+            disk["format"] = _found_format(path + ".path", image) if disk["path"] and os.path.isfile(image) else "qcow2"
         if disk["backing_file"]:
             if disk["format"] not in ("qcow2", "qed", "qcow"):
                 raise OptionError(path + ".format", "an overlay cannot be %s: qcow2 can" % disk["format"])
             if not disk["backing_format"] and os.path.isfile(disk["backing_file"]):
-                disk["backing_format"] = bases.detect_format(disk["backing_file"])
+                disk["backing_format"] = _found_format(path + ".backing_file", disk["backing_file"])
 
     def places(self, wanted):
         return [("disks/%s" % disk["name"], disks.place_kind(disk["bus"], wanted["family"]), disk["index"], "disks[%s].index" % disk["name"])
@@ -282,6 +282,11 @@ def _check_unchanged(path, old, disk, allow_shrink):
     if not allow_shrink and old["size"] and disk["size"] and disk["size"] < old["size"]:
         raise OptionError(path + ".size", "the disk has %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
                           "allow_shrink while the VM is stopped" % (format_size(old["size"]), format_size(disk["size"])))
+
+
+def _found_format(option, image):
+    images.readable(option, image)
+    return bases.detect_format(image)
 
 
 def _writes(disk):
