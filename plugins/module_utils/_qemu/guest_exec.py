@@ -25,10 +25,11 @@ def run_in_guest(agent, argv, timeout=60, data=None):
     request = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
     if data is not None:
         request["input-data"] = base64.b64encode(data.encode("utf-8", "surrogateescape")).decode("ascii")
-    pid = agent.execute("guest-exec", request)["pid"]
+    # A busy guest may let the agent wait: its answers have as long as the program has.
+    pid = agent.execute("guest-exec", request, timeout=timeout)["pid"]
     deadline, pause = time.monotonic() + timeout, _FIRST_LOOK
     while True:
-        status = agent.execute("guest-exec-status", {"pid": pid})
+        status = agent.execute("guest-exec-status", {"pid": pid}, timeout=max(deadline - time.monotonic(), agent.timeout))
         if status["exited"]:
             return {"rc": status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0),
                     "stdout": _text(status.get("out-data")), "stderr": _text(status.get("err-data"))}
