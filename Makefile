@@ -39,7 +39,7 @@ demo-down: setup
 	@scripts/demo down
 
 bench: setup
-	@scripts/bench
+	@.venv/bin/python scripts/bench
 
 test:
 	@scripts/test

@@ -13,16 +13,11 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 
-try:
-    from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model, placement, slices
-    from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
-except ImportError as error:
-    MISSING = error.name
-else:
-    MISSING = None
-
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model, placement, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
+
 
 class ActionModule(ActionBase):
     """The controller's half of qemu_lab: the topology, its addresses and placement, and the share of each hypervisor."""
@@ -32,8 +27,8 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        if MISSING:
-            raise AnsibleActionFail(missing_required_lib(MISSING))
+        if libraries.missing():
+            raise AnsibleActionFail(missing_required_lib(libraries.missing()))
         self.task_vars = task_vars
         args = dict(self._task.args)
         if "share" in args:

@@ -150,6 +150,7 @@ class Lab:
             for job in self.jobs.values():
                 create = not self.check_mode and job.state != "absent"
                 stack.enter_context(job.folder.locked(create, self.settings["lock_timeout"]))
+                stack.callback(job.folder.tidy)
                 stack.callback(job.close)
             self._each(self.jobs.values(), Job.look, "look at")
             for job in self.jobs.values():

@@ -115,7 +115,7 @@ class Hub:
         if self.alive:
             process.kill(self.run["pid"], self.run["start"])
         process.end_orphans(folder)
-        for path in {folder.path, folder.sockets}:
+        for path in (folder.path, folder.sockets):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -166,7 +166,7 @@ class Monitor:
         while len(replies) < len(requests):
             message = self._collect(deadline)
             if message is None:
-                missing = [name for number, (name, _) in enumerate(requests, first) if number not in replies]
+                missing = [request[0] for number, request in enumerate(requests, first) if number not in replies]
                 raise MonitorTimeout("QEMU did not answer %s in time" % missing[0], command=missing[0], path=self.path)
             if "event" in message:
                 continue

@@ -72,6 +72,8 @@ def converge_vm(params, check_mode):
             return _converge(params, Host(folder), settings, seen, check_mode)
         finally:
             seen.close()
+            if create:
+                folder.tidy()
 
 
 def converge_item(params, check_mode, option, item, remove=None):

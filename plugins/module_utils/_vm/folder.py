@@ -106,6 +106,16 @@ class Folder:
             make_private_folder(os.path.dirname(self.sockets))
             make_private_folder(self.sockets)
 
+    def tidy(self):
+        """Remove the folder again when a run that failed has left nothing in it but its lock."""
+        try:
+            if os.listdir(self.path) == ["lock"]:
+                os.unlink(self.file("lock"))
+                os.rmdir(self.path)
+                os.rmdir(os.path.dirname(self.path))
+        except OSError:
+            pass  # not there, or the lab has other VMs
+
     def locked(self, create, timeout=300):
         """Hold the VM's lock, as a context. With create False, a VM that has no folder gets none, nor a folder of kept disks a lock."""
         return file_lock(self.file("lock"), timeout=timeout, remake=self.make if create else None, create=create)

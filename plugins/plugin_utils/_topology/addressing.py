@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-import netaddr
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import netaddr
 
 _LINK_LENGTH, _LAN_LENGTH = 30, 24
 

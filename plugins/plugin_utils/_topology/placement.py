@@ -29,7 +29,7 @@ def place(topology, hosts, facts=None):
     """
     problems, facts = Problems(), facts or {}
     wanted = topology.data["placement"]
-    hosts = [host for host in wanted.get("hypervisors") or hosts]
+    hosts = list(wanted.get("hypervisors") or hosts)
     if not hosts:
         problems.add("placement", "there is no hypervisor to place the nodes on")
         problems.check()

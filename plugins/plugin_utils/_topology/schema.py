@@ -12,10 +12,9 @@ import difflib
 import functools
 import re
 
-import jsonschema
-
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import DISK_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import jsonschema
 
 # What a node says by other means than the options of qemu_vm.
 _NOT_A_NODES = ("nics", "uuid", "mac_copy_from", "config_drive")

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the kernel and the initramfs of small guests from the distribution's packages.
@@ -111,7 +110,7 @@ class Tree:
 
     def libraries(self, path):
         """The shared libraries of a program, as its own loader finds them, without running the program."""
-        loader = [name for name in self.glob("lib64/ld-linux*.so.*") + self.glob("lib/ld-linux*.so.*")]
+        loader = list(self.glob("lib64/ld-linux*.so.*")) + list(self.glob("lib/ld-linux*.so.*"))
         if not loader:
             return []
         folders = [os.path.join(self.root, name) for name in self.glob("lib/*-linux-gnu*") + self.glob("lib/*-linux-gnu*/frr")]
@@ -314,21 +313,25 @@ def build_initramfs(kind, tree, kernel_version, work):
     archive.add("etc/group", "\n".join(["root:x:0:"] + recipe["group"] + [""]).encode())
     for source, path in GUEST_FILES.items():
         with open(os.path.join(HERE, "guest", source.format(kind=kind)), "rb") as file:
-            archive.add(path, file.read(), 0o644 if path.startswith("etc/") and "PWRF" not in path else 0o755)
+            is_script = path.startswith(SCRIPTS)
+            archive.add(path, (SHEBANG if is_script else b"") + file.read(), 0o755 if is_script else 0o644)
     for name in ("shutdown", "poweroff", "halt", "reboot"):
         archive.link("sbin/" + name, "/usr/lib/vlab/power")
     return archive, missing
 
 
+# Run by the guest's busybox, so they have no first line of their own here.
+SCRIPTS = ("lib/vlab/", "etc/acpi/")
+SHEBANG = b"#!/usr/bin/busybox sh\n"
 GUEST_FILES = {
-    "boot.sh": "lib/vlab/boot",
-    "functions.sh": "lib/vlab/functions",
-    "hotplug.sh": "lib/vlab/hotplug",
-    "power.sh": "lib/vlab/power",
-    "power-button.sh": "etc/acpi/PWRF/00000080",
-    "services-{kind}.sh": "lib/vlab/services",
+    "boot": "lib/vlab/boot",
+    "functions": "lib/vlab/functions",
+    "hotplug": "lib/vlab/hotplug",
+    "power": "lib/vlab/power",
+    "power-button": "etc/acpi/PWRF/00000080",
+    "services-{kind}": "lib/vlab/services",
     "inittab": "etc/inittab",
-    "profile.sh": "etc/profile",
+    "profile": "etc/profile",
     "pam": "etc/pam.d/frr",
     "inputrc": "etc/inputrc",
 }

@@ -172,7 +172,7 @@ def read_fat(image):
                     total = ((total & 1) << 7 | total >> 1) + byte & 0xFF
                 assert total == check
                 assert left == 1
-                name = b"".join(parts).decode("utf-16-le").split("\0")[0].rstrip("\uffff")
+                name = b"".join(parts).decode("utf-16-le").split("\0", maxsplit=1)[0].rstrip("\uffff")
                 parts = []
             cluster, size = struct.unpack_from("<HI", entry, 26)
             if entry[11] & 16:

@@ -54,10 +54,10 @@ def value_for(spec, chance, depth=0):
         if "options" in spec:
             names = [name for name in spec["options"] if spec["options"][name].get("required") or chance.random() < 0.3]
             return {name: value_for(spec["options"][name], chance, depth + 1) for name in names}
-        return {chance.choice(KEYS): chance.choice(ANYTHING + TEXTS) for _ in range(chance.randint(0, 3))}
+        return {chance.choice(KEYS): chance.choice(ANYTHING + TEXTS) for _count in range(chance.randint(0, 3))}
     if kind == "list":
         inner = dict(spec, type=spec.get("elements", "str"))
-        return [value_for(inner, chance, depth + 1) for _ in range(chance.choice([0, 1, 1, 2, 3, 6]))]
+        return [value_for(inner, chance, depth + 1) for _count in range(chance.choice([0, 1, 1, 2, 3, 6]))]
     return chance.choice(ANYTHING + TEXTS)
 
 

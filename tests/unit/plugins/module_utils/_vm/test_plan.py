@@ -21,8 +21,9 @@ ALIVE = ("running", "paused", "prelaunch", "inmigrate", "io-error", "watchdog", 
 HELD, BROKEN = {"paused", "prelaunch", "io-error", "watchdog", "suspended"}, {"shutdown", "internal-error", "guest-panicked"}
 
 
-def seen(status, saved=SAVED, running=None):
+def seen(status, saved=None, running=None):
     """An Observation."""
+    saved = SAVED if saved is None else saved
     alive = status in ALIVE
     saved = None if status == "absent" else copy.deepcopy(saved)
     running = copy.deepcopy(running or saved) if alive else None
