@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """talk.py SPEAK TEXT LISTEN EXPECT: connect to two sockets (paths, or HOST:PORT; may be one), say TEXT to the first and print what the
-second says until EXPECT is in it, or fail after a minute."""
+second says until EXPECT is in it, or fail after five minutes."""
 import socket
 import sys
 import time
@@ -21,7 +21,7 @@ def connect(where):
 speak, text, listen, expect = sys.argv[1:]
 speaker = connect(speak)
 listener = speaker if listen == speak else connect(listen)
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + 300
 heard = b""
 said = 0.0
 while expect.encode() not in heard:
