@@ -221,14 +221,14 @@ class Media(Part):
         option, _slash, name = change.key.partition("/")
         drive = by_name(wanted[option])[name]
         identifier = addresses.identifier(wanted["places"][change.key])
-        if not drive["path"]:
-            live.monitor.execute("eject", {"id": identifier, "force": True})
-        else:
+        if drive["path"]:
             self._check_media({"cdroms": [], "floppies": [], option: [drive]}, live.host)
+        # By force, as the guest may have locked the tray; blockdev-change-medium knows no force before QEMU 7.1.
+        live.monitor.execute("eject", {"id": identifier, "force": True})
+        if drive["path"]:
             read_only = option == "cdroms" or drive["read_only"]
-            live.monitor.execute("blockdev-change-medium", {
-                "id": identifier, "filename": drive["path"], "format": "raw", "force": True,
-                "read-only-mode": "read-only" if read_only else "read-write"})
+            live.monitor.execute("blockdev-change-medium", {"id": identifier, "filename": drive["path"], "format": "raw",
+                                                            "read-only-mode": "read-only" if read_only else "read-write"})
         # The medium of the start stays open under its name until it is deleted; it may be gone already.
         live.monitor.batch([("blockdev-del", {"node-name": identifier})])
 
