@@ -100,6 +100,8 @@ class Applier:
 
     def check(self):
         """Whatever can be known to prevent the plan, before anything is done."""
+        if self.seen.silent and "stop" not in self.plan.steps:
+            raise self.seen.silent
         if "start" in self.plan.steps:
             for part in PARTS:
                 part.check_start(self.wanted, self.host)

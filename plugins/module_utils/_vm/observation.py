@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError, MonitorGone
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError, MonitorGone, MonitorTimeout
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, read_text, tail
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start, wait_for_exit
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -30,6 +30,7 @@ class Observation:
     of a power cycle. debris: a folder without a definition, which a killed run left.
     devices: {id: type} of its devices. media: {id: path or None} of its removable drives. monitor: open while alive, or None.
     exit_code: of the last run, None when unknown. log: the end of what QEMU said, where it crashed.
+    silent: why the monitor of a QEMU that is ours does not answer, an exception, or None; its status is then unresponsive.
     """
 
     def __init__(self, folder):
@@ -38,7 +39,7 @@ class Observation:
         self.run = read_json(folder.run)
         self.alive = False
         self.status = "stopped" if self.saved else "absent"
-        self.running = self.pid = self.start = self.exit_code = self.monitor = self.orphan = None
+        self.running = self.pid = self.start = self.exit_code = self.monitor = self.orphan = self.silent = None
         self.resume = (self.run or {}).get("resume")
         self.debris = self.saved is None and folder.is_debris()
         self.devices, self.media = {}, {}
@@ -52,7 +53,7 @@ class Observation:
 
 
 def observe(folder):
-    """Look at a VM. Raises HostError when a process that is not ours sits in its place, MonitorError when QEMU does not answer."""
+    """Look at a VM. Raises HostError when a process that is not ours sits in its place, MonitorError when its monitor is none."""
     seen = Observation(folder)
     run = seen.run
     if not run or not run.get("pid"):
@@ -73,6 +74,15 @@ def observe(folder):
         seen.pid = seen.start = None
         _tell_end(seen)
         return seen
+    except MonitorTimeout as error:
+        # Its pid, its start and its socket tell that it is ours: it can still be ended.
+        its = seen.monitor.peer_pid
+        seen.close()
+        if its != seen.pid:
+            raise
+        seen.alive, seen.status, seen.silent = True, "unresponsive", error
+        seen.running = copy.deepcopy(seen.run["definition"])
+        seen.saved = seen.saved or seen.running
     except MonitorError:
         seen.close()
         raise
@@ -85,7 +95,8 @@ def _look_for_orphan(seen):
 
 
 def _ask(seen):
-    monitor = seen.monitor = Monitor(seen.folder.qmp).connect()
+    monitor = seen.monitor = Monitor(seen.folder.qmp)
+    monitor.connect()
     if monitor.peer_pid != seen.pid:
         raise HostError("the socket %s belongs to process %s, not to the QEMU of the VM %s (process %d): a stranger is in its place; "
                         "end it first" % (seen.folder.qmp, monitor.peer_pid, seen.folder.name, seen.pid))
