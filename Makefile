@@ -21,7 +21,7 @@ help:
 	@echo 'make sanity       ansible-test sanity'
 	@echo 'make units        unit tests'
 	@echo 'make integration  integration targets with real QEMU (TARGETS="one two" for some of them)'
-	@echo 'make testbed      several hypervisors on this machine'
+	@echo 'make testbed      every integration target on three hypervisors, QEMU 5.2, 7.2 and 10.0'
 	@echo 'make docs-lint    documentation and changelog'
 	@echo 'make build        dist/vlab-qemu-VERSION.tar.gz'
 	@echo 'make clean        remove what builds and tests left; distclean also removes .venv and .cache'
