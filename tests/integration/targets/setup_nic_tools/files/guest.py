@@ -26,7 +26,7 @@ def read_until(console, pattern, deadline, nudge=b""):
 
 
 def main():
-    path, command, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 30
+    path, command, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 120
     deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_UNIX) as console:
         console.connect(path)
