@@ -39,6 +39,8 @@ HOME = WORK / "home"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 TAIL = 40
 ERROR = re.compile(r"^(ERROR|FATAL)\b")
+# What ansible-playbook says of a task that failed; an "always" section may run long after it.
+FATAL = re.compile(r"^(fatal|failed): \[")
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
 
 
@@ -209,7 +211,9 @@ def report(result: Result) -> None:
         lines = result.log.read_text(encoding="utf-8", errors="replace").splitlines()
         # What sanity tests find is scattered in what pip says.
         errors = [line for line in lines if result.name == "sanity" and ERROR.match(line)]
-        for line in errors[:TAIL] or lines[-TAIL:]:
+        fatal = [number for number, line in enumerate(lines[:-TAIL]) if FATAL.match(line)][-3:]
+        around = {number for start in fatal for number in range(start - 12, start + 25) if number >= 0}
+        for line in errors[:TAIL] or [lines[number] for number in sorted(around)] + lines[-TAIL:]:
             print(f"     | {line[:300]}")
         print(f"     all of it: {result.log.relative_to(ROOT)}", flush=True)
 
