@@ -4,19 +4,28 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import socket
 import tempfile
 
 import yaml
+from ansible import constants as C
+from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model, placement, slices
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._waves import Waves
+
+# A lab on its way: the topology; the nodes that the run is for, or None; where each node is; the wires between them; the state that
+# each shall have, and whether it runs then; the wave that each belongs to, empty when all may start at once.
+_Lab = collections.namedtuple("_Lab", "topology only placed wires states runs wave_of")
 
 
 class ActionModule(ActionBase):
@@ -34,18 +43,74 @@ class ActionModule(ActionBase):
         if "share" in args:
             raise AnsibleActionFail("share is not for playbooks: give topology")
         try:
-            share, placed = self._share(args)
+            lab = self._lab(args)
         except TopologyError as error:
             raise AnsibleActionFail(str(error))
-        # Only what the module needs crosses to the hypervisor.
-        args.update(topology={}, images={}, share=share)
-        with Progress(self, task_vars["inventory_hostname"]) as progress:
-            share.update(progress=progress.path, bundle=_bundle.mark())
-            result = self._execute_module("vlab.qemu.qemu_lab", module_args=args, task_vars=task_vars)
-            if result.get("bundle_missing"):
-                result = self._with_bundle(args, share)
-        result["placement"] = placed
+        here = task_vars["inventory_hostname"]
+        result = self._in_waves(lab, args, here) if lab.wave_of else self._one_call(lab, args, here, lab.states)
+        result["placement"] = lab.placed
         return result
+
+    def _one_call(self, lab, args, here, states):
+        """One run of the module, with this host's share of the lab, its nodes in these states."""
+        share = self._share(lab, args, here, states)
+        # Only what the module needs crosses to the hypervisor.
+        given = dict(args, topology={}, images={}, share=share)
+        if lab.only:
+            given["purge"] = False
+            if args.get("state") == "absent":
+                # The module takes this state for the whole lab; here some nodes go.
+                given["state"] = "present"
+        with Progress(self, here) as progress:
+            share.update(progress=progress.path, bundle=_bundle.mark())
+            result = self._execute_module("vlab.qemu.qemu_lab", module_args=given, task_vars=self.task_vars)
+            if result.get("bundle_missing"):
+                result = self._with_bundle(given, share)
+            progress.finish(result.pop("progress", None) or [])
+        return result
+
+    def _in_waves(self, lab, args, here):
+        """Nodes that come after some of another hypervisor start when those are there: one run of the module for each wave."""
+        self._check_together(lab)
+        waves = Waves(C.DEFAULT_LOCAL_TMP, (self._task._uuid, lab.topology.name), here)
+        mine = [name for name in lab.topology.nodes if lab.placed[name] == here]
+        total = {}
+        for number in sorted({lab.wave_of[name] for name in mine}) or [0]:
+            due = {name for name in mine if lab.wave_of[name] <= number}
+            self._await_others(lab, waves, here, {name for name in due if lab.wave_of[name] == number})
+            states = {name: "present" if state in ("started", "paused") and name not in due else state for name, state in lab.states.items()}
+            result = self._one_call(lab, args, here, states)
+            if result.get("failed") or result.get("unreachable"):
+                failed = result.get("failed_nodes") or dict.fromkeys(due)
+                waves.tell({name: "it failed there" if name in failed else "" for name in due})
+                waves.tell({name: "its hypervisor gave up before it" for name in mine if name not in due})
+                return dict(result, changed=bool(result.get("changed") or total.get("changed")))
+            waves.tell({name: "" for name in due})
+            total = _joined(total, result)
+        return total
+
+    def _check_together(self, lab):
+        """All hypervisors must be at work at the same time, else one would wait in vain."""
+        hosts = sorted(set(lab.placed.values()))
+        together = set(self.task_vars.get("ansible_play_batch") or hosts)
+        forks = min(number for number in (context.CLIARGS.get("forks"), self._task.throttle) if number)
+        if not set(hosts) <= together:
+            raise AnsibleActionFail("nodes come after nodes of other hypervisors: %s must be in the play at the same time (see serial)"
+                                    % ", ".join(hosts))
+        if forks < len(hosts):
+            raise AnsibleActionFail("nodes come after nodes of other hypervisors: %d hypervisors have to work at the same time, but forks or "
+                                    "throttle allow %d" % (len(hosts), forks))
+
+    def _await_others(self, lab, waves, here, names):
+        nodes = lab.topology.nodes
+        others = {other: name for name in names for other in nodes[name].after if lab.placed[other] != here}
+        if not others:
+            return
+        seconds = 120 + sum(float(nodes[other].settings["ready"].get("timeout") or 300) for other in others)
+        for other, why in waves.wait(others, seconds).items():
+            if why is None or why:
+                raise AnsibleActionFail("%s was not started: it comes after %s on %s: %s" % (
+                    others[other], other, lab.placed[other], why or "nothing was heard of it within %d s" % seconds))
 
     def _with_bundle(self, args, share):
         """Send the rooms of the target along, which the hypervisor then keeps."""
@@ -60,7 +125,8 @@ class ActionModule(ActionBase):
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
-    def _share(self, args):
+    def _lab(self, args):
+        """The lab and what this run is to make of it. Raises TopologyError."""
         topology = model.build(self._read(args.get("topology")))
         state, only = args.get("state", "started"), args.get("nodes")
         if isinstance(only, str):
@@ -74,24 +140,26 @@ class ActionModule(ActionBase):
         problems.check()
         hosts, facts = self._hosts(topology.name)
         placed = placement.place(topology, hosts, facts)
+        wires = slices.Wires(topology, placed, self._addresses(topology, placed))
         if state not in ("absent", "stopped"):
-            rows = placement.shortages(topology, placed, facts)
+            rows = placement.shortages(topology, placed, facts, wires.ports_between())
             if rows:
-                raise AnsibleActionFail("the lab %s does not fit, and nothing was touched:\n%s" % (topology.name, placement.table(rows)))
-        wires = slices.Wires(topology, placed, self._addresses(topology, placed, facts))
+                raise AnsibleActionFail(refusal(topology.name, rows))
         states = self._states(topology, state, only, facts)
-        here = self.task_vars["inventory_hostname"]
-        if state == "absent" and not only:
+        wave_of = placement.waves(topology, placed) if state in ("started", "paused") and not self._task.check_mode else {}
+        return _Lab(topology, only, placed, wires, states, placement.will_run(topology, states, facts), wave_of if any(wave_of.values()) else {})
+
+    def _share(self, lab, args, here, states):
+        topology = lab.topology
+        if args.get("state") == "absent" and not lab.only:
             share = {"lab": topology.name, "vms": [], "hubs": [], "booting": None}
         else:
-            share = slices.slice_for(topology, placed, here, wires, states, self._renderer(topology))
-        share["memory_overcommit"] = topology.data["limits"].get("memory_overcommit")
-        if only:
-            args["purge"] = False
-            if state == "absent":
-                # The module takes this state for the whole lab; here some nodes go.
-                args["state"] = "present"
-        return share, placed
+            share = slices.slice_for(topology, lab.placed, here, lab.wires, states, lab.runs, self._renderer(topology))
+            for vm in share["vms"]:
+                # Started by a later wave of this run: its neighbours keep their carriers.
+                vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
+        share["limits"] = topology.data["limits"]
+        return share
 
     def _read(self, topology):
         """The topology as data: given, or read from a file of the controller."""
@@ -121,7 +189,7 @@ class ActionModule(ActionBase):
                 facts[host] = found
         return hosts, facts
 
-    def _addresses(self, topology, placed, facts):
+    def _addresses(self, topology, placed):
         """Where other hypervisors reach each one: the variable vlab_address, else the address that Ansible uses."""
         addresses = {}
         for host in slices.hosts_with_addresses(topology, placed):
@@ -175,3 +243,14 @@ class ActionModule(ActionBase):
             return templar.do_template(text, preserve_trailing_newlines=True, escape_backslashes=False)
         templar = self._templar.copy_with_new_env(searchpath=[os.path.dirname(path)], available_variables=variables)
         return templar.template(trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False)
+
+
+def _joined(first, then):
+    """The results of two runs of the module as one."""
+    if not first:
+        return then
+    joined = dict(then, changed=first["changed"] or then["changed"], changes=first["changes"] + then["changes"])
+    joined["warnings"] = list(dict.fromkeys((first.get("warnings") or []) + (then.get("warnings") or [])))
+    joined["actions"] = {name: first["actions"].get(name, []) + then["actions"].get(name, []) for name in {**first["actions"], **then["actions"]}}
+    joined["diff"] = {side: first["diff"][side] + then["diff"][side] for side in ("before", "after")}
+    return joined

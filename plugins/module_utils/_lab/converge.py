@@ -12,12 +12,16 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
+import threading
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import before_after
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import hub
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import disk_free
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lineup import Lineup
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal, resources
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import settings_of
@@ -92,7 +96,7 @@ class Job:
 
     def will_run(self):
         """Whether the VM is to run, or to be paused, once the plan is done."""
-        return self.state in ("started", "paused") or self.state in ("keep", "present") and self.seen.alive
+        return self.state in ("started", "paused") or self.state in ("keep", "present") and (self.seen.alive or bool(self.node.get("later")))
 
     @property
     def starts(self):
@@ -122,7 +126,7 @@ class Lab:
         self.extra = self._extra()
         names = set(wanted) | (set(hub.existing(self.root, params["lab"])) if params["purge"] or params["state"] == "absent" else set())
         self.hubs = [hub.Hub(self.root, params["lab"], name, wanted.get(name)) for name in sorted(names)]
-        self.progress = params.get("progress")
+        self.progress, self.told, self.telling = params.get("progress"), [], threading.Lock()
         self.warnings = []
 
     def _extra(self):
@@ -139,10 +143,20 @@ class Lab:
         return there
 
     def tell(self, text):
-        """Add a line to the progress file, which the controller shows while we work."""
+        """Add a line for the user to the result, and to the progress file, which the controller shows while we work."""
+        with self.telling:
+            self.told.append(text)
+            self._write_progress(text)
+
+    def _write_progress(self, text):
         if self.progress:
-            with contextlib.suppress(OSError), open(self.progress, "a", encoding="utf-8") as stream:
-                stream.write(text + "\n")
+            # Made by us, and by nobody before: it is in a folder that all may write to.
+            flags = os.O_WRONLY | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if len(self.told) == 1 else os.O_APPEND)
+            try:
+                with open(os.open(self.progress, flags, 0o644), "wb") as stream:
+                    stream.write((text + "\n").encode("utf-8"))
+            except OSError:
+                self.progress = None
 
     def run(self):
         """Converge; return the module's result. Raises VlabError with everything that is wrong, before anything is touched."""
@@ -156,10 +170,20 @@ class Lab:
             for job in self.jobs.values():
                 job.set_carriers(self.jobs)
             self._each(self.jobs.values(), lambda job: job.plan(self.params["allow_restart"], self.settings), "plan", hands=1)
-            self._check_memory()
+            self._check_host()
             if not self.check_mode:
-                self._apply()
+                stack.callback(self._forget_progress)
+                try:
+                    self._apply()
+                except VlabError as error:
+                    error.facts["progress"] = self.told
+                    raise
             return self._result()
+
+    def _forget_progress(self):
+        if self.progress and self.told:
+            with contextlib.suppress(OSError):
+                os.unlink(self.progress)
 
     def _each(self, jobs, function, what, hands=_HANDS):
         """Do function for all jobs, several at a time; raise one error that tells what went wrong with each."""
@@ -186,13 +210,20 @@ class Lab:
         return VlabError("cannot %s %d node%s of the lab:\n%s" % (what, len(failed), "" if len(failed) == 1 else "s", "\n".join(lines)),
                          failed={name: dict(error.facts, msg=error.message) for name, error in failed.items()})
 
-    def _check_memory(self):
-        starting = [job for job in self.jobs.values() if job.starts and job.wanted["check_host_memory"]]
-        need = sum(job.wanted["memory"] for job in starting)
-        room = int((host_memory().get("MemAvailable", need << 20) >> 20) * (self.params.get("memory_overcommit") or 1))
-        if need > room:
-            raise HostError("the lab needs %d MiB for the %d nodes to be started, and this host has %d MiB available: lower memory, move nodes "
-                            "to other hypervisors, or set limits.memory_overcommit" % (need, len(starting), room))
+    def _check_host(self):
+        """Raise HostError with a table of what this host lacks."""
+        starting = [job for job in self.jobs.values() if job.starts]
+        if not starting:
+            return
+        limits = self.params.get("limits") or {}
+        has = {"memory_available_mb": host_memory().get("MemAvailable", 1 << 60) >> 20, "cpus": len(os.sched_getaffinity(0)),
+               "disk_free_mb": disk_free(self.root) >> 20}
+        need = {"memory_mb": sum(job.wanted["memory"] for job in starting if job.wanted["check_host_memory"]), "starting": len(starting),
+                "vcpus": sum(job.wanted["vcpus"] for job in self.jobs.values() if job.will_run()),
+                "memory_overcommit": limits.get("memory_overcommit"), "vcpu_ratio": limits.get("vcpu_ratio")}
+        rows = resources(socket.gethostname(), need, has)
+        if rows:
+            raise HostError(refusal(self.params["lab"], rows))
 
     def _apply(self):
         jobs = list(self.jobs.values())
@@ -237,6 +268,7 @@ class Lab:
                 told["vms"].append({key: vm[key] for key in ("name", "status", "pid", "accel", "consoles", "nics", "forwards", "monitors")})
         if not self.params["purge"] and self.extra:
             self.warnings.append("the lab has VMs that no node stands for: %s; purge: true removes them" % ", ".join(self.extra))
+        told["progress"] = self.told
         told["warnings"] = self.warnings + [warning for job in jobs for warning in job.host.warnings]
         if told["changed"] and not self.check_mode and self.params["state"] == "absent":
             with contextlib.suppress(OSError):

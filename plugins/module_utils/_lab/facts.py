@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
@@ -22,8 +23,8 @@ def hypervisor(root, lab, files):
     """The facts of this host, and warnings. files: paths; those that are missing are told."""
     root = os.path.abspath(root or default_root())
     told = {"lab": lab, "memory_available_mb": host_memory().get("MemAvailable", 0) >> 20, "cpus": len(os.sched_getaffinity(0)),
-            "disk_free_mb": _disk_free(root) >> 20, "qemu_version": None, "accel": None,
-            "missing_files": [path for path in files if not os.path.exists(path)]}
+            "disk_free_mb": disk_free(root) >> 20, "qemu_version": None, "accel": None,
+            "udp_ports": _udp_ports(), "missing_files": [path for path in files if not os.path.exists(path)]}
     found, warnings = vms(root, lab)
     told["vms"] = {vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in found}
     try:
@@ -36,8 +37,18 @@ def hypervisor(root, lab, files):
     return told, warnings
 
 
-def _disk_free(path):
+def disk_free(path):
+    """Bytes that are free where path is, or will be."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     space = os.statvfs(path)
     return space.f_bavail * space.f_frsize
+
+
+def _udp_ports():
+    """The UDP ports that programs of this host hold."""
+    ports = set()
+    for path in ("/proc/net/udp", "/proc/net/udp6"):
+        for line in (read_text(path) or "").splitlines()[1:]:
+            ports.add(int(line.split()[1].rpartition(":")[2], 16))
+    return sorted(ports)

@@ -70,7 +70,7 @@ class Lineup:
                 self.turn.notify_all()
 
     def _is_awaited(self, job):
-        return any(other.after.get(job.name) == "ready" for other in self.jobs.values())
+        return job.node.get("awaited") or any(other.after.get(job.name) == "ready" for other in self.jobs.values())
 
     def _await_others(self, job):
         """Wait for what the job comes after. Raises GuestError when one of those failed."""

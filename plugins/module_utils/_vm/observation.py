@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import os
+import select
+import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError, MonitorGone, MonitorTimeout
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, read_text, tail
@@ -19,6 +21,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PAR
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import is_supervised, orphans
 
 _QUESTIONS = [("query-status", None), ("query-uuid", None), ("qom-list", {"path": "/machine/peripheral"}), ("query-block", None)]
+
+_ENDING = 5  # seconds for a QEMU on its way out, or in, to be gone, or there
+_LOOK = 0.01
 
 
 class Observation:
@@ -90,8 +95,13 @@ def observe(folder):
 
 
 def _look_for_orphan(seen):
-    if is_supervised(seen.folder):
+    deadline = time.monotonic() + _ENDING
+    while is_supervised(seen.folder):
         seen.orphan = next(iter(orphans(seen.folder)), None)
+        if seen.orphan or time.monotonic() > deadline:
+            break
+        # Its first thread may have ended before the others, which hold its ports and files; or it is between fork and exec.
+        select.select([], [], [], _LOOK)
 
 
 def _ask(seen):

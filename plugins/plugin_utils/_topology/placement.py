@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import resources, row
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 _MEMORY = OPTIONS["memory"].default
+_ALIVE = ("running", "paused", "prelaunch")
 _QEMU_OVERHEAD = 48  # MiB of a QEMU besides its guest's memory (measured: 41 unshared)
 
 
@@ -66,10 +68,11 @@ def _choose(policy, hosts, placed, free, need):
     return min(hosts, key=lambda host: count[host])
 
 
-def shortages(topology, placed, facts):
+def shortages(topology, placed, facts, ports=None):
     """What the hosts lack for the lab: a list of rows {host, what, wanted, has}. Empty when it fits.
 
     facts: {host: preflight facts}. What the lab's running VMs hold already counts as free.
+    ports: {host: {UDP port: (node, what for)}} of links that cross between hosts.
     """
     limits, rows = topology.data["limits"], []
     for host in sorted(set(placed.values())):
@@ -77,27 +80,22 @@ def shortages(topology, placed, facts):
         if not has:
             continue
         nodes = [node for node in topology.nodes.values() if placed[node.name] == host]
-        new = [node for node in nodes if has["vms"].get(node.name, {}).get("status") not in ("running", "paused", "prelaunch")
+        new = [node for node in nodes if has["vms"].get(node.name, {}).get("status") not in _ALIVE
                and node.settings.get("state") not in ("stopped", "present")]
-        need = sum(memory_of(node) for node in new if node.settings.get("check_host_memory") is not False)
-        room = int(has["memory_available_mb"] * limits.get("memory_overcommit", 1))
-        if need > room:
-            rows.append({"host": host, "what": "memory", "wanted": "%d MiB" % need, "has": "%d MiB" % room})
-        ratio = limits.get("vcpu_ratio")
-        vcpus = sum(node.vcpus for node in nodes)
-        if ratio and vcpus > ratio * has["cpus"]:
-            rows.append({"host": host, "what": "vCPUs", "wanted": str(vcpus), "has": "%g (%d x %g)" % (ratio * has["cpus"], has["cpus"], ratio)})
+        rows += resources(host, {
+            "memory_mb": sum(memory_of(node) for node in new if node.settings.get("check_host_memory") is not False),
+            "vcpus": sum(node.vcpus for node in nodes), "starting": len(new),
+            "memory_overcommit": limits.get("memory_overcommit"), "vcpu_ratio": limits.get("vcpu_ratio")}, has)
         for node in new:
             for path in image_paths(node):
                 if path in has.get("missing_files", ()):
-                    rows.append({"host": host, "what": "image of %s" % node.name, "wanted": path, "has": "no such file"})
-        disk = 64 * len(new)  # MiB; overlays begin small, this is for what a guest writes while it boots
-        if has.get("disk_free_mb", disk) < disk:
-            rows.append({"host": host, "what": "disk space", "wanted": "%d MiB" % disk, "has": "%d MiB" % has["disk_free_mb"]})
+                    rows.append(row(host, "image of %s" % node.name, path, "no such file"))
+        for port, (name, purpose) in sorted((ports or {}).get(host, {}).items()):
+            if port in has.get("udp_ports", ()) and name in {node.name for node in new}:
+                rows.append(row(host, "UDP port of %s" % purpose, str(port), "taken by another program"))
         for need_version, names in _versions(nodes).items():
             if tuple(has.get("qemu_version") or (99,))[:2] < need_version:
-                rows.append({"host": host, "what": "QEMU for %s" % ", ".join(names), "wanted": "%d.%d" % need_version,
-                             "has": ".".join(map(str, has["qemu_version"]))})
+                rows.append(row(host, "QEMU for %s" % ", ".join(names), "%d.%d" % need_version, ".".join(map(str, has["qemu_version"]))))
     return rows
 
 
@@ -120,8 +118,20 @@ def image_paths(node):
     return [path for path in paths if path]
 
 
-def table(rows):
-    """Rows as text, for an error."""
-    head = {"host": "hypervisor", "what": "lacks", "wanted": "wanted", "has": "has"}
-    widths = {key: max(len(row[key]) for row in [head] + rows) for key in head}
-    return "\n".join("  " + "  ".join(row[key].ljust(widths[key]) for key in head).rstrip() for row in [head] + rows)
+def will_run(topology, states, facts):
+    """{node: whether it runs once its state is reached}; of those whose power is left alone, the facts tell."""
+    alive = {name for has in facts.values() for name, vm in has.get("vms", {}).items() if vm["status"] in _ALIVE}
+    return {name: states[name] in ("started", "paused") or states[name] in ("present", "keep") and name in alive for name in topology.nodes}
+
+
+def waves(topology, placed):
+    """{node: number}: a node is in a later wave than those on other hosts that it comes after; its own host keeps order within a wave."""
+    found = {}
+
+    def wave(name):
+        if name not in found:
+            found[name] = max([wave(other) + (placed[other] != placed[name]) for other in topology.nodes[name].after], default=0)
+        return found[name]
+    for name in topology.nodes:
+        wave(name)
+    return found

@@ -73,6 +73,14 @@ class Wires:
                     self.remote["hub %s %s" % (segment.name, end)] = home
         self.ports = {key: self._port(key, host) for key, host in sorted(self.remote.items())}
 
+    def ports_between(self):
+        """The ports of NICs towards other hosts: {host: {port: (node, what for)}}."""
+        found = {}
+        for key, host in self.remote.items():
+            if not key.startswith("hub "):
+                found.setdefault(host, {})[self.ports[key]] = (key.partition(":")[0], key)
+        return found
+
     def _hosts(self, ends):
         return len({self.placed[end.node] for end in ends})
 
@@ -131,17 +139,22 @@ def hosts_with_addresses(topology, placed):
     return crossing
 
 
-def slice_for(topology, placed, host, wires, states, render):
+def slice_for(topology, placed, host, wires, states, runs, render):
     """What a host has to do: {"lab", "vms", "hubs", "booting"}.
 
-    states: {node: its state in this run}. render(node, text or {template}): the content of a file on a node's config drive.
+    states: {node: its state in this run}. runs: {node: whether it runs then}.
+    render(node, text or {template}): the content of a file on a node's config drive.
     """
-    vms = [_vm(topology, node, wires, states, render) for node in topology.nodes.values() if placed[node.name] == host]
-    hubs = [_hub(segment, wires, states) for segment in topology.segments.values() if segment.kind == "hub" and wires.home(segment) == host]
+    vms = [_vm(topology, node, wires, states, runs, render) for node in topology.nodes.values() if placed[node.name] == host]
+    # Nodes of other hosts wait for these.
+    awaited = {name for node in topology.nodes.values() for name, what in node.after.items() if what == "ready" and placed[node.name] != placed[name]}
+    for vm in vms:
+        vm["awaited"] = vm["name"] in awaited
+    hubs = [_hub(segment, wires) for segment in topology.segments.values() if segment.kind == "hub" and wires.home(segment) == host]
     return {"lab": topology.name, "vms": vms, "hubs": hubs, "booting": topology.data["limits"].get("booting")}
 
 
-def _hub(segment, wires, states):
+def _hub(segment, wires):
     ports = {}
     for end in segment.ends:
         hub, nic = wires.hub_port(segment, end), wires.address(str(end), end.node, end.nic)
@@ -149,20 +162,20 @@ def _hub(segment, wires, states):
     return {"name": segment.name, "ports": ports}
 
 
-def _vm(topology, node, wires, states, render):
+def _vm(topology, node, wires, states, runs, render):
     settings = node.settings
     options = {name: settings[name] for name in OPTIONS if settings.get(name) is not None and name != "nics"}
     for name, alias in (("vcpus", "cpus"), ("arch", "platform")):
         if settings.get(alias) is not None and name not in options:
             options[name] = settings[alias]
     options = _filled(options, _words(topology, node))
-    options["nics"] = [_nic(topology, node, nic, wires, states) for nic in node.nics.values()]
+    options["nics"] = [_nic(topology, node, nic, wires, runs) for nic in node.nics.values()]
     files = config_files(topology, node, render)
     if files:
         shape = node.shape["config"]
         options["config_drive"] = {"files": files, "update": "next_start", **{key: shape[key] for key in ("label", "format", "bus") if key in shape}}
     return {"name": node.name, "state": states[node.name], "options": options, "ready": settings["ready"] or {},
-            "after": {name: what for name, what in node.after.items() if wires.placed.get(name) == wires.placed[node.name]}}
+            "after": {name: what for name, what in node.after.items() if wires.placed[name] == wires.placed[node.name]}}
 
 
 _WORD = re.compile(r"\{(name|lab|uuid|management|loopback|vars\.[^{}]+)\}")
@@ -189,7 +202,7 @@ def vm_nic_name(name):
     return name.replace("/", "_")
 
 
-def _nic(topology, node, nic, wires, states):
+def _nic(topology, node, nic, wires, runs):
     made = {"name": vm_nic_name(nic.name), "mac": nic.mac, "model": nic.settings.get("model") or node.settings.get("nic_model")
             or node.shape["nic"].get("model", "virtio-net-pci")}
     if nic.position is not None:
@@ -210,7 +223,7 @@ def _nic(topology, node, nic, wires, states):
             if wires.placed[other.node] == wires.placed[node.name]:
                 made["peer"] = other.node
             else:
-                down = down or states[other.node] not in ("started", "paused", "keep")
+                down = down or not runs[other.node]
             if nic.wire.ends[0] is end and nic.wire.settings.get("capture") is not None:
                 capture = nic.wire.settings["capture"]
     made["link_down"] = down

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import threading
+import time
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError
@@ -49,6 +52,23 @@ def test_a_vm_that_is_not_there(tmp_path):
     seen = observe(FakeHost(root=tmp_path).folder)
     assert (seen.status, seen.alive, seen.saved, seen.monitor, seen.running) == ("absent", False, None, None, None)
     assert os.listdir(tmp_path) == [], "looking leaves nothing"
+
+
+def test_a_qemu_on_its_way_out_is_waited_for(vm):
+    write_whole(vm.exit_code, b"")
+    rewrite_run(vm, pid=2 ** 22 + 1)
+    holder = subprocess.Popen([sys.executable, "-c", "import fcntl, sys\nhandle = open(sys.argv[1])\nfcntl.flock(handle, fcntl.LOCK_EX)\n"
+                                                     "print(flush=True)\nsys.stdin.read()", vm.exit_code],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    closing = threading.Timer(0.3, holder.stdin.close)
+    closing.start()
+    started = time.monotonic()
+    assert not observe(vm).alive
+    assert 0.2 < time.monotonic() - started < 4
+    holder.wait(5)
+    holder.stdout.close()
+    closing.join()
 
 
 def test_a_running_vm(vm):

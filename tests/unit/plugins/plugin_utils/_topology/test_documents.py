@@ -42,7 +42,7 @@ def test_an_example_is_a_topology(example):
     problems.check()
     placed = {name: "h" for name in topology.nodes}
     states = {name: "started" for name in topology.nodes}
-    made = slices.slice_for(topology, placed, "h", slices.Wires(topology, placed, {}), states, lambda node, content: str(content))
+    made = slices.slice_for(topology, placed, "h", slices.Wires(topology, placed, {}), states, {name: True for name in states}, lambda node, content: str(content))
     assert len(made["vms"]) == len(example["nodes"])
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import shortages
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model, placement, slices
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
 
@@ -103,11 +104,11 @@ def test_shortages_of_other_things():
     slices.apply_images(topology, {}, Problems())
     known = {"hv1": facts(missing_files=["/i/base.qcow2", "/i/other", "/i/k"], disk_free_mb=100, qemu_version=[5, 2, 0])}
     assert rows(topology, known) == [
-        ("hv1", "vCPUs", "6", "4 (4 x 1)"), ("hv1", "image of n1", "/i/base.qcow2", "no such file"), ("hv1", "image of n2", "/i/k", "no such file"),
-        ("hv1", "disk space", "128 MiB", "100 MiB"), ("hv1", "QEMU for n2", "7.2", "5.2.0")]
+        ("hv1", "vCPUs", "6", "4 (4 x 1)"), ("hv1", "disk space", "128 MiB", "100 MiB"), ("hv1", "image of n1", "/i/base.qcow2", "no such file"), ("hv1", "image of n2", "/i/k", "no such file"),
+        ("hv1", "QEMU for n2", "7.2", "5.2.0")]
 
 
 def test_the_table_lines_up():
-    made = placement.table([{"host": "hv1", "what": "memory", "wanted": "1 MiB", "has": "0 MiB"},
+    made = shortages.table([{"host": "hv1", "what": "memory", "wanted": "1 MiB", "has": "0 MiB"},
                             {"host": "a-long-name", "what": "vCPUs", "wanted": "3", "has": "2"}])
     assert made.splitlines() == ["  hypervisor   lacks   wanted  has", "  hv1          memory  1 MiB   0 MiB", "  a-long-name  vCPUs   3       2"]

@@ -9,7 +9,7 @@ import json
 
 import pytest
 import yaml
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model, placement, slices
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 ADDRESSES = {"hv1": "192.0.2.1", "hv2": "192.0.2.2", "hv3": "192.0.2.3"}
@@ -32,7 +32,8 @@ def share(topology, placed=None, states=None, render=lambda node, content: conte
     placed = placed or {name: "hv1" for name in topology.nodes}
     wires = slices.Wires(topology, placed, ADDRESSES)
     states = dict({name: "started" for name in topology.nodes}, **states or {})
-    return {host: slices.slice_for(topology, placed, host, wires, states, render) for host in sorted(set(placed.values()) | {"hv3"})}
+    runs = placement.will_run(topology, states, {})
+    return {host: slices.slice_for(topology, placed, host, wires, states, runs, render) for host in sorted(set(placed.values()) | {"hv3"})}
 
 
 def nics(shares):
