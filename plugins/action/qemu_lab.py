@@ -152,7 +152,7 @@ class ActionModule(ActionBase):
     def _share(self, lab, args, here, states):
         topology = lab.topology
         if args.get("state") == "absent" and not lab.only:
-            share = {"lab": topology.name, "vms": [], "hubs": [], "booting": None}
+            share = {"lab": topology.name, "vms": [], "segments": [], "booting": None}
         else:
             share = slices.slice_for(topology, lab.placed, here, lab.wires, states, lab.runs, self._renderer(topology))
             for vm in share["vms"]:

@@ -18,6 +18,7 @@ import threading
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import before_after
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import hub
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import disk_free
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lineup import Lineup
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
@@ -87,6 +88,13 @@ class Job:
                 for nic in (saved or {}).get("nics", ()) if nic["name"] not in named]
         return {"nics": options["nics"] + idle} if self.seen.alive else {"purge_nics": True}
 
+    def attach(self, scripts):
+        """Plug NICs into bridges. scripts: {segment: what puts a tap on its bridge}."""
+        for nic in self.node["options"].get("nics", ()):
+            segment = nic.pop("segment", None)
+            if segment:
+                nic["link"] = {"type": "tap", "script": scripts[segment]}
+
     def set_carriers(self, jobs):
         """Take the carrier from NICs whose neighbour on this host will not run."""
         for nic in self.node["options"].get("nics", ()):
@@ -122,12 +130,28 @@ class Lab:
         self.root = os.path.abspath(params.get("root") or default_root())
         self.settings = settings_of(params)
         self.jobs = {node["name"]: Job(self.root, params["lab"], node) for node in params["vms"]}
-        wanted = {entry["name"]: entry["ports"] for entry in params.get("hubs") or ()}
         self.extra = self._extra()
-        names = set(wanted) | (set(hub.existing(self.root, params["lab"])) if params["purge"] or params["state"] == "absent" else set())
-        self.hubs = [hub.Hub(self.root, params["lab"], name, wanted.get(name)) for name in sorted(names)]
+        self.segments = self._segments()
         self.progress, self.told, self.telling = params.get("progress"), [], threading.Lock()
         self.warnings = []
+
+    def _segments(self):
+        """Hubs and bridges: those that are wanted and, with purge, those that are not."""
+        wanted = {entry["name"]: entry for entry in self.params.get("segments") or ()}
+        names = set(wanted)
+        if self.params["purge"] or self.params["state"] == "absent":
+            names |= set(hub.existing(self.root, self.params["lab"]))
+        made, attach = [], {}
+        for name in sorted(names):
+            entry, folder = wanted.get(name, {}), os.path.join(self.root, self.params["lab"], hub.SEGMENTS, name)
+            if "bridge" in entry or not entry and os.path.exists(os.path.join(folder, "attach")):
+                made.append(Bridge(folder, name, entry.get("bridge")))
+                attach[name] = made[-1].attach
+            else:
+                made.append(hub.Hub(self.root, self.params["lab"], name, entry.get("ports")))
+        for job in self.jobs.values():
+            job.attach(attach)
+        return made
 
     def _extra(self):
         """VMs of the lab that no node stands for: removed with purge, else told."""
@@ -229,11 +253,11 @@ class Lab:
         jobs = list(self.jobs.values())
         # First what frees the host, then what makes no guest wait, then the starts.
         self._each([job for job in jobs if job.todo.steps and not job.starts and not job.is_running], self._apply_one, "change")
-        for each in self.hubs:
+        for each in self.segments:
             each.done = each.changes()
             if each.done:
                 each.apply(self.settings["start_timeout"])
-                self.tell("segment %s is %s" % (each.name, "gone" if each.ports is None else "there"))
+                self.tell("segment %s is %s" % (each.name, "gone" if each.done[-1].after is None else "there"))
         self._each([job for job in jobs if job.todo.steps and not job.starts and job.is_running], self._apply_one, "change")
         lineup = Lineup({job.name: job for job in jobs if job.state != "absent"}, self.params.get("booting"), self.params["wait_ready"],
                         self.tell)
@@ -255,7 +279,7 @@ class Lab:
     def _result(self):
         jobs = self.jobs.values()
         changes = [change._replace(option="%s.%s" % (job.name, change.option)) for job in jobs for change in job.todo.changes]
-        for each in self.hubs:
+        for each in self.segments:
             changes += getattr(each, "done", None) or each.changes()
         told = {"changed": bool(changes) or any(job.todo.changed for job in jobs), "changes": [change.result() for change in changes],
                 "diff": before_after(changes), "actions": {job.name: job.applier.actions for job in jobs if job.applier.actions}, "vms": []}

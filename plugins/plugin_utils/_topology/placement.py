@@ -56,6 +56,12 @@ def place(topology, hosts, facts=None):
             host = _choose(policy, hosts, placed, free, memory_of(node))
             placed[node.name] = host
             free[host] -= memory_of(node)
+    for segment in topology.segments.values():
+        homes = sorted({placed[end.node] for end in segment.ends} | set(filter(None, [segment.settings.get("hypervisor")])))
+        if segment.kind == "bridge" and len(homes) > 1:
+            problems.add("segments.%s" % segment.name, "a bridge joins nodes of one hypervisor, and these are on %s: set hypervisor for them, or "
+                         "use type: hub", ", ".join(homes))
+    problems.check()
     return placed
 
 

@@ -91,6 +91,7 @@ _LINK = {
     "additionalProperties": False,
 }
 
+_INTERFACE = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$"
 _SEGMENT = {
     "type": "object",
     "description": "A network of any number of NICs.",
@@ -100,7 +101,7 @@ _SEGMENT = {
                                                            "root and one hypervisor."},
         "prefix": dict(_PREFIX, description="Its IPv4 network; from addressing.lans by default."),
         "prefix6": dict(_PREFIX, description="Its IPv6 network; from addressing.lans6 by default."),
-        "bridge": {"type": "string", "description": "Name of the Linux bridge; derived from lab and segment by default."},
+        "bridge": {"type": "string", "pattern": _INTERFACE, "description": "Name of the Linux bridge; derived from lab and segment by default."},
         "hypervisor": {"type": "string", "description": "Where its hub runs; where most members are by default."},
         "vars": {"type": "object", "description": "Anything, for templates."},
     },
@@ -335,7 +336,8 @@ def _tell(error, problems, wrong):
     wrong.append(path)
 
 
-_RULES = {NAME["pattern"]: "letters, digits, - and _, 63 at most, no - or _ first",
+_RULES = {_INTERFACE: "letters, digits, . - and _, 15 at most",
+          NAME["pattern"]: "letters, digits, - and _, 63 at most, no - or _ first",
           _NIC_NAME["pattern"]: "60 letters at most, without spaces, commas and colons",
           _KIND["properties"]["nic"]["properties"]["name"]["pattern"]: "it must have {n} for the number"}
 _TYPES = {"object": "a mapping", "array": "a list", "string": "a text", "integer": "a whole number", "number": "a number",

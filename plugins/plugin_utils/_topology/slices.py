@@ -111,8 +111,6 @@ class Wires:
         if isinstance(wire, Link):
             other = wire.other(end.node, end.nic)
             remote = self.address(str(other), other.node, other.nic)
-        elif wire.kind == "bridge":
-            return {"type": "bridge", "bridge": wire.settings.get("bridge") or bridge_name(self.topology.name, wire.name)}
         else:
             remote = self.hub_port(wire, end)
         return {"type": "udp", "local_address": local[0], "local_port": str(local[1]), "remote_address": remote[0], "remote_port": str(remote[1])}
@@ -140,7 +138,7 @@ def hosts_with_addresses(topology, placed):
 
 
 def slice_for(topology, placed, host, wires, states, runs, render):
-    """What a host has to do: {"lab", "vms", "hubs", "booting"}.
+    """What a host has to do: {"lab", "vms", "segments", "booting"}.
 
     states: {node: its state in this run}. runs: {node: whether it runs then}.
     render(node, text or {template}): the content of a file on a node's config drive.
@@ -150,11 +148,13 @@ def slice_for(topology, placed, host, wires, states, runs, render):
     awaited = {name for node in topology.nodes.values() for name, what in node.after.items() if what == "ready" and placed[node.name] != placed[name]}
     for vm in vms:
         vm["awaited"] = vm["name"] in awaited
-    hubs = [_hub(segment, wires) for segment in topology.segments.values() if segment.kind == "hub" and wires.home(segment) == host]
-    return {"lab": topology.name, "vms": vms, "hubs": hubs, "booting": topology.data["limits"].get("booting")}
+    segments = [_segment(topology, segment, wires) for segment in topology.segments.values() if wires.home(segment) == host]
+    return {"lab": topology.name, "vms": vms, "segments": segments, "booting": topology.data["limits"].get("booting")}
 
 
-def _hub(segment, wires):
+def _segment(topology, segment, wires):
+    if segment.kind == "bridge":
+        return {"name": segment.name, "bridge": segment.settings.get("bridge") or bridge_name(topology.name, segment.name)}
     ports = {}
     for end in segment.ends:
         hub, nic = wires.hub_port(segment, end), wires.address(str(end), end.node, end.nic)
@@ -215,7 +215,10 @@ def _nic(topology, node, nic, wires, runs):
         made["link"] = nic.settings.get("link") or {"type": "none"}
     else:
         end = next(end for end in nic.wire.ends if (end.node, end.nic) == (node.name, nic.name))
-        made["link"] = wires.link(nic.wire, end)
+        if not isinstance(nic.wire, Link) and nic.wire.kind == "bridge":
+            made["segment"] = nic.wire.name
+        else:
+            made["link"] = wires.link(nic.wire, end)
         if isinstance(nic.wire, Link):
             other = nic.wire.other(node.name, nic.name)
             down = down or bool(nic.wire.settings.get("down"))

@@ -47,7 +47,7 @@ def sockets(shares):
     for host, part in shares.items():
         ends = {"%s:%s" % (vm["name"], nic["name"]): nic["link"]
                 for vm in part["vms"] for nic in vm["options"]["nics"] if nic["link"]["type"] == "udp"}
-        ends.update({"%s %s" % (hub["name"], end): port for hub in part["hubs"] for end, port in hub["ports"].items()})
+        ends.update({"%s %s" % (hub["name"], end): port for hub in part["segments"] for end, port in hub.get("ports", {}).items()})
         for name, link in ends.items():
             here = host, link["local_address"], int(link["local_port"])
             assert here not in found, "two listen at %s:%d of %s: %s and %s" % (here[1], here[2], host, found[here][0], name)
@@ -111,16 +111,18 @@ def test_a_hub_runs_where_most_members_are():
     topology = build(segments={"lan": {"members": NODES}, "far": {"members": ["n1"], "hypervisor": "hv3"}})
     placed = dict({name: "hv2" for name in NODES}, n1="hv1")
     shares = share(topology, placed)
-    assert {host: [hub["name"] for hub in part["hubs"]] for host, part in shares.items()} == {"hv1": [], "hv2": ["lan"], "hv3": ["far"]}
-    assert len(shares["hv2"]["hubs"][0]["ports"]) == 6
+    assert {host: [hub["name"] for hub in part["segments"]] for host, part in shares.items()} == {"hv1": [], "hv2": ["lan"], "hv3": ["far"]}
+    assert len(shares["hv2"]["segments"][0]["ports"]) == 6
 
 
 def test_a_bridge_has_a_name_that_an_interface_can_have():
     topology = build(segments={"a-segment-with-a-long-name": {"members": ["n1", "n2"], "type": "bridge"},
                                "own": {"members": ["n1"], "type": "bridge", "bridge": "br9"}})
-    found = nics(share(topology))
-    assert found["n1:eth1"]["link"] == found["n2:eth1"]["link"] and len(found["n1:eth1"]["link"]["bridge"]) <= 15
-    assert found["n1:eth2"]["link"] == {"type": "bridge", "bridge": "br9"}
+    made = share(topology)
+    found = nics(made)
+    assert found["n1:eth1"]["segment"] == found["n2:eth1"]["segment"] == "a-segment-with-a-long-name" and "link" not in found["n1:eth1"]
+    bridges = {segment["name"]: segment["bridge"] for segment in made["hv1"]["segments"]}
+    assert bridges["own"] == "br9" and len(bridges["a-segment-with-a-long-name"]) <= 15
 
 
 @pytest.mark.parametrize("link, states, same_host, expected", [
