@@ -46,13 +46,13 @@ def run(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
 def process_start(pid):
     """When a process started, in clock ticks since boot: with the pid it names one process.
 
-    None when it is gone; a zombie is gone. Source: proc(5), stat.
+    None when it is gone. A zombie is gone, unless threads of it are left: they hold its files and ports. Source: proc(5), stat.
     """
     text = read_text("/proc/%d/stat" % pid)
     if not text:
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" and int(fields[17]) < 2 else int(fields[19])
 
 
 def boot_id():

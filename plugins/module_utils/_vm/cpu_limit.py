@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import signal
 import subprocess
@@ -43,7 +44,8 @@ def limit(pid, name, percent):
     if kind == "cpulimit":
         _run_cpulimit(where, pid, percent)
         return
-    group = os.path.join(where, "vlab-%s" % name)
+    # VMs of one name in several containers share the host's groups.
+    group = os.path.join(where, "vlab-%s-%d" % (name, pid))
     try:
         os.makedirs(group, exist_ok=True)
         quota = percent * _PERIOD // 100
@@ -57,10 +59,11 @@ def limit(pid, name, percent):
 
 
 def release(name):
-    """Remove the control group of a VM that is gone."""
+    """Remove the control groups of a VM that is gone; one that a process is in stays."""
     for folder in _V1 + (_V2,):
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.join(folder, "vlab-%s" % name))
+        for group in glob.glob(os.path.join(folder, "vlab-%s-*" % name)):
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
 
 
 def _write(group, name, value):
