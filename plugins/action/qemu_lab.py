@@ -39,14 +39,16 @@ class ActionModule(ActionBase):
         if libraries.missing():
             raise AnsibleActionFail(missing_required_lib(libraries.missing()))
         self.task_vars = task_vars
-        args = dict(self._task.args)
+        try:
+            return self._converge(dict(self._task.args), task_vars["inventory_hostname"])
+        except (AnsibleActionFail, TopologyError) as error:
+            # A result and no exception, which failed_when would not see.
+            return {"failed": True, "changed": False, "msg": str(error)}
+
+    def _converge(self, args, here):
         if "share" in args:
             raise AnsibleActionFail("share is not for playbooks: give topology")
-        try:
-            lab = self._lab(args)
-        except TopologyError as error:
-            raise AnsibleActionFail(str(error))
-        here = task_vars["inventory_hostname"]
+        lab = self._lab(args)
         result = self._in_waves(lab, args, here) if lab.wave_of else self._one_call(lab, args, here, lab.states)
         result["placement"] = lab.placed
         return result
@@ -73,20 +75,24 @@ class ActionModule(ActionBase):
         """Nodes that come after some of another hypervisor start when those are there: one run of the module for each wave."""
         self._check_together(lab)
         waves = Waves(C.DEFAULT_LOCAL_TMP, (self._task._uuid, lab.topology.name), here)
-        mine = [name for name in lab.topology.nodes if lab.placed[name] == here]
+        mine = {name: lab.wave_of[name] for name in lab.topology.nodes if lab.placed[name] == here}
         total = {}
-        for number in sorted({lab.wave_of[name] for name in mine}) or [0]:
-            due = {name for name in mine if lab.wave_of[name] <= number}
-            self._await_others(lab, waves, here, {name for name in due if lab.wave_of[name] == number})
-            states = {name: "present" if state in ("started", "paused") and name not in due else state for name, state in lab.states.items()}
-            result = self._one_call(lab, args, here, states)
-            if result.get("failed") or result.get("unreachable"):
-                failed = result.get("failed_nodes") or dict.fromkeys(due)
-                waves.tell({name: "it failed there" if name in failed else "" for name in due})
-                waves.tell({name: "its hypervisor gave up before it" for name in mine if name not in due})
-                return dict(result, changed=bool(result.get("changed") or total.get("changed")))
-            waves.tell({name: "" for name in due})
-            total = _joined(total, result)
+        try:
+            for number in sorted(set(mine.values())) or [0]:
+                self._await_others(lab, waves, here, [name for name in mine if mine[name] == number])
+                states = {name: "present" if state in ("started", "paused") and mine.get(name, 0) > number else state
+                          for name, state in lab.states.items()}
+                total = _joined(total, self._one_call(lab, args, here, states))
+                if total.get("failed"):
+                    failed = total.get("failed_nodes") or mine
+                    waves.tell({name: "it failed there" if name in failed or mine[name] > number else "" for name in mine})
+                    break
+                waves.tell({name: "" for name in mine if mine[name] <= number})
+        except AnsibleError as error:
+            waves.tell({name: "its hypervisor gave up" for name in mine if name not in waves.reached})
+            if isinstance(error, AnsibleActionFail):
+                return dict(total, failed=True, changed=bool(total.get("changed")), msg=str(error))
+            raise
         return total
 
     def _check_together(self, lab):
@@ -249,8 +255,11 @@ def _joined(first, then):
     """The results of two runs of the module as one."""
     if not first:
         return then
-    joined = dict(then, changed=first["changed"] or then["changed"], changes=first["changes"] + then["changes"])
-    joined["warnings"] = list(dict.fromkeys((first.get("warnings") or []) + (then.get("warnings") or [])))
-    joined["actions"] = {name: first["actions"].get(name, []) + then["actions"].get(name, []) for name in {**first["actions"], **then["actions"]}}
-    joined["diff"] = {side: first["diff"][side] + then["diff"][side] for side in ("before", "after")}
+    joined = dict(then, changed=bool(first.get("changed") or then.get("changed")))
+    for key, nothing in (("changes", []), ("warnings", [])):
+        joined[key] = (first.get(key) or nothing) + (then.get(key) or nothing)
+    one, other = first.get("actions") or {}, then.get("actions") or {}
+    joined["actions"] = {name: one.get(name, []) + other.get(name, []) for name in {**one, **other}}
+    if first.get("diff") and then.get("diff"):
+        joined["diff"] = {side: first["diff"][side] + then["diff"][side] for side in ("before", "after")}
     return joined
