@@ -36,17 +36,21 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
+        self.task_vars = task_vars
+        try:
+            return self._bring_about(dict(self._task.args), task_vars["inventory_hostname"])
+        except TopologyError as error:
+            return {"failed": True, "msg": str(error)}
+        except AnsibleActionFail as error:
+            # Raised on, it would pass by failed_when and until, which the module's own errors do not.
+            return {"failed": True, "msg": error.message}
+
+    def _bring_about(self, args, here):
         if libraries.missing():
             raise AnsibleActionFail(missing_required_lib(libraries.missing()))
-        self.task_vars = task_vars
-        args = dict(self._task.args)
         if "share" in args:
             raise AnsibleActionFail("share is not for playbooks: give topology")
-        try:
-            lab = self._lab(args)
-        except TopologyError as error:
-            raise AnsibleActionFail(str(error))
-        here = task_vars["inventory_hostname"]
+        lab = self._lab(args)
         result = self._in_waves(lab, args, here) if lab.wave_of else self._one_call(lab, args, here, lab.states)
         result["placement"] = lab.placed
         return result
