@@ -36,16 +36,18 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        if libraries.missing():
-            raise AnsibleActionFail(missing_required_lib(libraries.missing()))
         self.task_vars = task_vars
         try:
-            return self._converge(dict(self._task.args), task_vars["inventory_hostname"])
-        except (AnsibleActionFail, TopologyError) as error:
-            # A result and no exception, which failed_when would not see.
+            return self._bring_about(dict(self._task.args), task_vars["inventory_hostname"])
+        except TopologyError as error:
             return {"failed": True, "changed": False, "msg": str(error)}
+        except AnsibleActionFail as error:
+            # Raised on, it would pass by failed_when and until, which the module's own errors do not.
+            return {"failed": True, "changed": False, "msg": error.message}
 
-    def _converge(self, args, here):
+    def _bring_about(self, args, here):
+        if libraries.missing():
+            raise AnsibleActionFail(missing_required_lib(libraries.missing()))
         if "share" in args:
             raise AnsibleActionFail("share is not for playbooks: give topology")
         lab = self._lab(args)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness
 
 
@@ -41,15 +41,24 @@ class Lineup:
         return self.failed
 
     def _guard(self, job):
+        # Whatever happens to one, the others must not wait for it for ever.
+        failure = HostError("its start ended in the middle; see the error on the standard error stream")
         try:
-            self._bring_up(job)
+            self._await_others(job)
+            try:
+                self._bring_up(job)
+            finally:
+                self._leave(job)
+            failure = None
         except VlabError as error:
-            with self.turn:
-                self.failed[job.name] = error
-                self.turn.notify_all()
+            failure = error
+        finally:
+            if failure:
+                with self.turn:
+                    self.failed[job.name] = failure
+                    self.turn.notify_all()
 
     def _bring_up(self, job):
-        self._await_others(job)
         if job.starts:
             with self._slot(job):
                 job.applier.run()
@@ -64,10 +73,6 @@ class Lineup:
             if job.starts:
                 self.tell("%s is ready" % job.name)
         self._reach(job, "ready")
-        if job.starts:
-            with self.turn:
-                self.booting += 1
-                self.turn.notify_all()
 
     def _is_awaited(self, job):
         return job.node.get("awaited") or any(other.after.get(job.name) == "ready" for other in self.jobs.values())
@@ -86,6 +91,12 @@ class Lineup:
                 while self.booting < 1:
                     self._pause_waiting()
                 self.booting -= 1
+
+    def _leave(self, job):
+        if job.starts:
+            with self.turn:
+                self.booting += 1
+                self.turn.notify_all()
 
     def _pause_waiting(self):
         # A node that waits for another one to boot must not hold that one back.

@@ -171,7 +171,8 @@ def _check_network(path, text):
 
 
 def _forward(path, given):
-    forward = {key: value for key, value in given.items() if value is not None and (key, value) != ("guest_address", "")}
+    forward = {key: entry["default"] for key, entry in SPEC["forwards"]["options"].items() if "default" in entry}
+    forward.update((key, value) for key, value in given.items() if value is not None and (key, value) != ("guest_address", ""))
     if forward["host_address"] in ("", "*"):
         forward["host_address"] = "0.0.0.0"
     for key in ("host_address", "guest_address"):

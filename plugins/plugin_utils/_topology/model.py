@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import normalise_nic
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.cards import Cards
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
@@ -341,12 +342,12 @@ class _Wiring:
 
     def _nic(self, node, name):
         settings = dict((node.settings.get("nics") or {}).get(name) or {})
-        mac = settings.get("mac")
-        if mac:
-            try:
-                mac = macs.normalise("nodes.%s.nics.%s.mac" % (node.name, name), mac)
-            except OptionError as error:
-                self.problems.add(*error.message.split(": ", 1))
+        mac = None
+        try:
+            given = {key: settings[key] for key in ("mac", "link", "mtu", "properties") if settings.get(key)}
+            mac = normalise_nic("nodes.%s.nics.%s" % (node.name, name), given).get("mac")
+        except OptionError as error:
+            self.problems.add(*error.message.split(": ", 1))
         return Nic(name, mac or macs.derived(self.topology.name, node.name, name), settings, position=node.cards.position(name))
 
     def _next_free(self, node_name, place):

@@ -38,11 +38,14 @@ def place(topology, hosts, facts=None):
     placed, free = {}, {host: facts.get(host, {}).get("memory_available_mb", 0) for host in hosts}
     here = {name: host for host in hosts for name in facts.get(host, {}).get("vms", {})}
     nodes = sorted(topology.nodes.values(), key=lambda node: natural(node.name))
+    pins = [("nodes.%s" % node.name, node.settings.get("hypervisor")) for node in nodes]
+    pins += [("segments.%s" % segment.name, segment.settings.get("hypervisor")) for segment in topology.segments.values()]
+    for what, pin in pins:
+        if pin and pin not in hosts:
+            problems.add(what + ".hypervisor", "%s is not among the hypervisors of this play: %s", pin, ", ".join(hosts))
     for node in nodes:
         pin = node.settings.get("hypervisor")
-        if pin and pin not in hosts:
-            problems.add("nodes.%s.hypervisor" % node.name, "%s is not among the hypervisors of this play: %s", pin, ", ".join(hosts))
-        elif pin:
+        if pin:
             placed[node.name] = pin
         elif node.name in here:
             placed[node.name] = here[node.name]

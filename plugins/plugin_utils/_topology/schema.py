@@ -14,6 +14,7 @@ import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import DISK_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import jsonschema
 
 # What a node says by other means than the options of qemu_vm.
@@ -192,7 +193,7 @@ def schema():
                 loopback6={"type": ["string", "boolean"], "description": "Its IPv6 loopback; false for none."},
                 management={"type": ["string", "boolean"], "description": "Its management address; false for none."},
                 asn={"type": "integer", "minimum": 1, "maximum": 4294967295, "description": "Its AS number."},
-                nics={"type": "object", "additionalProperties": _NIC, "propertyNames": _NIC_NAME, "description": "Its NICs by name."})
+                nics={"type": "object", "additionalProperties": _as_qemu_vm(_NIC, "link", "capture"), "propertyNames": _NIC_NAME, "description": "Its NICs by name."})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A network lab",
@@ -212,7 +213,7 @@ def schema():
                       "additionalProperties": {"oneOf": [{"type": "null"},
                                                          {"type": "object", "properties": node, "additionalProperties": False}]}},
             "links": {"type": "array", "description": "The links, each short, NODE:NIC -- NODE:NIC, or long.",
-                      "items": {"oneOf": [{"type": "string"}, _LINK]}},
+                      "items": {"oneOf": [{"type": "string"}, _as_qemu_vm(_LINK, "capture")]}},
             "segments": {"type": "object", "propertyNames": NAME, "additionalProperties": _SEGMENT,
                          "description": "Networks of any number of NICs."},
             "addressing": _ADDRESSING,
@@ -258,6 +259,12 @@ def kind_schema():
 def vm_options():
     """The options of qemu_vm that a node takes, each with its schema."""
     return {name: _of_argument(option.spec) for name, option in OPTIONS.items() if name not in _NOT_A_NODES}
+
+
+def _as_qemu_vm(shape, *options):
+    """shape, of which these options of a NIC have the suboptions that qemu_vm has there."""
+    made = {name: dict(_of_argument(NIC_SPEC[name]), **shape["properties"][name]) for name in options}
+    return dict(shape, properties=dict(shape["properties"], **made))
 
 
 def _disk():

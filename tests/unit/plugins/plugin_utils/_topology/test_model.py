@@ -100,6 +100,18 @@ def test_macs_are_derived_or_given():
     assert topology.nodes["r2"].nics["eth1"].mac == macs.derived("t", "r2", "eth1")
 
 
+def test_what_a_nic_says_is_checked_as_qemu_vm_does():
+    nics = {"eth1": {"link": {"type": "usr"}}, "eth2": {"link": {"type": "user", "forwards": [{}]}}, "eth3": {"mtu": 5}, "eth4": {"link": {"type": "udp"}},
+            "eth5": {"capture": {"snap": 1}}}
+    assert problems(lab([{"endpoints": ["r1:eth8", "r2:eth8"], "capture": {"snap": 1}}], {"r1": {"nics": nics}, "r2": {}})) == {
+        "nodes.r1.nics.eth1.link.type": "'usr' is not one of none, user, udp, unix, stream, mcast, tap, bridge, vde, passt; did you mean user?",
+        "nodes.r1.nics.eth2.link.forwards[0]": "guest_port is missing",
+        "nodes.r1.nics.eth3.mtu": "5 is not an MTU: 68 to 65535, or 0 for none",
+        "nodes.r1.nics.eth4.link.local_port": "a link of type udp needs it",
+        "nodes.r1.nics.eth5.capture.snap": "there is no such setting; did you mean snaplen?",
+        "links[0].capture.snap": "there is no such setting; did you mean snaplen?"}
+
+
 def test_settings_come_from_defaults_kind_groups_and_node():
     topology = model.build({
         "name": "t", "defaults": {"kind": "k", "memory": "1", "vcpus": 1, "vars": {"a": 1, "b": 1}, "ready": {"timeout": 1}},

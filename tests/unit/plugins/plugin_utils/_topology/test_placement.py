@@ -58,6 +58,8 @@ def test_a_pin_holds():
     assert placed == {"n1": "hv3", "n2": "hv1", "n3": "hv2"}
     with pytest.raises(TopologyError, match="nodes.n1.hypervisor: hv9 is not among the hypervisors"):
         placement.place(lab({"n1": {"hypervisor": "hv9"}}), HOSTS)
+    with pytest.raises(TopologyError, match="segments.s.hypervisor: hv9 is not among the hypervisors"):
+        placement.place(lab({"n1": {}}, segments={"s": {"members": ["n1"], "hypervisor": "hv9"}}), HOSTS)
 
 
 def test_a_node_stays_where_it_is():
@@ -99,8 +101,8 @@ def test_shortages_of_memory():
 
 
 def test_shortages_of_other_things():
-    topology = lab({"n1": {"vcpus": 5, "image": "/i/base.qcow2"}, "n2": {"kernel": "/i/k", "nics": {"eth1": {"link": {"type": "unix"}}}}},
-                   limits={"vcpu_ratio": 1})
+    unix = {"eth1": {"link": {"type": "unix", "path": "/a", "remote_path": "/b"}}}
+    topology = lab({"n1": {"vcpus": 5, "image": "/i/base.qcow2"}, "n2": {"kernel": "/i/k", "nics": unix}}, limits={"vcpu_ratio": 1})
     slices.apply_images(topology, {}, Problems())
     known = {"hv1": facts(missing_files=["/i/base.qcow2", "/i/other", "/i/k"], disk_free_mb=100, qemu_version=[5, 2, 0])}
     assert rows(topology, known) == [

@@ -1,0 +1,100 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import threading
+import types
+
+import pytest
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, LaunchError
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import lineup
+
+
+class World:
+    """Jobs that do nothing but be noted. fails: {name: (where, error)}, where is launch or ready. hold(name): called while it boots."""
+
+    def __init__(self, fails=None, hold=None):
+        self.fails, self.hold = fails or {}, hold or (lambda name: None)
+        self.events, self.booting, self.most, self.lock = [], 0, 0, threading.Lock()
+
+    def note(self, name, what):
+        with self.lock:
+            self.events.append((name, what))
+            self.booting += {"launch": 1, "ready": -1}.get(what, 0)
+            self.most = max(self.most, self.booting)
+
+    def fail(self, name, where):
+        if self.fails.get(name, ("",))[0] == where:
+            with self.lock:
+                self.booting -= 1
+            raise self.fails[name][1]
+
+    def job(self, name, after=None):
+        def launch():
+            self.note(name, "launch")
+            self.fail(name, "launch")
+
+        applier = types.SimpleNamespace(run=launch, resume=lambda: self.note(name, "resume"), hold_asked=False)
+        return types.SimpleNamespace(name=name, after=after or {}, starts=True, is_running=True, applier=applier, node={}, folder=name, wanted={},
+                                     ready={}, seen=types.SimpleNamespace(run=None, pid=1, start=1))
+
+
+@pytest.fixture
+def bring_up(monkeypatch):
+    def bring_up(world, jobs, booting=None, wait_ready=True):
+        class Ready:
+            is_asked = True
+
+            def __init__(self, folder, *_rest):
+                self.name = folder
+
+            def wait(self, _pid, _start):
+                world.hold(self.name)
+                world.fail(self.name, "ready")
+                world.note(self.name, "ready")
+
+        monkeypatch.setattr(lineup, "Readiness", Ready)
+        line = lineup.Lineup({name: world.job(name, after) for name, after in jobs.items()}, booting, wait_ready, lambda text: None)
+        done = threading.Thread(target=line.run, daemon=True)
+        done.start()
+        done.join(20)
+        assert not done.is_alive(), "it waits for ever"
+        return line.failed
+    return bring_up
+
+
+@pytest.mark.parametrize("booting", [1, 2, 3])
+def test_no_more_boot_at_a_time_than_may(bring_up, booting):
+    world = World(hold=lambda name: threading.Event().wait(0.02))
+    assert bring_up(world, {"n%d" % n: {} for n in range(8)}, booting) == {}
+    assert world.most == booting
+
+
+def test_order_is_kept(bring_up):
+    world = World()
+    assert bring_up(world, {"c": {"b": "started"}, "b": {"a": "ready"}, "a": {}}, 1) == {}
+    told = world.events
+    assert told.index(("a", "ready")) < told.index(("b", "launch")) < told.index(("c", "launch"))
+
+
+@pytest.mark.parametrize("booting", [None, 1])
+@pytest.mark.parametrize("where", ["launch", "ready"])
+def test_one_that_fails_stops_those_after_it_and_no_others(bring_up, booting, where):
+    world = World({"a": (where, (LaunchError if where == "launch" else GuestError)("broken"))})
+    failed = bring_up(world, {"a": {}, "b": {"a": "ready"}, "c": {"b": "started"}, "x": {}, "y": {"x": "ready"}, "z": {}}, booting)
+    assert sorted(failed) == ["a", "b", "c"] and failed["a"].message == "broken"
+    assert failed["b"].message == "b was not started: it comes after a, which failed"
+    assert {name for name, what in world.events if what == "ready"} == {"x", "y", "z"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_in_one_lets_nobody_wait_for_ever(bring_up):
+    failed = bring_up(World({"a": ("launch", ZeroDivisionError("ours"))}), {"a": {}, "b": {"a": "ready"}, "x": {}}, 1)
+    assert sorted(failed) == ["a", "b"]
+
+
+def test_without_waiting_only_those_are_awaited_that_others_come_after(bring_up):
+    world = World()
+    assert bring_up(world, {"a": {}, "b": {"a": "ready"}, "x": {}}, wait_ready=False) == {}
+    assert {name for name, what in world.events if what == "ready"} == {"a"}
