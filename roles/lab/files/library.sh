@@ -4,13 +4,17 @@
 # What the assertions of a lab may use. Each says what it saw when it does not hold.
 
 # reaches ADDRESS...: each answers a ping. source=ADDRESS reaches ...: from there.
-reaches() { for to; do ping -q -c 1 -W 1 ${source:+-I "$source"} "$to" || return 1; done; }
+reaches() {
+  for to; do
+    ping -q -c 1 -W 1 ${source:+-I "$source"} "$to" >/dev/null || { echo "no answer from $to"; return 1; }
+  done
+}
 
 # passes N TO ADDRESS: what answers N hops on the way to TO has this address.
 passes() {
   answer=$(ping -n -c 1 -W 1 -t "$1" "$2" 2>&1)
   case "$answer" in *"rom $3 "* | *"rom $3:"*) return 0 ;; esac
-  echo "$answer"
+  echo "$answer" | grep 'rom ' || echo "no answer"
   return 1
 }
 
