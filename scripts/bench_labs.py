@@ -9,6 +9,7 @@ The lab is a ring: as many links as VMs, and one spare NIC, to which one end of 
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
@@ -84,7 +85,9 @@ class Lab(Playbook):
         topology = {"name": "bench", "kinds": {"plain": {"nic": {"first": 0}}}, "nodes": nodes, "links": ends,
                     "defaults": {"kind": "plain", "memory": "128", "machine": "pc", "accel": "tcg",
                                  "disks": [{"name": "disk0", "backing_file": os.fspath(self.base)}]}}
-        self.play([{"vlab.qemu.qemu_lab": {"topology": topology, "root": os.fspath(self.where), **options}}])
+        path = self.where / "topology.yml"
+        path.write_text(json.dumps(topology), encoding="utf-8")
+        self.play([{"vlab.qemu.qemu_lab": {"topology": os.fspath(path), "root": os.fspath(self.where), **options}}])
 
     def link(self, count):
         self.moved = not self.moved
