@@ -16,6 +16,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _compiled  # pylint: disable=unused-import,wrong-import-order
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress

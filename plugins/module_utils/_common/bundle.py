@@ -11,7 +11,6 @@ room is small; the controller tells it by a mark which rooms it needs, and sends
 
 from __future__ import annotations
 
-import compileall
 import importlib
 import os
 import shutil
@@ -49,6 +48,7 @@ def _cache_folder():
 
 
 def _unpack(archive, folder):
+    import compileall  # only the first run needs it
     base = os.path.dirname(folder)
     os.makedirs(base, mode=0o700, exist_ok=True)
     old = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(base) if entry.name.startswith("bundle-"))

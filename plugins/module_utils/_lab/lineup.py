@@ -12,7 +12,7 @@ import os
 import threading
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, HostError, VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, is_asked
 
 
 class Lineup:
@@ -32,7 +32,10 @@ class Lineup:
 
     def run(self):
         """Start all; return {name: error} of those that could not be started or did not become ready."""
-        threads = [threading.Thread(target=self._guard, args=(job,), daemon=True) for job in self.jobs.values()]
+        for job in self.jobs.values():
+            if not (job.starts or job.after or is_asked(job.ready)):
+                self.reached[job.name] = {"started", "ready"}
+        threads = [threading.Thread(target=self._guard, args=(job,), daemon=True) for job in self.jobs.values() if not self.reached[job.name]]
         self.waiting = sum(1 for job in self.jobs.values() if job.starts and not job.after)
         for thread in threads:
             thread.start()
@@ -68,7 +71,7 @@ class Lineup:
             self.tell("%s is running" % job.name)
         self._reach(job, "started")
         ready = Readiness(job.folder, job.wanted, job.ready, (job.seen.run or {}).get("console_from", 0))
-        if job.is_running and ready.is_asked and (self.wait_ready or self._is_awaited(job)):
+        if job.is_running and is_asked(job.ready) and (self.wait_ready or self._is_awaited(job)):
             ready.wait(job.seen.pid, job.seen.start)
             if job.starts:
                 self.tell("%s is ready" % job.name)

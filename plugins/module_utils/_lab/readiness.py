@@ -31,6 +31,11 @@ def check_ready(option, ready):
         raise OptionError(option + ".ready.console", "%r is not a regular expression: %s" % (ready["console"], error))
 
 
+def is_asked(ready):
+    """Whether there is anything to wait for."""
+    return any(ready.get(rung) for rung in RUNGS)
+
+
 class Readiness:
     """The wait for one node. ready: the rungs asked for, timeout in seconds, hint. log_from: where its console's log began."""
 
@@ -38,11 +43,6 @@ class Readiness:
         self.folder, self.definition, self.ready, self.log_from = folder, definition, ready, log_from
         self.stop = threading.Event()
         self.why = ""
-
-    @property
-    def is_asked(self):
-        """Whether there is anything to wait for."""
-        return any(self.ready.get(rung) for rung in RUNGS)
 
     def wait(self, pid, start):
         """Return when all rungs hold; raise GuestError naming the one that does not, when time is over or QEMU has ended."""

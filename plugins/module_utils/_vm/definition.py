@@ -43,7 +43,8 @@ def load(folder):
         raise HostError("%s has format %d; this version of vlab.qemu reads up to %d: use a newer one" % (folder.definition, form, FORMAT),
                         path=folder.definition)
     for name, option in OPTIONS.items():
-        saved.setdefault(name, copy.deepcopy(option.default))
+        if name not in saved:
+            saved[name] = copy.deepcopy(option.default)
     return saved
 
 

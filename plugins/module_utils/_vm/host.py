@@ -33,7 +33,7 @@ class Host:
 
     def find(self, arch, binary):
         """Find the QEMU binary. Raises OptionError."""
-        self.binary, self.arch = find_qemu(arch, binary)
+        self.binary, self.arch = _find_qemu(arch, binary)
 
     @functools.cached_property
     def capabilities(self):
@@ -57,6 +57,11 @@ class Host:
         if definition is None:
             raise OptionError(option, "the lab %s has no VM %s" % (self.folder.lab, name))
         return definition
+
+
+@functools.lru_cache(maxsize=None)
+def _find_qemu(arch, binary):
+    return find_qemu(arch, binary)
 
 
 @functools.lru_cache(maxsize=None)

@@ -81,6 +81,8 @@ def _changes(seen, wanted, pending):
     named = {change.option for change in changes}
     # A run that was killed between the definition and the VM left the two apart: what is live is done again.
     for before in (seen.run["definition"], seen.saved):
+        if before == seen.running:
+            continue
         more = [change if change.how == LIVE and change.verb != "add" else change._replace(how=FILE) for change in _compare(before, wanted)
                 if change.option not in named]
         changes, named = changes + more, named | {change.option for change in more}
@@ -88,7 +90,7 @@ def _changes(seen, wanted, pending):
 
 
 def _compare(before, wanted):
-    return [change for part in PARTS for change in part.compare(before, wanted)]
+    return [] if before == wanted else [change for part in PARTS for change in part.compare(before, wanted)]
 
 
 def _nothing(wanted):

@@ -17,32 +17,31 @@ _FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")
 EMPTY = {"description": "", "image": None, "vm": {}, "vars": {}, "disk": {}, "nic": {}, "files": {}, "config": {}, "ready": {}, "facts": {}}
 
 
-@functools.lru_cache(maxsize=None)
 def shipped():
     """The kinds of the collection, by name, as their files have them."""
-    kinds = {}
-    for entry in sorted(os.listdir(_FOLDER)):
-        name, ending = os.path.splitext(entry)
-        if ending == ".yml":
-            kinds[name] = _read(os.path.join(_FOLDER, entry))
-    return kinds
+    return {name: _read(name) for name in _names()}
 
 
-def _read(path):
-    with open(path, encoding="utf-8") as stream:
+@functools.lru_cache(maxsize=None)
+def _names():
+    return sorted(name for name, ending in map(os.path.splitext, os.listdir(_FOLDER)) if ending == ".yml")
+
+
+@functools.lru_cache(maxsize=None)
+def _read(name):
+    with open(os.path.join(_FOLDER, name + ".yml"), encoding="utf-8") as stream:
         return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def resolve(name, own, problems, place, seen=()):
     """A kind, complete: what it extends laid under it. own: the topology's kinds. None when it is unknown, which is noted."""
-    kinds = {**shipped(), **own}
-    if name not in kinds:
-        problems.add(place, "there is no kind %r; known are %s", name, ", ".join(sorted(kinds, key=str)))
+    if name not in own and name not in _names():
+        problems.add(place, "there is no kind %r; known are %s", name, ", ".join(sorted({*_names(), *own}, key=str)))
         return None
     if name in seen:
         problems.add(place, "the kind %r extends itself", name)
         return None
-    given = kinds[name]
+    given = own[name] if name in own else _read(name)
     base = EMPTY
     if given.get("extends"):
         base = resolve(given["extends"], own, problems, "kinds.%s.extends" % name, seen + (name,)) or EMPTY

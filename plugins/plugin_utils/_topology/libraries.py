@@ -4,21 +4,28 @@
 
 # This room is private to the vlab.qemu collection: it may change with any release.
 
-"""The libraries of the controller, and which of them are missing: the error should tell, not a traceback."""
+"""The libraries of the controller, imported when they are used, and which of them are missing: the error should tell, not a traceback."""
 
 from __future__ import annotations
 
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
+import importlib
+import importlib.util
 
-try:
-    import netaddr
-except ImportError:
-    netaddr = None
+
+class _Library:
+    """A library. Many runs need none, and to import one takes longer than all else that is done for a topology."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, attribute):
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+jsonschema = _Library("jsonschema")
+netaddr = _Library("netaddr")
 
 
 def missing():
     """The name of a library that is not installed, or None."""
-    return next((name for name, library in (("jsonschema", jsonschema), ("netaddr", netaddr)) if library is None), None)
+    return next((name for name in ("jsonschema", "netaddr") if importlib.util.find_spec(name) is None), None)

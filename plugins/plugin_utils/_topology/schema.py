@@ -16,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import DISK_SP
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import jsonschema
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.sound import is_sound
 
 # What a node says by other means than the options of qemu_vm.
 _NOT_A_NODES = ("nics", "uuid", "mac_copy_from", "config_drive")
@@ -275,9 +276,9 @@ def _disk():
 def check(data, problems):
     """Add what the schema finds wrong with data to problems; return data without it, as a copy, for a further look."""
     wrong = []
-    validator = jsonschema.Draft202012Validator(schema())
-    for error in validator.iter_errors(data):
-        _tell(error, problems, wrong)
+    if not is_sound(data, schema()):
+        for error in jsonschema.Draft202012Validator(schema()).iter_errors(data):
+            _tell(error, problems, wrong)
     return _without(data, (), set(wrong))
 
 
