@@ -37,15 +37,13 @@ class World:
 
         applier = types.SimpleNamespace(run=launch, resume=lambda: self.note(name, "resume"), hold_asked=False)
         return types.SimpleNamespace(name=name, after=after or {}, starts=True, is_running=True, applier=applier, node={}, folder=name, wanted={},
-                                     ready={}, seen=types.SimpleNamespace(run=None, pid=1, start=1))
+                                     ready={"console": "ready"}, seen=types.SimpleNamespace(run=None, pid=1, start=1))
 
 
 @pytest.fixture
 def bring_up(monkeypatch):
     def bring_up(world, jobs, booting=None, wait_ready=True):
         class Ready:
-            is_asked = True
-
             def __init__(self, folder, *_rest):
                 self.name = folder
 
