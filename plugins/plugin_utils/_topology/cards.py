@@ -70,6 +70,8 @@ class Cards:
         wanted = max(numbers, default=self.first - 1) - self.first + 1
         spare = []
         if self.counts or self.block > 1 or self.least:
-            upto = min(max(-(-wanted // self.block) * self.block, self.least), self.most)
+            # One is spare at least, except where the system counts its cards.
+            full = wanted + (self.block > 1 and not self.counts)
+            upto = min(max(-(-full // self.block) * self.block, self.least), self.most)
             spare = [self.name(number) for number in range(self.first, self.first + upto) if number not in numbers]
         return [name for name in self.management if name not in names] + spare

@@ -152,6 +152,7 @@ def test_spare_nics():
     assert count() == ["e2"]
     assert count(fill=True) == ["e1", "e2"]
     assert count(block=4) == ["e1", "e2", "e3", "e4"]
+    assert count(block=2) == ["e1", "e2", "e3", "e4"], "one is spare"
     assert count(block=4, most=3) == ["e1", "e2", "e3"]
     assert count(least=5) == ["e1", "e2", "e3", "e4", "e5"]
     assert count(management="m") == ["m", "e2"]
