@@ -205,7 +205,7 @@ class ActionModule(ActionBase):
             known = self.task_vars["hostvars"][host]
             name = known.get("vlab_address") or known.get("ansible_host") or host
             try:
-                addresses[host] = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM)[0][4][0]
+                addresses[host] = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_DGRAM)[0][4][0]
             except OSError:
                 raise AnsibleActionFail("links cross between hypervisors, and the address of %s (%s) is not known here: set vlab_address for it"
                                         % (host, name))
