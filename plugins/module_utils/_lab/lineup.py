@@ -70,7 +70,7 @@ class Lineup:
                 job.applier.resume()
             self.tell("%s is running" % job.name)
         self._reach(job, "started")
-        ready = Readiness(job.folder, job.wanted, job.ready, (job.seen.run or {}).get("console_from", 0))
+        ready = Readiness(job.folder, job.wanted, job.ready, job.seen.monitor, (job.seen.run or {}).get("console_from", 0))
         if job.is_running and is_asked(job.ready) and (self.wait_ready or self._is_awaited(job)):
             ready.wait(job.seen.pid, job.seen.start)
             if job.starts:

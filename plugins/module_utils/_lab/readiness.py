@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
 import threading
 import time
@@ -16,9 +17,12 @@ import time
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import tail
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.links import forward_key
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_name
 
 _LOOK = 0.05  # seconds between two looks: nothing tells when a guest has come so far
+# Each connection that the guest does not answer stays with QEMU for a minute: we try few of them.
+_LOOK_AT_PORT, _LOOKS_AT_PORT = 0.25, 8
 _TIMEOUT = 300
 RUNGS = ("console", "agent", "port", "command")
 
@@ -37,10 +41,13 @@ def is_asked(ready):
 
 
 class Readiness:
-    """The wait for one node. ready: the rungs asked for, timeout in seconds, hint. log_from: where its console's log began."""
+    """The wait for one node. ready: the rungs asked for, timeout in seconds, hint. log_from: where its console's log began.
 
-    def __init__(self, folder, definition, ready, log_from=0):
-        self.folder, self.definition, self.ready, self.log_from = folder, definition, ready, log_from
+    monitor: open.
+    """
+
+    def __init__(self, folder, definition, ready, monitor, log_from=0):
+        self.folder, self.definition, self.ready, self.monitor, self.log_from = folder, definition, ready, monitor, log_from
         self.stop = threading.Event()
         self.why = ""
 
@@ -80,21 +87,29 @@ class Readiness:
 
     def _port(self, deadline):
         port = self.ready["port"]
-        self.why = "the guest's port %d does not answer" % port
-        for key, host_port in self.definition["ports"].items():
-            if key.startswith("nics/") and re.search(r"\btcp(?:\S+:)?%d$" % port, key):
-                try:
-                    with socket.create_connection(("127.0.0.1", host_port), timeout=1) as channel:
-                        # QEMU accepts for the guest at once and closes when the guest refuses.
-                        channel.settimeout(0.3)
-                        try:
-                            return bool(channel.recv(1, socket.MSG_PEEK))
-                        except socket.timeout:
-                            return True
-                except OSError:
-                    return False
-        self.why = "the guest's port %d is not forwarded" % port
+        nic, forward = next(((nic["name"], forward) for nic in self.definition["nics"] for forward in nic["link"].get("forwards", ())
+                             if (forward["protocol"], forward["guest_port"]) == ("tcp", port)), (None, None))
+        self.why = "the guest's port %d %s" % (port, "does not answer" if forward else "is not forwarded")
+        if not forward:
+            return False
+        host_port = self.definition["ports"][forward_key(nic, forward)]
+        try:
+            with socket.create_connection((forward["host_address"].replace("0.0.0.0", "127.0.0.1"), host_port), timeout=1) as channel:
+                for _look in range(_LOOKS_AT_PORT):
+                    if select.select([channel], [], [], _LOOK_AT_PORT)[0]:
+                        # QEMU closes when the guest refuses.
+                        return bool(channel.recv(1))
+                    if self._has_guest_accepted(host_port):
+                        return True
+        except OSError:
+            pass
         return False
+
+    def _has_guest_accepted(self, host_port):
+        """Whether the guest has taken a connection to a forwarded port: QEMU itself takes it at once, whatever the guest does."""
+        states = re.findall(r"^ *TCP\[(\w+)\] +\d+ +\S+ +%d " % host_port, self.monitor.execute("human-monitor-command", {
+            "command-line": "info usernet"}), re.MULTILINE)
+        return "ESTABLISHED" in states or "HOST_FORWARD" not in states
 
     def _command(self, deadline):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent

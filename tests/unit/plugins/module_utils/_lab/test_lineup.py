@@ -37,7 +37,7 @@ class World:
 
         applier = types.SimpleNamespace(run=launch, resume=lambda: self.note(name, "resume"), hold_asked=False)
         return types.SimpleNamespace(name=name, after=after or {}, starts=True, is_running=True, applier=applier, node={}, folder=name, wanted={},
-                                     ready={"console": "ready"}, seen=types.SimpleNamespace(run=None, pid=1, start=1))
+                                     ready={"console": "ready"}, seen=types.SimpleNamespace(run=None, pid=1, start=1, monitor=None))
 
 
 @pytest.fixture
