@@ -193,7 +193,12 @@ class Lab:
             self._each(self.jobs.values(), Job.look, "look at")
             for job in self.jobs.values():
                 job.set_carriers(self.jobs)
-            self._each(self.jobs.values(), lambda job: job.plan(self.params["allow_restart"], self.settings), "plan", hands=1)
+            try:
+                self._each(self.jobs.values(), lambda job: job.plan(self.params["allow_restart"], self.settings), "plan", hands=1)
+            except VlabError as error:
+                # A node that alone is too much for the host is told in the table too.
+                self._check_host(error.message)
+                raise
             self._check_host()
             if not self.check_mode:
                 stack.callback(self._forget_progress)
@@ -234,20 +239,20 @@ class Lab:
         return VlabError("cannot %s %d node%s of the lab:\n%s" % (what, len(failed), "" if len(failed) == 1 else "s", "\n".join(lines)),
                          failed={name: dict(error.facts, msg=error.message) for name, error in failed.items()})
 
-    def _check_host(self):
-        """Raise HostError with a table of what this host lacks."""
-        starting = [job for job in self.jobs.values() if job.starts]
+    def _check_host(self, besides=""):
+        """Raise HostError with a table of what this host lacks. besides: what else is wrong."""
+        starting = [job for job in self.jobs.values() if job.todo and job.starts]
         if not starting:
             return
         limits = self.params.get("limits") or {}
         has = {"memory_available_mb": host_memory().get("MemAvailable", 1 << 60) >> 20, "cpus": len(os.sched_getaffinity(0)),
                "disk_free_mb": disk_free(self.root) >> 20}
         need = {"memory_mb": sum(job.wanted["memory"] for job in starting if job.wanted["check_host_memory"]), "starting": len(starting),
-                "vcpus": sum(job.wanted["vcpus"] for job in self.jobs.values() if job.will_run()),
+                "vcpus": sum(job.wanted["vcpus"] for job in self.jobs.values() if job.wanted and job.will_run()),
                 "memory_overcommit": limits.get("memory_overcommit"), "vcpu_ratio": limits.get("vcpu_ratio")}
         rows = resources(socket.gethostname(), need, has)
         if rows:
-            raise HostError(refusal(self.params["lab"], rows))
+            raise HostError("\n".join([refusal(self.params["lab"], rows)] + ([besides] if besides else [])))
 
     def _apply(self):
         jobs = list(self.jobs.values())

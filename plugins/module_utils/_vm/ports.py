@@ -18,7 +18,7 @@ import socket
 from typing import NamedTuple, Union
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, read_json, read_text, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, read_json, read_text, remove_file, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 
 # Below Linux's range for outgoing connections (ip_local_port_range, 32768 and up), away from well-known services.
@@ -52,14 +52,22 @@ def port_number(path, value):
 
 @contextlib.contextmanager
 def _registry(host_folder):
-    make_folder(os.path.dirname(host_folder))
-    make_folder(host_folder)
-    with file_lock(os.path.join(host_folder, "ports.lock")):
-        path = os.path.join(host_folder, "ports.json")
+    def remake():
+        make_folder(os.path.dirname(host_folder))
+        make_folder(host_folder)
+
+    path, lock = (os.path.join(host_folder, name) for name in ("ports.json", "ports.lock"))
+    with file_lock(lock, remake=remake):
         held = read_json(path) or {}
         before = dict(held)
         yield held
-        if held != before:
+        if not held:
+            # The last one leaves nothing behind; who waits for the lock makes it anew.
+            remove_file(path)
+            remove_file(lock)
+            with contextlib.suppress(OSError):
+                os.rmdir(host_folder)
+        elif held != before:
             write_json(path, held)
 
 
