@@ -213,6 +213,8 @@ def _nic(topology, node, nic, wires, runs):
     down, capture = bool(nic.settings.get("link_down")), nic.settings.get("capture")
     if nic.wire is None:
         made["link"] = nic.settings.get("link") or {"type": "none"}
+        if nic.name not in (node.settings.get("nics") or {}):
+            made["spare"] = True
     else:
         end = next(end for end in nic.wire.ends if (end.node, end.nic) == (node.name, nic.name))
         if not isinstance(nic.wire, Link) and nic.wire.kind == "bridge":
