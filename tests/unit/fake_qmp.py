@@ -37,6 +37,7 @@ class FakeQmp:
         self.greeting = greeting
         self.version = dict(zip(("major", "minor", "micro"), version))
         self.requests = []
+        self.ids = []
         self.reads = []
         self.fds = []
         self._client = None
@@ -110,6 +111,7 @@ class FakeQmp:
     def _answer(self, request):
         name, arguments = request["execute"], request.get("arguments")
         self.requests.append((name, arguments))
+        self.ids.append(request["id"])
         answer = self.answers.get(name, {})
         if callable(answer):
             answer = answer(arguments)

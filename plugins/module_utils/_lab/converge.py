@@ -71,22 +71,22 @@ class Job:
         """The definition that is wanted. What was composed from the same words before is not composed again."""
         saved, options = self.seen.saved, self.node["options"]
         digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode("utf-8")).hexdigest()
+        # Spare NICs that a running VM has not are for its next start.
+        has = {nic["name"] for nic in (saved or {}).get("nics", ())}
+        later = {nic["name"] for nic in options["nics"] if "spare" in nic and self.seen.alive and nic["name"] not in has}
+        if later:
+            digest += " without %d" % len(later)
         if saved and saved.get("digest") == digest:
             wanted = dict(saved)
             self.host.find(wanted["arch"], wanted["qemu_binary"] or None)
         else:
-            options = dict(options, nics=self._without_new_spares(saved, options["nics"]))
+            nics = [{key: value for key, value in nic.items() if key != "spare"} for nic in options["nics"] if nic["name"] not in later]
+            options = dict(options, nics=nics)
             wanted = definitions.compose(saved, dict(options, **self._leftovers(saved, options)), self.host)
         if saved and saved.get("digest") != digest:
             saved["digest"] = None
         wanted["digest"] = digest
         return wanted
-
-    def _without_new_spares(self, saved, nics):
-        """The NICs of a node; spare ones that a running VM has not are for its next start."""
-        has = {nic["name"] for nic in (saved or {}).get("nics", ())}
-        return [{key: value for key, value in nic.items() if key != "spare"} for nic in nics
-                if not (nic.get("spare") and self.seen.alive and nic["name"] not in has)]
 
     def _leftovers(self, saved, options):
         """NICs that the lab has no use for any more: a running guest keeps the card, without a cable."""

@@ -48,7 +48,8 @@ class Monitor:
         self._negotiated = False
         self._received = b""
         self._pending = b""
-        self._last_id = 0
+        # Not that of the client before us: QEMU gives us what that one was killed too early to read.
+        self._last_id = int.from_bytes(os.urandom(4), "big") << 20
 
     def __enter__(self):
         return self.connect()
@@ -174,7 +175,7 @@ class Monitor:
             if number is None and "error" in message:
                 raise MonitorError("QEMU could not read a request: %s" % message["error"]["desc"],
                                    command=requests[len(replies)][0], error_class=message["error"]["class"])
-            if isinstance(number, int) and number >= first:  # else the late answer to a command that was given up
+            if isinstance(number, int) and first <= number <= self._last_id:  # else a late answer, to us or to the client before
                 replies[number] = self._result(requests[number - first][0], message)
         results = [replies[number] for number in range(first, self._last_id + 1)]
         if not self._negotiated:

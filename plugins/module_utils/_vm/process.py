@@ -170,9 +170,11 @@ def listens_to_power_button(monitor, family):
         return None
     try:
         text = monitor.human("i /h 0x602")
-        return bool(int(text.rpartition("=")[2].strip(), 0) & 0x100)
+        enabled = int(text.rpartition("=")[2].strip(), 0)
     except (MonitorError, ValueError):
         return None
+    # Where the firmware has not come so far, nothing is at that port, and all bits read as ones.
+    return enabled != 0xffff and bool(enabled & 0x100)
 
 
 def shut_down(monitor, pid, start, policy, family, status):

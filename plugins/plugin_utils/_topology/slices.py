@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import merge
@@ -19,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import L
 
 # Below Linux's range for outgoing connections; the registry of qemu_vm takes ports from 20000 on.
 _FIRST_PORT, _PORTS = 10000, 10000
+_NAMED = 16  # data NICs whose names a guest learns at its start at least
 
 
 def apply_images(topology, images, problems):
@@ -247,7 +250,12 @@ def config_files(topology, node, render):
 
 
 def _shell_files(topology, node, files):
-    made = {"hostname": node.name + "\n", "interfaces": "".join("%s %s\n" % (nic.name, nic.mac) for nic in node.nics.values())}
+    named = {nic.name: nic.mac for nic in node.nics.values()}
+    if node.cards.block > 1:
+        # Also those that links may bring while it runs; so a link does not change the drive for the names' sake.
+        for name in itertools.islice(node.cards.names(), _NAMED):
+            named.setdefault(name, macs.derived(topology.name, node.name, name))
+    made = {"hostname": node.name + "\n", "interfaces": "".join("%s %s\n" % (name, named[name]) for name in sorted(named, key=node.cards.order))}
     if "frr.conf" not in files:
         lines = ["ip address add %s dev %s" % (address, nic.name) for nic in node.nics.values() for address in nic.addresses]
         lines += ["ip address add %s dev lo" % address for address in (node.loopback, node.loopback6) if address]

@@ -145,7 +145,7 @@ def test_replies_are_matched_by_id(path):
     kept = []
 
     def late(arguments):
-        kept.append(len(server.requests))
+        kept.append(server.ids[-1])
         return {}
 
     def now(arguments):
@@ -159,12 +159,27 @@ def test_replies_are_matched_by_id(path):
         assert monitor.execute("now") == "now"
 
     def second(arguments):
-        server.send({"return": 2, "id": 3})
-        server.send({"return": 1, "id": 2})
+        server.send({"return": 2, "id": server.ids[-1]})
+        server.send({"return": 1, "id": server.ids[-2]})
         return {}
 
     with FakeQmp(path, {"second": second}, silent=["first", "second"]) as server, Monitor(path) as monitor:
         assert monitor.batch([("first", None), ("second", None)]) == [1, 2]
+
+
+def test_answers_to_the_client_before_are_not_ours(path):
+    def ours(arguments):
+        for number in (1, server.ids[-1] + 1, server.ids[0] - 1, "x"):
+            server.send({"return": "theirs", "id": number})
+        return "ours"
+
+    with FakeQmp(path, {"ours": ours}) as server:
+        first = []
+        for _session in range(2):
+            with Monitor(path) as monitor:
+                assert monitor.execute("ours") == "ours"
+            first.append(server.ids[-2])
+        assert abs(first[0] - first[1]) > 1000, "no session has the numbers of another"
 
 
 def test_request_that_cannot_be_read(path):
