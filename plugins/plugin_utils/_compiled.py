@@ -4,12 +4,13 @@
 
 # This room is private to the vlab.qemu collection: it may change with any release.
 
-"""Importing this room makes the others load faster: Ansible compiles those of a collection anew in each process, here the code is kept."""
+"""Makes our rooms load faster: Ansible compiles those of a collection anew in each process, here the code is kept."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.compiled import Finder, file_for, install
 
@@ -39,4 +40,7 @@ class _Finder(Finder):
         return spec
 
 
-install(lambda: _Finder(file_for([_FOLDER])))
+def use():
+    """Load our rooms from kept code from now on, in this process."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        install(lambda: _Finder(file_for([_FOLDER])))

@@ -195,7 +195,8 @@ def schema():
                 loopback6={"type": ["string", "boolean"], "description": "Its IPv6 loopback; false for none."},
                 management={"type": ["string", "boolean"], "description": "Its management address; false for none."},
                 asn={"type": "integer", "minimum": 1, "maximum": 4294967295, "description": "Its AS number."},
-                nics={"type": "object", "additionalProperties": _as_qemu_vm(_NIC, "link", "capture"), "propertyNames": _NIC_NAME, "description": "Its NICs by name."})
+                nics={"type": "object", "additionalProperties": _as_qemu_vm(_NIC, "link", "capture"), "propertyNames": _NIC_NAME,
+                      "description": "Its NICs by name."})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A network lab",

@@ -99,7 +99,8 @@ def test_a_guest_that_does_not_obey_is_left_alone_without_force(child, port, sta
 
 
 @pytest.mark.parametrize("family, port, expected",
-                         [("i440fx", 0x120, True), ("q35", 0x021, False), ("q35", 0xffff, False), ("q35", None, None), ("virt", 0x101, None), ("none", 0x101, None)])
+                         [("i440fx", 0x120, True), ("q35", 0x021, False), ("q35", 0xffff, False), ("q35", None, None),
+                          ("virt", 0x101, None), ("none", 0x101, None)])
 def test_who_listens_to_the_power_button(family, port, expected):
     assert room.listens_to_power_button(FakeMonitor(0, port=port), family) is expected
 

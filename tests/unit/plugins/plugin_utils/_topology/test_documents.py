@@ -42,7 +42,8 @@ def test_an_example_is_a_topology(example):
     problems.check()
     placed = {name: "h" for name in topology.nodes}
     states = {name: "started" for name in topology.nodes}
-    made = slices.slice_for(topology, placed, "h", slices.Wires(topology, placed, {}), states, {name: True for name in states}, lambda node, content: str(content))
+    runs = {name: True for name in states}
+    made = slices.slice_for(topology, placed, "h", slices.Wires(topology, placed, {}), states, runs, lambda node, content: str(content))
     assert len(made["vms"]) == len(example["nodes"])
 
 

@@ -52,7 +52,8 @@ def test_every_qemu_takes_a_kind(name, version):
     slices.apply_images(topology, {topology.nodes["n"].shape["image"]: {"kernel": "/k"} if name in OURS else {"disk": "/base"}}, problems)
     problems.check()
     wires = slices.Wires(topology, {"n": "h", "m": "h"}, {})
-    vm = slices.slice_for(topology, {"n": "h", "m": "h"}, "h", wires, {"n": "started", "m": "started"}, {"n": True, "m": True}, lambda node, content: content)["vms"][0]
+    states, runs = {"n": "started", "m": "started"}, {"n": True, "m": True}
+    vm = slices.slice_for(topology, {"n": "h", "m": "h"}, "h", wires, states, runs, lambda node, content: content)["vms"][0]
     for nic in vm["options"]["nics"]:
         nic.pop("peer", None)
     definition = compose(vm["options"], host=FakeHost(version))

@@ -106,7 +106,8 @@ def test_shortages_of_other_things():
     slices.apply_images(topology, {}, Problems())
     known = {"hv1": facts(missing_files=["/i/base.qcow2", "/i/other", "/i/k"], disk_free_mb=100, qemu_version=[5, 2, 0])}
     assert rows(topology, known) == [
-        ("hv1", "vCPUs", "6", "4 (4 x 1)"), ("hv1", "disk space", "128 MiB", "100 MiB"), ("hv1", "image of n1", "/i/base.qcow2", "no such file"), ("hv1", "image of n2", "/i/k", "no such file"),
+        ("hv1", "vCPUs", "6", "4 (4 x 1)"), ("hv1", "disk space", "128 MiB", "100 MiB"),
+        ("hv1", "image of n1", "/i/base.qcow2", "no such file"), ("hv1", "image of n2", "/i/k", "no such file"),
         ("hv1", "QEMU for n2", "7.2", "5.2.0")]
 
 

@@ -23,7 +23,8 @@ WHOLE = {
     "segments": {"s": {"members": ["r1:e5", "r2"], "type": "hub"}}, "addressing": {"links": "10.0.0.0/16", "link_length": 31, "ipv6": True},
     "placement": {"policy": "pack", "hypervisors": ["h"]}, "limits": {"booting": 2, "memory_overcommit": 1.5},
 }
-ODD = [None, True, False, 0, 1, -1, 1.0, 2.5, 70000, "", "x", "no name!", "line\n", "y" * 70, [], ["x"], [1], ["x", "y", "z"], {}, {"x": 1}, {"name": "x"}, {1: 2}]
+ODD = [None, True, False, 0, 1, -1, 1.0, 2.5, 70000, "", "x", "no name!", "line\n", "y" * 70, [], ["x"], [1], ["x", "y", "z"], {}, {"x": 1},
+       {"name": "x"}, {1: 2}]
 VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
 
 

@@ -1,0 +1,267 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import collections
+import os
+import socket
+import tempfile
+
+import yaml
+from ansible import constants as C
+from ansible import context
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.basic import missing_required_lib
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
+from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model, placement, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._waves import Waves
+
+# A lab on its way: the topology; the nodes that the run is for, or None; where each node is; the wires between them; the state that
+# each shall have, and whether it runs then; the wave that each belongs to, empty when all may start at once.
+_Lab = collections.namedtuple("_Lab", "topology only placed wires states runs wave_of")
+
+
+class LabAction(ActionBase):
+    """One run of qemu_lab on one hypervisor."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = True
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        self.task_vars = task_vars
+        try:
+            return self._bring_about(dict(self._task.args), task_vars["inventory_hostname"])
+        except TopologyError as error:
+            return {"failed": True, "changed": False, "msg": str(error)}
+        except AnsibleActionFail as error:
+            # Raised on, it would pass by failed_when and until, which the module's own errors do not.
+            return {"failed": True, "changed": False, "msg": error.message}
+
+    def _bring_about(self, args, here):
+        if libraries.missing():
+            raise AnsibleActionFail(missing_required_lib(libraries.missing()))
+        if "share" in args:
+            raise AnsibleActionFail("share is not for playbooks: give topology")
+        lab = self._lab(args)
+        result = self._in_waves(lab, args, here) if lab.wave_of else self._one_call(lab, args, here, lab.states)
+        result["placement"] = lab.placed
+        return result
+
+    def _one_call(self, lab, args, here, states):
+        """One run of the module, with this host's share of the lab, its nodes in these states."""
+        share = self._share(lab, args, here, states)
+        # Only what the module needs crosses to the hypervisor.
+        given = dict(args, topology={}, images={}, share=share)
+        if lab.only:
+            given["purge"] = False
+            if args.get("state") == "absent":
+                # The module takes this state for the whole lab; here some nodes go.
+                given["state"] = "present"
+        with Progress(self, here) as progress:
+            share.update(progress=progress.path, bundle=_bundle.mark())
+            result = self._execute_module("vlab.qemu.qemu_lab", module_args=given, task_vars=self.task_vars)
+            if result.get("bundle_missing"):
+                result = self._with_bundle(given, share)
+            progress.finish(result.pop("progress", None) or [])
+        return result
+
+    def _in_waves(self, lab, args, here):
+        """Nodes that come after some of another hypervisor start when those are there: one run of the module for each wave."""
+        self._check_together(lab)
+        waves = Waves(C.DEFAULT_LOCAL_TMP, (self._task._uuid, lab.topology.name), here)
+        mine = {name: lab.wave_of[name] for name in lab.topology.nodes if lab.placed[name] == here}
+        total = {}
+        try:
+            for number in sorted(set(mine.values())) or [0]:
+                self._await_others(lab, waves, here, [name for name in mine if mine[name] == number])
+                states = {name: "present" if state in ("started", "paused") and mine.get(name, 0) > number else state
+                          for name, state in lab.states.items()}
+                total = _joined(total, self._one_call(lab, args, here, states))
+                if total.get("failed"):
+                    failed = total.get("failed_nodes") or mine
+                    waves.tell({name: "it failed there" if name in failed or mine[name] > number else "" for name in mine})
+                    break
+                waves.tell({name: "" for name in mine if mine[name] <= number})
+        except AnsibleError as error:
+            waves.tell({name: "its hypervisor gave up" for name in mine if name not in waves.reached})
+            if isinstance(error, AnsibleActionFail):
+                return dict(total, failed=True, changed=bool(total.get("changed")), msg=str(error))
+            raise
+        return total
+
+    def _check_together(self, lab):
+        """All hypervisors must be at work at the same time, else one would wait in vain."""
+        hosts = sorted(set(lab.placed.values()))
+        together = set(self.task_vars.get("ansible_play_batch") or hosts)
+        forks = min(number for number in (context.CLIARGS.get("forks"), self._task.throttle) if number)
+        if not set(hosts) <= together:
+            raise AnsibleActionFail("nodes come after nodes of other hypervisors: %s must be in the play at the same time (see serial)"
+                                    % ", ".join(hosts))
+        if forks < len(hosts):
+            raise AnsibleActionFail("nodes come after nodes of other hypervisors: %d hypervisors have to work at the same time, but forks or "
+                                    "throttle allow %d" % (len(hosts), forks))
+
+    def _await_others(self, lab, waves, here, names):
+        nodes = lab.topology.nodes
+        others = {other: name for name in names for other in nodes[name].after if lab.placed[other] != here}
+        if not others:
+            return
+        seconds = 120 + sum(float(nodes[other].settings["ready"].get("timeout") or 300) for other in others)
+        for other, why in waves.wait(others, seconds).items():
+            if why is None or why:
+                raise AnsibleActionFail("%s was not started: it comes after %s on %s: %s" % (
+                    others[other], other, lab.placed[other], why or "nothing was heard of it within %d s" % seconds))
+
+    def _with_bundle(self, args, share):
+        """Send the rooms of the target along, which the hypervisor then keeps."""
+        remote = self._connection._shell.join_path(self._make_tmp_path(), "bundle.zip")
+        with tempfile.NamedTemporaryFile(suffix=".zip") as local:
+            _bundle.pack(local.name)
+            self._transfer_file(local.name, remote)
+        self._fixup_perms2((self._connection._shell.tmpdir, remote))
+        share["archive"] = remote
+        try:
+            return self._execute_module("vlab.qemu.qemu_lab", module_args=args, task_vars=self.task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+
+    def _lab(self, args):
+        """The lab and what this run is to make of it. Raises TopologyError."""
+        topology = model.build(self._read(args.get("topology")))
+        state, only = args.get("state", "started"), args.get("nodes")
+        if isinstance(only, str):
+            only = [name.strip() for name in only.split(",") if name.strip()]
+        problems = Problems()
+        for name in only or ():
+            if name not in topology.nodes:
+                problems.add("nodes", "the topology has no node %s; it has %s", name, ", ".join(sorted(topology.nodes)))
+        if state != "absent":
+            slices.apply_images(topology, args.get("images") or {}, problems)
+        problems.check()
+        hosts, facts = self._hosts(topology.name)
+        placed = placement.place(topology, hosts, facts)
+        wires = slices.Wires(topology, placed, self._addresses(topology, placed))
+        if state not in ("absent", "stopped"):
+            rows = placement.shortages(topology, placed, facts, wires.ports_between())
+            if rows:
+                raise AnsibleActionFail(refusal(topology.name, rows))
+        states = self._states(topology, state, only, facts)
+        wave_of = placement.waves(topology, placed) if state in ("started", "paused") and not self._task.check_mode else {}
+        return _Lab(topology, only, placed, wires, states, placement.will_run(topology, states, facts), wave_of if any(wave_of.values()) else {})
+
+    def _share(self, lab, args, here, states):
+        topology = lab.topology
+        if args.get("state") == "absent" and not lab.only:
+            share = {"lab": topology.name, "vms": [], "segments": [], "booting": None}
+        else:
+            share = slices.slice_for(topology, lab.placed, here, lab.wires, states, lab.runs, self._renderer(topology))
+            for vm in share["vms"]:
+                # Started by a later wave of this run: its neighbours keep their carriers.
+                vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
+        share["limits"] = topology.data["limits"]
+        return share
+
+    def _read(self, topology):
+        """The topology as data: given, or read from a file of the controller."""
+        if isinstance(topology, dict):
+            return topology
+        if not isinstance(topology, str):
+            raise AnsibleActionFail("topology: give a dictionary, or the path of a YAML file")
+        try:
+            path = self._find_needle("files", topology)
+        except AnsibleError:
+            path = os.path.expanduser(topology)
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except OSError as error:
+            raise AnsibleActionFail("topology: cannot read %s: %s" % (path, error.strerror))
+        except yaml.YAMLError as error:
+            raise AnsibleActionFail("topology: %s is not YAML: %s" % (path, error))
+
+    def _hosts(self, lab):
+        """The hypervisors of the play, and what qemu_lab_info found on them."""
+        hosts = list(self.task_vars.get("ansible_play_hosts_all") or [self.task_vars["inventory_hostname"]])
+        facts = {}
+        for host in hosts:
+            found = (self.task_vars["hostvars"][host].get("vlab_hypervisor") or {}) if host in self.task_vars.get("hostvars", {}) else {}
+            if found.get("lab") == lab:
+                facts[host] = found
+        return hosts, facts
+
+    def _addresses(self, topology, placed):
+        """Where other hypervisors reach each one: the variable vlab_address, else the address that Ansible uses."""
+        addresses = {}
+        for host in slices.hosts_with_addresses(topology, placed):
+            known = self.task_vars["hostvars"][host]
+            name = known.get("vlab_address") or known.get("ansible_host") or host
+            try:
+                addresses[host] = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_DGRAM)[0][4][0]
+            except OSError:
+                raise AnsibleActionFail("links cross between hypervisors, and the address of %s (%s) is not known here: set vlab_address for it"
+                                        % (host, name))
+            if addresses[host].startswith("127.") and len(placed) > 1 and len(set(placed.values())) > 1:
+                raise AnsibleActionFail("links cross between hypervisors, but %s is reached at %s: set vlab_address to the address that the "
+                                        "others reach it at" % (host, addresses[host]))
+        return addresses
+
+    @staticmethod
+    def _states(topology, state, only, facts):
+        states = {}
+        running = {name: vm for found in facts.values() for name, vm in found.get("vms", {}).items()}
+        for name, node in topology.nodes.items():
+            if only and name not in only:
+                stopped = name in running and running[name]["status"] in ("stopped", "crashed")
+                states[name] = "present" if stopped else "keep"
+            else:
+                states[name] = node.settings.get("state") or state if state == "started" else state
+        return states
+
+    def _renderer(self, topology):
+        nodes = {name: slices.variables(topology, node) for name, node in topology.nodes.items()}
+        shared = {"name": topology.name, "vars": topology.data["vars"]}
+
+        def render(node, content):
+            if isinstance(content, str):
+                return content
+            path = content["template"]
+            try:
+                path = self._find_needle("templates", path)
+            except AnsibleError:
+                raise AnsibleActionFail("nodes.%s.files: there is no template %s on the controller" % (node.name, content["template"]))
+            with open(path, encoding="utf-8") as stream:
+                text = stream.read()
+            variables = dict(self.task_vars, lab=shared, lab_nodes=nodes, node=nodes[node.name])
+            return self._render(text, path, variables)
+        return render
+
+    def _render(self, text, path, variables):
+        try:
+            from ansible.template import trust_as_template
+        except ImportError:
+            templar = self._templar.copy_with_new_env(searchpath=[os.path.dirname(path)], available_variables=variables)
+            return templar.do_template(text, preserve_trailing_newlines=True, escape_backslashes=False)
+        templar = self._templar.copy_with_new_env(searchpath=[os.path.dirname(path)], available_variables=variables)
+        return templar.template(trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False)
+
+
+def _joined(first, then):
+    """The results of two runs of the module as one."""
+    if not first:
+        return then
+    joined = dict(then, changed=bool(first.get("changed") or then.get("changed")))
+    for key, nothing in (("changes", []), ("warnings", [])):
+        joined[key] = (first.get(key) or nothing) + (then.get(key) or nothing)
+    one, other = first.get("actions") or {}, then.get("actions") or {}
+    joined["actions"] = {name: one.get(name, []) + other.get(name, []) for name in {**one, **other}}
+    if first.get("diff") and then.get("diff"):
+        joined["diff"] = {side: first["diff"][side] + then["diff"][side] for side in ("before", "after")}
+    return joined
