@@ -68,10 +68,10 @@ def state(name):
 
 
 def refuse_others():
-    """There is one test bed on a machine."""
+    """There is one test bed on a machine. One whose processes are gone is no more, whoever made it: `stop` takes away what it left."""
     for name in HYPERVISORS:
         was = state(name)
-        if was and was['checkout'] != str(CHECKOUT):
+        if alive(name) and was['checkout'] != str(CHECKOUT):
             raise Failure('the test bed of another checkout is up: %s' % was['checkout'])
 
 
