@@ -280,7 +280,11 @@ class Lab:
 
     def _apply_one(self, job):
         job.applier.run()
-        self.tell("%s: %s" % (job.name, ", ".join(change.option for change in job.todo.changes)))
+        options = [change.option for change in job.todo.changes]
+        if options == ["state"]:
+            self.tell("%s is %s" % (job.name, "gone" if job.state == "absent" else job.state))
+        else:
+            self.tell("%s: %s" % (job.name, ", ".join(options)))
 
     def _keep_digests(self):
         """Remember which words a definition was composed from, where nothing else had to be written."""
