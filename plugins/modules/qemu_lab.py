@@ -178,6 +178,7 @@ failed_nodes:
   sample: {r1: {msg: "r1 is not ready (console) ..."}}
 """
 
+import json
 from importlib import import_module
 
 from ansible.module_utils.basic import AnsibleModule
@@ -225,7 +226,8 @@ def main():
         module.fail_json(msg=error.message, **facts)
     for warning in result.pop("warnings", ()):
         module.warn(warning)
-    module.exit_json(**result)
+    # The action plugin reads it.
+    module.exit_json(**dict(result, vms=json.dumps(result["vms"])))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
 import socket
 import tempfile
@@ -59,7 +60,7 @@ class LabAction(ActionBase):
         """One run of the module, with this host's share of the lab, its nodes in these states."""
         share = self._share(lab, args, here, states)
         # Only what the module needs crosses to the hypervisor.
-        given = dict(args, topology={}, images={}, share=share)
+        given = dict(args, topology={}, images={})
         if lab.only:
             given["purge"] = False
             if args.get("state") == "absent":
@@ -67,10 +68,17 @@ class LabAction(ActionBase):
                 given["state"] = "present"
         with Progress(self, here) as progress:
             share.update(progress=progress.path, bundle=_bundle.mark())
-            result = self._execute_module("vlab.qemu.qemu_lab", module_args=given, task_vars=self.task_vars)
+            result = self._run_module(given, share)
             if result.get("bundle_missing"):
                 result = self._with_bundle(given, share)
             progress.finish(result.pop("progress", None) or [])
+        return result
+
+    def _run_module(self, args, share):
+        # As texts: Ansible goes through every value of arguments and results, which takes long for a large lab.
+        result = self._execute_module("vlab.qemu.qemu_lab", module_args=dict(args, share=json.dumps(share)), task_vars=self.task_vars)
+        if isinstance(result.get("vms"), str):
+            result["vms"] = json.loads(result["vms"])
         return result
 
     def _in_waves(self, lab, args, here):
@@ -129,7 +137,7 @@ class LabAction(ActionBase):
         self._fixup_perms2((self._connection._shell.tmpdir, remote))
         share["archive"] = remote
         try:
-            return self._execute_module("vlab.qemu.qemu_lab", module_args=args, task_vars=self.task_vars)
+            return self._run_module(args, share)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
