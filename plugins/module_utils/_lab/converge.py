@@ -34,6 +34,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import plan
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 
+# The parts that tell what the result has of each VM: a large lab has a long one.
+_TOLD_BY = [part for part in PARTS if part.name in ("machine", "consoles", "network")]
 _HANDS = 8  # threads that look at VMs, change and stop them: they mostly wait for QEMU
 
 
@@ -300,7 +302,7 @@ class Lab:
         told = {"changed": bool(changes) or any(job.todo.changed for job in jobs), "changes": [change.result() for change in changes],
                 "diff": before_after(changes), "actions": {job.name: job.applier.actions for job in jobs if job.applier.actions}, "vms": []}
         for job in jobs:
-            vm = report(job.seen, job.wanted) if job.state != "absent" else {}
+            vm = report(job.seen, job.wanted, _TOLD_BY) if job.state != "absent" else {}
             if vm:
                 if self.check_mode:
                     state = [change.after for change in job.todo.changes if change.option == "state"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 
 
-def report(seen, definition):
-    """The result dict of a VM; empty when it is absent. seen: Observation. definition: what it is to be."""
+def report(seen, definition, parts=PARTS):
+    """The result dict of a VM; empty when it is absent. seen: Observation. definition: what it is to be. parts: whose words are wanted."""
     if definition is None:
         return {}
     folder, run = seen.folder, seen.run or {}
@@ -19,6 +19,6 @@ def report(seen, definition):
             "pid": run.get("pid") if seen.alive else None, "qmp": folder.socket("monitor.sock"),
             "qemu_version": run.get("qemu_version"), "command_line": run.get("argv") if seen.alive else None,
             "exit_code": seen.exit_code, "log": seen.log or None}
-    for part in PARTS:
+    for part in parts:
         part.report(definition, seen, told)
     return told
