@@ -282,9 +282,8 @@ def playbook(name: str, *arguments: str) -> list[str]:
     return ["env", roles, config, str(BIN / "ansible-playbook"), str(ROOT / "tests/integration" / name), *arguments]
 
 
-def testbed_steps(only: list[str]) -> list[Step]:
-    return [Step("testbed", [str(ROOT / "tests/testbed/run"), *only], where=ROOT, own_home=False,
-                 timeout=7200, count=own_summary)]
+def testbed_steps() -> list[Step]:
+    return [Step("testbed", [str(ROOT / "tests/testbed/run")], where=ROOT, own_home=False, timeout=7200, count=own_summary)]
 
 
 def groups(words: list[str]) -> tuple[list[list[Step]], list[Step]]:
@@ -306,7 +305,7 @@ def groups(words: list[str]) -> tuple[list[list[Step]], list[Step]]:
             second += make()
     alone = integration_steps(names["integration"]) if "integration" in names else []
     if "testbed" in names:
-        alone += testbed_steps(names["testbed"])
+        alone += testbed_steps()
     return [lane for lane in (first, second) if lane], alone
 
 

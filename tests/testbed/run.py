@@ -24,6 +24,7 @@ TARGETS = CHECKOUT / 'tests' / 'integration' / 'targets'
 LOGS = CACHE / 'logs'
 # The check of the test bed itself comes first: what fails there fails everywhere.
 SELF = 'testbed_itself'
+EACH = HERE / 'targets.yml'
 RECAP = re.compile(r'^(\S+)\s+: ok=\d+ .*unreachable=(\d+)\s+failed=(\d+)', re.MULTILINE)
 
 
@@ -38,12 +39,7 @@ def playbook_of(target):
     if target == SELF:
         return HERE / 'check.yml'
     own = TARGETS / target / 'testbed.yml'
-    return own if own.exists() else HERE / 'targets.yml'
-
-
-def is_one_play(target):
-    """Whether all hypervisors are in one play, so that none can be left out."""
-    return (TARGETS / target / 'testbed.yml').exists()
+    return own if own.exists() else EACH
 
 
 def ansible_playbook():
@@ -123,7 +119,8 @@ def run(targets, hosts, verbose):
             # Guests under emulation can be late where the machine is busy with something else: what fails twice has failed.
             show(target, verbose)
             print('%s: a second try on %s, which said: %s' % (target, ', '.join(wrong), ', '.join(wrong.values())), flush=True)
-            wrong = play(target, hosts if is_one_play(target) else list(wrong), verbose)
+            # A playbook of its own has all hypervisors in one play: none can be left out.
+            wrong = play(target, list(wrong) if playbook_of(target) == EACH else hosts, verbose)
             again.append(target)
         results = ['%s %s' % (name, wrong.get(name, 'ok')) for name in hosts]
         print('%-*s  %5.1f s  %s' % (width, target, time.monotonic() - started, ', '.join(results)), flush=True)
