@@ -47,8 +47,9 @@ class LabAction(ActionBase):
             return {"failed": True, "changed": False, "msg": error.message}
 
     def _bring_about(self, args, here):
-        if libraries.missing():
-            raise AnsibleActionFail(missing_required_lib(libraries.missing()))
+        missing = libraries.missing()
+        if missing:
+            raise AnsibleActionFail(missing_required_lib(missing))
         if "share" in args:
             raise AnsibleActionFail("share is not for playbooks: give topology")
         lab = self._lab(args)
@@ -168,7 +169,7 @@ class LabAction(ActionBase):
     def _share(self, lab, args, here, states):
         topology = lab.topology
         if args.get("state") == "absent" and not lab.only:
-            share = {"lab": topology.name, "vms": [], "segments": [], "booting": None}
+            share = {"lab": topology.name, "vms": [], "segments": []}
         else:
             share = slices.slice_for(topology, lab.placed, here, lab.wires, states, lab.runs, self._renderer(topology))
             for vm in share["vms"]:
@@ -234,7 +235,7 @@ class LabAction(ActionBase):
         return states
 
     def _renderer(self, topology):
-        nodes = {name: slices.variables(topology, node) for name, node in topology.nodes.items()}
+        nodes = {}  # filled for the first template: most labs have none
         shared = {"name": topology.name, "vars": topology.data["vars"]}
 
         def render(node, content):
@@ -247,6 +248,8 @@ class LabAction(ActionBase):
                 raise AnsibleActionFail("nodes.%s.files: there is no template %s on the controller" % (node.name, content["template"]))
             with open(path, encoding="utf-8") as stream:
                 text = stream.read()
+            if not nodes:
+                nodes.update((name, slices.variables(topology, each)) for name, each in topology.nodes.items())
             variables = dict(self.task_vars, lab=shared, lab_nodes=nodes, node=nodes[node.name])
             return self._render(text, path, variables)
         return render

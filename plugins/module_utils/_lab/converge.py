@@ -137,10 +137,10 @@ class Lab:
     def __init__(self, params, check_mode):
         self.params, self.check_mode = params, check_mode
         self.root = os.path.abspath(params.get("root") or default_root())
-        self.settings = settings_of(params)
+        self.settings, self.limits = settings_of(params), params.get("limits") or {}
         self.jobs = {node["name"]: Job(self.root, params["lab"], node) for node in params["vms"]}
         self.extra = self._extra()
-        self.segments = self._segments()
+        self.segments, self.rewiring = self._segments(), []  # rewiring: (segment, what is to be done to it)
         self.progress, self.told, self.telling = params.get("progress"), [], threading.Lock()
         self.warnings = []
 
@@ -209,6 +209,7 @@ class Lab:
                 self._check_host(error.message)
                 raise
             self._check_host()
+            self.rewiring = [(segment, segment.changes()) for segment in self.segments]
             if not self.check_mode:
                 stack.callback(self._forget_progress)
                 try:
@@ -253,12 +254,11 @@ class Lab:
         starting = [job for job in self.jobs.values() if job.todo and job.starts]
         if not starting:
             return
-        limits = self.params.get("limits") or {}
         has = {"memory_available_mb": host_memory().get("MemAvailable", 1 << 60) >> 20, "cpus": len(os.sched_getaffinity(0)),
                "disk_free_mb": disk_free(self.root) >> 20}
         need = {"memory_mb": sum(job.wanted["memory"] for job in starting if job.wanted["check_host_memory"]), "starting": len(starting),
                 "vcpus": sum(job.wanted["vcpus"] for job in self.jobs.values() if job.wanted and job.will_run()),
-                "memory_overcommit": limits.get("memory_overcommit"), "vcpu_ratio": limits.get("vcpu_ratio")}
+                "memory_overcommit": self.limits.get("memory_overcommit"), "vcpu_ratio": self.limits.get("vcpu_ratio")}
         rows = resources(socket.gethostname(), need, has)
         if rows:
             raise HostError("\n".join([refusal(self.params["lab"], rows)] + ([besides] if besides else [])))
@@ -267,13 +267,12 @@ class Lab:
         jobs = list(self.jobs.values())
         # First what frees the host, then what makes no guest wait, then the starts.
         self._each([job for job in jobs if job.todo.steps and not job.starts and not job.is_running], self._apply_one, "change")
-        for each in self.segments:
-            each.done = each.changes()
-            if each.done:
-                each.apply(self.settings["start_timeout"])
-                self.tell("segment %s is %s" % (each.name, "gone" if each.done[-1].after is None else "there"))
+        for segment, changes in self.rewiring:
+            if changes:
+                segment.apply(self.settings["start_timeout"])
+                self.tell("segment %s is %s" % (segment.name, "gone" if changes[-1].after is None else "there"))
         self._each([job for job in jobs if job.todo.steps and not job.starts and job.is_running], self._apply_one, "change")
-        lineup = Lineup({job.name: job for job in jobs if job.state != "absent"}, self.params.get("booting"), self.params["wait_ready"],
+        lineup = Lineup({job.name: job for job in jobs if job.state != "absent"}, self.limits.get("booting"), self.params["wait_ready"],
                         self.tell)
         failed = lineup.run() if any(job.starts or job.is_running and self.params["wait_ready"] for job in jobs) else {}
         self._keep_digests()
@@ -297,8 +296,8 @@ class Lab:
     def _result(self):
         jobs = self.jobs.values()
         changes = [change._replace(option="%s.%s" % (job.name, change.option)) for job in jobs for change in job.todo.changes]
-        for each in self.segments:
-            changes += getattr(each, "done", None) or each.changes()
+        for _segment, more in self.rewiring:
+            changes += more
         told = {"changed": bool(changes) or any(job.todo.changed for job in jobs), "changes": [change.result() for change in changes],
                 "diff": before_after(changes), "actions": {job.name: job.applier.actions for job in jobs if job.applier.actions}, "vms": []}
         for job in jobs:

@@ -7,13 +7,16 @@
 
 from __future__ import annotations
 
+import functools
+
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 
 _COMPLETE = 0x2  # ATF_COM in linux/if_arp.h
 
 
+@functools.lru_cache(maxsize=None)
 def table():
-    """{mac: [addresses]} of complete entries. Source: proc(5), /proc/net/arp."""
+    """{mac: [addresses]} of complete entries, read once: a lab asks for every VM. Source: proc(5), /proc/net/arp."""
     found = {}
     for line in (read_text("/proc/net/arp") or "").splitlines()[1:]:
         fields = line.split()

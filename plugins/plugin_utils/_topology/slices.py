@@ -141,7 +141,7 @@ def hosts_with_addresses(topology, placed):
 
 
 def slice_for(topology, placed, host, wires, states, runs, render):
-    """What a host has to do: {"lab", "vms", "segments", "booting"}.
+    """What a host has to do: {"lab", "vms", "segments"}.
 
     states: {node: its state in this run}. runs: {node: whether it runs then}.
     render(node, text or {template}): the content of a file on a node's config drive.
@@ -152,7 +152,7 @@ def slice_for(topology, placed, host, wires, states, runs, render):
     for vm in vms:
         vm["awaited"] = vm["name"] in awaited
     segments = [_segment(topology, segment, wires) for segment in topology.segments.values() if wires.home(segment) == host]
-    return {"lab": topology.name, "vms": vms, "segments": segments, "booting": topology.data["limits"].get("booting")}
+    return {"lab": topology.name, "vms": vms, "segments": segments}
 
 
 def _segment(topology, segment, wires):
