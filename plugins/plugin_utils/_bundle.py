@@ -25,7 +25,7 @@ def mark():
 
 
 def pack(path):
-    """Write the rooms into an archive at path."""
+    """Write the rooms into an archive: a path, or a binary stream."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for source, name in _files():
             archive.write(source, name)

@@ -66,3 +66,11 @@ class RestartNeeded(VlabError):
 
 class LockTimeout(VlabError):
     """Another run holds the lock. facts: path, holder."""
+
+
+class GuestNotReady(GuestError):
+    """The VM runs, but its guest does not answer yet: it may still be booting."""
+
+
+class LoginRefused(GuestError):
+    """The guest did not let us in."""

@@ -13,7 +13,7 @@ import select
 import socket
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
 
 
@@ -141,7 +141,7 @@ class GuestAgent:
 
     def _silent(self, command):
         if command == "guest-sync-delimited":
-            return GuestError("no guest agent answers at %s: is qemu-guest-agent installed in the guest, and has it started?"
+            return GuestNotReady("no guest agent answers at %s: is qemu-guest-agent installed in the guest, and has it started?"
                               % self.path, path=self.path)
         return GuestError("the guest agent did not answer %s in time" % command, path=self.path, command=command)
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError
@@ -15,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import
 
 _FIRST_LOOK = 0.005  # seconds; the agent sends no event when a program ends, so we look again, ever more slowly
 _SLOWEST_LOOK = 0.25
+_PATIENCE = 60  # seconds for an answer of the agent itself, where the program may take for ever
 
 
 def run_in_guest(agent, argv, timeout=60, data=None):
@@ -22,17 +24,26 @@ def run_in_guest(agent, argv, timeout=60, data=None):
 
     agent: GuestAgent. argv: list of words. timeout: seconds. data: its standard input, str. Raises GuestError.
     """
+    code, out, error = exec_in_guest(agent, argv, timeout, None if data is None else data.encode("utf-8", "surrogateescape"))
+    return {"rc": code, "stdout": out.decode("utf-8", "replace"), "stderr": error.decode("utf-8", "replace")}
+
+
+def exec_in_guest(agent, argv, timeout=None, data=None):
+    """The same with bytes: (exit code, output, error output). timeout: for ever without one, which ends with the VM."""
     request = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
     if data is not None:
-        request["input-data"] = base64.b64encode(data.encode("utf-8", "surrogateescape")).decode("ascii")
+        request["input-data"] = base64.b64encode(data).decode("ascii")
     # A busy guest may let the agent wait: its answers have as long as the program has.
-    pid = agent.execute("guest-exec", request, timeout=timeout)["pid"]
-    deadline, pause = time.monotonic() + timeout, _FIRST_LOOK
+    pid = agent.execute("guest-exec", request, timeout=timeout or _PATIENCE)["pid"]
+    deadline, pause = time.monotonic() + (timeout or math.inf), _FIRST_LOOK
     while True:
-        status = agent.execute("guest-exec-status", {"pid": pid}, timeout=max(deadline - time.monotonic(), agent.timeout))
+        left = deadline - time.monotonic()
+        status = agent.execute("guest-exec-status", {"pid": pid}, timeout=max(min(left, _PATIENCE), agent.timeout))
         if status["exited"]:
-            return {"rc": status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0),
-                    "stdout": _text(status.get("out-data")), "stderr": _text(status.get("err-data"))}
+            if status.get("out-truncated") or status.get("err-truncated"):
+                raise GuestError("%s wrote more than the guest agent keeps of an output (16 MiB): let it write to a file, and fetch that" % argv[0])
+            return (status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0),
+                    base64.b64decode(status.get("out-data") or ""), base64.b64decode(status.get("err-data") or ""))
         left = deadline - time.monotonic()
         if left <= 0:
             raise GuestError("%s did not end within %d s in the guest; it still runs there" % (argv[0], timeout), path=agent.path, argv=argv)
@@ -52,7 +63,3 @@ def wait_for_agent(path, timeout):
         except GuestError:
             if time.monotonic() >= deadline:
                 raise
-
-
-def _text(data):
-    return base64.b64decode(data).decode("utf-8", "replace") if data else ""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import shlex
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_listener
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, escape, keyval
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
@@ -130,6 +131,21 @@ class Consoles(Part):
 def socket_path(folder, number):
     """The socket of a console, by its number."""
     return folder.socket("console.sock" if number == 0 else "console%d.sock" % number)
+
+
+def console_address(folder, name=None):
+    """Where a running VM's console listens: its path, or (host, port). name: the first one if None. Raises VlabError."""
+    definition = (read_json(folder.run) or {}).get("definition") or read_json(folder.definition)
+    if definition is None:
+        raise GuestError("there is no VM %s of the lab %s under %s here" % (folder.name, folder.lab, folder.root))
+    consoles = definition["consoles"]
+    number = next((number for number, console in enumerate(consoles) if name in (None, console["name"])), None)
+    if number is None:
+        raise GuestError("the VM %s has no console%s; it has %s" % (folder.name, " " + name if name else "", ", ".join(
+            console["name"] for console in consoles) or "none"))
+    if consoles[number]["type"] == "unix":
+        return socket_path(folder, number)
+    return consoles[number]["host"], int(definition["ports"]["console/" + consoles[number]["name"]])
 
 
 def console_logs(folder, definition):

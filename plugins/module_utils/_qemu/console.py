@@ -1,0 +1,114 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""A serial console: what is typed, what is printed, and waiting for it. QEMU serves one client of a console at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import socket
+import struct
+import termios
+import time
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
+
+_MOST = 1 << 20  # bytes that are kept to be searched
+
+
+class Console:
+    """One connection to a console; a context manager.
+
+    address: the path of its UNIX socket, or (host, port). Raises GuestError when nobody listens there.
+    printed: what came since the connection or since the last match, bytes.
+    """
+
+    def __init__(self, address, timeout=5):
+        self.address, self.timeout = address, timeout
+        self.printed = b""
+        self._channel = None
+
+    def __enter__(self):
+        try:
+            if isinstance(self.address, (str, os.PathLike)):
+                self._channel = connect_unix(os.fspath(self.address), self.timeout)
+            else:
+                self._channel = socket.create_connection(self.address, self.timeout)
+        except BlockingIOError:
+            raise GuestNotReady("the console at %s has a client already, and others wait: it takes one at a time" % self.where)
+        except OSError as error:
+            raise GuestError("no console answers at %s: %s. Does the VM run?" % (self.where, error.strerror or error))
+        return self
+
+    def __exit__(self, *exception):
+        self._channel.close()
+
+    @property
+    def where(self):
+        """Its address, as text."""
+        return os.fspath(self.address) if isinstance(self.address, (str, os.PathLike)) else "%s:%s" % self.address
+
+    def send(self, data, deadline):
+        """Type bytes. Raises GuestNotReady when nobody takes them until deadline (as time.monotonic())."""
+        self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            self._channel.sendall(data)
+        except socket.timeout:
+            raise self.stuck()
+        except OSError:
+            raise self._ended()
+
+    def expect(self, patterns, deadline):
+        """The number of the first of some patterns (compiled, of bytes) that is printed, and its match; (None, None) at deadline.
+
+        What was printed up to the end of the match is taken out of printed.
+        """
+        while True:
+            found = [(match.start(), number, match) for number, match in ((number, pattern.search(self.printed))
+                                                                          for number, pattern in enumerate(patterns)) if match]
+            if found:
+                _start, number, match = min(found, key=lambda entry: entry[:2])
+                self.printed = self.printed[match.end():]
+                return number, match
+            if not self.read(deadline):
+                return None, None
+
+    def read(self, deadline):
+        """Take what is printed next; False when nothing is until deadline. Raises GuestError when the VM has ended."""
+        if not select.select([self._channel], [], [], max(0, deadline - time.monotonic()))[0]:
+            return False
+        try:
+            data = self._channel.recv(65536)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise self._ended()
+        self.printed = (self.printed + data)[-_MOST:]
+        return True
+
+    def is_taken(self):
+        """Whether what was typed has been taken by QEMU. Not, while another client is on the console or the guest does not read."""
+        left = struct.unpack("i", fcntl.ioctl(self._channel, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        return left == 0
+
+    def stuck(self):
+        """The error for a console that takes nothing."""
+        return GuestNotReady("the console at %s takes nothing: another client is connected to it (QEMU serves one at a time), the VM is paused, "
+                             "or the guest does not read its console yet" % self.where)
+
+    def _ended(self):
+        return GuestError("the console at %s was closed: the VM has ended" % self.where)
+
+
+def pattern(option, text):
+    """A compiled pattern of bytes. Raises GuestError that names the option."""
+    try:
+        return re.compile(text.encode("utf-8", "surrogateescape"), re.MULTILINE)
+    except re.error as error:
+        raise GuestError("%s: %r is not a regular expression: %s" % (option, text, error))

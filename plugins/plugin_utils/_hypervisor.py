@@ -1,0 +1,138 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This room is private to the vlab.qemu collection: it may change with any release.
+
+"""A hypervisor, reached by Ansible's own connection to it, for errands that no module does."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import shlex
+
+from ansible import constants as C
+from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins.loader import become_loader, connection_loader, get_shell_plugin, shell_loader
+
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
+from ansible_collections.vlab.qemu.plugins.plugin_utils._relay_start import START
+
+_MISSING = b"vlab-bundle-missing"
+_GENERAL = ("ansible_connection", "ansible_python_interpreter", "ansible_become", "ansible_become_method", "ansible_host", "inventory_hostname")
+
+
+class Hypervisor:
+    """name: of the inventory. variables: of that host, templated; those of its connection, of become and of its interpreter matter."""
+
+    def __init__(self, name, variables):
+        self.name, self.variables = name, dict(variables)
+        self.variables.setdefault("inventory_hostname", name)
+        self._connection = None
+        self._become = None
+
+    def errand(self, errand, data=b"", **request):
+        """What the relay on the hypervisor answers: its dict, and the pieces of bytes that came with it, as {"pieces": [...]}.
+
+        Raises AnsibleConnectionFailure for a guest that does not answer yet, AnsibleAuthenticationFailure where it does not let us in,
+        AnsibleError with the cause for all else.
+        """
+        mark = "vlab-answer-" + secrets.token_hex(8)
+        line = json.dumps(dict(request, errand=errand, mark=mark)).encode("utf-8") + b"\n"
+        code, out, error = self._run(b"", line + data)
+        if _MISSING in out:
+            code, out, error = self._run(_packed(), line + data)
+        _before, found, answer = out.partition(mark.encode("ascii") + b"\n")
+        if not found:
+            text = (error or out).decode("utf-8", "replace").strip()
+            raise AnsibleError("the hypervisor %s could not do what the connection asked for: python3 there ended with exit code %s: %s"
+                               % (self.name, code, text[-1000:] or "it said nothing"))
+        head, _newline, rest = answer.partition(b"\n")
+        told = json.loads(head)
+        if "error" in told:
+            kind = {"not_ready": AnsibleConnectionFailure, "login": AnsibleAuthenticationFailure}.get(told["kind"], AnsibleError)
+            raise kind("%s (hypervisor %s)" % (told["error"], self.name))
+        told["pieces"] = []
+        for size in told["sizes"]:
+            told["pieces"].append(rest[:size])
+            rest = rest[size:]
+        return told
+
+    def close(self):
+        """Leave the hypervisor."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _run(self, bundle, data):
+        connection = self._connected()
+        interpreter = self.variables.get("ansible_python_interpreter") or "python3"
+        if interpreter.startswith("auto"):
+            interpreter = "python3"
+        # -I: nothing of the user's Python gets in between.
+        words = [*shlex.split(interpreter), "-I", "-c", START, _bundle.mark(), str(len(bundle))]
+        command = shlex.join(words)
+        if self._become is not None:
+            command = self._become.build_become_command(command, connection._shell)
+        return connection.exec_command(command, in_data=bundle + data, sudoable=self._become is not None)
+
+    def _connected(self):
+        if self._connection is None:
+            self._connection = self._made()
+        return self._connection
+
+    def _made(self):
+        known = self.variables
+        kind = known.get("ansible_connection") or "ssh"
+        if kind == "smart":
+            kind = "ssh"
+        context = PlayContext()
+        context.remote_addr = known.get("ansible_host") or self.name
+        connection = connection_loader.get(kind, context, os.devnull)
+        if connection is None:
+            raise AnsibleError("the hypervisor %s has ansible_connection=%s, and there is no such connection plugin" % (self.name, kind))
+        if not connection.has_pipelining:
+            raise AnsibleError("the hypervisor %s is reached by the connection %s, which cannot give a program its input: use ssh or local"
+                               % (self.name, kind))
+        connection.set_options(var_options=self._options_of("connection", connection))
+        if boolean(known.get("ansible_become") or False, strict=False):
+            self._become = become_loader.get(known.get("ansible_become_method") or "sudo")
+            if self._become is None:
+                raise AnsibleError("the hypervisor %s has ansible_become_method=%s, and there is no such plugin"
+                                   % (self.name, known.get("ansible_become_method")))
+            self._become.set_options(var_options=self._options_of("become", self._become))
+            connection.set_become_plugin(self._become)
+        shell = getattr(connection, "_shell", None)
+        if shell is None:
+            connection._shell = shell = get_shell_plugin(shell_type="sh")
+        shell.set_options(var_options=self._options_of("shell", shell))
+        return connection
+
+    def _options_of(self, kind, plugin):
+        names = C.config.get_plugin_vars(kind, plugin._load_name)
+        return {name: self.variables[name] for name in names if name in self.variables}
+
+
+def variables_for(variables):
+    """Those of a host's variables that a Hypervisor needs: a mapping, of which only these are looked at."""
+    connection = variables.get("ansible_connection") or "ssh"
+    plugins = [("connection", connection_loader.get("ssh" if connection == "smart" else connection, class_only=True)),
+               ("shell", shell_loader.get("sh", class_only=True))]
+    if variables.get("ansible_become"):
+        plugins.append(("become", become_loader.get(variables.get("ansible_become_method") or "sudo", class_only=True)))
+    names = set(_GENERAL)
+    for kind, plugin in plugins:
+        # One that there is not is told of by who needs it.
+        names.update(C.config.get_plugin_vars(kind, plugin._load_name) if plugin else ())
+    return {name: variables[name] for name in sorted(names) if name in variables}
+
+
+def _packed():
+    archive = io.BytesIO()
+    _bundle.pack(archive)
+    return archive.getvalue()
