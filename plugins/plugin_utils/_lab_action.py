@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import re
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model, placement, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.about import about_nodes
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
 from ansible_collections.vlab.qemu.plugins.plugin_utils._waves import Waves
 
@@ -175,6 +176,7 @@ class LabAction(ActionBase):
             for vm in share["vms"]:
                 # Started by a later wave of this run: its neighbours keep their carriers.
                 vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
+            share["about"] = about_nodes(topology, [vm["name"] for vm in share["vms"]])
         share["limits"] = topology.data["limits"]
         return share
 

@@ -24,9 +24,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.lineup import Lineu
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal, resources
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import write_about
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import settings_of
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, default_root, remove_lab
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
@@ -217,6 +218,8 @@ class Lab:
                 except VlabError as error:
                     error.facts["progress"] = self.told
                     raise
+                if self.params.get("about"):
+                    write_about(self.root, self.params["lab"], self.params["about"])
             return self._result()
 
     def _forget_progress(self):
@@ -314,7 +317,7 @@ class Lab:
         if told["changed"] and not self.check_mode and self.params["state"] == "absent":
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.join(self.root, self.params["lab"], hub.SEGMENTS))
-                os.rmdir(os.path.join(self.root, self.params["lab"]))
+                remove_lab(os.path.join(self.root, self.params["lab"]))
         return told
 
 

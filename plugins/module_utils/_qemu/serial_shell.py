@@ -26,7 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import pat
 _PATIENCE = 0.5  # seconds for a prompt to show, before a shell is asked in words
 _LINE = 900  # bytes of a line: a terminal keeps 4095 of one (termios(3), canonical mode)
 _LINES = 3  # lines that are sent before the guest is asked whether it has them: its terminal keeps 4096 bytes that nobody has read yet
-_ASK_AGAIN = (1, 2, 4, 8, 16, 30)  # seconds
+_ASK_AGAIN = (0.4, 0.8, 1.5, 3, 6, 12, 24)  # seconds until what did not come, or came damaged, is asked for again
 _WIDTH = 76  # letters in a line of base64 (RFC 2045)
 _TRIES = 20
 
@@ -95,7 +95,7 @@ class SerialShell:
             self._upload(data, "$T/i")
             line = "sh $T/c <$T/i >$T/o 2>$T/e; s $? $T/o $T/e"
         # Short outputs come at once.
-        line += "; f $T/o 1,40 o; f $T/e 1,40 e"
+        line += "; [ -s $T/o ] && f $T/o 1,40 o; [ -s $T/e ] && f $T/e 1,40 e"
         match = self._ask(line, rb"r:(\d+):" + _SUM + b":" + _SUM + b":;", "echo \"$R\"", timeout)
         code, *sums = match.groups()
         return int(code), self._download("$T/o", "o", *sums[:2]), self._download("$T/e", "e", *sums[2:])
@@ -160,14 +160,15 @@ class SerialShell:
         if not total:
             return b""
         for number in range(_TRIES):
-            deadline = time.monotonic() + self.timeout
+            pause = _ASK_AGAIN[min(number, len(_ASK_AGAIN) - 1)]
+            deadline = time.monotonic() + pause
             end = re.compile(re.escape(self._said("end")) + b":%d:" % number)
             self._send("echo VLAB-%s-end:%d:" % (self.word, number))
             while len(got) < total:
                 which, match = self.console.expect([line, end], deadline)
                 if match is None or which == 1:
                     break
-                deadline = time.monotonic() + self.timeout
+                deadline = time.monotonic() + pause
                 index, piece = int(match.group(1)), match.group(2)
                 if 1 <= index <= total and len(piece) == (_WIDTH if index < total else letters - _WIDTH * (total - 1)):
                     got[index] = piece
@@ -189,20 +190,20 @@ def get_in(console, login, timeout, wake, up):
     deadline = time.monotonic() + timeout
     asks = [pattern("login_prompt", login.login_prompt), pattern("password_prompt", login.password_prompt), pattern("prompt", login.prompt)]
     refused = pattern("login_failed", login.failed)
-    said, woken = b"", False
+    said, woken = b"", 0
     while time.monotonic() < deadline:
         # A line that somebody left half typed, or a command that somebody left running, must not have our words.
-        console.send(b"\x03\r" if woken else b"\x15\r", deadline)
+        console.send(b"\x03\r" if woken > 1 else b"\x15\r", deadline)
         number, _match = console.expect(asks, min(deadline, time.monotonic() + _PATIENCE))
         if number == 0:
             log_in(console, login, asks, deadline)
         elif number == 1:
             continue  # somebody else's half login: the empty line ends it
         console.send(wake.encode("ascii"), deadline)
-        number, _match = console.expect([up, asks[1], refused], min(deadline, time.monotonic() + 4 * _PATIENCE))
+        number, _match = console.expect([up, asks[1], refused], min(deadline, time.monotonic() + _PATIENCE * (1 + woken)))
         if number == 0:
             return
-        said, woken = console.printed or said, True
+        said, woken = console.printed or said, woken + 1
     if not console.is_taken():
         raise console.stuck()
     raise GuestNotReady("nobody answered at the console %s within %d s: the guest may still be booting, or its prompts are others than those in "

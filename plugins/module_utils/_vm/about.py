@@ -11,9 +11,7 @@ import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
-
-ABOUT = ".nodes.json"
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import ABOUT, default_root
 
 
 def _path(root, lab):
@@ -33,10 +31,3 @@ def write_about(root, lab, nodes):
     if read_about(root, lab) != nodes:
         write_json(_path(root, lab), {"format": 1, "nodes": nodes})
 
-
-def remove_about(root, lab):
-    """Forget it."""
-    try:
-        os.unlink(_path(root, lab))
-    except FileNotFoundError:
-        pass

@@ -317,7 +317,7 @@ def remove_folder(folder, keep):
             remove_file(path)
         with contextlib.suppress(OSError):
             os.rmdir(folder.path)
-            os.rmdir(os.path.dirname(folder.path))
+            folder.leave_lab()
     except OSError as error:
         raise HostError("cannot remove %s: %s" % (error.filename, error.strerror), path=error.filename)
 

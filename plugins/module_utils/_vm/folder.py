@@ -17,6 +17,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import fil
 # sun_path holds 108 bytes with its end (unix(7)); this leaves room for the longest socket name of ours.
 _LONGEST_FOLDER = 107 - len("/console-255.sock")
 
+# In a lab's folder: what its topology says of its nodes, see about.
+ABOUT = ".nodes.json"
+
 
 def default_root():
     """/var/lib/vlab for root, $XDG_STATE_HOME/vlab for others."""
@@ -40,6 +43,13 @@ def check_name(option, name):
     if length > 200:
         raise OptionError(option, "a name of %d bytes is too long for a file name: 200 at most" % length)
     return name
+
+
+def remove_lab(path):
+    """Remove the folder of a lab that has no VM any more. Raises OSError when it has."""
+    if os.listdir(path) == [ABOUT]:
+        os.unlink(os.path.join(path, ABOUT))
+    os.rmdir(path)
 
 
 class Folder:
@@ -112,9 +122,13 @@ class Folder:
             if os.listdir(self.path) == ["lock"]:
                 os.unlink(self.file("lock"))
                 os.rmdir(self.path)
-                os.rmdir(os.path.dirname(self.path))
+                self.leave_lab()
         except OSError:
             pass  # not there, or the lab has other VMs
+
+    def leave_lab(self):
+        """Remove the lab's folder when it has no VM any more. Raises OSError when it has."""
+        remove_lab(os.path.dirname(self.path))
 
     def locked(self, create, timeout=300):
         """Hold the VM's lock, as a context. With create False, a VM that has no folder gets none, nor a folder of kept disks a lock."""

@@ -1,0 +1,173 @@
+#!/usr/bin/python
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: qemu_console
+version_added: 1.0.0
+short_description: Hold a dialogue on a VM's serial console
+description:
+  - Waits for what a VM's console shows and types, step by step, and returns the transcript.
+  - This is for the first configuration of systems that take none from a disk. To run commands in a guest with a shell,
+    use the connections P(vlab.qemu.guest_agent#connection) and P(vlab.qemu.serial#connection).
+author:
+  - vlab.qemu contributors (@vlab)
+extends_documentation_fragment:
+  - vlab.qemu.attributes
+  - vlab.qemu.attributes.platform
+  - vlab.qemu.attributes.actiongroup_qemu
+attributes:
+  check_mode:
+    support: partial
+    details:
+      - What a dialogue would do is not known; in check mode nothing is typed.
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details:
+      - With O(unless).
+options:
+  vm:
+    description: Name of the VM.
+    type: str
+    required: true
+  lab:
+    description: Lab that the VM belongs to.
+    type: str
+    default: default
+  root:
+    description:
+      - Folder of all labs on the hypervisor.
+      - The default is C(/var/lib/vlab) for root, C($XDG_STATE_HOME/vlab) for others.
+    type: path
+  console:
+    description: Name of the console; the first one by default.
+    type: str
+  steps:
+    description: The dialogue, in this order. In a step, what is to be seen comes first, and then what is typed.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      expect:
+        description: Regular expression that the console must show.
+        type: str
+      send:
+        description: Text to type.
+        type: str
+      secret:
+        description: Text to type that neither the result nor a log may show, such as a password.
+        type: str
+      enter:
+        description: Whether to press return after the text.
+        type: bool
+        default: true
+      timeout:
+        description: Seconds for this step; O(timeout) by default.
+        type: int
+  unless:
+    description:
+      - Regular expression that tells that the dialogue was held before.
+      - An empty line is typed; when the console answers with it, no step is done and nothing is changed.
+    type: str
+  timeout:
+    description: Seconds for each step.
+    type: int
+    default: 30
+  newline:
+    description: What the return key sends.
+    type: str
+    default: "\r"
+notes:
+  - QEMU serves one client of a console at a time; while somebody else is on it, this fails when the time is over.
+seealso:
+  - plugin: vlab.qemu.serial
+    plugin_type: connection
+"""
+
+EXAMPLES = r"""
+- name: Answer the first questions of a router
+  vlab.qemu.qemu_console:
+    vm: edge1
+    unless: 'edge1[>#]'
+    timeout: 600
+    steps:
+      - expect: 'initial configuration dialog\? \[yes/no\]'
+        send: "no"
+      - expect: 'Press RETURN'
+        send: ""
+      - expect: 'Router>'
+        send: enable
+      - expect: 'Router#'
+        send: configure terminal
+      - expect: '\(config\)#'
+        send: hostname edge1
+      - expect: '\(config\)#'
+        send: enable secret
+        enter: false
+      - secret: " {{ vault_enable_secret }}"
+      - expect: '\(config\)#'
+        send: end
+"""
+
+RETURN = r"""
+transcript:
+  description: What the console showed, with secrets masked.
+  returned: always
+  type: str
+  sample: "login: root\nPassword: \n# "
+matches:
+  description: What was seen in each step; none for steps that expect nothing.
+  returned: always
+  type: list
+  elements: str
+  sample: ["Router>", "Router#"]
+"""
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.dialogue import Dialogue
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import console_address
+
+
+def main():
+    module = AnsibleModule(argument_spec={
+        "vm": {"type": "str", "required": True},
+        "lab": {"type": "str", "default": "default"},
+        "root": {"type": "path"},
+        "console": {"type": "str"},
+        "steps": {"type": "list", "elements": "dict", "required": True, "options": {
+            "expect": {"type": "str"},
+            "send": {"type": "str"},
+            "secret": {"type": "str", "no_log": True},
+            "enter": {"type": "bool", "default": True},
+            "timeout": {"type": "int"},
+        }},
+        "unless": {"type": "str"},
+        "timeout": {"type": "int", "default": 30},
+        "newline": {"type": "str", "default": "\r"},
+    }, supports_check_mode=True)
+    params = module.params
+    try:
+        folder = Folder(params["root"], params["lab"], params["vm"])
+        if not folder.exists():
+            raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+        dialogue = Dialogue(console_address(folder, params["console"]), params["steps"], params["timeout"], params["newline"], params["unless"])
+        if module.check_mode:
+            module.exit_json(changed=True, skipped=True, msg="nothing is typed in check mode")
+        dialogue.hold()
+    except VlabError as error:
+        module.fail_json(msg=error.message, **error.facts)
+    module.exit_json(changed=dialogue.changed, transcript=dialogue.transcript, matches=dialogue.matches)
+
+
+if __name__ == "__main__":
+    main()
