@@ -75,7 +75,7 @@ options:
       - name: vlab_prompt
 notes:
   - A line that is half typed on the console, and with O(shell=posix) a command that is left running there, is abandoned.
-  - Files cross at a few tens of kilobytes per second. P(vlab.qemu.guest_agent#connection) is much faster.
+  - Files cross at some ten kilobytes per second where the guest is emulated. P(vlab.qemu.guest_agent#connection) is much faster.
 seealso:
   - plugin: vlab.qemu.guest_agent
     plugin_type: connection
@@ -108,7 +108,6 @@ class Connection(GuestConnection):
 
     transport = "vlab.qemu.serial"
     channel = "serial"
-    piecewise = False
 
     def _way(self):
         login = {name: self.get_option(name) for name in ("password", "login_prompt", "password_prompt", "prompt")}

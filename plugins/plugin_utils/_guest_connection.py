@@ -20,11 +20,10 @@ _PIECE = 4 << 20  # bytes of a file that cross to the hypervisor at once
 
 
 class GuestConnection(ConnectionBase):
-    """channel: what the relay reaches the guest by. piecewise: whether files may come and go in pieces."""
+    """channel: what the relay reaches the guest by."""
 
     has_pipelining = True
     channel = ""
-    piecewise = True
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -71,7 +70,7 @@ class GuestConnection(ConnectionBase):
         if not os.path.exists(to_bytes(in_path)):
             raise AnsibleFileNotFound("file or module does not exist: %s" % in_path)
         with open(to_bytes(in_path), "rb") as stream:
-            piece, append = stream.read(_PIECE if self.piecewise else -1), False
+            piece, append = stream.read(_PIECE), False
             while piece or not append:
                 self._errand("write", piece, path=out_path, append=append)
                 piece, append = stream.read(_PIECE), True
@@ -83,7 +82,7 @@ class GuestConnection(ConnectionBase):
             while True:
                 piece = self._errand("read", path=in_path, offset=stream.tell(), size=_PIECE)["pieces"][0]
                 stream.write(piece)
-                if not self.piecewise or len(piece) < _PIECE:
+                if len(piece) < _PIECE:
                     return
 
     def _errand(self, errand, data=b"", **request):

@@ -20,6 +20,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Gu
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
 
 _MOST = 1 << 20  # bytes that are kept to be searched
+# What moves the cursor and paints (ECMA-48): it stands in the way of patterns.
+_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-Za-z]|[=>78DEHMZc])")
+_MOMENT = 0.3  # seconds that QEMU may take to read
 
 
 class Console:
@@ -89,13 +92,13 @@ class Console:
             data = b""
         if not data:
             raise self._ended()
-        self.printed = (self.printed + data)[-_MOST:]
+        self.printed = _ESCAPES.sub(b"", self.printed + data)[-_MOST:]
         return True
 
     def is_taken(self):
         """Whether what was typed has been taken by QEMU. Not, while another client is on the console or the guest does not read."""
-        left = struct.unpack("i", fcntl.ioctl(self._channel, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
-        return left == 0
+        self.read(time.monotonic() + _MOMENT)
+        return struct.unpack("i", fcntl.ioctl(self._channel, termios.TIOCOUTQ, b"\0\0\0\0"))[0] == 0
 
     def stuck(self):
         """The error for a console that takes nothing."""

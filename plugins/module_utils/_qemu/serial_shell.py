@@ -23,7 +23,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, LoginRefused
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import pattern
 
-_PATIENCE = 0.5  # seconds for a prompt to show, before a shell is asked in words
+_PATIENCE = 0.5  # seconds for a prompt to show
+_EMPTY_LINES = 7  # that may bring one, before a shell is asked in words; a failed login makes us wait for 3 s
 _LINE = 900  # bytes of a line: a terminal keeps 4095 of one (termios(3), canonical mode)
 _LINES = 3  # lines that are sent before the guest is asked whether it has them: its terminal keeps 4096 bytes that nobody has read yet
 _ASK_AGAIN = (0.4, 0.8, 1.5, 3, 6, 12, 24)  # seconds until what did not come, or came damaged, is asked for again
@@ -100,16 +101,18 @@ class SerialShell:
         code, *sums = match.groups()
         return int(code), self._download("$T/o", "o", *sums[:2]), self._download("$T/e", "e", *sums[2:])
 
-    def write(self, path, data):
-        """Write a file of the guest, whole: beside it first, then in its place. Raises GuestError."""
-        self._upload(data, "$T/w")
-        code, _out, error = self.run("cat <\"$T/w\" >%s" % quote(path))
+    def write(self, path, data, append=False):
+        """Write a file of the guest, or add to its end, once all of it has arrived. Raises GuestError."""
+        code, _out, error = self.run("cat >%s%s" % (">" if append else "", quote(path)), data)
         if code:
             raise GuestError("cannot write %s in the guest: %s" % (path, error.decode("utf-8", "replace").strip()))
 
-    def read(self, path):
-        """The content of a file of the guest."""
-        code, data, error = self.run("cat %s" % quote(path))
+    def read(self, path, offset=0, size=None):
+        """Bytes of a file of the guest from offset on, at most size of them. Raises GuestError."""
+        command = "tail -c +%d <%s" % (offset + 1, quote(path))
+        if size is not None:
+            command += " | head -c %d" % size
+        code, data, error = self.run(command)
         if code:
             raise GuestError("cannot read %s in the guest: %s" % (path, error.decode("utf-8", "replace").strip()))
         return data
@@ -189,21 +192,27 @@ def get_in(console, login, timeout, wake, up):
     """
     deadline = time.monotonic() + timeout
     asks = [pattern("login_prompt", login.login_prompt), pattern("password_prompt", login.password_prompt), pattern("prompt", login.prompt)]
-    refused = pattern("login_failed", login.failed)
-    said, woken = b"", 0
+    refused, said, empty = pattern("login_failed", login.failed), b"", 0
     while time.monotonic() < deadline:
-        # A line that somebody left half typed, or a command that somebody left running, must not have our words.
-        console.send(b"\x03\r" if woken > 1 else b"\x15\r", deadline)
+        # A line that somebody left half typed must not have our words; nor must a command, when nothing else helps.
+        console.send(b"\x15\r" if empty <= _EMPTY_LINES else b"\x03\r", deadline)
         number, _match = console.expect(asks, min(deadline, time.monotonic() + _PATIENCE))
         if number == 0:
             log_in(console, login, asks, deadline)
         elif number == 1:
-            continue  # somebody else's half login: the empty line ends it
+            # Somebody else's half login, which the next empty line ends; guests make those wait who fail.
+            console.send(b"\r", deadline)
+            if console.expect([asks[0]], deadline)[0] == 0:
+                log_in(console, login, asks, deadline)
+        elif number is None and empty < _EMPTY_LINES:
+            empty += 1
+            continue
+        console.printed = b""
         console.send(wake.encode("ascii"), deadline)
-        number, _match = console.expect([up, asks[1], refused], min(deadline, time.monotonic() + _PATIENCE * (1 + woken)))
+        number, _match = console.expect([up, asks[1], refused], min(deadline, time.monotonic() + _PATIENCE * (2 + empty)))
         if number == 0:
             return
-        said, woken = console.printed or said, woken + 1
+        said, empty = console.printed or said, empty + 1
     if not console.is_taken():
         raise console.stuck()
     raise GuestNotReady("nobody answered at the console %s within %d s: the guest may still be booting, or its prompts are others than those in "
@@ -217,9 +226,10 @@ def log_in(console, login, asks, deadline):
     number, _match = console.expect([asks[1], asks[2]], deadline)
     if number == 0:
         if login.password is None:
+            console.send(b"\r", deadline)  # the next who comes finds a login prompt
             raise LoginRefused("the guest asks for the password of %s, and none was given" % login.user)
         console.send(login.password.encode("utf-8") + b"\r", deadline)
-        number, _match = console.expect([pattern("login_failed", login.failed), asks[0], asks[2]], deadline)
+        number, _match = console.expect([pattern("login_failed", login.failed), asks[0], asks[2]], (time.monotonic() + deadline) / 2)
         if number in (0, 1):
             raise LoginRefused("the guest did not let %s in with the password given" % login.user)
 

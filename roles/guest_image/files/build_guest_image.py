@@ -69,6 +69,18 @@ KINDS = {
         "passwd": ["frr:x:100:100::/nonexistent:/bin/false"],
         "group": ["frr:x:100:", "frrvty:x:101:frr"],
     },
+    # What Ansible's modules need: Python with its whole standard library, but none of its documentation and tests.
+    "linux": {
+        "packages": ["bash", "busybox-static", "iproute2", "iputils-ping", "ncurses-base", "python3", "qemu-guest-agent"],
+        "modules": MODULES,
+        "programs": ["bin/bash", "bin/ip", "bin/ss", "bin/ping", "usr/sbin/qemu-ga", "usr/bin/python3.*", "usr/lib/python3.*/lib-dynload/*.so"],
+        "data": ["usr/lib/python3.[0-9]*/", "?etc/iproute2/", "?usr/share/iproute2/", "?lib/*/libnss_files.so.2",
+                 "lib/terminfo/d/dumb", "lib/terminfo/l/linux", "lib/terminfo/v/vt100", "lib/terminfo/v/vt220", "lib/terminfo/x/xterm"],
+        "skip": r"/(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|config-3[^/]*|lib-dynload)/|\.pyc$",
+        "links": {"usr/bin/python3": "python3.*"},
+        "passwd": [],
+        "group": [],
+    },
 }
 
 
@@ -256,7 +268,7 @@ def add_program(archive, tree, path):
         archive.add(library, tree.read(library), 0o755)
 
 
-def add_data(archive, tree, pattern):
+def add_data(archive, tree, pattern, skip=None):
     found = tree.glob(pattern.lstrip("?").rstrip("/"))
     if not found and not pattern.startswith("?"):
         raise BuildError(f"the packages have no file {pattern}")
@@ -265,6 +277,8 @@ def add_data(archive, tree, pattern):
         for parent, _folders, names in os.walk(full) if os.path.isdir(full) else [(os.path.dirname(full), [], [os.path.basename(full)])]:
             for name in names:
                 member = os.path.relpath(os.path.join(parent, name), tree.root)
+                if skip and re.search(skip, member):
+                    continue
                 archive.add(member, tree.read(member))
 
 
@@ -306,7 +320,9 @@ def build_initramfs(kind, tree, kernel_version, work):
         # busybox's shell prefers its own applets to the programs of the same name. The boot scripts use it all the same: it is fast.
         archive.link("bin/sh", "/usr/bin/bash")
     for pattern in recipe["data"]:
-        add_data(archive, tree, pattern)
+        add_data(archive, tree, pattern, recipe.get("skip"))
+    for path, target in recipe.get("links", {}).items():
+        archive.link(path, os.path.basename(tree.find(os.path.join(os.path.dirname(path), target))))
     missing = add_modules(archive, tree, kernel_version, recipe["modules"], work)
 
     archive.add("etc/passwd", "\n".join(["root:x:0:0:root:/root:/bin/sh"] + recipe["passwd"] + [""]).encode())
