@@ -113,7 +113,6 @@ from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.inventory.group import to_safe_group_name
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible.utils.unsafe_proxy import wrap_var
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
@@ -245,8 +244,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         variables.update(more)
         for key, value in variables.items():
             if value not in (None, []):
-                # What guests and hypervisors say is no template.
-                self.inventory.set_variable(name, key, wrap_var(value))
+                self.inventory.set_variable(name, key, _reach.plain(value))
         groups = ["lab_" + lab, "hypervisor_" + hypervisor] + ["role_" + group for group in told.get("groups", ())]
         if told.get("kind"):
             groups.append("kind_" + told["kind"])

@@ -12,9 +12,15 @@ import shlex
 
 try:
     from ansible.template import trust_as_template as _template
-except ImportError:  # ansible-core 2.18
+except ImportError:  # ansible-core 2.18, where all text of inventories is a template unless it is marked
+    from ansible.utils.unsafe_proxy import wrap_var as plain
+
     def _template(text):
         return text
+else:
+    def plain(value):
+        """What guests and hypervisors say is no template: later versions of ansible-core take no text for one that is not marked so."""
+        return value
 
 _SSH = 22
 _HYPERVISOR = {"vlab_hypervisor_vars": _template("{{ hostvars[vlab_hypervisor] | vlab.qemu.hypervisor_vars }}")}
