@@ -22,7 +22,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import c
 _MOST = 1 << 20  # bytes that are kept to be searched
 # What moves the cursor and paints (ECMA-48): it stands in the way of patterns.
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-Za-z]|[=>78DEHMZc])")
-_MOMENT = 0.3  # seconds that QEMU may take to read
+_MOMENT = 0.05  # seconds between two looks: nothing tells when QEMU reads
 
 
 class Console:
@@ -95,10 +95,16 @@ class Console:
         self.printed = _ESCAPES.sub(b"", self.printed + data)[-_MOST:]
         return True
 
-    def is_taken(self):
-        """Whether what was typed has been taken by QEMU. Not, while another client is on the console or the guest does not read."""
-        self.read(time.monotonic() + _MOMENT)
-        return struct.unpack("i", fcntl.ioctl(self._channel, termios.TIOCOUTQ, b"\0\0\0\0"))[0] == 0
+    def drain(self, deadline):
+        """Wait until QEMU has taken all that was typed: what is under way when we leave is lost. False when it has not by deadline.
+
+        It takes nothing while another client is on the console or the guest does not read.
+        """
+        while struct.unpack("i", fcntl.ioctl(self._channel, termios.TIOCOUTQ, b"\0\0\0\0"))[0]:
+            if time.monotonic() > deadline:
+                return False
+            self.read(min(deadline, time.monotonic() + _MOMENT))
+        return True
 
     def stuck(self):
         """The error for a console that takes nothing."""

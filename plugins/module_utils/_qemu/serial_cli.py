@@ -40,7 +40,7 @@ class SerialCli:
             if number == 2:
                 self._settle()
                 return self
-        if not self.console.is_taken():
+        if not self.console.drain(time.monotonic() + _PATIENCE):
             raise self.console.stuck()
         raise GuestNotReady("no prompt came at the console %s within %d s: the system may still be booting, or prompt is not what it shows: %s"
                             % (self.console.where, self.timeout, self.console.printed[-200:].decode("utf-8", "replace").strip() or "nothing"))

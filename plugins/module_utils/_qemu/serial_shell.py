@@ -79,8 +79,9 @@ class SerialShell:
 
     def __exit__(self, *exception):
         try:
-            # Its answer shows that the line has arrived: what is under way to QEMU when we close may be lost.
-            self._ask("echo VLAB-%s-bye:; exit" % self.word, rb"bye:")
+            # Asked for once only: the next shell would take it, too.
+            self._send("exit")
+            self.console.drain(time.monotonic() + self.timeout)
         except GuestError:
             pass  # it has ended, and so have we
 
@@ -195,7 +196,7 @@ def get_in(console, login, timeout, wake, up):
     refused, said, empty = pattern("login_failed", login.failed), b"", 0
     while time.monotonic() < deadline:
         # A line that somebody left half typed must not have our words; nor must a command, when nothing else helps.
-        console.send(b"\x15\r" if empty <= _EMPTY_LINES else b"\x03\r", deadline)
+        console.send(b"\x15\r" if empty < _EMPTY_LINES else b"\x03\r", deadline)
         number, _match = console.expect(asks, min(deadline, time.monotonic() + _PATIENCE))
         if number == 0:
             log_in(console, login, asks, deadline)
@@ -208,12 +209,16 @@ def get_in(console, login, timeout, wake, up):
             empty += 1
             continue
         console.printed = b""
-        console.send(wake.encode("ascii"), deadline)
-        number, _match = console.expect([up, asks[1], refused], min(deadline, time.monotonic() + _PATIENCE * (2 + empty)))
-        if number == 0:
-            return
+        for pause in _ASK_AGAIN[:3]:
+            # Its answer may be damaged; the loop that may be there by now answers, too.
+            console.send(wake.encode("ascii"), deadline)
+            number, _match = console.expect([up, asks[1], refused], min(deadline, time.monotonic() + 2 * pause))
+            if number == 0:
+                return
+            if number is not None:
+                break
         said, empty = console.printed or said, empty + 1
-    if not console.is_taken():
+    if not console.drain(time.monotonic() + _PATIENCE):
         raise console.stuck()
     raise GuestNotReady("nobody answered at the console %s within %d s: the guest may still be booting, or its prompts are others than those in "
                         "login_prompt, password_prompt and prompt. It showed last: %s"

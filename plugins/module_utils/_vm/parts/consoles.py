@@ -141,7 +141,7 @@ def console_address(folder, name=None):
     consoles = definition["consoles"]
     number = next((number for number, console in enumerate(consoles) if name in (None, console["name"])), None)
     if number is None:
-        raise GuestError("the VM %s has no console%s; it has %s" % (folder.name, " " + name if name else "", ", ".join(
+        raise OptionError("console", "the VM %s has no console%s; it has %s" % (folder.name, " " + name if name else "", ", ".join(
             console["name"] for console in consoles) or "none"))
     if consoles[number]["type"] == "unix":
         return socket_path(folder, number)
