@@ -94,7 +94,7 @@ def _row(name, shape):
     return [
         "`%s`" % name, shape["description"], "%s MiB, %s" % (vm["memory"], vm.get("vcpus", 1)),
         "%s %s" % (shape["nic"].get("model", "virtio-net-pci"), ", ".join("`%s`" % nic for nic in cards.management + [cards.name(cards.first)]) + " ..."),
-        shape["disk"].get("bus", "virtio") if shape["image"] not in ("tiny", "frr") else "none", vm.get("firmware", "bios"), drive,
+        shape["disk"].get("bus", "virtio") if shape["image"] not in ("tiny", "frr", "linux") else "none", vm.get("firmware", "bios"), drive,
         facts.get("ansible_network_os") or "",
     ]
 

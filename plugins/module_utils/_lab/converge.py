@@ -19,10 +19,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.differences impo
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import hub
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import disk_free
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import room
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lineup import Lineup
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal, resources
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import QEMU_OVERHEAD, refusal, resources
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import write_about
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
@@ -31,7 +31,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import plan
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 
@@ -257,12 +256,10 @@ class Lab:
         starting = [job for job in self.jobs.values() if job.todo and job.starts]
         if not starting:
             return
-        has = {"memory_available_mb": host_memory().get("MemAvailable", 1 << 60) >> 20, "cpus": len(os.sched_getaffinity(0)),
-               "disk_free_mb": disk_free(self.root) >> 20}
-        need = {"memory_mb": sum(job.wanted["memory"] for job in starting if job.wanted["check_host_memory"]), "starting": len(starting),
+        need = {"memory_mb": sum(job.wanted["memory"] + QEMU_OVERHEAD for job in starting if job.wanted["check_host_memory"]), "starting": len(starting),
                 "vcpus": sum(job.wanted["vcpus"] for job in self.jobs.values() if job.wanted and job.will_run()),
                 "memory_overcommit": self.limits.get("memory_overcommit"), "vcpu_ratio": self.limits.get("vcpu_ratio")}
-        rows = resources(socket.gethostname(), need, has)
+        rows = resources(socket.gethostname(), need, room(self.root))
         if rows:
             raise HostError("\n".join([refusal(self.params["lab"], rows)] + ([besides] if besides else [])))
 

@@ -22,8 +22,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import 
 def hypervisor(root, lab, files):
     """The facts of this host, and warnings. files: paths; those that are missing are told."""
     root = os.path.abspath(root or default_root())
-    told = {"lab": lab, "memory_available_mb": host_memory().get("MemAvailable", 0) >> 20, "cpus": len(os.sched_getaffinity(0)),
-            "disk_free_mb": disk_free(root) >> 20, "qemu_version": None, "accel": None,
+    told = {"lab": lab, **room(root), "qemu_version": None, "accel": None,
             "udp_ports": _udp_ports(), "missing_files": [path for path in files if not os.path.exists(path)]}
     found, warnings = vms(root, lab)
     told["vms"] = {vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in found}
@@ -37,12 +36,14 @@ def hypervisor(root, lab, files):
     return told, warnings
 
 
-def disk_free(path):
-    """Bytes that are free where path is, or will be."""
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    space = os.statvfs(path)
-    return space.f_bavail * space.f_frsize
+def room(root):
+    """What this host has left for VMs under root: memory_available_mb, cpus, disk_free_mb."""
+    while not os.path.isdir(root):
+        root = os.path.dirname(root)
+    space = os.statvfs(root)
+    # A kernel that does not tell its free memory refuses nothing.
+    return {"memory_available_mb": host_memory().get("MemAvailable", 1 << 60) >> 20, "cpus": len(os.sched_getaffinity(0)),
+            "disk_free_mb": space.f_bavail * space.f_frsize >> 20}
 
 
 def _udp_ports():

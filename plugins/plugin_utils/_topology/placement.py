@@ -9,19 +9,18 @@
 from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import resources, row
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import QEMU_OVERHEAD, resources, row
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 _MEMORY = OPTIONS["memory"].default
 _ALIVE = ("running", "paused", "prelaunch")
-_QEMU_OVERHEAD = 48  # MiB of a QEMU besides its guest's memory (measured: 41 unshared)
 
 
 def memory_of(node):
     """MiB that a node takes of a host: its guest's memory and QEMU's own."""
-    return (parse_size("memory", node.settings.get("memory") or _MEMORY, unit="m") >> 20) + _QEMU_OVERHEAD
+    return (parse_size("memory", node.settings.get("memory") or _MEMORY, unit="m") >> 20) + QEMU_OVERHEAD
 
 
 def place(topology, hosts, facts=None):

@@ -12,7 +12,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems impor
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, FakeHost, compose
 
 NAMES = sorted(kinds.shipped())
-OURS = ("tiny", "frr")
+OURS = ("tiny", "frr", "linux")
 
 
 def resolve(name, own=None):
