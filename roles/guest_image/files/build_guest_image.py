@@ -71,9 +71,10 @@ KINDS = {
     },
     # What Ansible's modules need: Python with its whole standard library, but none of its documentation and tests.
     "linux": {
-        "packages": ["bash", "busybox-static", "iproute2", "iputils-ping", "ncurses-base", "python3", "qemu-guest-agent"],
+        "packages": ["bash", "busybox-static", "dropbear-bin", "iproute2", "iputils-ping", "ncurses-base", "python3", "qemu-guest-agent"],
         "modules": MODULES,
-        "programs": ["bin/bash", "bin/ip", "bin/ss", "bin/ping", "usr/sbin/qemu-ga", "usr/bin/python3.*", "usr/lib/python3.*/lib-dynload/*.so"],
+        "programs": ["bin/bash", "bin/ip", "bin/ss", "bin/ping", "usr/sbin/dropbear", "usr/sbin/qemu-ga", "usr/bin/python3.*",
+                     "usr/lib/python3.*/lib-dynload/*.so"],
         "data": ["usr/lib/python3.[0-9]*/", "?etc/iproute2/", "?usr/share/iproute2/", "?lib/*/libnss_files.so.2",
                  "lib/terminfo/d/dumb", "lib/terminfo/l/linux", "lib/terminfo/v/vt100", "lib/terminfo/v/vt220", "lib/terminfo/x/xterm"],
         "skip": r"/(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|config-3[^/]*|lib-dynload)/|\.pyc$",
