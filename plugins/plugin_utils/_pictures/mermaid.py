@@ -26,7 +26,7 @@ _STYLES = """\
 def mermaid(view):
     """The text of a View as a diagram."""
     lines = ["---", "title: \"%s\"" % quoted(view.name), "---", "flowchart %s" % ("TB" if view.tiered else "LR")]
-    order = sorted(view.nodes.values(), key=lambda node: node.tier or 0)
+    order = list(view.nodes.values())
     ids = {node.name: "n%d" % number for number, node in enumerate(order)}
     for node in order:
         tone = ":::%s" % node.tone if node.tone else ""

@@ -89,6 +89,7 @@ class Segment:
     name: str
     type: str
     prefixes: List[str]
+    tier: Optional[int] = None
 
 
 @dataclasses.dataclass
@@ -119,7 +120,7 @@ class View:
     @property
     def summary(self):
         """The lab in a line."""
-        parts = [_count(len(self.nodes), "node"), _count(len(self.links), "link")]
+        parts = [_count(len(self.nodes), "node"), _count(sum(not link.segment for link in self.links), "link")]
         if self.segments:
             parts.append(_count(len(self.segments), "segment"))
         states = [node.state for node in self.nodes.values() if node.state]
@@ -134,7 +135,7 @@ def view_of(topology, vms=None, placement=None):
     """
     here = {vm.get("name"): vm for vm in vms or () if vm.get("lab", topology.name) == topology.name}
     tiers = tiers_of(topology)
-    names = sorted(topology.nodes, key=natural)
+    names = sorted(topology.nodes, key=lambda name: (tiers.get(("node", name), 0), natural(name)))
     nodes = {name: _node(topology.nodes[name], topology, here.get(name), vms is not None, placement or {}, tiers) for name in names}
     links = []
     for link in sorted(topology.links, key=lambda link: natural(link.name)):
@@ -143,7 +144,7 @@ def view_of(topology, vms=None, placement=None):
     segments = {}
     for name in sorted(topology.segments, key=natural):
         segment = topology.segments[name]
-        segments[name] = Segment(name, segment.kind, _prefixes(segment))
+        segments[name] = Segment(name, segment.kind, _prefixes(segment), tiers.get(("segment", name)))
         for end in sorted((_end(topology, end) for end in segment.ends), key=lambda end: natural(str(end))):
             links.append(Link(len(links), "%s -- %s" % (end, name), [end], _prefixes(segment), name, _is_down(segment, [end], topology, here, nodes)))
     return View(topology.name, nodes, links, segments, bool(tiers), vms is not None)
@@ -154,7 +155,7 @@ def _node(node, topology, vm, looked, placement, tiers):
     state = str(vm.get("status") or "unknown") if vm else "absent" if looked else ""
     consoles = vm.get("consoles") or [{}]
     return Node(
-        node.name, node.kind, icons.icon_of(node, topology.data["kinds"]), list(node.groups), tiers.get(node.name), node.asn,
+        node.name, node.kind, icons.icon_of(node, topology.data["kinds"]), list(node.groups), tiers.get(("node", node.name)), node.asn,
         [address for address in (node.loopback, node.loopback6) if address], node.management, _nics(node, vm),
         str(vm.get("hypervisor") or placement.get(node.name) or node.settings.get("hypervisor") or ""),
         state, _TONES.get(state, "unknown") if state else "", str(consoles[0].get("command") or ""))

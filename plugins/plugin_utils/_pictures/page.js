@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+"use strict";
+document.documentElement.classList.add("js");
+const all = (words, within) => Array.from((within || document).querySelectorAll(words));
+const nodes = all(".vl-node"), links = all(".vl-link"), rows = all("#nodes tbody tr"), linkRows = all("#links tbody tr");
+const ends = (thing) => thing.dataset.ends.split(" ");
+let chosen = "";
+
+function light(name) {
+  links.forEach((link) => link.classList.toggle("vl-lit", name !== "" && ends(link).includes(name)));
+}
+
+function choose(name) {
+  chosen = nodes.some((node) => node.dataset.node === name) ? name : "";
+  nodes.forEach((node) => node.classList.toggle("vl-chosen", node.dataset.node === chosen));
+  all(".panel article").forEach((article) => article.classList.toggle("chosen", article.dataset.of === chosen));
+  light(chosen);
+}
+
+function find(text) {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const fitting = new Set();
+  rows.forEach((row) => {
+    const about = row.textContent.toLowerCase();
+    if (words.every((word) => about.includes(word))) { fitting.add(row.dataset.row); }
+  });
+  rows.forEach((row) => row.classList.toggle("vl-dim", !fitting.has(row.dataset.row)));
+  nodes.forEach((node) => node.classList.toggle("vl-dim", !fitting.has(node.dataset.node)));
+  links.concat(linkRows).forEach((link) => link.classList.toggle("vl-dim", !ends(link).some((end) => fitting.has(end))));
+}
+
+async function copy(button) {
+  const code = button.parentNode.querySelector("code");
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+  } catch (refused) {
+    const range = document.createRange();
+    range.selectNodeContents(code);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    document.execCommand("copy");
+  }
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 1500);
+}
+
+const picture = document.querySelector(".scene svg"), natural = Number(picture.getAttribute("width"));
+let scale = 0;
+
+function zoom(by) {
+  const shown = picture.getBoundingClientRect().width / natural;
+  scale = by === "fit" ? 0 : Math.min(4, Math.max(0.1, shown * Number(by)));
+  picture.style.width = scale ? scale * natural + "px" : "";
+  picture.style.maxWidth = scale ? "none" : "";
+}
+
+nodes.forEach((node) => {
+  node.addEventListener("mouseenter", () => light(node.dataset.node));
+  node.addEventListener("mouseleave", () => light(chosen));
+});
+links.forEach((link) => {
+  link.addEventListener("mouseenter", () => link.classList.add("vl-lit"));
+  link.addEventListener("mouseleave", () => light(chosen));
+});
+document.addEventListener("click", (event) => {
+  const node = event.target.closest(".vl-node, [data-choose]"), button = event.target.closest("button");
+  if (node) {
+    event.preventDefault();
+    const name = node.dataset.node || node.dataset.choose;
+    choose(name);
+    history.replaceState(null, "", "#node-" + name);
+  } else if (button && button.dataset.zoom) {
+    zoom(button.dataset.zoom);
+  } else if (button && button.classList.contains("copy")) {
+    copy(button);
+  }
+});
+document.getElementById("search").addEventListener("input", (event) => find(event.target.value));
+addEventListener("hashchange", () => choose(location.hash.replace("#node-", "")));
+choose(location.hash.replace("#node-", ""));
