@@ -71,6 +71,7 @@ _value:
   type: str
 """
 
+import os
 from collections.abc import Mapping, Sequence
 
 import yaml
@@ -102,17 +103,19 @@ def lab_picture(topology, format="svg", vms=None, placement=None):  # pylint: di
     try:
         return _FORMATS[format](view_of(model.build(_read(topology) if isinstance(topology, str) else topology), vms, placement))
     except (VlabError, TopologyError) as error:
-        raise AnsibleFilterError("lab_picture: %s" % error) from error
+        # Ansible tells what an error came from, which would be the same again.
+        raise AnsibleFilterError("lab_picture: %s" % error) from None
 
 
 def _read(path):
+    path = os.path.expanduser(path)
     try:
         with open(path, encoding="utf-8") as stream:
-            return yaml.safe_load(stream)
-    except (OSError, ValueError) as error:
-        raise AnsibleFilterError("lab_picture: cannot read the topology %s: %s" % (path, getattr(error, "strerror", None) or error)) from error
-    except yaml.YAMLError as error:
-        raise AnsibleFilterError("lab_picture: %s is not YAML: %s" % (path, error)) from error
+            return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise AnsibleFilterError("lab_picture: cannot read the topology %s: %s" % (path, error.strerror)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AnsibleFilterError("lab_picture: %s is not YAML: %s" % (path, error)) from None
 
 
 class FilterModule:
