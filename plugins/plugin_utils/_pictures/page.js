@@ -4,10 +4,16 @@ document.documentElement.classList.add("js");
 const all = (words, within) => Array.from((within || document).querySelectorAll(words));
 const nodes = all(".vl-node"), links = all(".vl-link"), rows = all("#nodes tbody tr"), linkRows = all("#links tbody tr");
 const ends = (thing) => thing.dataset.ends.split(" ");
+const above = document.querySelector(".vl-segment, .vl-node");
 let chosen = "";
 
 function light(name) {
-  links.forEach((link) => link.classList.toggle("vl-lit", name !== "" && ends(link).includes(name)));
+  links.forEach((link) => {
+    const lit = name !== "" && ends(link).includes(name);
+    link.classList.toggle("vl-lit", lit);
+    // Its words come above those of others, but below the nodes.
+    if (lit) { link.parentNode.insertBefore(link, above); }
+  });
 }
 
 function choose(name) {
