@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.documents import plain
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.words import address_of
 
 _HARMLESS = re.compile(r"[\w .,:/()+-]", re.ASCII)
 _STYLES = """\
@@ -48,7 +49,7 @@ def mermaid(view):
 
 def _words(node):
     about = [node.kind] + (["AS %s" % node.asn] if node.asn else [])
-    return [part for part in (node.name, ", ".join(about), ", ".join(node.loopbacks), ", ".join(filter(None, (node.state, node.hypervisor)))) if part]
+    return [part for part in (node.name, ", ".join(about), ", ".join(node.loopbacks) or address_of(node), ", ".join(filter(None, (node.state, node.hypervisor)))) if part]
 
 
 def quoted(text):

@@ -17,8 +17,8 @@ def lines_of(node, view, small):
     """The lines below a node's name, and its foot: state and hypervisor, or None."""
     hypervisor = node.hypervisor if len(view.hypervisors) > 1 or not node.state else ""
     if small:
-        return [node.state or _address(node) or _about(node)], None
-    lines = [_about(node)] + [line for line in [_address(node)] if line]
+        return [node.state or address_of(node) or _about(node)], None
+    lines = [_about(node)] + [line for line in [address_of(node)] if line]
     return lines, (node.state, hypervisor) if node.state or hypervisor else None
 
 
@@ -26,7 +26,7 @@ def _about(node):
     return "%s \N{MIDDLE DOT} AS %d" % (node.kind, node.asn) if node.asn else node.kind
 
 
-def _address(node):
+def address_of(node):
     """What it is known by: its loopback, else its management address, else the first of a NIC."""
     known = node.loopbacks + [node.management] + [address for nic in node.nics for address in nic.addresses]
     return next((address for address in known if address), "")

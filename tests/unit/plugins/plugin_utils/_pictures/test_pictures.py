@@ -265,7 +265,7 @@ def test_mermaid():
                     segments={"lan": {"members": ["r1"], "prefix": "192.168.0.0/24"}}, addressing={"links": "10.0.0.0/30"}), [vm("r1"), vm("r2")])
     assert mermaid(view).splitlines()[:9] == [
         "---", 'title: "lab"', "---", "flowchart TB",
-        '  n0["r2<br/>frr<br/>running"]:::up', '  n1["r1<br/>frr<br/>running"]:::up', '  s0(["lan<br/>192.168.0.0/24"])',
+        '  n0["r2<br/>frr<br/>10.0.0.2/30<br/>running"]:::up', '  n1["r1<br/>frr<br/>10.0.0.1/30<br/>running"]:::up', '  s0(["lan<br/>192.168.0.0/24"])',
         '  n0 ---|"eth1 · 10.0.0.0/30 · eth1"| n1', '  n1 ---|"eth2 · 192.168.0.0/24"| s0']
 
 
