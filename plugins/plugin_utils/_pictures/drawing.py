@@ -110,11 +110,13 @@ def _cards(view, small):
     for node in view.nodes.values():
         lines, foot = told[node.name]
         box = Box(_wide_enough(view, node, width), height, node.tier)
-        cards["node", node.name] = Card(node, box, cut(node.name, TITLE, room, bold=True), [cut(line, LINE, room) for line in lines], foot, small)
+        lines = [cut(line, LINE, room) for line in lines]
+        cards["node", node.name] = Card(node, box, cut(node.name, TITLE, room, bold=True), lines, foot, small)
     for segment in view.segments.values():
         lines = segment.prefixes[:1]
         wide = max(width_of(segment.name, TITLE, bold=True), *(width_of(line, LINE) for line in lines or [""])) + 44
-        cards["segment", segment.name] = Card(segment, Box(min(max(wide, 100), 210), 26 + 15 * len(lines), segment.tier), cut(segment.name, TITLE, 170, bold=True), lines)
+        box = Box(min(max(wide, 100), 210), 26 + 15 * len(lines), segment.tier)
+        cards["segment", segment.name] = Card(segment, box, cut(segment.name, TITLE, 170, bold=True), lines)
     return cards
 
 

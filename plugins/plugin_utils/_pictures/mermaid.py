@@ -49,7 +49,8 @@ def mermaid(view):
 
 def _words(node):
     about = [node.kind] + (["AS %s" % node.asn] if node.asn else [])
-    return [part for part in (node.name, ", ".join(about), ", ".join(node.loopbacks) or address_of(node), ", ".join(filter(None, (node.state, node.hypervisor)))) if part]
+    known = ", ".join(node.loopbacks) or address_of(node)
+    return [part for part in (node.name, ", ".join(about), known, ", ".join(filter(None, (node.state, node.hypervisor)))) if part]
 
 
 def quoted(text):

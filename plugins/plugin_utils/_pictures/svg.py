@@ -16,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.icons import S
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.words import TITLE, width_of
 
 _HEAD = 52  # for the lab's name
+_MIDDLE = markupsafe.Markup(' text-anchor="middle"')
 _END = markupsafe.Markup(' text-anchor="end"')
 
 
@@ -60,15 +61,15 @@ def _segment(card):
     lines = [(card.title, "vl-title")] + [(line, "vl-line") for line in card.lines]
     first = box.y - 7.5 * (len(lines) - 1) + 4.5
     return {
-        "name": card.thing.name, "told": "segment %s, a %s%s" % (card.thing.name, card.thing.type, "".join(", " + prefix for prefix in card.thing.prefixes)),
-        **_frame(box), "lines": [{"text": text, "kind": kind, "x": _round(box.x), "y": _round(first + 15 * number)}
+        "name": card.thing.name, "told": ", ".join(["segment %s" % card.thing.name, card.thing.type] + card.thing.prefixes),
+        **_frame(box), "lines": [{"text": text, "kind": kind, "x": _round(box.x), "y": _round(first + 15 * number), "anchor": _MIDDLE}
                                  for number, (text, kind) in enumerate(lines)],
     }
 
 
 def _node(card):
     box, node = card.box, card.thing
-    size = 20 if card.small else 24
+    size, badge = (20, 8) if card.small else (24, 10)
     has_foot = card.foot is not None
     left, x, y = box.left, box.left + (34 if card.small else 42), box.top + (19 if card.small else 22)
     lines = [{"text": card.title, "kind": "vl-title", "x": _round(x), "y": _round(y), "anchor": ""}]
@@ -87,10 +88,12 @@ def _node(card):
         if card.foot[1]:
             lines.append({"text": card.foot[1], "kind": "vl-line", "x": _round(box.right - 11), "y": _round(foot), "anchor": _END})
     about = [node.kind] + (["AS %d" % node.asn] if node.asn else []) + node.loopbacks + [part for part in (node.state, node.hypervisor) if part]
+    # An icon is drawn in a square of 24, and leaves an eighth of the badge free around it.
+    place = "translate(%s %s) scale(%s)" % (_round(left + 9 + size / 8), _round(box.top + badge + size / 8), size / 32)
     return {
         "name": node.name, "icon": node.icon, "tone": node.tone, "label": ", ".join([node.name] + [part for part in (node.kind, node.state) if part]),
         "told": "%s: %s" % (node.name, ", ".join(about)), **_frame(box), "lines": lines, "dot": dot, "rule": rule, "shape": SHAPES[node.icon],
-        "badge": {"x": _round(left + 9), "y": _round(box.top + (8 if card.small else 10)), "size": size, "inset": _round(size * 0.125), "scale": size * 0.75 / 24},
+        "badge": {"x": _round(left + 9), "y": _round(box.top + badge), "size": size, "place": place},
     }
 
 
