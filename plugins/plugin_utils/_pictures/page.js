@@ -21,6 +21,7 @@ function choose(name) {
   nodes.forEach((node) => node.classList.toggle("vl-chosen", node.dataset.node === chosen));
   all(".panel article").forEach((article) => article.classList.toggle("chosen", article.dataset.of === chosen));
   light(chosen);
+  nodes.filter((node) => node.dataset.node === chosen).forEach((node) => node.scrollIntoView({ block: "nearest", inline: "nearest" }));
 }
 
 function find(text) {
@@ -51,11 +52,11 @@ async function copy(button) {
 }
 
 const picture = document.querySelector(".scene svg"), natural = Number(picture.getAttribute("width"));
+const shown = () => picture.getBoundingClientRect().width / natural;
 let scale = 0;
 
 function zoom(by) {
-  const shown = picture.getBoundingClientRect().width / natural;
-  scale = by === "fit" ? 0 : Math.min(4, Math.max(0.1, shown * Number(by)));
+  scale = by === "fit" ? 0 : Math.min(4, Math.max(0.1, shown() * Number(by)));
   picture.style.width = scale ? scale * natural + "px" : "";
   picture.style.maxWidth = scale ? "none" : "";
 }
@@ -83,4 +84,6 @@ document.addEventListener("click", (event) => {
 });
 document.getElementById("search").addEventListener("input", (event) => find(event.target.value));
 addEventListener("hashchange", () => choose(location.hash.replace("#node-", "")));
+// A large lab is shown so that it can be read, not as a whole.
+if (shown() < 0.75 && innerWidth > 900) { zoom(0.75 / shown()); }
 choose(location.hash.replace("#node-", ""));
