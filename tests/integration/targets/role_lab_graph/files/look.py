@@ -91,9 +91,11 @@ def check_picture(page, wanted):
         state = "stopped" if name in wanted["stopped"] else "running"
         assert words[0] == name and state in words, words
         boxes[name] = page.one(".vl-card", node).rect
-    colors = {name: (page.style(page.one(".vl-card", node), "stroke"), page.style(page.one(".vl-dot", node), "fill")) for name, node in nodes.items()}
-    running = {colors[name] for name in names - set(wanted["stopped"])}
-    assert len(running) == 1 and not running & {colors[name] for name in wanted["stopped"]}, colors
+    # A stopped node differs in its frame and its ground, and has a dot of another colour.
+    for selector, name in ((".vl-card", "stroke"), (".vl-card", "fill"), (".vl-card", "strokeDasharray"), (".vl-dot", "fill")):
+        styles = {node: page.style(page.one(selector, part), name) for node, part in nodes.items()}
+        running = {styles[node] for node in names - set(wanted["stopped"])}
+        assert len(running) == 1 and not running & {styles[node] for node in wanted["stopped"]}, (selector, name, styles)
 
     links = {}
     for link in page.all(".vl-link"):

@@ -128,6 +128,20 @@ def test_spines_are_above_leaves_above_hosts_whatever_comes_first_in_the_file():
     assert x["leaf1"] < x["leaf2"] < x["leaf3"] and x["spine1"] < x["spine2"]
 
 
+def test_what_is_behind_a_node_is_below_it_whatever_its_name():
+    data = lab(["top", "l1", "l2", "l3", "x", "y", "z"], ["top -- l1", "top -- l2", "top -- l3", "l1 -- z", "l2 -- y", "l3 -- x"])
+    x = {card.thing.name: card.box.x for card in drawing.drawing_of(seen(data)).nodes}
+    assert x["z"] < x["y"] < x["x"]
+
+
+def test_a_fabric_has_room_for_its_wires_and_what_is_stacked_is_near():
+    def gaps(data):
+        boxes = {card.thing.name: card.box for card in drawing.drawing_of(seen(data)).nodes}
+        return boxes["leaf1"].top - boxes["spine1"].bottom, boxes["host1-1"].top - boxes["leaf1"].bottom
+    small, large = gaps(fabric(2, 4, 1)), gaps(fabric(4, 20, 2))
+    assert small[0] > 110 > small[1] > 60 and large[0] > 180 and large[1] < 40
+
+
 def test_groups_that_are_no_tiers_are_not_taken_for_some():
     data = lab({name: {"groups": ["big"]} for name in "abcd"}, ["a -- b", "b -- c", "c -- d", "d -- a"], groups={"big": {}})
     assert not seen(data).tiered
