@@ -229,6 +229,8 @@ def _keep_readable(wires, boxes, small):
     hidden = set()
     taken = list(boxes)
     for number, word in words:
+        if word.group in hidden:
+            continue
         box = word.box
         clear = not any(box.overlaps(other) for other in taken)
         # A NIC's word may touch the neighbouring wires of a fan; a network's may not.
@@ -277,10 +279,13 @@ def _crosses(line, box):
 
 
 def _piece_crosses(first, second, box):
+    left, right, top, bottom = box.left, box.right, box.top, box.bottom
+    if max(first[0], second[0]) < left or min(first[0], second[0]) > right or max(first[1], second[1]) < top or min(first[1], second[1]) > bottom:
+        return False
     # Liang and Barsky: the part of the piece that is inside of all four sides.
     dx, dy = second[0] - first[0], second[1] - first[1]
     start, end = 0.0, 1.0
-    for step, room in ((-dx, first[0] - box.left), (dx, box.right - first[0]), (-dy, first[1] - box.top), (dy, box.bottom - first[1])):
+    for step, room in ((-dx, first[0] - left), (dx, right - first[0]), (-dy, first[1] - top), (dy, bottom - first[1])):
         if step == 0:
             if room < 0:
                 return False
