@@ -13,7 +13,7 @@ import markupsafe
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.documents import fill, read
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.drawing import drawing_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.icons import SHAPES
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.words import TITLE, width_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.words import width_of
 
 _HEAD = 52  # for the lab's name
 _MIDDLE = markupsafe.Markup(' text-anchor="middle"')

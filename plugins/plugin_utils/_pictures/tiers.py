@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import collections
+
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
 
 # Groups that everybody draws in this order, whichever comes first in the file.
@@ -64,8 +66,9 @@ def _by_distance(topology):
         if start in tier_of:
             continue
         tier_of[start] = 0
-        reached = [start]
-        for key in reached:
+        reached = collections.deque([start])
+        while reached:
+            key = reached.popleft()
             for other in neighbours[key]:
                 if other not in tier_of:
                     tier_of[other] = tier_of[key] + 1
