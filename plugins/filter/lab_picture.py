@@ -1,0 +1,125 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: lab_picture
+version_added: 1.0.0
+short_description: A lab as a picture
+description:
+  - Draws the nodes, links and segments of a topology, as M(vlab.qemu.qemu_lab) takes it, with their addresses.
+  - With what M(vlab.qemu.qemu_vm_info) returned, it also shows the state of each node and how to get at its console.
+  - The same input gives the same picture.
+author:
+  - vlab.qemu contributors (@vlab)
+positional: format
+options:
+  _input:
+    description: The lab; a dictionary, or the path of a YAML file on the controller.
+    type: raw
+    required: true
+  format:
+    description:
+      - V(svg) is an image, V(html) a page of its own with everything that is known of each node, which loads nothing from elsewhere.
+        Both need the program C(dot) of graphviz on the controller.
+      - V(mermaid) is the text of a diagram, which GitHub, GitLab and others show. It needs no other program.
+    type: str
+    choices: [svg, mermaid, html]
+    default: svg
+  vms:
+    description:
+      - The VMs of all hypervisors, as M(vlab.qemu.qemu_vm_info) returns them; each may have C(hypervisor), the name of its host.
+      - A node that is not among them is shown as absent. Without this option no states are shown.
+    type: list
+    elements: dict
+  placement:
+    description: The hypervisor of each node, by name, where O(vms) does not tell it.
+    type: dict
+notes:
+  - This filter runs on the controller. It needs the Python libraries jsonschema and netaddr there.
+seealso:
+  - plugin: vlab.qemu.lab
+    plugin_type: role
+"""
+
+EXAMPLES = r"""
+- name: Draw a lab
+  ansible.builtin.copy:
+    content: "{{ 'fabric.yml' | vlab.qemu.lab_picture }}"
+    dest: fabric.svg
+    mode: "0644"
+  delegate_to: localhost
+
+- name: Look at its VMs
+  vlab.qemu.qemu_vm_info:
+    lab: fabric
+  register: here
+
+- name: Write a page that shows how they are
+  ansible.builtin.copy:
+    content: "{{ 'fabric.yml' | vlab.qemu.lab_picture('html', vms=here.vms) }}"
+    dest: fabric.html
+    mode: "0644"
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+_value:
+  description: The picture.
+  type: str
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible.module_utils.basic import missing_required_lib
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.mermaid import mermaid
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.page import page
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.svg import svg
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import view_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
+
+_FORMATS = {"svg": svg, "mermaid": mermaid, "html": page}
+
+
+def lab_picture(topology, format="svg", vms=None, placement=None):  # pylint: disable=redefined-builtin
+    """The picture of a lab."""
+    if format not in _FORMATS:
+        raise AnsibleFilterError("lab_picture: there is no format %r; there are %s" % (format, ", ".join(_FORMATS)))
+    if vms is not None and not (isinstance(vms, Sequence) and all(isinstance(vm, Mapping) for vm in vms)):
+        raise AnsibleFilterError("lab_picture: vms must be a list of VMs, as qemu_vm_info returns them in vms")
+    if placement is not None and not isinstance(placement, Mapping):
+        raise AnsibleFilterError("lab_picture: placement must be a dictionary with the hypervisor of each node")
+    missing = libraries.missing()
+    if missing:
+        raise AnsibleFilterError("lab_picture: %s" % missing_required_lib(missing))
+    try:
+        return _FORMATS[format](view_of(model.build(_read(topology) if isinstance(topology, str) else topology), vms, placement))
+    except (VlabError, TopologyError) as error:
+        # Ansible tells what an error came from, which would be the same again.
+        raise AnsibleFilterError("lab_picture: %s" % error) from None
+
+
+def _read(path):
+    path = os.path.expanduser(path)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise AnsibleFilterError("lab_picture: cannot read the topology %s: %s" % (path, error.strerror)) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AnsibleFilterError("lab_picture: %s is not YAML: %s" % (path, error)) from None
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self):
+        return {"lab_picture": lab_picture}
