@@ -86,7 +86,7 @@ def processes_with(*words):
 def wait_for_exit(pid, start, timeout):
     """Wait until the process (pid, start) has ended; False when it has not after timeout seconds."""
     deadline = time.monotonic() + timeout
-    with _process_handle(pid) as handle:
+    with process_handle(pid) as handle:
         while process_start(pid) == start:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -96,8 +96,8 @@ def wait_for_exit(pid, start, timeout):
 
 
 @contextlib.contextmanager
-def _process_handle(pid):
-    """A descriptor that becomes readable when the process ends; None where the kernel (before 5.3) has none."""
+def process_handle(pid):
+    """A descriptor that becomes readable when the process ends, as a context; None where the kernel (before 5.3) has none."""
     try:
         handle = os.pidfd_open(pid)
     except (AttributeError, OSError):

@@ -24,8 +24,9 @@ class Lineup:
     def __init__(self, jobs, booting, wait_ready, tell):
         self.jobs, self.wait_ready, self.tell = jobs, wait_ready, tell
         self.turn = threading.Condition()
-        self.slots = max(2, min(4, len(os.sched_getaffinity(0)) + 1))
+        self.slots = threading.Semaphore(max(2, min(4, len(os.sched_getaffinity(0)) + 1)))
         self.booting = booting or len(jobs) + 1
+        self.ordered = any(job.after for job in jobs.values())
         self.waiting = 0  # starts that are under way or wait for nothing but a slot
         self.reached = {name: set() for name in jobs}
         self.failed = {}
@@ -99,7 +100,8 @@ class Lineup:
         if job.starts:
             with self.turn:
                 self.booting += 1
-                self.turn.notify_all()
+                if self.booting < 2:
+                    self.turn.notify_all()
 
     def _pause_waiting(self):
         # A node that waits for another one to boot must not hold that one back.
@@ -110,17 +112,14 @@ class Lineup:
 
     @contextlib.contextmanager
     def _slot(self, job):
-        with self.turn:
-            while self.slots < 1:
-                self.turn.wait()
-            self.slots -= 1
         try:
-            yield
+            with self.slots:
+                yield
         finally:
             with self.turn:
-                self.slots += 1
                 self.waiting -= 1
-                self.turn.notify_all()
+                if self.waiting < 1:
+                    self.turn.notify_all()
 
     def _await_quiet(self):
         """Guests do not compete with starting QEMUs: they run when no start is left that could go on."""
@@ -131,4 +130,5 @@ class Lineup:
     def _reach(self, job, what):
         with self.turn:
             self.reached[job.name].add(what)
-            self.turn.notify_all()
+            if self.ordered:
+                self.turn.notify_all()

@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Im
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import new_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import overlays
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import probe
 
 _SPREAD = ("monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat")
@@ -45,7 +46,27 @@ class QemuImg:
         if backing_file is not None:
             backing_file, backing_format = self._backing(path, backing_file, backing_format)
             words += ["-b", backing_file, "-F", backing_format]
+            if format == "qcow2" and not options:
+                self._make_overlay(words, path, size, mode, backing_file)
+                return
         self._make("create", words, path, format, options, mode, last=[] if size is None else [str(size)])
+
+    def _make_overlay(self, words, path, size, mode, backing_file):
+        """An overlay as qemu-img makes it, or a copy of the one that it made before."""
+        key = overlays.key_of([self.path, *words], size, backing_file)
+        content = overlays.known(key)
+        if content is None:
+            self._make("create", words, path, "qcow2", None, mode, last=[] if size is None else [str(size)])
+            if key:
+                overlays.keep(key, path)
+            return
+        try:
+            with new_file(os.path.abspath(path), mode) as (handle, _name):
+                overlays.write(handle, content)
+        except FileExistsError:
+            raise ImageError(_exists(path), path=str(path))
+        except OSError as error:
+            raise ImageError("cannot make the image %s: %s" % (path, error.strerror), path=str(path))
 
     def overlay(self, path, backing_file, backing_format=None, size=None, options=None):
         """Make a qcow2 overlay on backing_file, as create does."""

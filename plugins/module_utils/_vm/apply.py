@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import shutil
 import subprocess
 import time
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, remove_file, remove_unfinished, write_json
@@ -143,7 +143,7 @@ class Applier:
                     BY_NAME[change.part].apply(change, self.wanted, self.live)
                     self.actions.append("change %s" % change.option)
                     before = self.live.last_with(change.option.partition("[")[0], change.key) if change.verb == "remove" else None
-                    before = copy.deepcopy(before)
+                    before = copied(before)
                     adopt(change, self.live.running, self.wanted)
                     self._save_run(self.live.running)
                     if change.verb == "remove" and not self.settings["keep_disks"]:
@@ -151,7 +151,7 @@ class Applier:
         except VlabError:
             definitions.save(self.folder, self._undone())
             raise
-        seen.running = copy.deepcopy(self.wanted)
+        seen.running = copied(self.wanted)
         self._save_run(seen.running)
         definitions.save(self.folder, self.wanted)
 
@@ -230,7 +230,7 @@ class Applier:
     def _settle(self, child, monitor):
         wanted, seen, host = self.wanted, self.seen, self.host
         pid = monitor.peer_pid
-        live = self.live = Live(host, monitor, pid, copy.deepcopy(wanted), {}, self.settings["unplug_timeout"])
+        live = self.live = Live(host, monitor, pid, copied(wanted), {}, self.settings["unplug_timeout"])
         status, peripheral = monitor.batch([("query-status", None), ("qom-list", {"path": "/machine/peripheral"})])
         live.devices = device_types(peripheral)
         for part in PARTS:
@@ -242,7 +242,7 @@ class Applier:
                     "started": int(time.time()), "console_from": self.console_from, "definition": wanted}
         write_json(self.folder.run, seen.run)
         seen.pid, seen.start, seen.devices = pid, seen.run["start"], live.devices
-        seen.running, seen.alive, seen.status = copy.deepcopy(wanted), True, status["status"]
+        seen.running, seen.alive, seen.status = copied(wanted), True, status["status"]
 
     def _forget_start(self):
         self._clear_sockets()
@@ -334,9 +334,9 @@ def adopt(change, running, wanted):
         running[option] = [item for item in running[option] if item["name"] != name]
         running["places"].pop(place, None)
     elif change.verb == "add":
-        running[option] = running[option] + [copy.deepcopy(by_name(wanted[option])[name])]
+        running[option] = running[option] + [copied(by_name(wanted[option])[name])]
         running["places"][place] = wanted["places"][place]
         running["bases"] = dict(wanted.get("bases", {}))
     else:
         key = change.option.rpartition(".")[2]
-        by_name(running[option])[name][key] = copy.deepcopy(by_name(wanted[option])[name][key])
+        by_name(running[option])[name][key] = copied(by_name(wanted[option])[name][key])

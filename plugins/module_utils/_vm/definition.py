@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-import copy
-
+from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
@@ -44,7 +43,7 @@ def load(folder):
                         path=folder.definition)
     for name, option in OPTIONS.items():
         if name not in saved:
-            saved[name] = copy.deepcopy(option.default)
+            saved[name] = copied(option.default)
     return saved
 
 
@@ -58,10 +57,10 @@ def compose(saved, given, host):
 
     saved: a definition or None. given: the module's options, None for what was not said.
     """
-    base = copy.deepcopy(saved or {})
+    base = copied(saved or {})
     wanted = {"format": FORMAT, "lab": host.folder.lab, "name": host.folder.name, "ports": base.get("ports", {})}
     for part in PARTS:
-        wanted.update(copy.deepcopy(part.merge(base, given)))
+        wanted.update(copied(part.merge(base, given)))
     for part in PARTS:
         part.complete(wanted, base, given, host)
     wanted["places"] = addresses.assign(base.get("places", {}), [place for part in PARTS for place in part.places(wanted)])

@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-import copy
-
+from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
@@ -30,7 +29,7 @@ def unrecorded(option, observation, identify):
     """
     running, saved = observation.running, observation.saved
     known = {identify(running, name) for name in by_name(running[option])}
-    return [copy.deepcopy(item) for name, item in by_name(saved[option]).items() if name not in by_name(running[option])
+    return [copied(item) for name, item in by_name(saved[option]).items() if name not in by_name(running[option])
             and identify(saved, name) in observation.devices and identify(saved, name) not in known]
 
 
@@ -41,7 +40,7 @@ def merge_items(option, saved, given, defaults, normalise, purge=False, remove=(
     its name). remove: names to drop. An empty text, and -1 as an index, take back what was said. Raises OptionError naming the
     item, also when a name comes twice.
     """
-    merged = {} if purge and given is not None else copy.deepcopy(by_name(saved))
+    merged = {} if purge and given is not None else copied(by_name(saved))
     seen = {}
     for number, item in enumerate(given or ()):
         here = "%s[%d]" % (option, number)
@@ -58,5 +57,5 @@ def merge_items(option, saved, given, defaults, normalise, purge=False, remove=(
                 check_number("%s.%s" % (path, key), item[key], -1, (1 << 31) - 1, "a number to sort by")
         back = {key: defaults[key] for key, value in item.items() if value == "" or key in _OR_NONE and value == -1}
         said = normalise(path, {key: value for key, value in item.items() if key != "name" and key not in back})
-        merged[name] = copy.deepcopy({**defaults, "name": name, **by_name(saved).get(name, {}), **said, **back})
+        merged[name] = copied({**defaults, "name": name, **by_name(saved).get(name, {}), **said, **back})
     return [item for name, item in merged.items() if name not in remove]

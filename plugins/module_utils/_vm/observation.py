@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import select
 import time
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError, MonitorGone, MonitorTimeout
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, read_text, tail
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start, wait_for_exit
@@ -86,7 +86,7 @@ def observe(folder):
         if its != seen.pid:
             raise
         seen.alive, seen.status, seen.silent = True, "unresponsive", error
-        seen.running = _copied(seen.run["definition"])
+        seen.running = copied(seen.run["definition"])
         seen.saved = seen.saved or seen.running
     except MonitorError:
         seen.close()
@@ -122,16 +122,11 @@ def _ask(seen):
     seen.alive, seen.status = True, status["status"]
     seen.devices = device_types(peripheral)
     seen.media = _media(blocks[0]) if blocks and not isinstance(blocks[0], MonitorError) else {}
-    seen.running = _copied(seen.run["definition"])
+    seen.running = copied(seen.run["definition"])
     if seen.saved is None:
         seen.saved = seen.run["definition"]
     for part in PARTS:
         part.look(seen)
-
-
-def _copied(data):
-    """A copy of what was read from JSON; copy.deepcopy takes twenty times as long, for a lab most of a run without change."""
-    return marshal.loads(marshal.dumps(data))
 
 
 def device_types(peripheral):

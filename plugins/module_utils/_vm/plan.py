@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, RestartNeeded
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
@@ -94,7 +94,7 @@ def _compare(before, wanted):
 
 
 def _nothing(wanted):
-    return {**{name: copy.deepcopy(option.default) for name, option in OPTIONS.items()}, **dict.fromkeys(_ALWAYS_TOLD),
+    return {**{name: copied(option.default) for name, option in OPTIONS.items()}, **dict.fromkeys(_ALWAYS_TOLD),
             "disks": [], "nics": [], "cdroms": [], "floppies": [], "places": {}, "ports": {}, "family": wanted["family"]}
 
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import contextlib
-import contextlib
 import fcntl
 import os
 import select
@@ -18,13 +17,13 @@ import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, MonitorGone
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, remove_file, tail
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start, processes_with, send_signal, wait_for_exit
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_handle, process_start, processes_with, send_signal, wait_for_exit
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 
 # The shell waits for QEMU, keeps its exit code for us, and reaps it where PID 1 does not. Its input is the exit code's file,
 # opened before, so that a shell that ends late never writes into the file of the next run; and locked, as long as the shell lives.
 _SUPERVISOR = '"$@" </dev/null; code=$?; echo $code >&0; exit $code'
-_PROBE = 0.002  # seconds between two looks at a socket that is not there yet
+_PROBE = 0.004  # seconds between two looks at a socket that is not there yet
 
 
 class Child:
@@ -48,21 +47,16 @@ class Child:
     def connect(self, timeout):
         """The monitor of the new QEMU, as soon as it answers. Raises LaunchError when QEMU ends or says nothing for timeout seconds."""
         deadline = time.monotonic() + timeout
-        while True:
-            if os.path.exists(self.folder.qmp):
-                with contextlib.suppress(MonitorGone):
-                    return Monitor(self.folder.qmp, timeout=max(1, deadline - time.monotonic())).connect()
-            if self._has_ended(_PROBE):
-                raise self.failure("QEMU ended with exit code %s" % self.process.returncode)
-            if time.monotonic() > deadline:
-                raise self.failure("QEMU's monitor did not answer within %d s" % timeout)
-
-    def _has_ended(self, seconds):
-        try:
-            self.process.wait(seconds)
-            return True
-        except subprocess.TimeoutExpired:
-            return False
+        with process_handle(self.process.pid) as handle:
+            while True:
+                if os.path.exists(self.folder.qmp):
+                    with contextlib.suppress(MonitorGone):
+                        return Monitor(self.folder.qmp, timeout=max(1, deadline - time.monotonic())).connect()
+                # The end of QEMU wakes us up; its socket does not.
+                if select.select([] if handle is None else [handle], [], [], _PROBE)[0] or handle is None and self.process.poll() is not None:
+                    raise self.failure("QEMU ended with exit code %s" % self.process.wait())
+                if time.monotonic() > deadline:
+                    raise self.failure("QEMU's monitor did not answer within %d s" % timeout)
 
     def failure(self, what):
         """A LaunchError with QEMU's own words and the command line."""

@@ -95,6 +95,34 @@ def test_overlay_names_format_and_safe_path(run, image, tmp_path):
         image.overlay("z", "json:{x", "qcow2")
 
 
+def test_overlays_that_are_alike_are_made_once(image, tmp_path, monkeypatch):
+    made = []
+
+    def run(argv, timeout, accept, purpose, pass_fds):
+        made.append(argv)
+        os.pwrite(pass_fds[0], b"QFI" + b"\0" * 8192 + b"L1", 0)
+        os.ftruncate(pass_fds[0], 196616)
+        return 0, "", ""
+    monkeypatch.setattr(qemu_img, "run", run)
+    base = tmp_path / "base.img"
+    base.write_bytes(b"1")
+    for name in ("a", "b"):
+        image.overlay(name, str(base))
+    assert len(made) == 1
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() and os.stat("b").st_size == 196616
+    assert os.stat("b").st_mode & 0o777 == 0o600
+    with pytest.raises(ImageError, match="there is something at b already"):
+        image.overlay("b", str(base))
+    image.overlay("c", str(base), size=1 << 20)
+    image.create("d", "qcow2", None, {"cluster_size": 4096}, str(base))
+    image.create("e", "qcow2", None, {"cluster_size": 4096}, str(base))
+    assert len(made) == 4
+    # Another base of the same name.
+    base.write_bytes(b"22")
+    image.overlay("f", str(base))
+    assert len(made) == 5
+
+
 def test_vmdk_of_several_files(run, image):
     with pytest.raises(ImageError, match="several files"):
         image.create("x", "vmdk", 1, {"subformat": "monolithicFlat"})
