@@ -33,6 +33,7 @@ import yaml
 
 BLOCK = re.compile(r"^<!-- (?P<what>file|run): (?P<how>.+?)(?:, shows: (?P<shows>.+?))? -->\n+```\w*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 WAYS = ("shell", "playbook", "tasks", "topology", "topology, check")
+IMAGES = ("debian-12", "alpine", "iosv", "vsrx")  # blank, for examples that have an image
 DEADLINE = 400  # s for one example
 
 INVENTORY = {"hypervisors": {"hosts": {"hv1": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}}}}
@@ -75,7 +76,7 @@ def make_host(scratch):
         ["mount", "-t", "tmpfs", "tmpfs", "/srv"],
         ["ip", "link", "set", "lo", "up"],
         ["mkdir", "/srv/images"],
-        ["qemu-img", "create", "-q", "-f", "qcow2", "/srv/images/debian-12.qcow2", "2G"],
+        *(["qemu-img", "create", "-q", "-f", "qcow2", "/srv/images/%s.qcow2" % name, "2G"] for name in IMAGES),
     ):
         subprocess.run(command, check=True)
 
