@@ -21,6 +21,8 @@ suppress_warnings = ["toc.no_title"]
 # An identifier is no prose: --diff stays as it is.
 smartquotes = False
 
+antsibull_ext_color_scheme = "default-autodark"
+
 html_theme = "furo"
 html_title = "vlab.qemu"
 html_copy_source = False
