@@ -15,6 +15,8 @@ A mark is a comment on the line before a block of code:
     run: topology      a lab: brought up, brought up again without a change, taken down
     run: topology, check    the same lab, but only in check mode, for lack of its images or programs
 
+A page of which no example can be run on one machine says so: "not run: REASON".
+
 The namespaces make a hypervisor of its own out of this host: nothing of /var/lib/vlab but the images of guests is seen, no port is
 taken, and whatever is started ends with the page.
 """
