@@ -41,8 +41,6 @@ DEADLINE = 400  # s for one example
 INVENTORY = {"hypervisors": {"hosts": {"hv1": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}}}}
 GUESTS = {"name": "Have the guests", "ansible.builtin.include_role": {"name": "vlab.qemu.guest_image"}}
 LAB = """
-- name: Look at the hypervisor
-  vlab.qemu.qemu_lab_info: {}
 - name: Bring the lab up
   vlab.qemu.qemu_lab: {topology: topology.yml, images: "{{ guest_images | combine(more_images) }}"}
   register: up
