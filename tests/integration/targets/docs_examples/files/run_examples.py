@@ -74,6 +74,7 @@ def make_host(scratch):
         ["mount", "--bind", home / "images", lib / "images"],
         ["mount", "--rbind", lib, home],
         ["mount", "-t", "tmpfs", "tmpfs", "/srv"],
+        ["mount", "-t", "sysfs", "sysfs", "/sys"],  # of this network namespace, for bridges
         ["ip", "link", "set", "lo", "up"],
         ["mkdir", "/srv/images"],
         *(["qemu-img", "create", "-q", "-f", "qcow2", "/srv/images/%s.qcow2" % name, "2G"] for name in IMAGES),
