@@ -9,7 +9,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 RUN_TESTS := .venv/bin/python scripts/run_tests.py
 
-.PHONY: help setup setup-dev demo demo-down test bench lint sanity units integration testbed docs-lint build clean distclean
+.PHONY: help setup setup-dev demo demo-down test bench lint sanity units integration testbed docs docs-lint site build clean distclean
 
 help:
 	@echo 'make demo         a lab of routers on this machine, from nothing to a ping'
@@ -22,7 +22,9 @@ help:
 	@echo 'make units        unit tests'
 	@echo 'make integration  integration targets with real QEMU (TARGETS="one two" for some of them)'
 	@echo 'make testbed      every integration target on three hypervisors, QEMU 5.2, 7.2 and 10.0'
+	@echo 'make docs         the documentation site, in .cache/site/html'
 	@echo 'make docs-lint    documentation and changelog'
+	@echo 'make site         the documentation site, as a test: a warning is an error'
 	@echo 'make build        dist/vlab-qemu-VERSION.tar.gz'
 	@echo 'make clean        remove what builds and tests left; distclean also removes .venv and .cache'
 
@@ -44,7 +46,11 @@ bench: setup
 test:
 	@scripts/test
 
-lint sanity units docs-lint testbed: setup-dev
+docs:
+	@scripts/setup docs
+	@.venv/bin/python scripts/docs
+
+lint sanity units docs-lint site testbed: setup-dev
 	@$(RUN_TESTS) $@
 
 integration: setup-dev

@@ -4,7 +4,7 @@
 
 """Runs the tests, goes on after a failure, and ends with a summary.
 
-    python scripts/run_tests.py [all | lint | sanity | units | docs-lint | build | integration [TARGET...] | testbed] ...
+    python scripts/run_tests.py [all | lint | sanity | units | docs-lint | site | build | integration [TARGET...] | testbed] ...
 
 ansible-test and the collection loader want a path that ends in ansible_collections/vlab/qemu, so all of it
 happens in a copy of the tree below .cache/test. Logs are in .cache/test/logs.
@@ -258,6 +258,10 @@ def docs_steps() -> list[Step]:
     ]
 
 
+def site_steps() -> list[Step]:
+    return [Step("site", [str(BIN / "python"), str(COPY / "scripts/docs"), str(WORK / "site")])]
+
+
 def build_steps() -> list[Step]:
     return [Step("build", [str(BIN / "python"), str(ROOT / "scripts/check_build.py"), str(WORK / "build")])]
 
@@ -291,8 +295,8 @@ def groups(words: list[str]) -> tuple[list[list[Step]], list[Step]]:
     names: dict[str, list[str]] = {}
     for word in words or ["all"]:
         if word == "all":
-            names.update((name, []) for name in ("lint", "sanity", "units", "docs-lint", "build", "integration", "testbed"))
-        elif word in ("lint", "sanity", "units", "docs-lint", "build", "integration", "testbed"):
+            names.update((name, []) for name in ("lint", "sanity", "units", "docs-lint", "site", "build", "integration", "testbed"))
+        elif word in ("lint", "sanity", "units", "docs-lint", "site", "build", "integration", "testbed"):
             names.setdefault(word, [])
         elif "integration" in names:
             names["integration"].append(word)
@@ -300,7 +304,7 @@ def groups(words: list[str]) -> tuple[list[list[Step]], list[Step]]:
             sys.exit(f"unknown: {word}\n{__doc__}")
     first = sanity_steps() if "sanity" in names else []
     second: list[Step] = []
-    for name, make in (("lint", lint_steps), ("units", unit_steps), ("docs-lint", docs_steps), ("build", build_steps)):
+    for name, make in (("lint", lint_steps), ("units", unit_steps), ("docs-lint", docs_steps), ("site", site_steps), ("build", build_steps)):
         if name in names:
             second += make()
     alone = integration_steps(names["integration"]) if "integration" in names else []

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import re
@@ -124,26 +123,3 @@ def test_both_modules_tell_the_same_of_a_vm():
     assert {key for key in other if key not in one} == {"agent_error", "error"}
     other["nics"]["contains"].pop("guest_name")
     assert json.dumps(one).replace("RV(vm.", "RV(vms[].") == json.dumps({key: other[key] for key in one})
-
-
-def _constants():
-    """Every text of the code, with ... for what is filled in."""
-    found = []
-    for path in (documents.ROOT / "plugins").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
-                found.append(re.sub(r"%[-0-9.]*[a-z]", "...", node.value))
-    return "\n".join(found)
-
-
-def test_the_errors_in_the_guide_are_those_of_the_code():
-    said = _constants()
-    page = (documents.ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1].strip() for table in page.split("| message |")[1:] for line in table.splitlines() if line.startswith("| ")]
-    assert len(rows) > 50
-    for row in rows:
-        for piece in re.split(r"\.\.\.", row):
-            # What is left of a message is told by its longer pieces; options stand before it.
-            words = piece.strip(" :,;()")
-            if len(words) > 11:
-                assert words in said, row
