@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import rea
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import application_container
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
@@ -23,7 +24,7 @@ def hypervisor(root, lab, files):
     """The facts of this host, and warnings. files: paths; those that are missing are told."""
     root = os.path.abspath(root or default_root())
     told = {"lab": lab, "memory_available_mb": host_memory().get("MemAvailable", 0) >> 20, "cpus": len(os.sched_getaffinity(0)),
-            "disk_free_mb": disk_free(root) >> 20, "qemu_version": None, "accel": None,
+            "disk_free_mb": disk_free(root) >> 20, "qemu_version": None, "accel": None, "container": application_container(),
             "udp_ports": _udp_ports(), "missing_files": [path for path in files if not os.path.exists(path)]}
     found, warnings = vms(root, lab)
     told["vms"] = {vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in found}
