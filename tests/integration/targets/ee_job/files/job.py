@@ -16,7 +16,6 @@ import yaml
 
 HERE = pathlib.Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[4]
-NETWORK = '/run/netns/vlab-sw'  # the network of the test bed's hypervisors
 RUNNER = 1000  # the user that an execution environment runs as
 RECAP = re.compile(r'^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=\d+ +failed=\d+', re.MULTILINE)
 
@@ -61,7 +60,7 @@ def private_data(folder, job):
 
 def main():
     job = json.load(sys.stdin)
-    podman = ['nsenter', '--net=' + NETWORK, *job['container']['podman']]
+    podman = ['nsenter', '--net=' + job['network'], *job['container']['podman']]
     with tempfile.TemporaryDirectory(prefix='vlab-job-') as name:
         folder = pathlib.Path(name)
         private_data(folder, job)
