@@ -25,7 +25,7 @@ def _inode(path):
         return None
 
 
-def application_container(inode=_inode, exists=os.path.exists, environ=os.environ):
+def application_container(inode=_inode, exists=os.path.exists, variable=os.environ.get):
     """What tells that this process is in an application container, for a person; None on a machine.
 
     A container that has booted systemd (LXC, nspawn) is as good as a machine. Marks count only in a PID namespace of its own: there
@@ -34,7 +34,7 @@ def application_container(inode=_inode, exists=os.path.exists, environ=os.enviro
     if inode(_PID_NAMESPACE) == _MACHINES_OWN:
         return None
     mark = next(("%s (%s)" % (who, path) for path, who in _MARKS if exists(path)), None)
-    if mark is None and environ.get("KUBERNETES_SERVICE_HOST"):
+    if mark is None and variable("KUBERNETES_SERVICE_HOST"):
         mark = "Kubernetes (KUBERNETES_SERVICE_HOST)"
     return None if mark is None or exists(_BOOTED_BY_SYSTEMD) else mark
 

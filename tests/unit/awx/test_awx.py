@@ -81,7 +81,7 @@ def test_awx_takes_a_question(survey, question):
     assert all(isinstance(choice, str) for choice in question.get("choices", []))
     if "default" in question:
         default = question["default"]
-        assert type(default) is ANSWERS[question["type"]]
+        assert isinstance(default, ANSWERS[question["type"]]) and not isinstance(default, bool)
         if question["type"] == "multiplechoice":
             assert default in question["choices"]
         if question["type"] == "integer":

@@ -41,7 +41,7 @@ def private_data(folder, job):
     for name in ('project', 'inventory', 'env'):
         (folder / name).mkdir()
     shutil.copytree(CHECKOUT / 'playbooks', folder / 'project' / 'playbooks')
-    shutil.copy(HERE / 'modules.yml', folder / 'project')
+    shutil.copy(HERE / 'here.yml', folder / 'project')
     hosts = {name: {'ansible_host': address, 'ansible_user': 'root', 'ansible_python_interpreter': '/usr/bin/python3'}
              for name, address in job['hosts'].items()}
     inventory = {'all': {'hosts': {'localhost': {'ansible_connection': 'local'}}, 'children': {'hypervisors': {'hosts': hosts}}}}
