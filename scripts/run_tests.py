@@ -236,6 +236,7 @@ def lint_steps() -> list[Step]:
         Step("shellcheck", ["shellcheck", "--format=gcc", "--exclude=SC1090,SC1091", *scripts]),
         Step("yamllint", tool("yamllint", "--strict", ".")),
         Step("python-3.9", tool("vermin", "--target=3.9-", "--violations", "--no-tips", "--eval-annotations", "plugins/modules", "plugins/module_utils")),
+        Step("ansible-builder", tool("ansible-builder", "create", "--file", "awx/execution-environment.yml", "--context", str(WORK / "ee"))),
         Step("ansible-lint", tool("ansible-lint", "--profile", "production", "--offline", "--nocolor")),
     ]
     return steps

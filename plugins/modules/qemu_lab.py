@@ -64,6 +64,13 @@ options:
     description: Allow changes that need a power cycle of running nodes.
     type: bool
     default: false
+  allow_container:
+    description:
+      - Start VMs also in an application container of Podman, Docker or Kubernetes, such as the one that AWX runs a job in.
+      - When V(false), that is refused, as the end of such a container ends the VMs in it. Containers that boot as a machine does, by
+        systemd, count as machines.
+    type: bool
+    default: false
   purge:
     description: Remove VMs and segments of the lab that the topology does not name.
     type: bool
@@ -176,6 +183,11 @@ failed_nodes:
   returned: failure of some nodes
   type: dict
   sample: {r1: {msg: "r1 is not ready (console) ..."}}
+container:
+  description: What tells that this is an application container.
+  returned: failure, without O(allow_container)
+  type: str
+  sample: Podman or CRI-O (/run/.containerenv)
 """
 
 import json
@@ -196,6 +208,7 @@ def main():
         "images": {"type": "dict", "default": {}},
         "root": {"type": "path"},
         "allow_restart": {"type": "bool", "default": False},
+        "allow_container": {"type": "bool", "default": False},
         "purge": {"type": "bool", "default": False},
         "wait_ready": {"type": "bool", "default": True},
         "keep_disks": {"type": "bool", "default": False},

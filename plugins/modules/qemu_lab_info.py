@@ -53,8 +53,9 @@ ansible_facts:
   contains:
     vlab_hypervisor:
       description:
-        - The fact, with C(lab), C(memory_available_mb), C(cpus), C(disk_free_mb), C(qemu_version), C(accel), C(missing_files) and C(vms),
-          which has C(status) and C(memory_mb) of each VM of the lab by its name.
+        - The fact, with C(lab), C(memory_available_mb), C(cpus), C(disk_free_mb), C(qemu_version), C(accel), C(missing_files), C(vms),
+          which has C(status) and C(memory_mb) of each VM of the lab by its name, and C(container), which tells what application container
+          this is, and is none on a machine.
       type: dict
       sample:
         lab: fabric
@@ -64,6 +65,7 @@ ansible_facts:
         qemu_version: [7, 2, 0]
         accel: kvm
         missing_files: []
+        container:
         vms: {r1: {status: running, memory_mb: 192}}
 """
 

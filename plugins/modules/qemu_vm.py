@@ -63,6 +63,13 @@ options:
     type: str
     choices: [started, present, stopped, paused, restarted, reset, absent]
     default: started
+  allow_container:
+    description:
+      - Start the VM also in an application container of Podman, Docker or Kubernetes, such as the one that AWX runs a job in.
+      - When V(false), that is refused, as the end of such a container ends the VM in it. Containers that boot as a machine does, by
+        systemd, count as machines.
+    type: bool
+    default: false
   keep_disks:
     description:
       - Keep the images in the VM's folder when the VM, or a disk, is removed. A VM that is defined anew with disks of these names
@@ -732,6 +739,11 @@ cause:
   returned: failure, when it is about O(accel)
   type: str
   sample: no_permission
+container:
+  description: What tells that this is an application container.
+  returned: failure, without O(allow_container)
+  type: str
+  sample: Podman or CRI-O (/run/.containerenv)
 """
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order

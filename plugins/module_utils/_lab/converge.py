@@ -26,12 +26,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import QE
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import write_about
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import settings_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, default_root, remove_lab
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import plan
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import plan, starts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 
 # The parts that tell what the result has of each VM: a large lab has a long one.
@@ -52,12 +53,12 @@ class Job:
     def look(self):
         """Observe the VM."""
         self.seen = observe(self.folder)
+        if self.state == "keep":
+            self.state = "present" if self.seen.saved else "absent"
 
     def plan(self, allow_restart, settings):
         """Find out what is to be done. Raises VlabError."""
         pending = []
-        if self.state == "keep":
-            self.state = "present" if self.seen.saved else "absent"
         if self.state != "absent":
             check_ready("nodes.%s" % self.name, self.ready)
             self.wanted = self._compose()
@@ -113,7 +114,7 @@ class Job:
 
     def will_run(self):
         """Whether the VM is to run, or to be paused, once the plan is done."""
-        return self.state in ("started", "paused") or self.state in ("keep", "present") and (self.seen.alive or bool(self.node.get("later")))
+        return self.state in ("started", "paused") or self.state == "present" and (self.seen.alive or bool(self.node.get("later")))
 
     @property
     def starts(self):
@@ -200,6 +201,8 @@ class Lab:
                 stack.callback(job.folder.tidy)
                 stack.callback(job.close)
             self._each(self.jobs.values(), Job.look, "look at")
+            if any(starts(job.seen, job.state) for job in self.jobs.values()):
+                refuse_start(self.params["allow_container"])  # before QEMU is looked for, which such a container seldom has
             for job in self.jobs.values():
                 job.set_carriers(self.jobs)
             try:
@@ -208,6 +211,8 @@ class Lab:
                 # A node that alone is too much for the host is told in the table too.
                 self._check_host(error.message)
                 raise
+            if any(job.starts for job in self.jobs.values()):
+                refuse_start(self.params["allow_container"])
             self._check_host()
             self.rewiring = [(segment, segment.changes()) for segment in self.segments]
             if not self.check_mode:

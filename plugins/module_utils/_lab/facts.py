@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import rea
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import application_container
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
@@ -22,7 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import 
 def hypervisor(root, lab, files):
     """The facts of this host, and warnings. files: paths; those that are missing are told."""
     root = os.path.abspath(root or default_root())
-    told = {"lab": lab, **room(root), "qemu_version": None, "accel": None,
+    told = {"lab": lab, **room(root), "qemu_version": None, "accel": None, "container": application_container(),
             "udp_ports": _udp_ports(), "missing_files": [path for path in files if not os.path.exists(path)]}
     found, warnings = vms(root, lab)
     told["vms"] = {vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in found}

@@ -12,11 +12,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number, check_texts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import DISPLAY, PARTS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan, starts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 
 SHUTDOWN = {"acpi": True, "timeout": 30, "quit_timeout": 10, "term_timeout": 10, "force": True}
@@ -42,7 +43,8 @@ SETTINGS_SPEC = {
 def vm_argument_spec():
     """The argument spec of qemu_vm."""
     return dict({"name": {"type": "str", "required": True}, "state": {"type": "str", "choices": STATES, "default": "started"},
-                 "keep_disks": {"type": "bool", "default": False}, "incoming": {"type": "str"}},
+                 "keep_disks": {"type": "bool", "default": False}, "incoming": {"type": "str"},
+                 "allow_container": {"type": "bool", "default": False}},
                 **PLACE_SPEC, **SETTINGS_SPEC, **definitions.RUN_SPEC, **definitions.argument_spec())
 
 
@@ -103,12 +105,18 @@ def converge_item(params, check_mode, option, item, remove=None):
 def _converge(params, host, settings, seen, check_mode):
     state = params["state"]
     host.incoming = params.get("incoming") or None
+    # A disk or a NIC belongs to a VM that was started before: that was asked for then.
+    allowed = params.get("allow_container", True)
+    if starts(seen, state):
+        refuse_start(allowed)  # before QEMU is looked for, which such a container seldom has
     wanted, pending = None, []
     if state != "absent" and not (state == "reset" and seen.status == "absent"):
         wanted = definitions.compose(seen.saved, params, host)
         if seen.saved and not seen.alive:
             pending = [change for part in PARTS for change in part.pending(wanted, host)]
     todo = plan(seen, wanted, state, params["allow_restart"], pending)
+    if "start" in todo.steps:
+        refuse_start(allowed)
     applier = Applier(host, seen, wanted, todo, settings)
     applier.check()
     if not check_mode:

@@ -71,6 +71,11 @@ def plan(seen, wanted, state, allow_restart=False, pending=()):
     return Plan(changes, steps)
 
 
+def starts(seen, state):
+    """Whether that state has QEMU started, whatever else is to be changed."""
+    return state not in ("absent", "reset") and "start" in _power_steps(seen, state)
+
+
 def _changes(seen, wanted, pending):
     if not seen.alive:
         before = seen.saved or _nothing(wanted)
