@@ -196,31 +196,13 @@ from importlib import import_module
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.bundle import load
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 
 ROOMS = "ansible_collections.vlab.qemu.plugins.module_utils."
 
 
 def main():
-    module = AnsibleModule(argument_spec={
-        "topology": {"type": "raw", "required": True},
-        "state": {"type": "str", "choices": ["started", "stopped", "paused", "present", "absent"], "default": "started"},
-        "nodes": {"type": "list", "elements": "str"},
-        "images": {"type": "dict", "default": {}},
-        "root": {"type": "path"},
-        "allow_restart": {"type": "bool", "default": False},
-        "allow_container": {"type": "bool", "default": False},
-        "purge": {"type": "bool", "default": False},
-        "wait_ready": {"type": "bool", "default": True},
-        "keep_disks": {"type": "bool", "default": False},
-        "shutdown": {"type": "dict", "options": {
-            "acpi": {"type": "bool", "default": True}, "timeout": {"type": "int", "default": 30},
-            "quit_timeout": {"type": "int", "default": 10}, "term_timeout": {"type": "int", "default": 10},
-            "force": {"type": "bool", "default": True}}},
-        "start_timeout": {"type": "int", "default": 60},
-        "unplug_timeout": {"type": "int", "default": 15},
-        "lock_timeout": {"type": "int", "default": 300},
-        "share": {"type": "dict"},
-    }, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     share = module.params.pop("share")
     if not share:
         module.fail_json(msg="qemu_lab needs its action plugin, which runs on the controller: call it from a playbook as vlab.qemu.qemu_lab")
@@ -229,16 +211,11 @@ def main():
             module.exit_json(changed=False, bundle_missing=True)
     except OSError as error:
         module.fail_json(msg="cannot keep the collection's code on this host: %s" % error)
-    errors, lab = import_module(ROOMS + "_common.errors"), import_module(ROOMS + "_lab.converge")
-    try:
-        result = lab.converge_lab(dict(module.params, **share), module.check_mode)
-    except errors.VlabError as error:
-        facts = dict(error.facts)
-        if "failed" in facts:
-            facts["failed_nodes"] = facts.pop("failed")
-        module.fail_json(msg=error.message, **facts)
+    result = import_module(ROOMS + "_lab.errand").result_of(dict(module.params, **share), module.check_mode)
     for warning in result.pop("warnings", ()):
         module.warn(warning)
+    if result.get("failed"):
+        module.fail_json(**result)
     # The action plugin reads it.
     module.exit_json(**dict(result, vms=json.dumps(result["vms"])))
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zipfile
 
@@ -29,6 +30,13 @@ def pack(path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for source, name in _files():
             archive.write(source, name)
+
+
+def packed():
+    """The archive, as bytes."""
+    archive = io.BytesIO()
+    pack(archive)
+    return archive.getvalue()
 
 
 def _files():

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import secrets
@@ -20,10 +19,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader, get_shell_plugin, shell_loader
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
-from ansible_collections.vlab.qemu.plugins.plugin_utils._relay_start import START
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle, _relay_start
 
-_MISSING = b"vlab-bundle-missing"
 _GENERAL = ("ansible_connection", "ansible_python_interpreter", "ansible_become", "ansible_become_method", "ansible_host", "inventory_hostname")
 
 
@@ -45,8 +42,8 @@ class Hypervisor:
         mark = "vlab-answer-" + secrets.token_hex(8)
         line = json.dumps(dict(request, errand=errand, mark=mark)).encode("utf-8") + b"\n"
         code, out, error = self._run(b"", line + data)
-        if _MISSING in out:
-            code, out, error = self._run(_packed(), line + data)
+        if _relay_start.MISSING.encode("ascii") in out:
+            code, out, error = self._run(_bundle.packed(), line + data)
         _before, found, answer = out.partition(mark.encode("ascii") + b"\n")
         if not found:
             text = (error or out).decode("utf-8", "replace").strip()
@@ -71,12 +68,7 @@ class Hypervisor:
 
     def _run(self, bundle, data):
         connection = self._connected()
-        interpreter = self.variables.get("ansible_python_interpreter") or "python3"
-        if interpreter.startswith("auto"):
-            interpreter = "python3"
-        # -I: nothing of the user's Python gets in between.
-        words = [*shlex.split(interpreter), "-I", "-c", START, _bundle.mark(), str(len(bundle))]
-        command = shlex.join(words)
+        command = shlex.join(_relay_start.command(_relay_start.interpreter_of(self.variables), len(bundle), "_vm.relay"))
         if self._become is not None:
             command = self._become.build_become_command(command, connection._shell)
         return connection.exec_command(command, in_data=bundle + data, sudoable=self._become is not None)
@@ -130,9 +122,3 @@ def variables_for(variables):
         # One that there is not is told of by who needs it.
         names.update(C.config.get_plugin_vars(kind, plugin._load_name) if plugin else ())
     return {name: variables[name] for name in sorted(names) if name in variables}
-
-
-def _packed():
-    archive = io.BytesIO()
-    _bundle.pack(archive)
-    return archive.getvalue()

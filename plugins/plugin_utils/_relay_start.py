@@ -6,13 +6,18 @@
 
 """What python3 -c runs on a hypervisor to do errands: it finds the rooms that are kept there, or unpacks those that come along.
 
-Words: the mark of the bundle, and the size of the bundle that comes first on standard input, 0 for none.
+Words: the mark of the bundle, the size of the bundle that comes first on standard input, 0 for none, and the room that serves.
 """
 
 from __future__ import annotations
 
+import shlex
+
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
+
+MISSING = "vlab-bundle-missing"
 START = r"""
-import os, sys, tempfile, types
+import importlib, os, sys, tempfile, types
 mark, size = sys.argv[1], int(sys.argv[2])
 name = ""
 for word in "ansible_collections.vlab.qemu.plugins.module_utils._common".split("."):
@@ -32,11 +37,22 @@ for place in (base, folder):
     try:
         state = os.lstat(place)
     except OSError:
-        print("vlab-bundle-missing")
+        print("%s")
         sys.exit()
     if state.st_uid != os.geteuid() or state.st_mode & 0o22:
         sys.exit(place + " can be written to by others")
 sys.modules[package].__path__, sys.modules[name].__path__ = [folder], [os.path.join(folder, "_common")]
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.relay import serve
-serve(sys.stdin.buffer, sys.stdout.buffer)
-"""
+importlib.import_module(package + "." + sys.argv[3]).serve(sys.stdin.buffer, sys.stdout.buffer)
+""" % MISSING
+
+
+def command(interpreter, size, room):
+    """The words that start it. interpreter: one or more words. room: the path of a room with a function serve."""
+    # -I: nothing of the user's Python gets in between.
+    return [*shlex.split(interpreter), "-I", "-c", START, _bundle.mark(), str(size), room]
+
+
+def interpreter_of(variables):
+    """The Python of a host, by its variables."""
+    given = variables.get("ansible_python_interpreter") or "auto"
+    return "python3" if given.startswith("auto") else given
