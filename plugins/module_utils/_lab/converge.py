@@ -24,7 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.lineup import Lineu
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import QEMU_OVERHEAD, refusal, resources
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import write_about
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import forget_about, write_about
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import settings_of
@@ -317,6 +317,7 @@ class Lab:
         told["progress"] = self.told
         told["warnings"] = self.warnings + [warning for job in jobs for warning in job.host.warnings]
         if told["changed"] and not self.check_mode and self.params["state"] == "absent":
+            forget_about(self.root, self.params["lab"])
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.join(self.root, self.params["lab"], hub.SEGMENTS))
                 remove_lab(os.path.join(self.root, self.params["lab"]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, remove_file, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import ABOUT, default_root
 
 
@@ -31,3 +31,7 @@ def write_about(root, lab, nodes):
     if read_about(root, lab) != nodes:
         write_json(_path(root, lab), {"format": 1, "nodes": nodes})
 
+
+def forget_about(root, lab):
+    """Remove it, also where the lab's folder stays, for disks that are kept."""
+    remove_file(_path(root, lab))
