@@ -75,6 +75,10 @@ def make_host(scratch):
         ["mount", "--rbind", lib, home],
         ["mount", "-t", "tmpfs", "tmpfs", "/srv"],
         ["mount", "-t", "sysfs", "sysfs", "/sys"],  # of this network namespace, for bridges
+        # A machine: what the host's disk has of a container's image must not make it one.
+        ["mkdir", "-p", "/run/systemd"],
+        ["mount", "-t", "tmpfs", "tmpfs", "/run/systemd"],
+        ["mkdir", "/run/systemd/system"],
         ["ip", "link", "set", "lo", "up"],
         ["mkdir", "/srv/images"],
         *(["qemu-img", "create", "-q", "-f", "qcow2", "/srv/images/%s.qcow2" % name, "2G"] for name in IMAGES),
@@ -96,7 +100,7 @@ def command_for(way, text, folder, line):
         text = play(([GUESTS] if "guest_images" in text else []) + tasks)
     elif way.startswith("topology"):
         (folder / "topology.yml").write_text(text, encoding="utf-8")
-        named = {shape.get("image") or shape.get("kind") for shape in yaml.safe_load(text)["nodes"].values() if shape} - {None, "frr", "tiny"}
+        named = {shape.get("image") or shape.get("kind") for shape in yaml.safe_load(text)["nodes"].values() if shape} - {None, "frr", "linux", "tiny"}
         more = {name: {"disk": "/srv/images/debian-12.qcow2"} for name in {*named, "cloud", "appliance", "debian"}}
         text = play([GUESTS, *yaml.safe_load(LAB + (AGAIN if way == "topology" else ""))], more_images=more)
     file.write_text(text, encoding="utf-8")
