@@ -48,6 +48,8 @@ def ansible_reference(_app, _env, node, content):
     page = LABELS.get(target)
     if target.startswith(BUILTIN):
         page = f"collections/ansible/builtin/{target.removeprefix(BUILTIN)}.html"
+    if node.get("reftype") == "envvar" and target.startswith("ANSIBLE_"):
+        page = f"{LABELS['ansible_configuration_settings']}#envvar-{target}"
     if page is None:
         return None
     return nodes.reference("", "", content, internal=False, refuri=ANSIBLE + page)

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import shlex
 
-try:
-    from ansible.template import trust_as_template as _template
-except ImportError:  # ansible-core 2.18, where all text of inventories is a template unless it is marked
-    from ansible.utils.unsafe_proxy import wrap_var as plain
+from ansible.utils.unsafe_proxy import wrap_var
 
-    def _template(text):
-        return text
-else:
-    def plain(value):
-        """What guests and hypervisors say is no template: later versions of ansible-core take no text for one that is not marked so."""
-        return value
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core 2.18, where all text of inventories is a template unless it is marked
+    trust_as_template = None
+
+
+def plain(value):
+    """What guests and hypervisors say, which is no template."""
+    return value if trust_as_template else wrap_var(value)
+
+
+def _template(text):
+    return trust_as_template(text) if trust_as_template else text
+
 
 _SSH = 22
 _HYPERVISOR = {"vlab_hypervisor_vars": _template("{{ hostvars[vlab_hypervisor] | vlab.qemu.hypervisor_vars }}")}

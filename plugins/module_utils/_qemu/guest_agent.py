@@ -142,7 +142,7 @@ class GuestAgent:
     def _silent(self, command):
         if command == "guest-sync-delimited":
             return GuestNotReady("no guest agent answers at %s: is qemu-guest-agent installed in the guest, and has it started?"
-                              % self.path, path=self.path)
+                                 % self.path, path=self.path)
         return GuestError("the guest agent did not answer %s in time" % command, path=self.path, command=command)
 
     def _ended(self):

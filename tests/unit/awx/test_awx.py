@@ -134,4 +134,5 @@ def test_the_execution_environment_gets_what_the_collection_needs():
     assert definition["dependencies"]["galaxy"]["collections"] == [{"name": "vlab.qemu"}]
     needs = load("meta/execution-environment.yml")["dependencies"]
     named = {line.split(">")[0] for path in needs.values() for line in (ROOT / path).read_text(encoding="utf-8").splitlines() if line[:1] not in ("", "#")}
-    assert {"graphviz [platform:dpkg]", "graphviz [platform:rpm]", "jsonschema", "netaddr", "openssh-client [platform:dpkg]", "openssh-clients [platform:rpm]"} == named
+    assert named == {"jsonschema", "netaddr", "graphviz [platform:dpkg]", "graphviz [platform:rpm]",
+                     "openssh-client [platform:dpkg]", "openssh-clients [platform:rpm]"}

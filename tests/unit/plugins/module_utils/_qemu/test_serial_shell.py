@@ -135,9 +135,10 @@ def test_a_client_that_was_killed_leaves_a_console_that_still_answers(shell):
 def test_a_command_that_somebody_left_running_is_ended(shell):
     console = Console(shell.path)
     with console:
+        console.expect([re.compile(b"[$#] ")], time.monotonic() + 20)
         console.send(b"sleep 100\r", time.monotonic() + 1)
-        console.expect([re.compile(b"sleep 100")], time.monotonic() + 1)
-    guest, console = connect(shell, timeout=15)
+        console.expect([re.compile(b"sleep 100\r\n")], time.monotonic() + 5)
+    guest, console = connect(shell, timeout=40)
     assert guest.run("echo again") == (0, b"again\n", b"")
     leave(guest, console)
 
