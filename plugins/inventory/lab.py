@@ -107,6 +107,7 @@ cache_timeout: 300
 """
 
 import os
+import sys
 
 import yaml
 from ansible.errors import AnsibleError, AnsibleParserError
@@ -228,6 +229,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         known = combine_vars(known, get_vars_from_inventory_sources(self.loader, sources, groups, "all"))
         known = combine_vars(known, host.get_vars())
         known = combine_vars(known, get_vars_from_inventory_sources(self.loader, sources, [host], "all"))
+        # What Ansible itself knows of every host.
+        known = dict(known, inventory_hostname=name, ansible_playbook_python=sys.executable, groups=self.inventory.get_groups_dict())
         self.templar.available_variables = known
         return {key: self.templar.template(value) for key, value in variables_for(known).items()}
 

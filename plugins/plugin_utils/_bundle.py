@@ -27,7 +27,7 @@ def mark():
 
 def pack(path):
     """Write the rooms into an archive: a path, or a binary stream."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
         for source, name in _files():
             archive.write(source, name)
 

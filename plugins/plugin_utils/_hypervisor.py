@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -42,7 +43,7 @@ class Hypervisor:
         mark = "vlab-answer-" + secrets.token_hex(8)
         line = json.dumps(dict(request, errand=errand, mark=mark)).encode("utf-8") + b"\n"
         code, out, error = self._run(b"", line + data)
-        if _relay_start.MISSING.encode("ascii") in out:
+        if mark.encode("ascii") not in out and _relay_start.MISSING.encode("ascii") in out:
             code, out, error = self._run(_bundle.packed(), line + data)
         _before, found, answer = out.partition(mark.encode("ascii") + b"\n")
         if not found:
@@ -54,6 +55,8 @@ class Hypervisor:
         if "error" in told:
             kind = {"not_ready": AnsibleConnectionFailure, "login": AnsibleAuthenticationFailure}.get(told["kind"], AnsibleError)
             raise kind("%s (hypervisor %s)" % (told["error"], self.name))
+        if len(rest) < sum(told["sizes"]):
+            raise AnsibleConnectionFailure("the connection to the hypervisor %s ended in the middle of an answer" % self.name)
         told["pieces"] = []
         for size in told["sizes"]:
             told["pieces"].append(rest[:size])
@@ -71,7 +74,8 @@ class Hypervisor:
         command = shlex.join(_relay_start.command(_relay_start.interpreter_of(self.variables), len(bundle), "_vm.relay"))
         if self._become is not None:
             command = self._become.build_become_command(command, connection._shell)
-        return connection.exec_command(command, in_data=bundle + data, sudoable=self._become is not None)
+        with pipelining(connection):
+            return connection.exec_command(command, in_data=bundle + data, sudoable=self._become is not None)
 
     def _connected(self):
         if self._connection is None:
@@ -110,6 +114,20 @@ class Hypervisor:
         return {name: self.variables[name] for name in names if name in self.variables}
 
 
+@contextlib.contextmanager
+def pipelining(connection):
+    """Have a connection give programs their input, whatever it does for modules: for become it would open a terminal instead."""
+    has = "pipelining" in C.config.get_configuration_definitions("connection", connection._load_name)
+    before = connection.get_option("pipelining") if has else None
+    if has:
+        connection.set_option("pipelining", True)
+    try:
+        yield
+    finally:
+        if has:
+            connection.set_option("pipelining", before)
+
+
 def variables_for(variables):
     """Those of a host's variables that a Hypervisor needs: a mapping, of which only these are looked at."""
     connection = variables.get("ansible_connection") or "ssh"
@@ -121,4 +139,5 @@ def variables_for(variables):
     for kind, plugin in plugins:
         # One that there is not is told of by who needs it.
         names.update(C.config.get_plugin_vars(kind, plugin._load_name) if plugin else ())
-    return {name: variables[name] for name in sorted(names) if name in variables}
+    return {**{name: variables[name] for name in sorted(names) if name in variables},
+            "ansible_python_interpreter": _relay_start.interpreter_of(variables)}

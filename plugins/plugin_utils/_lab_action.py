@@ -23,6 +23,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle, _relay_start
+from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import pipelining
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model, placement, slices
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.about import about_nodes
@@ -100,14 +101,16 @@ class LabAction(ActionBase):
         """What the module would do, by the rooms that the hypervisor keeps; None where that cannot be, and nothing was done."""
         if not self._connection.has_pipelining or self._connection._shell.SHELL_FAMILY != "sh" or C.DEFAULT_KEEP_REMOTE_FILES:
             return None
+        if self._connection.become is not None and not self._connection.become.pipelining:
+            return None
         mark = "vlab-lab-" + secrets.token_hex(8)
         line = json.dumps({"mark": mark, "params": dict(args, **share), "check_mode": self._task.check_mode}).encode("ascii") + b"\n"
         told = self._told(b"", line)
-        if _relay_start.MISSING in told["stdout"]:
+        if mark not in told["stdout"] and _relay_start.MISSING in told["stdout"]:
             told = self._told(_bundle.packed(), line)
         before, found, answer = told["stdout"].partition(mark + "\n")
         if found:
-            return json.loads(answer)
+            return json.loads(answer.splitlines()[0])
         if mark in before:
             return {"failed": True, "changed": True, "msg": "qemu_lab ended in the middle (exit code %s): %s"
                     % (told["rc"], told["stderr"].strip()[-2000:] or "it said nothing")}
@@ -116,9 +119,11 @@ class LabAction(ActionBase):
 
     def _told(self, bundle, line):
         """What the errand printed: the result of a command."""
-        words = _relay_start.command(_relay_start.interpreter_of(self.task_vars), len(bundle), "_lab.errand")
+        known = dict(self.task_vars, ansible_python_interpreter=self._templar.template(self.task_vars.get("ansible_python_interpreter")))
+        words = _relay_start.command(_relay_start.interpreter_of(known), len(bundle), "_lab.errand")
         command = " ".join(filter(None, (self._compute_environment_string(), shlex.join(words))))
-        return self._low_level_execute_command(command, in_data=bundle + line, sudoable=True)
+        with pipelining(self._connection):
+            return self._low_level_execute_command(command, in_data=bundle + line, sudoable=True)
 
     def _module(self, args, share):
         # As texts: Ansible goes through every value of arguments and results, which takes long for a large lab.
@@ -193,6 +198,8 @@ class LabAction(ActionBase):
         state, only = args.get("state", "started"), args.get("nodes")
         if isinstance(only, str):
             only = [name.strip() for name in only.split(",") if name.strip()]
+        if only is not None and not only:
+            raise AnsibleActionFail("nodes: an empty list names no node; leave it out for all of them")
         problems = Problems()
         for name in only or ():
             if name not in topology.nodes:

@@ -77,7 +77,8 @@ def _over_ssh(forward, hypervisor):
         if hypervisor.get(name):
             words += [option, str(hypervisor[name])]
     for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
-        words += shlex.split(hypervisor.get(name) or "")
+        # Two ssh read them: the first one leaves %% as %.
+        words += [word.replace("%", "%%") for word in shlex.split(hypervisor.get(name) or "")]
     command = shlex.join([*words, host]).replace("'%h:%p'", "%h:%p")
     return {"vlab_ssh_host": address, "vlab_ssh_port": port, "vlab_proxy_command": command,
             "vlab_ssh_common_args": "-o ProxyCommand=%s" % shlex.quote(command)}

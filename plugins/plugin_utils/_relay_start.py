@@ -37,10 +37,12 @@ for place in (base, folder):
     try:
         state = os.lstat(place)
     except OSError:
+        sys.stdin.buffer.read()  # nobody is to write into a pipe that has gone
         print("%s")
         sys.exit()
     if state.st_uid != os.geteuid() or state.st_mode & 0o22:
         sys.exit(place + " can be written to by others")
+os.utime(folder)
 sys.modules[package].__path__, sys.modules[name].__path__ = [folder], [os.path.join(folder, "_common")]
 importlib.import_module(package + "." + sys.argv[3]).serve(sys.stdin.buffer, sys.stdout.buffer)
 """ % MISSING
@@ -53,6 +55,8 @@ def command(interpreter, size, room):
 
 
 def interpreter_of(variables):
-    """The Python of a host, by its variables."""
+    """The Python of a host, by its variables: the one given, the one that Ansible has found, or python3."""
     given = variables.get("ansible_python_interpreter") or "auto"
-    return "python3" if given.startswith("auto") else given
+    if not given.startswith("auto"):
+        return given
+    return (variables.get("ansible_facts") or {}).get("discovered_interpreter_python") or "python3"

@@ -11,15 +11,17 @@ room is small; the controller tells it by a mark which rooms it needs, and sends
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
 import stat
 import tempfile
+import time
 import zipfile
 
 _PACKAGE = "ansible_collections.vlab.qemu.plugins.module_utils"
-_MOST = 4  # bundles that are kept: one for each version in use
+_MOST, _DAY = 4, 86400  # bundles that are kept though nobody has used them for so many seconds
 
 
 def load(mark, archive=None):
@@ -36,6 +38,7 @@ def load(mark, archive=None):
         state = os.lstat(place)
         if state.st_uid != os.geteuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise PermissionError("%s can be written to by others" % place)
+    os.utime(folder)
     for name, path in ((_PACKAGE, folder), (_PACKAGE + "._common", os.path.join(folder, "_common"))):
         importlib.import_module(name).__path__.append(path)
     return True
@@ -47,12 +50,21 @@ def _cache_folder():
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlab")
 
 
+def _unused(base):
+    """The bundles that nobody has used for a day, the last used first: others may be at work with any of the rest."""
+    found = []
+    for entry in os.scandir(base):
+        with contextlib.suppress(FileNotFoundError):  # another run removes them, too
+            if entry.name.startswith("bundle-") and entry.stat().st_mtime < time.time() - _DAY:
+                found.append((entry.stat().st_mtime, entry.path))
+    return [path for _time, path in sorted(found, reverse=True)]
+
+
 def _unpack(archive, folder):
     import compileall  # only the first run needs it
     base = os.path.dirname(folder)
     os.makedirs(base, mode=0o700, exist_ok=True)
-    old = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(base) if entry.name.startswith("bundle-"))
-    for _age, path in old[:max(0, len(old) - _MOST)]:
+    for path in _unused(base)[_MOST:]:
         shutil.rmtree(path, ignore_errors=True)
     temporary = tempfile.mkdtemp(prefix=".", dir=base)
     try:

@@ -33,12 +33,12 @@ _TRIES = 20
 
 _LOOP = ("sh -c 'stty -echo; echo VLAB\"-\"%(word)s-up; [ \"$VLAB_LOOP\" ] && exit; export VLAB_LOOP=1; trap \"stty echo\" 0; trap exit 2;"
          " while IFS= read -r V; do eval \"$V\"; done'\r")
-_SETUP = ('umask 077; T=${T:-$(mktemp -d)} && trap "rm -rf $T; stty echo" 0; '
+_SETUP = ('VLAB_T=${VLAB_T:-$(mktemp -d)} && trap "rm -rf $VLAB_T; stty echo" 0; '
           'f() { base64 <$1 | grep -n "" | sed -n "$2s/^/VLAB-%(word)s-$3:/p"; }; '
           'for K in sha256sum sha256 cksum none; do command -v $K >/dev/null && break; done; '
           'k() { echo $(wc -c <$1) $($K <$1); }; '
           's() { R="VLAB-%(word)s-r:$1:$(k $2):$(k $3):;"; echo "$R"; }; '
-          'command -v base64 >/dev/null && [ $K != none ]; echo "VLAB-%(word)s-setup:$?:$K:"')
+          '[ -d "$VLAB_T" ] && command -v base64 >/dev/null && [ $K != none ]; echo "VLAB-%(word)s-setup:$?:$K:"')
 _SUM = rb"(\d+) (\w+)[^:]*"  # size and sum, as k gives them
 
 
@@ -74,7 +74,7 @@ class SerialShell:
         self._is_sha256 = match.group(2) != b"cksum"
         if match.group(1) != b"0":
             self.__exit__()
-            raise GuestError("the guest has not what the serial connection needs: base64, and sha256sum, sha256 or cksum")
+            raise GuestError("the guest has not what the serial connection needs: a folder for temporary files, base64, and sha256sum, sha256 or cksum")
         return self
 
     def __exit__(self, *exception):
@@ -91,16 +91,16 @@ class SerialShell:
         timeout: seconds for the command; for ever without one.
         """
         if len(command) < _LINE // 2 and not data:
-            line = "printf %%s %s | base64 -d >$T/c; sh $T/c </dev/null >$T/o 2>$T/e; s $? $T/o $T/e" % _base64(command)
+            line = "{ printf %%s %s | base64 -d >$VLAB_T/c && sh $VLAB_T/c </dev/null; } >$VLAB_T/o 2>$VLAB_T/e; s $? $VLAB_T/o $VLAB_T/e" % _base64(command)
         else:
-            self._upload(command.encode("utf-8", "surrogateescape"), "$T/c")
-            self._upload(data, "$T/i")
-            line = "sh $T/c <$T/i >$T/o 2>$T/e; s $? $T/o $T/e"
+            self._upload(command.encode("utf-8", "surrogateescape"), "$VLAB_T/c")
+            self._upload(data, "$VLAB_T/i")
+            line = "sh $VLAB_T/c <$VLAB_T/i >$VLAB_T/o 2>$VLAB_T/e; s $? $VLAB_T/o $VLAB_T/e"
         # Short outputs come at once.
-        line += "; [ -s $T/o ] && f $T/o 1,40 o; [ -s $T/e ] && f $T/e 1,40 e"
+        line += "; [ -s $VLAB_T/o ] && f $VLAB_T/o 1,40 o; [ -s $VLAB_T/e ] && f $VLAB_T/e 1,40 e"
         match = self._ask(line, rb"r:(\d+):" + _SUM + b":" + _SUM + b":;", "echo \"$R\"", timeout)
         code, *sums = match.groups()
-        return int(code), self._download("$T/o", "o", *sums[:2]), self._download("$T/e", "e", *sums[2:])
+        return int(code), self._download("$VLAB_T/o", "o", *sums[:2]), self._download("$VLAB_T/e", "e", *sums[2:])
 
     def write(self, path, data, append=False):
         """Write a file of the guest, or add to its end, once all of it has arrived. Raises GuestError."""
@@ -110,10 +110,9 @@ class SerialShell:
 
     def read(self, path, offset=0, size=None):
         """Bytes of a file of the guest from offset on, at most size of them. Raises GuestError."""
-        command = "tail -c +%d <%s" % (offset + 1, quote(path))
-        if size is not None:
-            command += " | head -c %d" % size
-        code, data, error = self.run(command)
+        end = "" if size is None else " | head -c %d" % size
+        # So that the shell opens the file, and says when it cannot.
+        code, data, error = self.run("{ tail -c +%d%s; } <%s" % (offset + 1, end, quote(path)))
         if code:
             raise GuestError("cannot read %s in the guest: %s" % (path, error.decode("utf-8", "replace").strip()))
         return data
@@ -126,12 +125,17 @@ class SerialShell:
         expected = re.compile(re.escape(self._said("")) + answer)
         self._send(line)
         limit = time.monotonic() + (timeout or self.timeout) if timeout is not None else None
-        number = 0
+        login = pattern("login_prompt", self.login.login_prompt)
+        number = prompts = 0
         while True:
             pause = time.monotonic() + _ASK_AGAIN[min(number, len(_ASK_AGAIN) - 1)]
-            _number, match = self.console.expect([expected], pause if limit is None else min(pause, limit))
-            if match:
+            # A guest that has started again asks for a login each time that we ask it for an answer.
+            which, match = self.console.expect([expected, login] if number > 3 else [expected], pause if limit is None else min(pause, limit))
+            if which == 0:
                 return match
+            prompts += which == 1
+            if prompts > 2:
+                raise GuestError("the guest's shell has gone: the console at %s asks for a login" % self.console.where)
             if limit is not None and time.monotonic() >= limit:
                 raise GuestError("the guest did not answer within %d s on its console" % (timeout or self.timeout))
             self._send(again or line)
@@ -141,12 +145,12 @@ class SerialShell:
         letters = _base64(data)
         lines = [letters[start:start + _LINE] for start in range(0, len(letters), _LINE)]
         for _try in range(_TRIES):
-            self._ask(": >$T/b; echo VLAB-%s-new:" % self.word, rb"new:")
+            self._ask(": >$VLAB_T/b; echo VLAB-%s-new:" % self.word, rb"new:")
             for number, line in enumerate(lines):
-                self._send("printf %%s %s >>$T/b" % line)
+                self._send("printf %%s %s >>$VLAB_T/b" % line)
                 if number % _LINES == _LINES - 1:
                     self._ask("echo VLAB-%s-has:%d:" % (self.word, number), rb"has:%d:" % number)
-            match = self._ask("base64 -d <$T/b >%s; echo \"VLAB-%s-sum:$(k %s):\"" % (path, self.word, path), b"sum:" + _SUM + b":")
+            match = self._ask("base64 -d <$VLAB_T/b >%s; echo \"VLAB-%s-sum:$(k %s):\"" % (path, self.word, path), b"sum:" + _SUM + b":")
             if (int(match.group(1)), match.group(2)) == (len(data), self._sum(data)):
                 return
         raise GuestError("%d bytes did not reach the guest unharmed in %d tries on its console" % (len(data), _TRIES))

@@ -52,6 +52,9 @@ class Dialogue:
                     return
                 for number, step in enumerate(self.steps):
                     self._do(console, number, step)
+                # What QEMU has not taken when we leave is lost.
+                if not console.drain(time.monotonic() + self.timeout):
+                    raise console.stuck()
                 self._listen(console, time.monotonic() + 0.2)
             except GuestError as error:
                 self._seen += console.printed

@@ -119,7 +119,8 @@ class _Agent:
 
     def run(self, command, data, timeout):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import exec_in_guest
-        return exec_in_guest(self.agent, ["/bin/sh", "-c", command], timeout, data)
+        # The agent's own umask would make every new file its owner's alone.
+        return exec_in_guest(self.agent, ["/bin/sh", "-c", "umask 022\n" + command], timeout, data)
 
     def write(self, path, data, append):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_files import write_file

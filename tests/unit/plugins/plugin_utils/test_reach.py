@@ -56,6 +56,12 @@ def test_ssh_by_a_jump_host():
     assert (option, shlex.split(proxy.split("=", 1)[1])) == ("-o", command)
 
 
+def test_a_jump_host_behind_a_bastion():
+    known = _reach.way(forward(), None, "auto", lambda: dict(REMOTE, ansible_ssh_common_args="-o ProxyCommand='ssh -W %h:%p bastion'"))[1]
+    # The outer ssh makes % of %%, and the inner one the jump host's address of %h.
+    assert shlex.split(known["vlab_proxy_command"])[-3:] == ["-o", "ProxyCommand=ssh -W %%h:%%p bastion", "192.0.2.1"]
+
+
 def test_what_a_topology_tells():
     topology = model.build({"name": "l", "nodes": {"r1": {"kind": "frr", "nics": {"eth9": {"link": {"type": "user", "forwards": [
         {"guest_port": 22, "host_port": 2201}, {"guest_port": 80, "host_port": "auto"}, {"guest_port": 53, "host_port": 5300, "protocol": "udp"}]}}}}}})

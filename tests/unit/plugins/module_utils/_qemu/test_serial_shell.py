@@ -77,6 +77,19 @@ def test_commands(shell, command, data, expected):
     leave(guest, console)
 
 
+def test_files_of_users_have_the_rights_that_their_shell_gives_them(tmp_path):
+    with FakeConsole(tmp_path / "console.sock", ["/bin/sh", "-c", "umask 027; exec /bin/sh -i"]) as fake:
+        guest, console = connect(fake)
+        assert guest.run("umask")[1].strip() == b"0027"
+        leave(guest, console)
+
+
+def test_a_guest_without_room_for_files(tmp_path):
+    with FakeConsole(tmp_path / "console.sock", ["/bin/sh", "-i"], environment={"TMPDIR": "/nowhere", "VLAB_T": ""}) as fake:
+        with pytest.raises(GuestError, match="a folder for temporary files"):
+            connect(fake)
+
+
 @pytest.mark.parametrize("shell", ["/bin/bash"], indirect=True)
 def test_what_is_large_and_binary(shell):
     guest, console = connect(shell)
@@ -93,7 +106,7 @@ def test_files(shell, tmp_path):
     assert guest.read(path) == b"one\ntwo\n"
     assert guest.read(path, 2, 3) == b"e\nt"
     with pytest.raises(GuestError, match="cannot read /nowhere/file in the guest"):
-        guest.read("/nowhere/file")
+        guest.read("/nowhere/file", 0, 10)
     with pytest.raises(GuestError, match="cannot write /nowhere/file in the guest"):
         guest.write("/nowhere/file", b"")
     leave(guest, console)
