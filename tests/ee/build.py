@@ -33,7 +33,7 @@ PODMAN = ['podman', '--root', str(CACHE / 'storage'), '--runroot', '/run/vlab-ee
           '--runtime=runc']
 LIMITS = ['--ulimit=nofile=1024:1024', '--ulimit=nproc=1000:1000']
 RELEASE, PYTHON = 'bookworm', '3.11'
-PACKAGES = ['python3', 'python3-pip', 'python3-venv', 'openssh-client', 'ca-certificates']
+PACKAGES = ['python3', 'python3-pip', 'python3-venv', 'openssh-client', 'ca-certificates', 'graphviz']
 BASE = 'localhost/vlab-ee-base'
 IMAGE = 'localhost/vlab-ee'
 # What ansible-builder itself installs, in the builder's stage and at the end.
