@@ -136,6 +136,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Add the hosts, groups and variables."""
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
+        self._known = {}
         hypervisors = self._hypervisors()
         nodes = self._from_files(os.path.dirname(path), hypervisors)
         ask = self.get_option("ask")
@@ -217,7 +218,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 known.update(vm=vm, hypervisor=host)
 
     def _variables_of(self, name):
-        """The variables of a hypervisor that lead to it, from all sources read so far."""
+        """The variables of a hypervisor that lead to it, found once for all its VMs."""
+        if name not in self._known:
+            self._known[name] = self._found_variables_of(name)
+        return self._known[name]
+
+    def _found_variables_of(self, name):
+        """Them, from all sources read so far."""
         host = self.inventory.hosts.get(name)
         if host is None:
             return {"ansible_connection": "local"}

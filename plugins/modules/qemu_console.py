@@ -19,6 +19,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.vm
 attributes:
   check_mode:
     support: partial
@@ -35,15 +36,6 @@ options:
     description: Name of the VM.
     type: str
     required: true
-  lab:
-    description: Lab that the VM belongs to.
-    type: str
-    default: default
-  root:
-    description:
-      - Folder of all labs on the hypervisor.
-      - The default is C(/var/lib/vlab) for root, C($XDG_STATE_HOME/vlab) for others.
-    type: path
   console:
     description: Name of the console; the first one by default.
     type: str
@@ -132,9 +124,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled 
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.dialogue import Dialogue
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import console_address
 
 
@@ -157,9 +149,7 @@ def main():
     }, supports_check_mode=True)
     params = module.params
     try:
-        folder = Folder(params["root"], params["lab"], params["vm"])
-        if not folder.exists():
-            raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+        folder = existing(params["root"], params["lab"], params["vm"])
         dialogue = Dialogue(console_address(folder, params["console"]), params["steps"], params["timeout"], params["newline"], params["unless"])
         if module.check_mode:
             module.exit_json(changed=True, skipped=True, msg="nothing is typed in check mode")

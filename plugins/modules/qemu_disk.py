@@ -423,9 +423,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import PLACE_SPEC, SETTINGS_SPEC, converge_item
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import ATTACHMENT_SPEC, DISK_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import SPEC, converge_image
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import PLACE_SPEC, SETTINGS_SPEC
 
 # What works on the file alone has no place in a VM's definition.
 IMAGE_ONLY = ("source", "source_format", "compress", "convert", "commit", "check", "repair", "snapshots", "purge_snapshots", "restore_snapshot",

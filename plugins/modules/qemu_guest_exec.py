@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.vm
 attributes:
   check_mode:
     support: partial
@@ -34,15 +35,6 @@ options:
     description: Name of the VM.
     type: str
     required: true
-  lab:
-    description: Lab that the VM belongs to.
-    type: str
-    default: default
-  root:
-    description:
-      - Folder of all labs on the hypervisor.
-      - The default is C(/var/lib/vlab) for root, C($XDG_STATE_HOME/vlab) for others.
-    type: path
   argv:
     description: The program and its arguments. No shell reads them.
     type: list
@@ -99,7 +91,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import run_in_guest, wait_for_agent
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
 
 def main():
@@ -119,9 +111,7 @@ def main():
     try:
         if not params["argv"] and not params["cmd"]:
             raise OptionError("argv", "a program is needed")
-        folder = Folder(params["root"], params["lab"], params["vm"])
-        if not folder.exists():
-            raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+        folder = existing(params["root"], params["lab"], params["vm"])
         with wait_for_agent(folder.socket("agent.sock"), params["ready_timeout"]) as agent:
             result = run_in_guest(agent, params["argv"] or ["/bin/sh", "-c", params["cmd"]], params["timeout"], params["stdin"])
     except VlabError as error:

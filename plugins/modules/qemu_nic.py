@@ -233,8 +233,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import PLACE_SPEC, SETTINGS_SPEC, converge_item
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import PLACE_SPEC, SETTINGS_SPEC
 
 
 def main():

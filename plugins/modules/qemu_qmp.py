@@ -158,9 +158,8 @@ error_class:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.conversation import changes_something, converse, steps_of
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
 
 def main():
@@ -179,9 +178,7 @@ def main():
         if params["socket"]:
             replies, events = converse(params["socket"], steps, module.check_mode, params["timeout"])
         else:
-            folder = Folder(params["root"], params["lab"], params["vm"])
-            if not folder.exists():
-                raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+            folder = existing(params["root"], params["lab"], params["vm"])
             with folder.locked(False, params["lock_timeout"]):
                 replies, events = converse(folder.qmp, steps, module.check_mode, params["timeout"])
     except VlabError as error:

@@ -9,10 +9,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import secrets
-import shlex
 
 from ansible import constants as C
 from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
@@ -20,7 +17,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader, get_shell_plugin, shell_loader
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle, _relay_start
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _relay_start
 
 _GENERAL = ("ansible_connection", "ansible_python_interpreter", "ansible_become", "ansible_become_method", "ansible_host", "inventory_hostname")
 
@@ -40,18 +37,11 @@ class Hypervisor:
         Raises AnsibleConnectionFailure for a guest that does not answer yet, AnsibleAuthenticationFailure where it does not let us in,
         AnsibleError with the cause for all else.
         """
-        mark = "vlab-answer-" + secrets.token_hex(8)
-        line = json.dumps(dict(request, errand=errand, mark=mark)).encode("utf-8") + b"\n"
-        code, out, error = self._run(b"", line + data)
-        if mark.encode("ascii") not in out and _relay_start.MISSING.encode("ascii") in out:
-            code, out, error = self._run(_bundle.packed(), line + data)
-        _before, found, answer = out.partition(mark.encode("ascii") + b"\n")
-        if not found:
-            text = (error or out).decode("utf-8", "replace").strip()
+        answer = _relay_start.ask(self._run, _relay_start.interpreter_of(self.variables), "_vm.relay", dict(request, errand=errand), data)
+        if answer.told is None:
             raise AnsibleError("the hypervisor %s could not do what the connection asked for: python3 there ended with exit code %s: %s"
-                               % (self.name, code, text[-1000:] or "it said nothing"))
-        head, _newline, rest = answer.partition(b"\n")
-        told = json.loads(head)
+                               % (self.name, answer.code, answer.said[-1000:] or "it said nothing"))
+        told, rest = answer.told, answer.data
         if "error" in told:
             kind = {"not_ready": AnsibleConnectionFailure, "login": AnsibleAuthenticationFailure}.get(told["kind"], AnsibleError)
             raise kind("%s (hypervisor %s)" % (told["error"], self.name))
@@ -69,13 +59,12 @@ class Hypervisor:
             self._connection.close()
             self._connection = None
 
-    def _run(self, bundle, data):
+    def _run(self, command, data):
         connection = self._connected()
-        command = shlex.join(_relay_start.command(_relay_start.interpreter_of(self.variables), len(bundle), "_vm.relay"))
         if self._become is not None:
             command = self._become.build_become_command(command, connection._shell)
         with pipelining(connection):
-            return connection.exec_command(command, in_data=bundle + data, sudoable=self._become is not None)
+            return connection.exec_command(command, in_data=data, sudoable=self._become is not None)
 
     def _connected(self):
         if self._connection is None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 import collections
 import json
 import os
-import secrets
-import shlex
 import socket
 import tempfile
 
@@ -18,6 +16,7 @@ from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.text.converters import to_bytes
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
@@ -103,27 +102,20 @@ class LabAction(ActionBase):
             return None
         if self._connection.become is not None and not self._connection.become.pipelining:
             return None
-        mark = "vlab-lab-" + secrets.token_hex(8)
-        line = json.dumps({"mark": mark, "params": dict(args, **share), "check_mode": self._task.check_mode}).encode("ascii") + b"\n"
-        told = self._told(b"", line)
-        if mark not in told["stdout"] and _relay_start.MISSING in told["stdout"]:
-            told = self._told(_bundle.packed(), line)
-        before, found, answer = told["stdout"].partition(mark + "\n")
-        if found:
-            return json.loads(answer.splitlines()[0])
-        if mark in before:
-            return {"failed": True, "changed": True, "msg": "qemu_lab ended in the middle (exit code %s): %s"
-                    % (told["rc"], told["stderr"].strip()[-2000:] or "it said nothing")}
-        # No Python there, or a sudo that wants a terminal: Ansible finds another way, or says why not.
-        return None
-
-    def _told(self, bundle, line):
-        """What the errand printed: the result of a command."""
         known = dict(self.task_vars, ansible_python_interpreter=self._templar.template(self.task_vars.get("ansible_python_interpreter")))
-        words = _relay_start.command(_relay_start.interpreter_of(known), len(bundle), "_lab.errand")
-        command = " ".join(filter(None, (self._compute_environment_string(), shlex.join(words))))
+        answer = _relay_start.ask(self._run_there, _relay_start.interpreter_of(known), "_lab.errand",
+                                  {"params": dict(args, **share), "check_mode": self._task.check_mode})
+        if answer.begun and answer.told is None:
+            return {"failed": True, "changed": True, "msg": "qemu_lab ended in the middle (exit code %s): %s"
+                    % (answer.code, answer.said[-2000:] or "it said nothing")}
+        # Nothing was told without a Python there, or with a sudo that wants a terminal: Ansible finds another way, or says why not.
+        return answer.told
+
+    def _run_there(self, command, data):
+        command = " ".join(filter(None, (self._compute_environment_string(), command)))
         with pipelining(self._connection):
-            return self._low_level_execute_command(command, in_data=bundle + line, sudoable=True)
+            done = self._low_level_execute_command(command, in_data=data, sudoable=True)
+        return done["rc"], to_bytes(done["stdout"]), to_bytes(done["stderr"])
 
     def _module(self, args, share):
         # As texts: Ansible goes through every value of arguments and results, which takes long for a large lab.

@@ -11,7 +11,10 @@ Words: the mark of the bundle, the size of the bundle that comes first on standa
 
 from __future__ import annotations
 
+import json
+import secrets
 import shlex
+from typing import Any, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
 
@@ -48,10 +51,37 @@ importlib.import_module(package + "." + sys.argv[3]).serve(sys.stdin.buffer, sys
 """ % MISSING
 
 
-def command(interpreter, size, room):
-    """The words that start it. interpreter: one or more words. room: the path of a room with a function serve."""
-    # -I: nothing of the user's Python gets in between.
-    return [*shlex.split(interpreter), "-I", "-c", START, _bundle.mark(), str(size), room]
+class Answer(NamedTuple):
+    """What came of an errand. told: what it answered, or None. data: the bytes after that. begun: whether it had, where nothing was told.
+
+    code, said: the exit code of its Python, and what that said of its end.
+    """
+
+    told: Any
+    data: bytes
+    begun: bool
+    code: int
+    said: str
+
+
+def ask(run, interpreter, room, request, data=b""):
+    """Have a room of the hypervisor do what a request (a dict) asks for, and tell what came of it: an Answer.
+
+    run(command, input): runs a line of sh there, and returns (exit code, output, error output), all in bytes.
+    interpreter: one or more words. room: the path of a room with a function serve.
+    """
+    token = "vlab-" + secrets.token_hex(8)
+    mark, line = token.encode("ascii"), json.dumps(dict(request, mark=token)).encode("ascii") + b"\n"
+    for packed in (lambda: b"", _bundle.packed):
+        bundle = packed()
+        # -I: nothing of the user's Python gets in between.
+        words = [*shlex.split(interpreter), "-I", "-c", START, _bundle.mark(), str(len(bundle)), room]
+        code, out, error = run(shlex.join(words), bundle + line + data)
+        if mark in out or MISSING.encode("ascii") not in out:
+            break
+    before, found, answer = out.partition(mark + b"\n")
+    head, _newline, rest = answer.partition(b"\n")
+    return Answer(json.loads(head) if found else None, rest, mark in before, code, (error or out).decode("utf-8", "replace").strip())
 
 
 def interpreter_of(variables):

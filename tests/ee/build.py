@@ -21,8 +21,8 @@ import yaml
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / 'tests' / 'testbed'))
 
-from layout import Failure, call, locked, say  # pylint: disable=wrong-import-position
-from trees import apt_options, mirrors  # pylint: disable=wrong-import-position
+from layout import Failure, call, locked  # pylint: disable=wrong-import-position
+from trees import apt_options, install, mirrors  # pylint: disable=wrong-import-position
 
 CACHE = CHECKOUT / '.cache' / 'ee'
 BIN = pathlib.Path(sys.executable).parent
@@ -49,13 +49,7 @@ def need_tools():
     """The programs; those that are missing are installed where that is possible."""
     if os.geteuid() != 0:
         raise Failure('the container is run by root: run it as root')
-    missing = [package for package in ('podman', 'runc', 'mmdebstrap') if not shutil.which(package)]
-    if missing:
-        if not shutil.which('apt-get'):
-            raise Failure('install first: %s' % ', '.join(missing))
-        say('installing %s' % ', '.join(missing))
-        call('apt-get', 'update')
-        call('apt-get', 'install', '--yes', '--no-install-recommends', *missing)
+    install([package for package in ('podman', 'runc', 'mmdebstrap') if not shutil.which(package)])
 
 
 def digest(*parts):

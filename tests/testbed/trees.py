@@ -43,6 +43,11 @@ def need_tools():
     missing = sorted({package for program, package in packages.items() if not shutil.which(program)})
     if not pathlib.Path('/usr/share/keyrings/debian-archive-keyring.gpg').exists():
         missing.append('debian-archive-keyring')
+    install(missing)
+
+
+def install(missing):
+    """Install packages where that is possible; raise Failure where it is not."""
     if missing:
         if not shutil.which('apt-get'):
             raise Failure('install first: %s' % ', '.join(missing))

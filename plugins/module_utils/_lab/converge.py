@@ -27,13 +27,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import forget_about, write_about
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import settings_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, default_root, remove_lab
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import plan, starts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
 
 # The parts that tell what the result has of each VM: a large lab has a long one.
 _TOLD_BY = [part for part in PARTS if part.name in ("machine", "consoles", "network")]

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -60,13 +61,8 @@ class QemuImg:
             if key:
                 overlays.keep(key, path)
             return
-        try:
-            with new_file(os.path.abspath(path), mode) as (handle, _name):
-                overlays.write(handle, content)
-        except FileExistsError:
-            raise ImageError(_exists(path), path=str(path))
-        except OSError as error:
-            raise ImageError("cannot make the image %s: %s" % (path, error.strerror), path=str(path))
+        with _new_image(path, mode) as (handle, _name):
+            overlays.write(handle, content)
 
     def overlay(self, path, backing_file, backing_format=None, size=None, options=None):
         """Make a qcow2 overlay on backing_file, as create does."""
@@ -171,19 +167,11 @@ class QemuImg:
                              % (path, options["subformat"]), path=str(path))
         if format == "vpc":  # or the size is rounded to whole cylinders, and is never the one asked for
             options = {"force_size": True, **(options or {})}
-        target = os.path.abspath(path)
-        if os.path.lexists(target):
-            raise ImageError(_exists(path), path=str(path))
-        try:
-            with new_file(target, mode) as (handle, name):
-                if source is not None:
-                    self._run(command, words + _options(options), source, [name], pass_fds=(handle,))
-                else:
-                    self._run(command, words + _options(options), path, last, name, pass_fds=(handle,))
-        except FileExistsError:
-            raise ImageError(_exists(path), path=str(path))
-        except OSError as error:
-            raise ImageError("cannot make the image %s: %s" % (path, error.strerror), path=str(path))
+        with _new_image(path, mode) as (handle, name):
+            if source is not None:
+                self._run(command, words + _options(options), source, [name], pass_fds=(handle,))
+            else:
+                self._run(command, words + _options(options), path, last, name, pass_fds=(handle,))
 
     def _run(self, command, words, path, last=(), real=None, accept=(0,), pass_fds=()):
         purpose = "qemu-img %s of %s" % (command, path)
@@ -199,8 +187,19 @@ class QemuImg:
             raise
 
 
-def _exists(path):
-    return "there is something at %s already, and it is left alone: remove it, or choose another path" % path
+@contextlib.contextmanager
+def _new_image(path, mode):
+    """A descriptor and a name of an image that appears at path, whole. Raises ImageError, also when something is there."""
+    target = os.path.abspath(path)
+    try:
+        if os.path.lexists(target):
+            raise FileExistsError
+        with new_file(target, mode) as opened:
+            yield opened
+    except FileExistsError:
+        raise ImageError("there is something at %s already, and it is left alone: remove it, or choose another path" % path, path=str(path))
+    except OSError as error:
+        raise ImageError("cannot make the image %s: %s" % (path, error.strerror), path=str(path))
 
 
 def _options(options):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import before_after
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number, check_texts
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_texts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
@@ -19,25 +19,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import o
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import DISPLAY, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan, starts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import PLACE_SPEC, SETTINGS_SPEC, settings_of
 
-SHUTDOWN = {"acpi": True, "timeout": 30, "quit_timeout": 10, "term_timeout": 10, "force": True}
-_SECONDS, _LONGEST = "a time in seconds", 1000000
 # What only ever becomes bytes in a file may be any text.
 _CONTENT = ("cloud_init", "config_drive.files")
-PLACE_SPEC = {
-    "lab": {"type": "str", "default": "default"},
-    "root": {"type": "path"},
-}
-SETTINGS_SPEC = {
-    "allow_restart": {"type": "bool", "default": False},
-    "shutdown": {"type": "dict", "options": {
-        "acpi": {"type": "bool", "default": True}, "timeout": {"type": "int", "default": 30},
-        "quit_timeout": {"type": "int", "default": 10}, "term_timeout": {"type": "int", "default": 10},
-        "force": {"type": "bool", "default": True}}},
-    "start_timeout": {"type": "int", "default": 30},
-    "unplug_timeout": {"type": "int", "default": 15},
-    "lock_timeout": {"type": "int", "default": 300},
-}
 
 
 def vm_argument_spec():
@@ -46,20 +31,6 @@ def vm_argument_spec():
                  "keep_disks": {"type": "bool", "default": False}, "incoming": {"type": "str"},
                  "allow_container": {"type": "bool", "default": False}},
                 **PLACE_SPEC, **SETTINGS_SPEC, **definitions.RUN_SPEC, **definitions.argument_spec())
-
-
-def settings_of(params):
-    """What a run is told about how to do things, with times in seconds."""
-    policy = dict(SHUTDOWN, **{key: value for key, value in (params.get("shutdown") or {}).items() if value is not None})
-    for key in ("timeout", "quit_timeout", "term_timeout"):
-        check_number("shutdown." + key, policy[key], 0, _LONGEST, _SECONDS)
-    if params.get("state") == "absent" and not params.get("shutdown") and not params.get("keep_disks"):
-        policy["acpi"] = False  # nothing of it will be left: there is no use in asking the guest
-    settings = {"shutdown": policy, "keep_disks": bool(params.get("keep_disks"))}
-    for key in ("start_timeout", "unplug_timeout", "lock_timeout"):
-        settings[key] = SETTINGS_SPEC[key]["default"] if params.get(key) is None else params[key]
-        check_number(key, settings[key], 1, _LONGEST, _SECONDS)
-    return settings
 
 
 def converge_vm(params, check_mode):

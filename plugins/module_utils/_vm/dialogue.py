@@ -85,14 +85,10 @@ class Dialogue:
 
     def _until(self, console, wanted, deadline):
         """The match of what is wanted, or None at deadline. What came is seen."""
-        while True:
-            match = wanted.search(console.printed)
-            if match:
-                self._seen += console.printed[:match.end()]
-                console.printed = console.printed[match.end():]
-                return match
-            if not console.read(deadline):
-                return None
+        _number, match = console.expect([wanted], deadline)
+        if match:
+            self._seen += match.string[:match.end()]
+        return match
 
     def _listen(self, console, deadline):
         while console.read(deadline):

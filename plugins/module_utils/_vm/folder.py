@@ -52,6 +52,14 @@ def remove_lab(path):
     os.rmdir(path)
 
 
+def existing(root, lab, name):
+    """The Folder of a VM that is defined. Raises OptionError for any other."""
+    folder = Folder(root, lab, name)
+    if not folder.exists():
+        raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+    return folder
+
+
 class Folder:
     """The files of one VM. root: the folder of all labs."""
 
