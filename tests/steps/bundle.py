@@ -9,14 +9,20 @@ import zipfile
 
 import ansible
 
+# Ansible's own modules that the steps of the targets use.
+BUILTIN = ("command", "copy", "file", "find", "setup", "slurp", "stat", "tempfile", "uri", "wait_for")
+
 
 def main(collection, target):
     core = pathlib.Path(ansible.__path__[0])
     ours = pathlib.Path(collection)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("ansible/__init__.py", "")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for package in ("", "/modules"):
+            archive.writestr("ansible%s/__init__.py" % package, "")
         for package in ("", "/vlab", "/vlab/qemu", "/vlab/qemu/plugins"):
             archive.writestr("ansible_collections%s/__init__.py" % package, "")
+        for name in BUILTIN:
+            archive.write(core / "modules" / (name + ".py"), "ansible/modules/%s.py" % name)
         for folder, base, prefix in ((core / "module_utils", core, "ansible"),
                                      (ours / "plugins/modules", ours, "ansible_collections/vlab/qemu"),
                                      (ours / "plugins/module_utils", ours, "ansible_collections/vlab/qemu")):
