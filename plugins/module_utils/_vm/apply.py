@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, remove_file, remove_unfinished, write_json
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start, processes_with, run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, definition as definitions, ports, process
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import device_types
@@ -209,8 +208,10 @@ class Applier:
         self._clear_sockets()
         for part in PARTS:
             part.before_launch(wanted, host)
-            for argv in part.companions(wanted, host):
-                subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        self._end_companions()
+        for argv in self._companions():
+            # It goes on by itself once its socket is there: QEMU connects at its start.
+            run(argv, timeout=self.settings["start_timeout"])
         argv = command_line.build(wanted, host)
         self.console_from = log_size(folder, wanted)
         child = process.Child(argv, folder, wanted["environment"])
@@ -226,6 +227,15 @@ class Applier:
                 raise child.failure(error.message)
             raise
         self.actions.append("start")
+
+    def _companions(self):
+        return [argv for part in PARTS for argv in part.companions(self.wanted, self.host)]
+
+    def _end_companions(self):
+        """End the programs that a start without a QEMU left behind."""
+        for argv in self._companions():
+            for pid in processes_with(*argv[1:]):
+                process.kill(pid, process_start(pid))
 
     def _settle(self, child, monitor):
         wanted, seen, host = self.wanted, self.seen, self.host
@@ -245,6 +255,7 @@ class Applier:
         seen.running, seen.alive, seen.status = copied(wanted), True, status["status"]
 
     def _forget_start(self):
+        self._end_companions()
         self._clear_sockets()
         for part in PARTS:
             part.release(self.wanted, self.host)

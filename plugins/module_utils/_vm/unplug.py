@@ -7,7 +7,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, MonitorError, MonitorTimeout
+
+# How long to wait for an event before a node is asked for again, in seconds.
+_RETRY = 0.05
 
 
 def unplug(live, identifier, option):
@@ -37,3 +43,20 @@ def unplug(live, identifier, option):
                              % (option, identifier, live.unplug_timeout, " (it refused)" if event else ""))
     live.refresh_devices()
     return True
+
+
+def delete_node(live, identifier):
+    """Delete the block node of a device that is gone; one that is not there is fine.
+
+    QEMU lets go of a node only some time after the device has left its list, so a refusal because it is in use is waited for.
+    Raises MonitorError when it is still in use after the unplug timeout.
+    """
+    deadline = time.monotonic() + live.unplug_timeout
+    while True:
+        answer = live.monitor.batch([("blockdev-del", {"node-name": identifier})])[0]
+        if not isinstance(answer, MonitorError) or "in use" not in answer.message:
+            return
+        if time.monotonic() > deadline:
+            raise answer
+        with contextlib.suppress(MonitorTimeout):
+            live.monitor.wait_event("DEVICE_DELETED", {"device": identifier}, timeout=_RETRY)

@@ -145,10 +145,10 @@ class Firmware(Part):
         return words
 
     def companions(self, wanted, host):
-        """The programs that must run before QEMU: argv lists. They end with it."""
+        """The TPM emulator. With --daemon it listens at its socket before the program returns (man swtpm)."""
         if not wanted["tpm"]:
             return []
-        return [[find_program("swtpm"), "socket", "--tpm2", "--terminate", "--tpmstate", "dir=" + host.folder.file("tpm"),
+        return [[find_program("swtpm"), "socket", "--tpm2", "--daemon", "--terminate", "--tpmstate", "dir=" + host.folder.file("tpm"),
                  "--ctrl", "type=unixio,path=" + host.folder.socket("tpm.sock")]]
 
 

@@ -82,7 +82,7 @@ class Part:
         return []
 
     def companions(self, wanted, host):
-        """Programs that must run before QEMU and end with it: argv lists."""
+        """Programs that must run before QEMU and end with it: argv lists. Each goes to the background once QEMU may connect."""
         return []
 
     def before_launch(self, wanted, host):

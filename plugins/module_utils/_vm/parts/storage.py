@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, ba
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items, unrecorded
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import users_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node, unplug
 
 # A VM that is told nothing to boot from gets a disk to install on.
 _BLANK = {"name": "disk0", "size": "8G"}
@@ -243,7 +243,8 @@ class Storage(Part):
     @staticmethod
     def _clear(identifier, live):
         """Delete what is behind a disk that is gone; what is not there is refused and does no harm."""
-        live.monitor.batch([("blockdev-del", {"node-name": identifier}), ("object-del", {"id": disks.group_id(identifier)})])
+        delete_node(live, identifier)
+        live.monitor.batch([("object-del", {"id": disks.group_id(identifier)})])
 
     def _apply_size(self, disk, place, identifier, wanted, live):
         if disk["size"] is not None:
