@@ -9,12 +9,14 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 RUN_TESTS := .venv/bin/python scripts/run_tests.py
 
-.PHONY: help setup setup-dev demo demo-down test bench lint sanity units integration testbed docs docs-lint site build clean distclean
+.PHONY: help setup setup-dev demo demo-down test test-fast test-nightly bench lint sanity units integration testbed docs docs-lint site build clean distclean
 
 help:
 	@echo 'make demo         a lab of routers on this machine, from nothing to a ping'
 	@echo 'make demo-down    remove what the demo made'
 	@echo 'make test         every test; the last line is "N passed, N failed"'
+	@echo 'make test-fast    the quick ones, without the test bed: five minutes'
+	@echo 'make test-nightly all of it: every target by ansible-playbook on every hypervisor, every page of examples'
 	@echo 'make bench        measure how long things take'
 	@echo 'make setup        .venv with ansible-core, and a link so that vlab.qemu is found from here'
 	@echo 'make lint         ansible-lint, yamllint, shellcheck, licence headers, layers'
@@ -45,6 +47,12 @@ bench: setup
 
 test:
 	@scripts/test
+
+test-fast:
+	@scripts/test fast
+
+test-nightly:
+	@VLAB_TEST_LIMIT=36000 scripts/test nightly
 
 docs:
 	@scripts/setup docs

@@ -15,7 +15,7 @@ import sys
 import tarfile
 
 ALLOWED = {
-    "CHANGELOG.md", "COPYING", "FILES.json", "MANIFEST.json", "README.md", "awx", "changelogs", "docs", "meta",
+    "CHANGELOG.md", "COPYING", "FILES.json", "MANIFEST.json", "README.md", "changelogs", "docs", "meta",
     "playbooks", "plugins", "requirements.txt", "roles", "tests", ".ansible-lint", ".yamllint",
 }
 BIN = pathlib.Path(sys.executable).parent

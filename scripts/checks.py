@@ -16,6 +16,8 @@ import sys
 import yaml
 
 ROOT = pathlib.Path.cwd()
+# In two parts, so that this is not taken for the licence of this file.
+LICENCE = "SPDX-License-" "Identifier: GPL-3.0-or-later"
 COLLECTION = "ansible_collections.vlab.qemu.plugins"
 NOT_OURS = {".ansible", ".cache", ".collections", ".git", ".pytest_cache", ".venv", "__pycache__", "dist"}
 
@@ -60,8 +62,8 @@ def headers():
         if path.with_name(path.name + ".license").is_file():
             continue
         head = "\n".join(text.splitlines()[:8])
-        if "SPDX-License-Identifier: GPL-3.0-or-later" not in head:
-            yield f"{path}: no 'SPDX-License-Identifier: GPL-3.0-or-later' in the first 8 lines"
+        if LICENCE not in head:
+            yield f"{path}: no '{LICENCE}' in the first 8 lines"
         elif "Copyright: vlab.qemu contributors" not in head and path.suffix not in {".cfg", ".ini", ".j2", ".toml"}:
             yield f"{path}: no 'Copyright: vlab.qemu contributors' in the first 8 lines"
 
@@ -132,9 +134,10 @@ def processes():
 
 
 def action_group():
-    """The action group holds every module, and every module says so."""
+    """The action group holds every module that has options, and each says so: those without could not take the group's defaults."""
     group = yaml.safe_load(text_of(pathlib.Path("meta/runtime.yml")))["action_groups"]["qemu"]
-    modules = {path.stem: path for path in files() if path.parts[:2] == ("plugins", "modules") and path.suffix == ".py" and path.stem != "__init__"}
+    modules = {path.stem: path for path in files() if path.parts[:2] == ("plugins", "modules") and path.suffix == ".py" and path.stem != "__init__"
+               and "\noptions: {}\n" not in text_of(path)}
     for name in sorted(set(modules) - set(group)):
         yield f"meta/runtime.yml: {name} is missing from the action group qemu"
     for name in sorted(set(group) - set(modules)):

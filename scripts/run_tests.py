@@ -2,17 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the tests, goes on after a failure, and ends with a summary.
+"""Runs the tests, two steps at a time, goes on after a failure, and ends with a summary.
 
-    python scripts/run_tests.py [all | lint | sanity | units | docs-lint | site | build | integration [TARGET...] | testbed] ...
+    python scripts/run_tests.py [all | fast | nightly | lint | sanity | units | docs-lint | site | build | integration [TARGET...] | testbed] ...
 
-ansible-test and the collection loader want a path that ends in ansible_collections/vlab/qemu, so all of it
-happens in a copy of the tree below .cache/test. Logs are in .cache/test/logs.
+ansible-test and the collection loader want a path that ends in ansible_collections/vlab/qemu, so what needs that happens in a copy
+of the tree below .cache/test. Logs are in .cache/test/logs. The steps are defined in test_plan.py.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
@@ -25,38 +24,25 @@ import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree
-from typing import Callable, Optional
+from typing import Optional
 
 import checks
+from sanity import working_path
+from test_plan import BIN, CACHE, COPY, ROOT, WORK, Step, plan
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-BIN = ROOT / ".venv/bin"
-WORK = ROOT / ".cache/test"
-COPY = WORK / "ansible_collections/vlab/qemu"
 LOGS = WORK / "logs"
-HOME = WORK / "home"
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+HOME = CACHE / "home"
 TAIL = 40
+WORKERS = 2
+# What is still running or waiting then has failed, so that there is a summary before somebody outside ends the run, in seconds.
+LIMIT = int(os.environ.get("VLAB_TEST_LIMIT") or 4800)
 ERROR = re.compile(r"^(ERROR|FATAL)\b")
 # What ansible-playbook says of a task that failed; an "always" section may run long after it.
 FATAL = re.compile(r"^(fatal|failed): \[")
-# What the test bed says of each target.
-ON_EACH = re.compile(r"^\w+ +[0-9.]+ s  hv")
-SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
-
-
-@dataclasses.dataclass
-class Step:
-    name: str
-    command: list[str]
-    where: pathlib.Path = COPY
-    own_home: bool = True
-    timeout: int = 1800
-    # Reads the log and the exit status, and says how many passed and failed; one step is one test without it.
-    count: Optional[Callable[[str, int], tuple[int, int]]] = None
-    # Guests under emulation can be late where the machine is busy with something else: what fails twice has failed.
-    tries: int = 1
+# What the test bed, the steps in process, and pages of examples say of each target.
+DETAIL = re.compile(r"^(ok|flaky|failed) +\S+ +[0-9.]+ s |^not run: ")
+FLAKY = re.compile(r"^flaky:? +(.*)")
+COUNTED = re.compile(r": (\d+) steps, (\d+) conditions$")
 
 
 @dataclasses.dataclass
@@ -67,6 +53,9 @@ class Result:
     seconds: float
     log: pathlib.Path
     note: str = ""
+    flaky: list[str] = dataclasses.field(default_factory=list)
+    steps: int = 0
+    conditions: int = 0
 
 
 def make_copy() -> None:
@@ -112,23 +101,10 @@ def make_home() -> None:
         shutil.copyfile(ROOT / "scripts/get_pip.py", cached)
 
 
-def working_path() -> str:
-    """The search path without folders whose Pythons do not run: the stubs of version managers would stop ansible-test."""
-    folders = []
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        stubs = [path for path in pathlib.Path(folder or ".").glob("python3.*") if re.fullmatch(r"python3\.\d+", path.name)]
-        if all(subprocess.run([str(stub), "--version"], capture_output=True, check=False).returncode == 0 for stub in stubs):
-            folders.append(folder)
-    return os.pathsep.join([str(BIN), *folders])
-
-
-PATH = working_path()
-
-
 def environment(own_home: bool) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTEST_", "MAKE", "MFLAGS"))}
     env.update(
-        PATH=PATH,
+        PATH=working_path([BIN]),
         ANSIBLE_COLLECTIONS_PATH=str(WORK),
         ANSIBLE_NOCOLOR="1",
         NO_COLOR="1",
@@ -139,179 +115,163 @@ def environment(own_home: bool) -> dict[str, str]:
     return env
 
 
-def one_or_none(_log: str, status: int) -> tuple[int, int]:
-    return (1, 0) if status == 0 else (0, 1)
-
-
-def unit_tests(log: str, status: int) -> tuple[int, int]:
-    tests = failed = 0
-    for report in COPY.glob("tests/output/junit/*.xml"):
-        for suite in xml.etree.ElementTree.parse(report).iter("testsuite"):
-            tests += int(suite.get("tests", 0)) - int(suite.get("skipped", 0))
-            failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-    if status != 0 and failed == 0:
-        failed = 1
-    return max(tests - failed, 0), failed
-
-
-def own_summary(log: str, status: int) -> tuple[int, int]:
-    """For a runner that ends as this one does."""
-    lines = log.split("\n")
-    match = next((match for match in map(SUMMARY.match, reversed([line for line in lines if line.strip()][-1:])) if match), None)
-    if not match:
-        return one_or_none(log, status)
-    passed, failed = int(match.group(1)), int(match.group(2))
-    return passed, failed if status == 0 or failed else 1
-
-
-RUNNING: set[subprocess.Popen] = set()
-GIVEN_UP = threading.Event()
-
-
 def stop(process: subprocess.Popen) -> None:
     """A step has a session of its own, so its children end with it, and nothing else does."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(40)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def run(step: Step) -> Result:
-    log = LOGS / f"{step.name.replace('/', '-').replace(' ', '-')}.log"
-    started = time.monotonic()
-    note = ""
-    with log.open("w", encoding="utf-8") as sink:
-        process = subprocess.Popen(
-            step.command, cwd=step.where, env=environment(step.own_home), stdin=subprocess.DEVNULL,
-            stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
-        )
-        RUNNING.add(process)
+class Runner:
+    """Takes steps with two workers until none is left or the time is over."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.waiting, self.running, self.processes = list(steps), [], set()
+        self.results: list[Result] = []
+        self.changed = threading.Condition()
+        self.deadline = time.monotonic() + LIMIT
+        self.given_up = False
+
+    def run(self) -> list[Result]:
+        workers = [threading.Thread(target=self._work, daemon=True) for _number in range(WORKERS)]
+        for worker in workers:
+            worker.start()
         try:
-            status = process.wait(step.timeout)
-        except subprocess.TimeoutExpired:
-            stop(process)
-            status, note = 124, f"stopped after {step.timeout} s"
+            for worker in workers:
+                while worker.is_alive():
+                    worker.join(1)
+                    if time.monotonic() > self.deadline and not self.given_up:
+                        self.give_up()
         except BaseException:
-            stop(process)
+            self.give_up()
             raise
-        finally:
-            RUNNING.discard(process)
-    seconds = time.monotonic() - started
-    text = log.read_text(encoding="utf-8", errors="replace")
-    passed, failed = (step.count or one_or_none)(text, status)
-    if status != 0 and failed == 0:
-        failed = 1
-    return Result(step.name, passed, failed, seconds, log, note)
+        for step in self.waiting:
+            self.results.append(Result(step.name, 0, 1, 0, LOGS / "none", f"did not run: the limit of {LIMIT} s was reached"))
+            print(f"FAIL  {step.name} did not run", flush=True)
+        return self.results
+
+    def give_up(self) -> None:
+        self.given_up = True
+        with self.changed:
+            self.changed.notify_all()
+        for process in list(self.processes):
+            stop(process)
+
+    def _ready(self) -> Optional[Step]:
+        unfinished = {step.name for step in [*self.waiting, *self.running]}
+        busy = {step.alone for step in self.running if step.alone}
+        return next((step for step in self.waiting if not unfinished & set(step.after) and step.alone not in busy), None)
+
+    def _work(self) -> None:
+        while True:
+            with self.changed:
+                step = self._ready()
+                while step is None and self.waiting and not self.given_up:
+                    self.changed.wait()
+                    step = self._ready()
+                if step is None or self.given_up:
+                    return
+                self.waiting.remove(step)
+                self.running.append(step)
+            try:
+                self._take(step)
+            finally:
+                with self.changed:
+                    self.running.remove(step)
+                    self.changed.notify_all()
+
+    def _take(self, step: Step) -> None:
+        try:
+            result = self._once(step)
+            if result.failed and step.tries > 1 and not self.given_up:
+                report(result)
+                result = self._once(step)
+                if not result.failed:
+                    result.flaky.append(step.name)
+                    result.note += " at the second try"
+        except Exception as error:  # a worker that ends in silence would look like a pass
+            result = Result(step.name, 0, 1, 0, LOGS / "none", f"could not be run: {error!r}")
+        self.results.append(result)
+        report(result)
+
+    def _once(self, step: Step) -> Result:
+        log = LOGS / f"{step.name.replace('/', '-').replace(' ', '-')}.log"
+        started = time.monotonic()
+        note = ""
+        with log.open("w", encoding="utf-8") as sink:
+            process = subprocess.Popen(
+                step.command, cwd=step.where, env=environment(step.own_home), stdin=subprocess.DEVNULL,
+                stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+            )
+            self.processes.add(process)
+            try:
+                status = process.wait(step.timeout)
+            except subprocess.TimeoutExpired:
+                stop(process)
+                status, note = 124, f"stopped after {step.timeout} s"
+            finally:
+                self.processes.discard(process)
+        text = log.read_text(encoding="utf-8", errors="replace")
+        passed, failed = step.count(text, status) if step.count else ((1, 0) if status == 0 else (0, 1))
+        if status != 0 and failed == 0:
+            failed = 1
+        result = Result(step.name, passed, failed, time.monotonic() - started, log, note)
+        for line in text.splitlines():
+            counted, flaky = COUNTED.search(line), FLAKY.match(line)
+            if counted:
+                result.steps += int(counted.group(1))
+                result.conditions += int(counted.group(2))
+            if flaky and "steps," not in line:
+                result.flaky.append(flaky.group(1))
+        return result
 
 
 def report(result: Result) -> None:
     state = "FAIL" if result.failed else "ok" if result.passed else "none"
     counts = f"{result.passed} passed, {result.failed} failed" if result.passed + result.failed > 1 else ""
-    print(f"{state:<4} {result.seconds:7.1f} s  {result.name}  {counts} {result.note}".rstrip(), flush=True)
-    lines = result.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    for line in filter(ON_EACH.match, lines):
-        print(f"     | {line}")
+    lines = result.log.read_text(encoding="utf-8", errors="replace").splitlines() if result.log.exists() else []
+    text = [f"{state:<4} {result.seconds:7.1f} s  {result.name}  {counts} {result.note}".rstrip()]
+    text += [f"     | {line}" for line in lines if DETAIL.match(line)]
     if result.failed:
         # What sanity tests find is scattered in what pip says.
         errors = [line for line in lines if result.name == "sanity" and ERROR.match(line)]
         fatal = [number for number, line in enumerate(lines[:-TAIL]) if FATAL.match(line)][-3:]
         around = {number for start in fatal for number in range(start - 12, start + 25) if number >= 0}
-        for line in errors[:TAIL] or [lines[number] for number in sorted(around)] + lines[-TAIL:]:
-            print(f"     | {line[:300]}")
-        print(f"     all of it: {result.log.relative_to(ROOT)}", flush=True)
+        text += [f"     | {line[:300]}" for line in errors[:TAIL] or [lines[number] for number in sorted(around)] + lines[-TAIL:]]
+        if lines:
+            text.append(f"     all of it: {result.log.relative_to(ROOT)}")
+    print("\n".join(text), flush=True)
 
 
-def tool(name: str, *arguments: str) -> list[str]:
-    return [str(BIN / name), *arguments]
+def remember(flaky: list[str]) -> dict[str, int]:
+    """Note in the cache what was flaky; return how often each of these was, this time included."""
+    path = CACHE / "flaky.log"
+    with path.open("a", encoding="utf-8") as stream:
+        stream.writelines(f"{time.strftime('%Y-%m-%d')} {name}\n" for name in flaky)
+    known = [line.partition(" ")[2].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    return {name: known.count(name) for name in flaky}
 
 
-def lint_steps() -> list[Step]:
-    python = str(BIN / "python")
-    steps = [Step(rule, [python, str(COPY / "scripts/checks.py"), rule]) for rule in checks.RULES]
-    scripts = [str(path) for path in checks.shell_scripts()]
-    steps += [
-        Step("shellcheck", ["shellcheck", "--format=gcc", "--exclude=SC1090,SC1091", *scripts]),
-        Step("yamllint", tool("yamllint", "--strict", ".")),
-        Step("python-3.9", tool("vermin", "--target=3.9-", "--violations", "--no-tips", "--eval-annotations", "plugins/modules", "plugins/module_utils")),
-        Step("ansible-builder", tool("ansible-builder", "create", "--file", "awx/execution-environment.yml", "--context", str(WORK / "ee"))),
-        Step("ansible-lint", tool("ansible-lint", "--profile", "production", "--offline", "--nocolor")),
-    ]
-    return steps
-
-
-def sanity_steps() -> list[Step]:
-    return [Step("sanity", tool("ansible-test", "sanity", "--color", "no", "--allow-disabled"))]
-
-
-def unit_steps() -> list[Step]:
-    if not any(COPY.glob("tests/unit/**/test_*.py")):
-        return []
-    return [Step("units", tool("ansible-test", "units", "--color", "no", "--python", PYTHON), count=unit_tests)]
-
-
-def docs_steps() -> list[Step]:
-    return [
-        Step("docs", tool("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "all", "--check-extra-docs-refs", ".")),
-        Step("changelog", tool("antsibull-changelog", "lint")),
-    ]
-
-
-def site_steps() -> list[Step]:
-    return [Step("site", [str(BIN / "python"), str(COPY / "scripts/docs"), str(WORK / "site")])]
-
-
-def build_steps() -> list[Step]:
-    return [Step("build", [str(BIN / "python"), str(ROOT / "scripts/check_build.py"), str(WORK / "build")])]
-
-
-def integration_steps(only: list[str]) -> list[Step]:
-    """Targets on this host: those asked for, else those that the test bed does not run on three versions of QEMU."""
-    targets = COPY / "tests/integration/targets"
-    names = sorted(path.name for path in targets.glob("*") if path.is_dir() and not path.name.startswith(("setup_", "prepare")))
-    unknown = sorted(set(only) - set(names))
-    if unknown:
-        sys.exit(f"no such target: {', '.join(unknown)}; there are: {', '.join(names)}")
-    here = [name for name in names if "testbed" not in (targets / name / "aliases").read_text(encoding="utf-8").split()]
-    return [Step("integration/images", playbook("images.yml"), where=ROOT, own_home=False)] + [
-        Step(f"integration/{name}", playbook("local.yml", "-e", f"local_target={name}"), where=ROOT, own_home=False, tries=2)
-        for name in only or here
-    ]
-
-
-def playbook(name: str, *arguments: str) -> list[str]:
-    roles = f"ANSIBLE_ROLES_PATH={ROOT / 'tests/integration/targets'}"
-    config = f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}"
-    return ["env", roles, config, str(BIN / "ansible-playbook"), str(ROOT / "tests/integration" / name), *arguments]
-
-
-def testbed_steps() -> list[Step]:
-    return [Step("testbed", [str(ROOT / "tests/testbed/run")], where=ROOT, own_home=False, timeout=7200, count=own_summary)]
-
-
-def groups(words: list[str]) -> tuple[list[list[Step]], list[Step]]:
-    """What can run side by side, as lanes, and what needs the machine for itself."""
-    names: dict[str, list[str]] = {}
-    for word in words or ["all"]:
-        if word == "all":
-            names.update((name, []) for name in ("lint", "sanity", "units", "docs-lint", "site", "build", "integration", "testbed"))
-        elif word in ("lint", "sanity", "units", "docs-lint", "site", "build", "integration", "testbed"):
-            names.setdefault(word, [])
-        elif "integration" in names:
-            names["integration"].append(word)
-        else:
-            sys.exit(f"unknown: {word}\n{__doc__}")
-    first = sanity_steps() if "sanity" in names else []
-    second: list[Step] = []
-    for name, make in (("lint", lint_steps), ("units", unit_steps), ("docs-lint", docs_steps), ("site", site_steps), ("build", build_steps)):
-        if name in names:
-            second += make()
-    alone = integration_steps(names["integration"]) if "integration" in names else []
-    if "testbed" in names:
-        alone += testbed_steps()
-    return [lane for lane in (first, second) if lane], alone
+def summary(results: list[Result], seconds: float) -> int:
+    print(f"\n{seconds:.0f} s in all; the longest steps: " + ", ".join(
+        f"{result.name} {result.seconds:.0f} s" for result in sorted(results, key=lambda one: -one.seconds)[:6]))
+    steps, conditions = sum(result.steps for result in results), sum(result.conditions for result in results)
+    if steps:
+        print(f"in process: {steps} steps, {conditions} conditions")
+    for name, times in remember([name for result in results for name in result.flaky]).items():
+        print(f"flaky: {name} passed at the second try (noted {times} times on this machine)")
+    for result in results:
+        if result.failed:
+            print(f"failed: {result.name} {result.note}, see {result.log.relative_to(ROOT)}")
+    passed, failed = sum(result.passed for result in results), sum(result.failed for result in results)
+    if passed + failed == 0:
+        print("nothing ran")
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 0 if passed and not failed else 1
 
 
 def main(words: list[str]) -> int:
@@ -326,48 +286,10 @@ def main(words: list[str]) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX)
         make_copy()
         make_home()
-        lanes, alone = groups(words)
-        results: list[Result] = []
-
-        def run_lane(steps: list[Step]) -> None:
-            for step in steps:
-                if GIVEN_UP.is_set():
-                    break
-                result = run(step)
-                if result.failed and step.tries > 1:
-                    report(result)
-                    result = run(step)
-                    result.note += " at the second try"
-                results.append(result)
-                report(result)
-
+        steps = plan(words)
         signal.signal(signal.SIGTERM, lambda *_ignored: sys.exit(143))
-        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-            try:
-                for lane in [pool.submit(run_lane, steps) for steps in lanes]:
-                    lane.result()
-                run_lane(alone)
-            except BaseException:
-                GIVEN_UP.set()
-                for process in list(RUNNING):
-                    stop(process)
-                raise
-
-    passed = sum(result.passed for result in results)
-    failed = sum(result.failed for result in results)
-    print(f"\n{time.monotonic() - started:.0f} s in all")
-    for result in results:
-        if "second try" in result.note:
-            print(f"tried twice: {result.name}")
-        for line in result.log.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("tried twice: "):
-                print(line)
-        if result.failed:
-            print(f"failed: {result.name}, see {result.log.relative_to(ROOT)}")
-    if passed + failed == 0:
-        print("nothing ran")
-    print(f"{passed} passed, {failed} failed", flush=True)
-    return 0 if passed and not failed else 1
+        results = Runner(steps).run()
+    return summary(results, time.monotonic() - started)
 
 
 if __name__ == "__main__":

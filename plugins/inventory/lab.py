@@ -254,7 +254,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         variables.update(more)
         for key, value in variables.items():
             if value not in (None, []):
-                self.inventory.set_variable(name, key, _reach.plain(value))
+                self.inventory.set_variable(name, key, value)
         groups = ["lab_" + lab, "hypervisor_" + hypervisor] + ["role_" + group for group in told.get("groups", ())]
         if told.get("kind"):
             groups.append("kind_" + told["kind"])

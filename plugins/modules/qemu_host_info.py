@@ -19,11 +19,10 @@ author:
 extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
-  - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.info_module
 options: {}
 notes:
-  - As it has no options, C(module_defaults) for the group C(vlab.qemu.qemu) with options such as C(root) cannot be used with it.
+  - As it has no options, it does not belong to the action group C(vlab.qemu.qemu).
 seealso:
   - module: vlab.qemu.qemu_vm
 """

@@ -39,6 +39,10 @@ options:
       - The topology reference in the collection's C(docs) folder describes it.
     type: raw
     required: true
+  lab:
+    description:
+      - Name of the lab, in place of the O(topology)'s own C(name). With it, one file can be brought up several times.
+    type: str
   state:
     description:
       - What the nodes shall be.

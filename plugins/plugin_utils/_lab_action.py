@@ -18,6 +18,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.text.converters import to_bytes
 from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal
@@ -186,7 +187,10 @@ class LabAction(ActionBase):
 
     def _lab(self, args):
         """The lab and what this run is to make of it. Raises TopologyError."""
-        topology = model.build(self._read(args.get("topology")))
+        data = self._read(args.get("topology"))
+        if args.get("lab") and isinstance(data, dict):
+            data = dict(data, name=args["lab"])
+        topology = model.build(data)
         state, only = args.get("state", "started"), args.get("nodes")
         if isinstance(only, str):
             only = [name.strip() for name in only.split(",") if name.strip()]
@@ -300,11 +304,6 @@ class LabAction(ActionBase):
         return render
 
     def _render(self, text, path, variables):
-        try:
-            from ansible.template import trust_as_template
-        except ImportError:
-            templar = self._templar.copy_with_new_env(searchpath=[os.path.dirname(path)], available_variables=variables)
-            return templar.do_template(text, preserve_trailing_newlines=True, escape_backslashes=False)
         templar = self._templar.copy_with_new_env(searchpath=[os.path.dirname(path)], available_variables=variables)
         return templar.template(trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False)
 

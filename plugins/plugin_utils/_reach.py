@@ -10,27 +10,12 @@ from __future__ import annotations
 
 import shlex
 
-from ansible.utils.unsafe_proxy import wrap_var
-
-try:
-    from ansible.template import trust_as_template
-except ImportError:  # ansible-core 2.18, where all text of inventories is a template unless it is marked
-    trust_as_template = None
-
-
-def plain(value):
-    """What guests and hypervisors say, which is no template."""
-    return value if trust_as_template else wrap_var(value)
-
-
-def _template(text):
-    return trust_as_template(text) if trust_as_template else text
-
+from ansible.template import trust_as_template
 
 _SSH = 22
-_HYPERVISOR = {"vlab_hypervisor_vars": _template("{{ hostvars[vlab_hypervisor] | vlab.qemu.hypervisor_vars }}")}
-_ADDRESS = {"ansible_host": _template("{{ vlab_ssh_host }}"), "ansible_port": _template("{{ vlab_ssh_port }}"),
-            "ansible_ssh_common_args": _template("{{ vlab_ssh_common_args | default('') }}")}
+_HYPERVISOR = {"vlab_hypervisor_vars": trust_as_template("{{ hostvars[vlab_hypervisor] | vlab.qemu.hypervisor_vars }}")}
+_ADDRESS = {"ansible_host": trust_as_template("{{ vlab_ssh_host }}"), "ansible_port": trust_as_template("{{ vlab_ssh_port }}"),
+            "ansible_ssh_common_args": trust_as_template("{{ vlab_ssh_common_args | default('') }}")}
 # Variables of groups: whatever the user's own files say has precedence.
 GROUP_VARIABLES = {
     "guest_agent": dict(_HYPERVISOR, ansible_connection="vlab.qemu.guest_agent"),
@@ -38,8 +23,8 @@ GROUP_VARIABLES = {
     "cli": dict(_HYPERVISOR, ansible_connection="vlab.qemu.serial", vlab_serial_shell="cli"),
     "ssh": dict(_ADDRESS, ansible_connection="ansible.builtin.ssh"),
     "network_cli": dict(_ADDRESS, ansible_connection="ansible.netcommon.network_cli",
-                        ansible_paramiko_proxy_command=_template("{{ vlab_proxy_command | default('') }}"),
-                        ansible_libssh_proxy_command=_template("{{ vlab_proxy_command | default('') }}")),
+                        ansible_paramiko_proxy_command=trust_as_template("{{ vlab_proxy_command | default('') }}"),
+                        ansible_libssh_proxy_command=trust_as_template("{{ vlab_proxy_command | default('') }}")),
 }
 
 

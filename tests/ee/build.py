@@ -1,9 +1,9 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the execution environment of awx/execution-environment.yml as a container image, and print its name.
+"""Build the execution environment of playbooks/files/awx_execution_environment.yml as a container image, and print its name.
 
 ansible-builder makes it, as for any user, but for the base image, which is a tree of Debian packages made by mmdebstrap, and the packages of
-Python, which are fetched beforehand: a build asks no registry of images and no Galaxy. The image is kept in .cache/ee for the next time; a
+Python, which are fetched beforehand: a build asks no registry of images and no Galaxy. The image is kept in ~/.cache/vlab-qemu/ee for the next time; a
 collection that has changed since is installed over it.
 """
 from __future__ import annotations
@@ -21,12 +21,12 @@ import yaml
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / 'tests' / 'testbed'))
 
-from layout import Failure, call, locked  # pylint: disable=wrong-import-position
+from layout import SHARED, Failure, call, locked  # pylint: disable=wrong-import-position
 from trees import apt_options, install, mirrors  # pylint: disable=wrong-import-position
 
-CACHE = CHECKOUT / '.cache' / 'ee'
+CACHE = SHARED / 'ee'
 BIN = pathlib.Path(sys.executable).parent
-DEFINITION = CHECKOUT / 'awx' / 'execution-environment.yml'
+DEFINITION = CHECKOUT / 'playbooks' / 'files' / 'awx_execution_environment.yml'
 NEEDS = CHECKOUT / 'meta' / 'ee-requirements.txt'
 # An old storage driver and runtime, which need nothing of the kernel, and a storage of our own.
 PODMAN = ['podman', '--root', str(CACHE / 'storage'), '--runroot', '/run/vlab-ee', '--storage-driver=vfs', '--cgroup-manager=cgroupfs',

@@ -91,7 +91,7 @@ def main(words: list[str]) -> int:
     logs = pathlib.Path(args.logs or tempfile.mkdtemp(prefix="vlab-steps-logs-"))
     logs.mkdir(parents=True, exist_ok=True)
     channel = Channel(command(args))
-    failed = 0
+    states: list[str] = []
     try:
         variables = {"inventory_hostname": args.host, "ansible_check_mode": False, "ansible_diff_mode": False, **json.loads(args.variables)}
         engine = Engine(args.host, channel, variables, sys.stdout)
@@ -103,7 +103,9 @@ def main(words: list[str]) -> int:
             log = logs / ("%s.%s.log" % (target, args.host))
             log.unlink(missing_ok=True)
             state, why = take(args, engine, target, log)
-            failed += state == "failed"
+            states.append(state)
+            if state == "flaky":
+                print("flaky: %s on %s" % (target, args.host))
             print("%-6s %-14s %6.1f s  %s: %d steps, %d conditions" % (
                 state, target, time.monotonic() - started, args.host, engine.steps - before[0], engine.conditions - before[1]), flush=True)
             for line in why.splitlines():
@@ -112,6 +114,8 @@ def main(words: list[str]) -> int:
                 print("     see %s" % log, flush=True)
     finally:
         channel.close()
+    failed = states.count("failed") + len(args.targets) - len(states)
+    print("%d passed, %d failed" % (len(args.targets) - failed, failed), flush=True)
     return 1 if failed else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import pathlib
 import shlex
 import subprocess
@@ -14,7 +15,9 @@ import typing
 HERE = pathlib.Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 CACHE = CHECKOUT / '.cache' / 'testbed'
-TREES = CACHE / 'trees'
+# For all checkouts of this user: a tree is named by its recipe.
+SHARED = pathlib.Path(os.environ.get('VLAB_CACHE') or pathlib.Path.home() / '.cache' / 'vlab-qemu')
+TREES = SHARED / 'trees'
 HOSTS = CACHE / 'hosts'
 SSH = CACHE / 'ssh'
 SSH_CONFIG = CACHE / 'ssh_config'
@@ -22,6 +25,8 @@ INVENTORY = CACHE / 'inventory.yml'
 # Short, since a control socket's path has at most 107 bytes; and apart from the cache, which may be
 # deleted while the test bed is up.
 RUNTIME = pathlib.Path('/run/vlab-testbed')
+# There is one test bed on a machine, whichever checkout it belongs to.
+MACHINE_LOCK = pathlib.Path('/run/lock/vlab-testbed.lock')
 NETNS = pathlib.Path('/run/netns')
 
 SWITCH = 'vlab-sw'

@@ -157,7 +157,7 @@ class Run:
                 self.results.append((match.group(2), host, '' if match.group(1) != 'failed' else 'failed'))
                 if match.group(1) == 'flaky':
                     self.flaky.append('%s on %s' % (match.group(2), host))
-            if not self.verbose:
+            if not self.verbose and not text.startswith('flaky: ') and not text.endswith(' failed'):
                 print(text, flush=True)
 
         variables = {'testbed_qemu': HYPERVISORS[host].qemu, 'testbed_images': testbed.state(host)['images']}

@@ -23,7 +23,7 @@ import time
 import uuid
 
 from layout import (
-    CACHE, CHECKOUT, HERE, HOSTS, HYPERVISORS, IMAGES, INVENTORY, NETNS, NETWORK, NETWORK6, RUNTIME, SSH, SSH_CONFIG,
+    CACHE, CHECKOUT, HERE, HOSTS, HYPERVISORS, IMAGES, INVENTORY, MACHINE_LOCK, NETNS, NETWORK, NETWORK6, RUNTIME, SSH, SSH_CONFIG,
     SWITCH, Failure, address, address6, call, locked, say,
 )
 from trees import build_tree, need_tools, prune, tree_path
@@ -351,19 +351,25 @@ def leftovers():
 
 # --- Commands ---
 
+def build(names):
+    """Build the trees that are not there."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(build_tree, names))
+
+
 def up(names, images=None):
     """Bring hypervisors up; those that are up are left alone. Returns the names it started."""
     need_tools()
     images = str(pathlib.Path(images or os.environ.get('VLAB_TESTBED_IMAGES') or IMAGES).resolve())
-    with locked(CACHE / 'lock'):
+    # Minutes at first, in which another checkout may come and go.
+    build(names)
+    with locked(MACHINE_LOCK):
         refuse_others()
         up_ssh(images)
         down_now = [name for name in names if not alive(name)]
         for name in set(names) - set(down_now):
             if state(name)['tree'] != str(tree_path(name)):
                 say('%s: runs a tree of an older recipe; `down` and `up` give it the new one' % name)
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            list(pool.map(build_tree, down_now))
         pathlib.Path(images).mkdir(parents=True, exist_ok=True)
         up_switch()
         processes = {}
@@ -384,7 +390,7 @@ def wait_for(processes):
 
 
 def down(names):
-    with locked(CACHE / 'lock'):
+    with locked(MACHINE_LOCK):
         refuse_others()
         if sorted(names) == sorted(HYPERVISORS):
             close_masters()
@@ -405,7 +411,7 @@ def down(names):
 
 def reboot(name):
     """What a power cut does to a hypervisor: its processes and /run go, its disk stays."""
-    with locked(CACHE / 'lock'):
+    with locked(MACHINE_LOCK):
         if not alive(name):
             raise Failure('%s is not up' % name)
         images = state(name)['images']
@@ -452,9 +458,7 @@ def main():
         status()
     elif args.command == 'build':
         need_tools()
-        up_ssh(IMAGES)
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            list(pool.map(build_tree, names))
+        build(names)
     elif args.command == 'down':
         down(names)
     elif args.command == 'reboot':

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What awx/ says of surveys and job templates is what AWX takes, and what the playbooks and roles take."""
+"""What playbooks/files and playbooks/vars say of surveys and job templates is what AWX takes, and what the playbooks and roles take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.vlab.qemu.tests.unit import documents
 
 ROOT = documents.ROOT
-SURVEYS = sorted(path.name for path in (ROOT / "awx/surveys").glob("*.yml"))
+SURVEYS = sorted(path.name for path in (ROOT / "playbooks/files/awx_surveys").glob("*.yml"))
 PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "awx.yml")
 # What AWX takes as an answer, or as a default, to each type of question (its awx/main/models/mixins.py).
 ANSWERS = {"text": str, "textarea": str, "password": str, "integer": int, "float": float, "multiplechoice": str, "multiselect": list}
@@ -34,8 +34,8 @@ def load(path):
     return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
 
 
-TEMPLATES = load("awx/job_templates.yml")["awx_job_templates"]
-QUESTIONS = [(survey, question) for survey in SURVEYS for question in load("awx/surveys/" + survey)["spec"]]
+TEMPLATES = load("playbooks/vars/awx_job_templates.yml")["awx_job_templates"]
+QUESTIONS = [(survey, question) for survey in SURVEYS for question in load("playbooks/files/awx_surveys/" + survey)["spec"]]
 each_question = pytest.mark.parametrize("survey, question", QUESTIONS, ids=lambda given: given if isinstance(given, str) else given["variable"])
 
 
@@ -66,7 +66,7 @@ def test_every_playbook_has_a_job_template_and_a_survey():
 
 @pytest.mark.parametrize("survey", SURVEYS)
 def test_a_survey_is_one(survey):
-    data = load("awx/surveys/" + survey)
+    data = load("playbooks/files/awx_surveys/" + survey)
     assert set(data) == {"name", "description", "spec"}
     variables = [question["variable"] for question in data["spec"]]
     assert len(set(variables)) == len(variables)
@@ -108,7 +108,7 @@ def test_a_question_suits_the_variable(survey, question):
 @pytest.mark.parametrize("survey", SURVEYS)
 def test_the_role_takes_the_answers(survey):
     """By Ansible's own check of a role's arguments, for the defaults and for each choice."""
-    questions = [question for question in load("awx/surveys/" + survey)["spec"] if question["variable"] != hosts_variable(survey)]
+    questions = [question for question in load("playbooks/files/awx_surveys/" + survey)["spec"] if question["variable"] != hosts_variable(survey)]
     needed = {"lab_topology": "labs/pair.yml"}
     answers = {question["variable"]: question["default"] for question in questions if "default" in question}
     tries = [answers] + [{**answers, question["variable"]: choice if question["type"] == "multiplechoice" else [choice]}
@@ -130,7 +130,7 @@ def test_the_playbook_for_awx_uses_options_that_there_are():
 
 
 def test_the_execution_environment_gets_what_the_collection_needs():
-    definition = load("awx/execution-environment.yml")
+    definition = load("playbooks/files/awx_execution_environment.yml")
     assert definition["dependencies"]["galaxy"]["collections"] == [{"name": "vlab.qemu"}]
     needs = load("meta/execution-environment.yml")["dependencies"]
     named = {line.split(">")[0] for path in needs.values() for line in (ROOT / path).read_text(encoding="utf-8").splitlines() if line[:1] not in ("", "#")}

@@ -24,7 +24,7 @@ def answers(job):
     """The survey's defaults with what was answered: as AWX has it, an answer of the wrong type or none of the choices is none."""
     if not job['survey']:
         return {}
-    survey = yaml.safe_load((CHECKOUT / 'awx/surveys' / job['survey']).read_text(encoding='utf-8'))['spec']
+    survey = yaml.safe_load((CHECKOUT / 'playbooks/files/awx_surveys' / job['survey']).read_text(encoding='utf-8'))['spec']
     given = {question['variable']: question['default'] for question in survey if 'default' in question}
     asked = {question['variable']: question for question in survey}
     for variable, answer in job['answers'].items():

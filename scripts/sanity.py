@@ -1,0 +1,90 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs ansible-test sanity, and says which of the Pythons that it promises were not on this machine.
+
+    python scripts/sanity.py [ARGUMENT of ansible-test sanity...]
+
+ansible-test passes over a Python that it does not find. Here each of them is looked for in the search path, in pyenv and below /usr,
+and one that is nowhere is reported, so that "ok" does not stand for more than was done.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+PYENV = pathlib.Path(os.environ.get("PYENV_ROOT") or pathlib.Path.home() / ".pyenv") / "versions"
+
+
+def runs(path: pathlib.Path, version: str) -> bool:
+    """Whether this is a Python of that version: the stubs of version managers are there and do not run."""
+    try:
+        done = subprocess.run([str(path), "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"],
+                              capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout.strip() == version
+
+
+def find_python(version: str) -> str:
+    """The path of a Python that runs; empty when there is none."""
+    folders = [pathlib.Path(folder or ".") for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    places = [folder / f"python{version}" for folder in folders]
+    places += sorted(PYENV.glob(f"{version}.*/bin/python{version}"), reverse=True)
+    return next((str(path) for path in places if path.exists() and runs(path, version)), "")
+
+
+def promised(collection: pathlib.Path) -> list[str]:
+    """The versions of Python that ansible-test would test this collection with."""
+    from ansible_test._util.target.common import constants
+
+    wanted = yaml.safe_load((collection / "tests/config.yml").read_text(encoding="utf-8"))["modules"]["python_requires"]
+    least = tuple(int(part) for part in re.findall(r"\d+", wanted)[:2])
+    versions = {*constants.CONTROLLER_PYTHON_VERSIONS, *constants.REMOTE_ONLY_PYTHON_VERSIONS}
+    return sorted((version for version in versions if tuple(map(int, version.split("."))) >= least), key=lambda text: int(text.split(".")[1]))
+
+
+@functools.lru_cache(maxsize=None)
+def _without_stubs(path: str) -> tuple[str, ...]:
+    folders = []
+    for folder in path.split(os.pathsep):
+        stubs = [stub for stub in pathlib.Path(folder or ".").glob("python3.*") if re.fullmatch(r"python3\.\d+", stub.name)]
+        if all(subprocess.run([str(stub), "--version"], capture_output=True, check=False).returncode == 0 for stub in stubs):
+            folders.append(folder)
+    return tuple(folders)
+
+
+def working_path(first: list[pathlib.Path]) -> str:
+    """The search path without folders whose Pythons do not run: the stubs of version managers would stop ansible-test."""
+    return os.pathsep.join([*map(str, first), *_without_stubs(os.environ.get("PATH", os.defpath))])
+
+
+def main(arguments: list[str]) -> int:
+    collection = pathlib.Path.cwd()
+    versions = {version: find_python(version) for version in promised(collection)}
+    with tempfile.TemporaryDirectory(prefix="vlab-pythons-") as folder:
+        for version, path in versions.items():
+            if path:
+                # A virtual environment of ansible-test must not depend on one of ours.
+                pathlib.Path(folder, f"python{version}").symlink_to(path)
+        env = dict(os.environ, PATH=working_path([pathlib.Path(sys.executable).parent, pathlib.Path(folder)]))
+        command = [str(pathlib.Path(sys.executable).parent / "ansible-test"), "sanity", "--color", "no", "--allow-disabled", *arguments]
+        status = subprocess.run(command, env=env, check=False).returncode
+    print("run with Python %s" % ", ".join(version for version, path in versions.items() if path))
+    missing = [version for version, path in versions.items() if not path]
+    if missing:
+        print("not run: compile and import with Python %s, which is not on this machine" % ", ".join(missing))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
