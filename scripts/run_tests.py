@@ -27,7 +27,7 @@ import time
 from typing import Optional
 
 import checks
-from sanity import working_path
+from sanity import make_home, working_path
 from test_plan import BIN, CACHE, COPY, ROOT, WORK, Step, plan
 
 LOGS = WORK / "logs"
@@ -41,7 +41,7 @@ ERROR = re.compile(r"^(ERROR|FATAL)\b")
 FATAL = re.compile(r"^(fatal|failed): \[")
 # What the test bed, the steps in process, and pages of examples say of each target.
 DETAIL = re.compile(r"^(ok|flaky|failed) +\S+ +[0-9.]+ s |^not run: ")
-FLAKY = re.compile(r"^flaky:? +(.*)")
+FLAKY = re.compile(r"^ *-? *flaky:? +(.*)")
 COUNTED = re.compile(r": (\d+) steps, (\d+) conditions$")
 
 
@@ -71,34 +71,6 @@ def make_copy() -> None:
         subprocess.run(["git", "init", "--quiet", str(COPY)], check=True)
         # The tools skip what git ignores; what is ignored was not copied.
         subprocess.run(["git", "-C", str(COPY), "add", "--all", "--force"], check=True)
-
-
-def make_home() -> None:
-    """A home folder of our own: ansible-test leaves its virtual environments there, and sees no variables of pip."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    user = pathlib.Path.home()
-    for source in (user / ".config/pip/pip.conf", user / ".pip/pip.conf"):
-        target = HOME / ".pip/pip.conf"
-        if source.is_file() and not target.exists():
-            target.parent.mkdir(exist_ok=True)
-            target.symlink_to(source)
-    settings = [
-        f"{name[4:].lower().replace('_', '-')} = {' '.join(value.split())}\n"
-        for name, value in sorted(os.environ.items())
-        if name.startswith("PIP_") and value and name != "PIP_CONFIG_FILE"
-    ]
-    config = HOME / ".config/pip/pip.conf"
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text("[global]\n" + "".join(settings), encoding="utf-8")
-
-    import ansible_test
-
-    requirements = pathlib.Path(ansible_test.__path__[0], "_internal/python_requirements.py").read_text(encoding="utf-8")
-    version = re.search(r"\bpip='([0-9.]+)'", requirements)
-    if version:
-        cached = HOME / ".ansible/test/cache" / f"get_pip_{version.group(1).replace('.', '_')}.py"
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / "scripts/get_pip.py", cached)
 
 
 def environment(own_home: bool) -> dict[str, str]:
@@ -285,7 +257,7 @@ def main(words: list[str]) -> int:
             print("waiting for another run of the tests in this checkout", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         make_copy()
-        make_home()
+        make_home(HOME)
         steps = plan(words)
         signal.signal(signal.SIGTERM, lambda *_ignored: sys.exit(143))
         results = Runner(steps).run()

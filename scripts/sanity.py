@@ -16,13 +16,20 @@ import functools
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 
 import yaml
 
-PYENV = pathlib.Path(os.environ.get("PYENV_ROOT") or pathlib.Path.home() / ".pyenv") / "versions"
+
+@functools.lru_cache(maxsize=None)
+def pyenv_versions() -> pathlib.Path:
+    """The folder in which pyenv keeps its Pythons; one that is not there without pyenv."""
+    program = shutil.which("pyenv")
+    done = subprocess.run([program, "root"], capture_output=True, text=True, check=False) if program else None
+    return pathlib.Path(done.stdout.strip() if done and done.returncode == 0 else "/nonexistent", "versions")
 
 
 def runs(path: pathlib.Path, version: str) -> bool:
@@ -39,7 +46,7 @@ def find_python(version: str) -> str:
     """The path of a Python that runs; empty when there is none."""
     folders = [pathlib.Path(folder or ".") for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)]
     places = [folder / f"python{version}" for folder in folders]
-    places += sorted(PYENV.glob(f"{version}.*/bin/python{version}"), reverse=True)
+    places += sorted(pyenv_versions().glob(f"{version}.*/bin/python{version}"), reverse=True)
     return next((str(path) for path in places if path.exists() and runs(path, version)), "")
 
 
@@ -66,6 +73,34 @@ def _without_stubs(path: str) -> tuple[str, ...]:
 def working_path(first: list[pathlib.Path]) -> str:
     """The search path without folders whose Pythons do not run: the stubs of version managers would stop ansible-test."""
     return os.pathsep.join([*map(str, first), *_without_stubs(os.environ.get("PATH", os.defpath))])
+
+
+def make_home(home: pathlib.Path) -> None:
+    """A home folder of our own: ansible-test leaves its virtual environments there, and sees no variables of pip."""
+    home.mkdir(parents=True, exist_ok=True)
+    user = pathlib.Path.home()
+    for source in (user / ".config/pip/pip.conf", user / ".pip/pip.conf"):
+        target = home / ".pip/pip.conf"
+        if source.is_file() and not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            target.symlink_to(source)
+    settings = [
+        f"{name[4:].lower().replace('_', '-')} = {' '.join(value.split())}\n"
+        for name, value in sorted(os.environ.items())
+        if name.startswith("PIP_") and value and name != "PIP_CONFIG_FILE"
+    ]
+    config = home / ".config/pip/pip.conf"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text("[global]\n" + "".join(settings), encoding="utf-8")
+
+    import ansible_test
+
+    requirements = pathlib.Path(ansible_test.__path__[0], "_internal/python_requirements.py").read_text(encoding="utf-8")
+    version = re.search(r"\bpip='([0-9.]+)'", requirements)
+    if version:
+        cached = home / ".ansible/test/cache" / f"get_pip_{version.group(1).replace('.', '_')}.py"
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pathlib.Path(__file__).parent / "get_pip.py", cached)
 
 
 def main(arguments: list[str]) -> int:

@@ -200,10 +200,34 @@ def testbed_steps(everything: bool = False) -> list[Step]:
                  count=own_summary, after=("trees", "images"))]
 
 
+def core_steps() -> list[Step]:
+    """The supported versions of ansible-core that this virtual environment is not: the oldest, the one before the newest, the newest."""
+    import ansible.release
+
+    here = ".".join(ansible.release.__version__.split(".")[:2])
+    others = {version: f"ansible-core>={version},<2.{int(version[2:]) + 1}" for version in ("2.19", "2.21") if version != here}
+    return [
+        Step(f"core/{version}", python(str(ROOT / "scripts/core_leg.py"), specification), where=ROOT, own_home=False, timeout=1500,
+             count=own_summary, alone="fresh", tries=2)
+        for version, specification in {**others, "newest": "newest"}.items()
+    ]
+
+
+def fresh_steps(everything: bool = False) -> list[Step]:
+    """The commands of README.md on machines that have nothing."""
+    command = python(str(ROOT / "tests/fresh/run.py"))
+    demo = Step("fresh/demo", command if everything else [*command, "debian-13/asked"], where=ROOT, own_home=False, timeout=900 * (6 if everything else 1),
+                count=own_summary, alone="fresh")
+    test = Step("fresh/test-fast", [*command, "--command", "make test-fast", "--shows", " passed, 0 failed", "--timeout", "2400", "debian-12/root",
+                                    "debian-13/root", "debian-13/asked"], where=ROOT, own_home=False, timeout=7500, count=own_summary, alone="fresh")
+    return [demo, test] if everything else [demo]
+
+
 # In the order in which two workers take them: first what others wait for, then what takes longest.
-ALL = ("images", "trees", "testbed", "integration", "sanity", "lint", "units", "docs-lint", "site", "build")
+ALL = ("images", "trees", "testbed", "integration", "sanity", "fresh", "core", "lint", "units", "docs-lint", "site", "build")
 FAST = ("images", "fast-steps", "fast-lab", "quick-sanity", "quick-lint", "units", "docs-lint", "build")
-NIGHTLY = ("images", "trees", "testbed-everything", "integration-everything", "sanity", "lint", "units", "ansible-test-units", "docs-lint", "site", "build")
+NIGHTLY = ("images", "trees", "testbed-everything", "integration-everything", "sanity", "fresh-everything", "core", "lint", "units",
+           "ansible-test-units", "docs-lint", "site", "build")
 SETS = {"all": ALL, "fast": FAST, "nightly": NIGHTLY}
 NEEDS = {"integration": ("images",), "testbed": ("trees", "images")}
 MAKERS: dict[str, Callable[[], list[Step]]] = {
@@ -222,6 +246,9 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "docs-lint": docs_steps,
     "site": site_steps,
     "build": build_steps,
+    "core": core_steps,
+    "fresh": fresh_steps,
+    "fresh-everything": lambda: fresh_steps(everything=True),
     "fast-steps": fast_steps,
     "fast-lab": lambda: integration_steps(["role_ospf_triangle"]),
 }

@@ -18,17 +18,20 @@ PACKAGES = [
     'python3', 'python3-apt', 'openssh-server', 'sudo', 'acl', 'tini',
     'iproute2', 'iputils-ping', 'mount', 'netbase', 'procps', 'socat', 'cpulimit', 'vde2',
 ]
-BUILD = [
+COMMON = [
     '--mode=root', '--variant=apt', '--format=directory',
     '--dpkgopt=path-exclude=/usr/share/doc/*',
     '--dpkgopt=path-exclude=/usr/share/man/*',
     '--dpkgopt=path-exclude=/usr/share/info/*',
     '--dpkgopt=path-exclude=/usr/share/locale/*',
+    # The machine's own way to its mirror is no business of a tree.
+    '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1"/etc/ssh/ssh_host_*',
+]
+BUILD = [
+    *COMMON,
     '--dpkgopt=path-exclude=/usr/share/zoneinfo/*',
     # An ordinary user, for what is tested without root.
     '--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 user',
-    # The machine's own way to its mirror is no business of a hypervisor.
-    '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1"/etc/ssh/ssh_host_*',
 ]
 
 
@@ -77,38 +80,54 @@ def apt_options():
 
 def tree_path(name):
     me = HYPERVISORS[name]
-    recipe = json.dumps([me.release, PACKAGES, me.packages, BUILD])
-    return TREES / ('%s-%s' % (me.release, hashlib.sha256(recipe.encode()).hexdigest()[:12]))
+    return _path(me.release, PACKAGES + me.packages, BUILD)
+
+
+def _path(prefix, packages, options):
+    recipe = json.dumps([prefix, packages, options])
+    return TREES / ('%s-%s' % (prefix, hashlib.sha256(recipe.encode()).hexdigest()[:12]))
 
 
 def build_tree(name):
     """Make the pristine tree of a hypervisor, if it is not there."""
-    release = HYPERVISORS[name].release
-    tree = tree_path(name)
+    me = HYPERVISORS[name]
+    _build(tree_path(name), me.release, PACKAGES + me.packages, BUILD)
+
+
+def make_tree(name, release, packages, hooks):
+    """A tree for another use, made if it is not there; return its path. hooks: more options of mmdebstrap."""
+    need_tools()
+    tree = _path(name, packages, [*COMMON, *hooks])
+    _build(tree, release, packages, [*COMMON, *hooks])
+    return tree
+
+
+def _build(tree, release, packages, options):
     with locked(TREES / (tree.name + '.lock')):
         if tree.exists():
             return
         started = time.monotonic()
-        say('%s: building %s' % (name, tree.name))
+        say('building %s' % tree.name)
         half = TREES / (tree.name + '.half')
         for mirror in mirrors():
             shutil.rmtree(half, ignore_errors=True)
-            argv = ['mmdebstrap', *BUILD, *apt_options(), '--include=' + ','.join(PACKAGES + HYPERVISORS[name].packages),
+            argv = ['mmdebstrap', *options, *apt_options(), '--include=' + ','.join(packages),
                     release, str(half), 'deb %s %s main' % (mirror, release)]
             with open(TREES / (tree.name + '.log'), 'w', encoding='utf-8') as log:
                 if subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode == 0:
                     break
         else:
             shutil.rmtree(half, ignore_errors=True)
-            raise Failure('%s: no mirror gave a tree; see %s (VLAB_TESTBED_MIRROR names another)' % (name, log.name))
+            raise Failure('%s: no mirror gave a tree; see %s (VLAB_TESTBED_MIRROR names another)' % (tree.name, log.name))
         half.rename(tree)
-        say('%s: built in %.0f s' % (name, time.monotonic() - started))
+        say('%s: built in %.0f s' % (tree.name, time.monotonic() - started))
 
 
 def prune(wanted):
-    """Delete the trees of older recipes, with their logs and locks."""
+    """Delete the hypervisors' trees of older recipes, with their logs and locks."""
+    releases = tuple(me.release + '-' for me in HYPERVISORS.values())
     for path in TREES.iterdir():
-        if path.name.partition('.')[0] not in wanted:
+        if path.name.startswith(releases) and path.name.partition('.')[0] not in wanted:
             if path.is_dir():
                 shutil.rmtree(path)
             else:

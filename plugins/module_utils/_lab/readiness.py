@@ -28,11 +28,12 @@ RUNGS = ("console", "agent", "port", "command")
 
 
 def check_ready(option, ready):
-    """Raise OptionError for a console pattern that is no regular expression."""
-    try:
-        re.compile(ready.get("console") or "")
-    except re.error as error:
-        raise OptionError(option + ".ready.console", "%r is not a regular expression: %s" % (ready["console"], error))
+    """Raise OptionError for a pattern of the console that is no regular expression."""
+    for key in ("console", "failed"):
+        try:
+            re.compile(ready.get(key) or "")
+        except re.error as error:
+            raise OptionError("%s.ready.%s" % (option, key), "%r is not a regular expression: %s" % (ready[key], error))
 
 
 def is_asked(ready):
@@ -73,6 +74,10 @@ class Readiness:
                 text = stream.read().decode("utf-8", "replace")
         except OSError:
             text = ""
+        failed = re.search(self.ready["failed"], text, re.MULTILINE) if self.ready.get("failed") else None
+        if failed:
+            self.why = "the guest said"
+            raise self._failure("console", 0, failed.group(0).strip())
         self.why = "its console has not shown %r" % self.ready["console"]
         return re.search(self.ready["console"], text, re.MULTILINE) is not None
 

@@ -227,10 +227,11 @@ def _node(name, settings, shape, groups, place, problems):
         else:
             problems.add(place + ".config", "a node of the kind %s takes no configuration from a drive", settings["kind"])
     merged["ready"] = kinds.merge(shape["ready"], settings.get("ready") or {})
-    try:
-        re.compile(merged["ready"].get("console") or "")
-    except re.error as error:
-        problems.add(place + ".ready.console", "%r is not a regular expression: %s", merged["ready"]["console"], error)
+    for key in ("console", "failed"):
+        try:
+            re.compile(merged["ready"].get(key) or "")
+        except re.error as error:
+            problems.add("%s.ready.%s" % (place, key), "%r is not a regular expression: %s", merged["ready"][key], error)
     merged["vars"] = kinds.merge(shape["vars"], settings.get("vars") or {})
     after = settings.get("after") or {}
     if isinstance(after, list):

@@ -36,6 +36,7 @@ _READY = {
     "description": "When a node counts as ready. All that is given must hold, in this order.",
     "properties": {
         "console": {"type": "string", "description": "A regular expression that the console's log must match."},
+        "failed": {"type": "string", "description": "A regular expression: once the console's log matches it, the node will not become ready."},
         "agent": {"type": "boolean", "description": "The guest agent answers."},
         "port": {"type": "integer", "minimum": 1, "maximum": 65535, "description": "A forwarded guest port accepts connections."},
         "command": {"type": "string", "description": "A shell command in the guest, run through its agent, ends with 0."},

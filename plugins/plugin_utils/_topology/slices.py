@@ -25,7 +25,7 @@ _NAMED = 16  # data NICs whose names a guest learns at its start at least
 
 
 def apply_images(topology, images, problems):
-    """Give each node its image. images: {name: {kernel, initrd, cmdline, memory} or {disk, format}}."""
+    """Give each node its image. images: {name: {kernel, initrd, cmdline, memory (MiB)} or {disk, format}}."""
     for node in topology.nodes.values():
         settings, asked = node.settings, node.settings.get("image")
         name = asked or node.shape["image"]
@@ -43,6 +43,9 @@ def apply_images(topology, images, problems):
                 root["backing_format"] = image["format"]
             own = {disk.get("name"): disk for disk in settings.get("disks") or ()}
             settings["disks"] = [merge(root, own.pop("root", {})), *own.values()]
+        if image.get("memory") and settings.get("memory") == node.shape["vm"].get("memory"):
+            # Nobody asked for another amount: the guest gets what its image needs.
+            settings["memory"] = max(int(settings.get("memory") or 0), int(image["memory"]))
         for option in ("kernel", "initrd"):
             if image.get(option) and not settings.get(option):
                 settings[option] = image[option]

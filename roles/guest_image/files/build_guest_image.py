@@ -45,7 +45,11 @@ ROUTER_MODULES = """
     act_police sch_fq_codel vmw_vsock_virtio_transport
 """.split()
 
-# Folders end in "/". A path that does not exist is an error unless it starts with "?".
+# Where ncurses-base has them up to Debian 12, and since then.
+TERMINALS = [f"lib/terminfo/{name}|usr/share/terminfo/{name}" for name in ("d/dumb", "l/linux", "v/vt100", "v/vt220", "x/xterm")]
+
+# Folders end in "/". Of several paths with "|" between them the first that there is counts. A path that does not exist is an error
+# unless it starts with "?".
 KINDS = {
     "tiny": {"packages": ["busybox-static"], "modules": MODULES, "programs": [], "data": [], "passwd": [], "group": []},
     "frr": {
@@ -60,11 +64,7 @@ KINDS = {
             "?usr/share/iproute2/",
             "?lib/*/libnss_files.so.2",
             "lib/*/security/pam_permit.so",
-            "lib/terminfo/d/dumb",
-            "lib/terminfo/l/linux",
-            "lib/terminfo/v/vt100",
-            "lib/terminfo/v/vt220",
-            "lib/terminfo/x/xterm",
+            *TERMINALS,
         ],
         "passwd": ["frr:x:100:100::/nonexistent:/bin/false"],
         "group": ["frr:x:100:", "frrvty:x:101:frr"],
@@ -75,8 +75,7 @@ KINDS = {
         "modules": MODULES,
         "programs": ["bin/bash", "bin/ip", "bin/ss", "bin/ping", "usr/sbin/dropbear", "usr/sbin/qemu-ga", "usr/bin/python3.*",
                      "usr/lib/python3.*/lib-dynload/*.so"],
-        "data": ["usr/lib/python3.[0-9]*/", "?etc/iproute2/", "?usr/share/iproute2/", "?lib/*/libnss_files.so.2",
-                 "lib/terminfo/d/dumb", "lib/terminfo/l/linux", "lib/terminfo/v/vt100", "lib/terminfo/v/vt220", "lib/terminfo/x/xterm"],
+        "data": ["usr/lib/python3.[0-9]*/", "?etc/iproute2/", "?usr/share/iproute2/", "?lib/*/libnss_files.so.2", *TERMINALS],
         "skip": r"/(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|config-3[^/]*|lib-dynload)/|\.pyc$",
         "links": {"usr/bin/python3": "python3.*"},
         "passwd": [],
@@ -270,7 +269,7 @@ def add_program(archive, tree, path):
 
 
 def add_data(archive, tree, pattern, skip=None):
-    found = tree.glob(pattern.lstrip("?").rstrip("/"))
+    found = next(filter(None, (tree.glob(path.rstrip("/")) for path in pattern.lstrip("?").split("|"))), [])
     if not found and not pattern.startswith("?"):
         raise BuildError(f"the packages have no file {pattern}")
     for path in found:
@@ -369,6 +368,14 @@ def compress(data):
     return subprocess.run(["zstd", "-9", "-T1", "-cq"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
+def memory_for(unpacked):
+    """MiB that a guest needs to boot an initramfs of so many bytes.
+
+    The kernel lets it have half of the memory (tmpfs, Documentation/filesystems/ramfs-rootfs-initramfs.rst), and needs some itself.
+    """
+    return -(-(64 + 2.2 * unpacked / (1 << 20)) // 16) * 16
+
+
 def write_file(path, data):
     """Whole or not at all: a reader, or a second build at the same time, never sees half a file."""
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
@@ -407,6 +414,7 @@ def build(args):
                 "kernel_sha256": hashlib.sha256(vmlinuz).hexdigest(),
                 "initrd_sha256": hashlib.sha256(initrd).hexdigest(),
                 "initrd_unpacked": len(plain),
+                "memory": int(memory_for(len(plain))),
                 "modules_not_in_kernel": missing,
             }
             write_file(prefix + ".json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())

@@ -26,6 +26,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -110,6 +111,7 @@ def command_for(way, text, folder, line):
 
 def main(page, scratch):
     name = page.stem.lower()
+    shutil.rmtree(scratch / name, ignore_errors=True)  # of a first try
     folder = scratch / name / "work"
     folder.mkdir(parents=True)
     for archive in scratch.glob("vlab-qemu-*.tar.gz"):

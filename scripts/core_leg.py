@@ -1,0 +1,93 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tests the collection with one more ansible-core: every file imported, unit tests, sanity, and a short run with a real QEMU.
+
+    python scripts/core_leg.py SPECIFICATION       for example "ansible-core>=2.21,<2.22", or "newest": the newest that is served
+
+It runs on a fresh Debian 13, whose Python every supported ansible-core takes; the virtual environment is kept in the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests/fresh"))
+sys.path.insert(0, str(ROOT / "scripts"))
+
+MACHINE = "debian-13"
+PACKAGES = ["python3-venv", "git", "qemu-system-x86", "qemu-utils"]
+# Run there, in a copy of the collection.
+INSIDE = r"""
+set -eu
+venv=/opt/core/venv
+[ -x $venv/bin/python ] || python3 -m venv $venv
+$venv/bin/pip install --quiet %(pre)s '%(specification)s' -r requirements.txt mock pytest pytest-mock pytest-xdist
+echo "core: $($venv/bin/ansible --version | head -n 1) with $(python3 --version)"
+mkdir -p /opt/copy/ansible_collections/vlab
+cp -a . /opt/copy/ansible_collections/vlab/qemu
+cd /opt/copy/ansible_collections/vlab/qemu
+git init --quiet . && git add --all --force
+export HOME=/opt/core/home ANSIBLE_COLLECTIONS_PATH=/opt/copy PATH=$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 ANSIBLE_NOCOLOR=1
+failed=0
+step() { name=$1; shift; if "$@"; then echo "leg ok: $name"; else echo "leg FAILED: $name"; failed=1; fi; }
+python scripts/core_leg.py --home
+step imports python scripts/core_leg.py --imports
+step units python -m pytest -q -n 2 -p no:cacheprovider -c pytest.ini
+step sanity ansible-test sanity --color no --allow-disabled --python default %(skip)s
+step smoke env ANSIBLE_CONFIG=/dev/null ansible-playbook tests/integration/smoke.yml
+exit $failed
+"""
+STEPS = ("imports", "units", "sanity", "smoke")
+# What does not depend on the version of ansible-core, and is tested once, by the main run.
+SAME_EVERYWHERE = ("yamllint", "shellcheck", "symlinks", "line-endings", "no-smart-quotes", "shebang", "empty-init", "pep8")
+
+
+def imports() -> int:
+    """Import every Python file of plugins; the modules of tests and roles are run elsewhere."""
+    import importlib
+
+    from ansible.plugins.loader import init_plugin_loader
+
+    init_plugin_loader([])
+    names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in sorted((ROOT / "plugins").rglob("*.py"))]
+    for name in names:
+        importlib.import_module("ansible_collections.vlab.qemu." + name)
+    print("%d files import" % len(names))
+    return 0
+
+
+def main(specification: str) -> int:
+    from machine import WORK, machine, run
+    from test_plan import CACHE
+
+    newest = specification == "newest"
+    values = {"pre": "--pre --upgrade" if newest else "", "specification": "ansible-core" if newest else specification,
+              "skip": " ".join("--skip-test " + name for name in SAME_EVERYWHERE)}
+    name = re.sub(r"[^\w.]+", "-", specification).strip("-")
+    WORK.mkdir(parents=True, exist_ok=True)
+    log = WORK / ("core-%s.log" % name)
+    log.unlink(missing_ok=True)
+    with machine(MACHINE, PACKAGES) as here:
+        kept = CACHE / "core" / ("%s-%s" % (name, here.tree.name))
+        code, output = run(here, "root", INSIDE % values, log, 1200, {"/opt/core": kept})
+    print(output)
+    passed = len(re.findall(r"^leg ok: ", output, re.MULTILINE))
+    print("%d passed, %d failed" % (passed, len(STEPS) - passed if code or passed < len(STEPS) else 0))
+    return 1 if code or passed < len(STEPS) else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--imports":
+        sys.exit(imports())
+    if sys.argv[1] == "--home":
+        from sanity import make_home
+
+        sys.exit(make_home(pathlib.Path(os.environ["HOME"])))
+    sys.exit(main(sys.argv[1]))
