@@ -17,7 +17,7 @@ import yaml
 
 ROOT = pathlib.Path.cwd()
 # In two parts, so that this is not taken for the licence of this file.
-LICENCE = "SPDX-License-" "Identifier: GPL-3.0-or-later"
+LICENCE = "SPDX-License-" + "Identifier: GPL-3.0-or-later"
 COLLECTION = "ansible_collections.vlab.qemu.plugins"
 NOT_OURS = {".ansible", ".cache", ".collections", ".git", ".pytest_cache", ".venv", "__pycache__", "dist"}
 
@@ -126,6 +126,8 @@ def processes():
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
+            if path.parts[:2] == ("plugins", "module_utils") and called.startswith("subprocess.") and path.name != "processes.py":
+                yield f"{path}:{node.lineno}: {called}: use _common.processes"
             if called in ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"):
                 yield f"{path}:{node.lineno}: {called}"
             for keyword in node.keywords:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -22,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests/fresh"))
 sys.path.insert(0, str(ROOT / "scripts"))
 
 MACHINE = "debian-13"
-PACKAGES = ["python3-venv", "git", "qemu-system-x86", "qemu-utils"]
+PACKAGES = ["python3-venv", "git", "graphviz", "qemu-system-x86", "qemu-utils"]
 # Run there, in a copy of the collection.
 INSIDE = r"""
 set -eu
@@ -38,10 +37,16 @@ export HOME=/opt/core/home ANSIBLE_COLLECTIONS_PATH=/opt/copy PATH=$venv/bin:$PA
 failed=0
 step() { name=$1; shift; if "$@"; then echo "leg ok: $name"; else echo "leg FAILED: $name"; failed=1; fi; }
 python scripts/core_leg.py --home
+skip=
+# Of a version before its release, ansible-test may take packages from elsewhere than an index of packages.
+if grep -q '@ *https\?:' $venv/lib/python3*/site-packages/ansible_test/_data/requirements/sanity.pylint.txt; then
+    echo 'not run: pylint, as this ansible-test wants packages for it that no index of packages has'
+    skip='--skip-test pylint'
+fi
 step imports python scripts/core_leg.py --imports
-step units python -m pytest -q -n 2 -p no:cacheprovider -c pytest.ini
-step sanity ansible-test sanity --color no --allow-disabled --python default %(skip)s
-step smoke env ANSIBLE_CONFIG=/dev/null ansible-playbook tests/integration/smoke.yml
+step units python -m pytest -q -n 2 -p no:cacheprovider -c pytest.ini -o pythonpath=/opt/copy
+step sanity ansible-test sanity --color no --allow-disabled --python default %(skip)s $skip
+step smoke env ANSIBLE_CONFIG=ansible.cfg ansible-playbook tests/integration/smoke.yml
 exit $failed
 """
 STEPS = ("imports", "units", "sanity", "smoke")

@@ -133,7 +133,8 @@ def quick_sanity_steps() -> list[Step]:
 
 
 def unit_steps() -> list[Step]:
-    command = python("-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-c", str(COPY / "pytest.ini"), f"--junit-xml={WORK / 'units.xml'}")
+    command = python("-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-c", str(COPY / "pytest.ini"), "-o", f"pythonpath={WORK}",
+                     f"--junit-xml={WORK / 'units.xml'}")
     return [Step("units", command, count=unit_tests)]
 
 

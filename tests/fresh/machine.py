@@ -116,7 +116,7 @@ def run(here: Machine, user: str, command: str, log: pathlib.Path, timeout: int,
     argv = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '/bin/sh', '-c', MOUNTS.replace('# shared\n', mounts), 'sh', str(here.tree), str(here.folder),
             '/usr/bin/env', '-i', *passed, 'TERM=dumb', 'LANG=C.UTF-8', 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
             'setpriv', '--reuid', user, '--regid', user, '--init-groups',
-            '/bin/bash', '-c', 'export HOME=~%s USER=%s; cd %s && { %s; }' % (user, user, path, command)]
+            '/bin/bash', '-c', 'export HOME=~%s USER=%s; cd %s && {\n%s\n}' % (user, user, path, command)]
     pid, terminal = pty.fork()
     if not pid:
         os.execvp(argv[0], argv)

@@ -77,7 +77,7 @@ class Run:
     def everything(self, units):
         """Run all units; return (passed, failed)."""
         waiting = list(units)
-        workers = [threading.Thread(target=self._work, args=(waiting,), daemon=True) for _ in self.hosts]
+        workers = [threading.Thread(target=self._work, args=(waiting,), daemon=True) for _host in self.hosts]
         for worker in workers:
             worker.start()
         for worker in workers:

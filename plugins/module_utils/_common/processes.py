@@ -27,9 +27,9 @@ def run(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
     """
     argv = [os.fspath(word) for word in argv]
     try:
-        done = subprocess.run(argv, input=data, stdin=subprocess.DEVNULL if data is None else None, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=timeout, env=dict(os.environ, LC_ALL="C"), check=False,
-                              pass_fds=pass_fds)
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
+            argv, input=data, stdin=subprocess.DEVNULL if data is None else None, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            timeout=timeout, env=dict(os.environ, LC_ALL="C"), check=False, pass_fds=pass_fds)
     except FileNotFoundError:
         raise HostError("the program %s is not on this host" % argv[0], cmd=argv)
     except OSError as error:
@@ -41,6 +41,14 @@ def run(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
         raise ProgramError("%s failed (exit code %d): %s" % (purpose or argv[0], done.returncode, err.strip() or out.strip()),
                            cmd=argv, rc=done.returncode, stderr=err)
     return done.returncode, out, err
+
+
+def start_program(argv, **options):
+    """Start a program and return its subprocess.Popen, whose options these are. Raises OSError.
+
+    Every program is started here or by run(): the module's own run_command neither passes descriptors nor leaves one running.
+    """
+    return subprocess.Popen(argv, **options)  # pylint: disable=ansible-bad-function
 
 
 def process_start(pid):

@@ -17,7 +17,7 @@ import typing
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, start_program
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import host_architecture
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import binary_identity, cache_file, recall, remember
 
@@ -201,8 +201,8 @@ def _run_guest(path, known, accel="kvm"):
         argv = [path, "-nodefaults", "-no-user-config", "-display", "none", "-machine", machine, "-accel", accel, "-m", "16",
                 "-bios", "/proc/self/fd/%d" % firmware, "-serial", "stdio", "-no-reboot"]
         try:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                       pass_fds=[firmware], env=dict(os.environ, LC_ALL="C"))
+            process = start_program(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    pass_fds=[firmware], env=dict(os.environ, LC_ALL="C"))
         except OSError as error:
             return "cannot run %s: %s" % (path, error.strerror)
     finally:

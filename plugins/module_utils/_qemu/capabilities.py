@@ -21,6 +21,7 @@ import typing
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder, read_json, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import start_program
 
 _FORMAT = 1  # of the cache file: raise it when a field changes its meaning
 
@@ -204,8 +205,8 @@ def _ask(path, timeout):
     with tempfile.TemporaryFile() as errors:
         try:
             # stdin stays open until the end: QEMU drops the commands it has not come to when its monitor is closed.
-            process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0,
-                                       env=dict(os.environ, LC_ALL="C"))
+            process = start_program(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0,
+                                    env=dict(os.environ, LC_ALL="C"))
         except OSError as error:
             raise HostError("cannot run %s: %s" % (path, error.strerror), cmd=argv, stderr="")
         try:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start, processes_with, send_signal
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start, processes_with, send_signal, start_program
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_program
 
 _PERIOD = 100000  # microseconds; the kernel's default for cpu.cfs_period_us and cpu.max
@@ -77,5 +77,5 @@ def _run_cpulimit(program, pid, percent):
     send_signal(pid, process_start(pid), signal.SIGCONT)
     if percent:
         # It ends by itself with the process (--lazy).
-        subprocess.Popen([program, "--lazy", "--pid=%d" % pid, "--limit=%d" % percent], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        start_program([program, "--lazy", "--pid=%d" % pid, "--limit=%d" % percent], stdin=subprocess.DEVNULL,
+                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)

@@ -12,12 +12,13 @@ import fcntl
 import os
 import select
 import signal
-import subprocess
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, MonitorGone
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, remove_file, tail
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_handle, process_start, processes_with, send_signal, wait_for_exit
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    process_handle, process_start, processes_with, send_signal, start_program, wait_for_exit,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 
 # The shell waits for QEMU, keeps its exit code for us, and reaps it where PID 1 does not. Its input is the exit code's file,
@@ -36,8 +37,8 @@ class Child:
         code = _open(folder.exit_code, os.O_RDWR)
         fcntl.flock(code, fcntl.LOCK_EX)
         try:
-            self.process = subprocess.Popen(["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv, stdin=code, stdout=log, stderr=log,
-                                            start_new_session=True, cwd="/", env=dict(os.environ, **environment))
+            self.process = start_program(["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv, stdin=code, stdout=log, stderr=log,
+                                         start_new_session=True, cwd="/", env=dict(os.environ, **environment))
         except OSError as error:
             raise LaunchError("cannot run %s: %s" % (argv[0], error.strerror), cmd=argv)
         finally:
