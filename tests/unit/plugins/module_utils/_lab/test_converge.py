@@ -1,0 +1,137 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A hypervisor's share of a lab: what is planned for its VMs and segments, and what is refused. No QEMU is started."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import converge
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import settings
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
+
+SETTINGS = {name: option.get("default") for name, option in settings.SETTINGS_SPEC.items()}
+
+
+def node(name, state="started", **more):
+    options = dict({"memory": "32", "disks": [], "nics": []}, **more.pop("options", {}))
+    return dict({"name": name, "state": state, "options": options}, **more)
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """Plan a lab in check mode: its result."""
+    def host(folder):
+        made = FakeHost(name=folder.name, lab=folder.lab, root=folder.root)
+        made.folder = folder
+        return made
+    monkeypatch.setattr(converge, "Host", host)
+    monkeypatch.setattr(converge, "refuse_start", lambda allowed: None if allowed else (_ for _ in ()).throw(HostError("a container")))
+    monkeypatch.setattr(converge, "room", lambda _root: {"memory_available_mb": 1000, "cpus": 8, "vcpus_used": 0, "labs": []})
+    monkeypatch.setattr(converge, "resources", lambda *_args: [])
+
+    def run(nodes, check_mode=True, **params):
+        given = dict({"root": str(tmp_path), "lab": "lab1", "vms": nodes, "state": "started", "purge": False, "allow_restart": False,
+                      "wait_ready": True, "keep_disks": False, "allow_container": True}, **SETTINGS)
+        return converge.converge_lab(dict(given, **params), check_mode)
+    return run
+
+
+def define(root, name, **given):
+    folder = Folder(str(root), "lab1", name)
+    os.makedirs(folder.path)
+    definitions.save(folder, granted(compose(dict({"memory": "32", "disks": [], "nics": []}, **given), host=FakeHost(name=name, root=root))))
+
+
+def options_of(result):
+    return [change["option"] for change in result["changes"]]
+
+
+def test_a_new_lab_is_all_change_and_nothing_is_made(lab, tmp_path):
+    result = lab([node("a"), node("b", "present")])
+    assert result["changed"] and not os.listdir(tmp_path)
+    assert {option.partition(".")[0] for option in options_of(result)} == {"a", "b"}
+    assert [(vm["name"], vm["status"]) for vm in result["vms"]] == [("a", "running"), ("b", "stopped")]
+    assert result["actions"] == {} and result["progress"] == []
+
+
+def test_what_is_there_already_is_no_change(lab, tmp_path):
+    define(tmp_path, "a")
+    assert not lab([node("a", "present")])["changed"]
+    assert not lab([node("a", "stopped")])["changed"]
+    assert options_of(lab([node("a")])) == ["a.state"]
+
+
+def test_keep_leaves_a_vm_as_it_is_and_does_not_make_one(lab, tmp_path):
+    define(tmp_path, "a")
+    result = lab([node("a", "keep"), node("b", "keep")])
+    assert not result["changed"] and [vm["name"] for vm in result["vms"]] == ["a"]
+
+
+@pytest.mark.parametrize("params, changes, warned", [
+    ({}, [], True),
+    ({"purge": True}, ["old.state"], False),
+    ({"state": "absent"}, ["old.state"], False),
+])
+def test_vms_that_no_node_stands_for_are_told_or_removed(lab, tmp_path, params, changes, warned):
+    define(tmp_path, "a")
+    define(tmp_path, "old")
+    result = lab([node("a", "present")], **params)
+    assert [option for option in options_of(result) if option.startswith("old.")] == changes
+    assert any("the lab has VMs that no node stands for: old" in text for text in result["warnings"]) == warned
+
+
+@pytest.mark.parametrize("peer, down", [("started", False), ("stopped", True), ("present", True)])
+def test_a_neighbour_that_will_not_run_takes_the_carrier(lab, peer, down):
+    nic = {"name": "eth1", "link": {"type": "none"}, "peer": "b"}
+    result = lab([node("a", options={"nics": [nic]}), node("b", peer)])
+    told = next(vm for vm in result["vms"] if vm["name"] == "a")["nics"][0]
+    assert told["link_down"] == down
+
+
+def test_everything_that_is_wrong_is_told_at_once(lab):
+    with pytest.raises(VlabError) as caught:
+        lab([node("a", options={"memory": "nonsense"}), node("b", options={"vcpus": 0}), node("c")])
+    assert "cannot plan 2 nodes of the lab:" in caught.value.message
+    assert sorted(caught.value.facts["failed"]) == ["a", "b"]
+
+
+def test_a_pattern_of_ready_that_is_none(lab):
+    with pytest.raises(VlabError, match=r"nodes.a.ready.console"):
+        lab([node("a", ready={"console": "("})])
+
+
+def test_too_little_memory_is_a_table_and_comes_before_anything_is_done(lab, monkeypatch, tmp_path):
+    monkeypatch.setattr(converge, "resources", lambda host, need, has: [(host, "memory", "%d MiB" % need["memory_mb"], "10 MiB")])
+    monkeypatch.setattr(converge, "refusal", lambda lab, rows: "%s lacks %s" % (lab, rows[0][2]))
+    with pytest.raises(HostError, match="lab1 lacks %d MiB" % (2 * (32 + converge.QEMU_OVERHEAD))):
+        lab([node("a"), node("b")], check_mode=False)
+    assert not list(tmp_path.rglob("vm.json"))
+
+
+def test_nothing_is_started_in_a_container_unless_asked(lab):
+    with pytest.raises(HostError, match="a container"):
+        lab([node("a")], allow_container=False)
+    assert lab([node("a", "present")], allow_container=False)["changed"]
+
+
+def test_hubs_come_with_the_lab_and_those_that_are_not_named_go_with_purge(lab, tmp_path):
+    port = {"local_address": "127.0.0.1", "local_port": 1, "remote_address": "127.0.0.1", "remote_port": 2}
+    os.makedirs(tmp_path / "lab1/.segments/old")
+    segments = [{"name": "office", "ports": {"a:eth1": port}}]
+    assert [option for option in options_of(lab([], segments=segments)) if option.startswith("segments")] == ["segments.office"]
+    purged = lab([], segments=segments, purge=True)
+    assert [option for option in options_of(purged) if option.startswith("segments")] == ["segments.office", "segments.old"]
+
+
+def test_a_definition_made_in_a_run_is_no_change_in_the_next(lab):
+    nodes = [node("a", "present", options={"nics": [{"name": "eth1"}], "vcpus": 2})]
+    assert lab(nodes, check_mode=False)["changed"]
+    assert not lab(nodes, check_mode=False)["changed"]
+    assert options_of(lab([node("a", "present", options={"nics": [{"name": "eth1"}], "vcpus": 1})])) == ["a.vcpus"]

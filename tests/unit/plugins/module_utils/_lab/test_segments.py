@@ -1,0 +1,140 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hubs and bridges: what is to be done to them, and what is done."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import bridge, hub
+from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
+
+
+def port(number):
+    return {"local_address": "127.0.0.1", "local_port": 20000 + number, "remote_address": "127.0.0.1", "remote_port": 21000 + number}
+
+
+def hub_with(root, ports, has=None, alive=True):
+    """A hub whose QEMU, which is this process, has some ports: {end: port}. None: it was never started."""
+    if has is not None:
+        folder = hub.HubFolder(str(root), "lab1", "office")
+        os.makedirs(folder.path)
+        run = {"pid": os.getpid(), "start": process_start(os.getpid()), "boot_id": boot_id() if alive else "another",
+               "ports": {end: dict(has[end], id=number) for number, end in enumerate(sorted(has))}}
+        with open(folder.run, "w", encoding="utf-8") as stream:
+            json.dump(run, stream)
+    return hub.Hub(str(root), "lab1", "office", ports)
+
+
+A, B = {"a:eth0": port(1)}, {"b:eth0": port(2)}
+
+
+@pytest.mark.parametrize("has, alive, ports, changes", [
+    (None, True, None, []),
+    (None, True, A, [("segments.office", None, ["a:eth0"], "file")]),
+    (A, True, A, []),
+    (A, False, A, [("segments.office", None, ["a:eth0"], "file")]),
+    (A, True, {**A, **B}, [("segments.office[b:eth0]", None, port(2), "live")]),
+    ({**A, **B}, True, B, [("segments.office[a:eth0]", port(1), None, "live")]),
+    (A, True, {"a:eth0": port(3)}, [("segments.office[a:eth0]", port(1), port(3), "live")]),
+    (A, True, None, [("segments.office", ["a:eth0"], None, "file")]),
+    (A, False, None, [("segments.office", [], None, "file")]),
+])
+def test_what_is_to_be_done_to_a_hub(tmp_path, has, alive, ports, changes):
+    found = hub_with(tmp_path, ports, has, alive).changes()
+    assert [(change.option, change.before, change.after, change.how) for change in found] == changes
+
+
+def test_ports_of_a_running_hub_come_and_go_one_by_one(tmp_path):
+    made = hub_with(tmp_path, {**B, "c:eth0": port(3)}, {**A, **B})
+    with FakeQmp(made.folder.qmp) as qemu:
+        made.apply(5)
+    assert qemu.requests[1:] == [
+        ("netdev_del", {"id": "plug0"}), ("netdev_del", {"id": "link0"}),  # a goes
+        ("netdev_del", {"id": "plug0"}), ("netdev_del", {"id": "link0"}),  # what a killed run may have left in its place
+        ("netdev_add", {"type": "socket", "id": "link0", "udp": "127.0.0.1:21003", "localaddr": "127.0.0.1:20003"}),
+        ("netdev_add", {"type": "hubport", "id": "plug0", "hubid": 0, "netdev": "link0"}),
+    ]
+    with open(made.folder.run, encoding="utf-8") as stream:
+        assert json.load(stream)["ports"] == {"b:eth0": dict(port(2), id=1), "c:eth0": dict(port(3), id=0)}
+    assert hub.Hub(str(tmp_path), "lab1", "office", {**B, "c:eth0": port(3)}).changes() == []
+
+
+def test_a_port_that_is_refused_is_an_error_and_is_not_recorded(tmp_path):
+    made = hub_with(tmp_path, {**A, **B}, A)
+    with FakeQmp(made.folder.qmp, {"netdev_add": Refusal("Address already in use")}), pytest.raises(MonitorError, match="already in use"):
+        made.apply(5)
+    with open(made.folder.run, encoding="utf-8") as stream:
+        assert sorted(json.load(stream)["ports"]) == ["a:eth0"]
+
+
+@pytest.mark.parametrize("address, port_, text", [("127.0.0.1", 1, "127.0.0.1:1"), ("fd00::1", 2, "[fd00::1]:2")])
+def test_addresses_of_both_families(address, port_, text):
+    assert hub._joined(address, port_) == text
+
+
+class Kernel:
+    """The interfaces of a host, and the programs that were run."""
+
+    def __init__(self, monkeypatch, root=True, bridges=(), interfaces=()):
+        self.bridges, self.ran = set(bridges), []
+        monkeypatch.setattr(bridge.Bridge, "_is_there", staticmethod(lambda name: name in self.bridges))
+        monkeypatch.setattr(bridge.os.path, "exists", lambda path: path.rpartition("/")[2] in self.bridges | set(interfaces))
+        monkeypatch.setattr(bridge.os, "geteuid", lambda: 0 if root else 1000)
+        monkeypatch.setattr(bridge, "run", self.run)
+
+    def run(self, argv, purpose):
+        assert purpose
+        self.ran.append(argv[:4] if argv[2] != "set" else argv)
+        if argv[2] == "add":
+            self.bridges.add(argv[4])
+        if argv[2] == "delete":
+            self.bridges.discard(argv[4])
+
+
+def steps(made):
+    return [(change.before, change.after) for change in made.changes()]
+
+
+def test_a_bridge_is_made_once_and_removed_by_who_made_it(tmp_path, monkeypatch):
+    kernel, folder = Kernel(monkeypatch), str(tmp_path / "server")
+    made = bridge.Bridge(folder, "server", "vlab-1")
+    assert steps(made) == [(None, "vlab-1")]
+    made.apply(5)
+    assert kernel.bridges == {"vlab-1"}
+    assert (tmp_path / "server/attach").read_text(encoding="utf-8").endswith('set dev "$1" up master vlab-1\n')
+    assert steps(bridge.Bridge(folder, "server", "vlab-1")) == []
+    # Another name: the old one goes.
+    again = bridge.Bridge(folder, "server", "vlab-2")
+    assert steps(again) == [("vlab-1", "vlab-2")]
+    again.apply(5)
+    assert kernel.bridges == {"vlab-2"}
+    gone = bridge.Bridge(folder, "server", None)
+    assert steps(gone) == [("vlab-2", None)]
+    gone.apply(5)
+    assert kernel.bridges == set() and steps(bridge.Bridge(folder, "server", None)) == []
+
+
+def test_a_bridge_of_the_host_is_used_and_stays(tmp_path, monkeypatch):
+    kernel, folder = Kernel(monkeypatch, bridges={"br0"}), str(tmp_path / "house")
+    bridge.Bridge(folder, "house", "br0").apply(5)
+    bridge.Bridge(folder, "house", None).apply(5)
+    assert kernel.bridges == {"br0"}
+    assert not [argv for argv in kernel.ran if argv[2] in ("add", "delete")]
+
+
+@pytest.mark.parametrize("options, says", [
+    ({"root": False}, "segments.server: a bridge needs root"),
+    ({"interfaces": {"vlab-1"}}, "segments.server.bridge: vlab-1 is an interface of this host, and no bridge"),
+])
+def test_a_bridge_that_cannot_be(tmp_path, monkeypatch, options, says):
+    kernel = Kernel(monkeypatch, **options)
+    with pytest.raises(HostError, match=says):
+        bridge.Bridge(str(tmp_path / "server"), "server", "vlab-1").apply(5)
+    assert kernel.ran == []
