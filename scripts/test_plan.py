@@ -88,7 +88,8 @@ def touched() -> list[str]:
 
 
 def ee_is_touched() -> bool:
-    ours = ("playbooks/files/awx", "playbooks/vars/awx", "meta/ee-", "meta/execution-environment.yml", "tests/ee/", "tests/integration/targets/ee_job/", "playbooks/awx.yml")
+    ours = ("playbooks/awx.yml", "playbooks/files/awx", "playbooks/vars/awx", "meta/ee-", "meta/execution-environment.yml", "tests/ee/",
+            "tests/integration/targets/ee_job/")
     return any(name.startswith(ours) for name in touched())
 
 

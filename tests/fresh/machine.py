@@ -113,7 +113,8 @@ def run(here: Machine, user: str, command: str, log: pathlib.Path, timeout: int,
         (here.folder / 'upper' / where.lstrip('/')).mkdir(parents=True, exist_ok=True)
         mounts += 'mount --bind %s "$2/root%s"\n' % (shlex.quote(str(folder)), where)
     passed = ['%s=%s' % pair for pair in os.environ.items() if PASSED.match(pair[0])]
-    argv = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '/bin/sh', '-c', MOUNTS.replace('# shared\n', mounts), 'sh', str(here.tree), str(here.folder),
+    argv = ['unshare', '--mount', '--pid', '--fork', '--kill-child',
+            '/bin/sh', '-c', MOUNTS.replace('# shared\n', mounts), 'sh', str(here.tree), str(here.folder),
             '/usr/bin/env', '-i', *passed, 'TERM=dumb', 'LANG=C.UTF-8', 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
             'setpriv', '--reuid', user, '--regid', user, '--init-groups',
             '/bin/bash', '-c', 'export HOME=~%s USER=%s; cd %s && {\n%s\n}' % (user, user, path, command)]

@@ -180,8 +180,6 @@ def _read_all(streams, pid):
     return [b"".join(texts[stream]).decode("utf-8", "replace") for stream in streams], late
 
 
-
-
 def main(bundle, folder, requests, replies):
     """Answer until the other side is gone."""
     server = Server(bundle, folder)

@@ -27,6 +27,8 @@ RECAP = re.compile(r'^(\S+)\s+: ok=(\d+) .*unreachable=(\d+)\s+failed=(\d+)', re
 STEP_RESULT = re.compile(r'^(ok|flaky|failed) +(\S+) +[0-9.]+ s ')
 # Seconds for one target by ansible-playbook, and for all targets whose steps are taken in process on one hypervisor.
 PLAYBOOK_TIMEOUT, STEPS_TIMEOUT = 900, 1500
+# The exit code of a program that was stopped when its time was over, as of timeout(1).
+LATE = 124
 
 
 def ansible_playbook():
@@ -123,7 +125,7 @@ class Run:
             end(process)
 
     def _call(self, argv, log, timeout, on_line=None):
-        """Run a program whose output goes to a log; return its exit code, None when it was stopped."""
+        """Run a program whose output goes to a log; return its exit code, LATE when it was stopped."""
         with open(log, 'w', encoding='utf-8') as output:
             process = subprocess.Popen(argv, env=environment(), cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                        stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True)
@@ -138,7 +140,7 @@ class Run:
                     if on_line:
                         on_line(line.rstrip('\n'))
                 process.wait()
-                return None if not late.is_alive() else process.returncode
+                return LATE if not late.is_alive() else process.returncode
             finally:
                 late.cancel()
                 self.running.discard(process)
@@ -168,7 +170,7 @@ class Run:
         for target in left:
             print('failed %s on %s: it did not run' % (target, host), flush=True)
         remaining = testbed.running_qemu(host) - before
-        if remaining or code is None:
+        if remaining or code == LATE:
             why = 'left %d QEMU running' % len(remaining) if remaining else 'stopped after %d s' % STEPS_TIMEOUT
             print('failed steps on %s: %s' % (host, why), flush=True)
             self.results.append(('steps', host, why))
@@ -213,7 +215,7 @@ class Run:
         wrong = {}
         for name in hosts:
             left = testbed.running_qemu(name) - before[name]
-            if code is None:
+            if code == LATE:
                 wrong[name] = 'stopped after %d s' % PLAYBOOK_TIMEOUT
             elif name not in recap:
                 wrong[name] = 'did not run'

@@ -55,6 +55,8 @@ def take(parts, line, tmp_path, monkeypatch):
 
 
 COMMAND = "- {name: c, ansible.builtin.command: {argv: [%s]}, register: done, changed_when: false%s}\n"
+WAIT = ("- {name: w, ansible.builtin.async_status: {jid: '{{ job.ansible_job_id }}'}, register: w, until: w is finished, retries: 50,"
+        " delay: 0.1}\n")
 PASSES = {
     "a command": COMMAND % ("'true'", ""),
     "failed_when": COMMAND % ("'false'", ", failed_when: done.rc != 1"),
@@ -69,10 +71,9 @@ PASSES = {
                                      "    - {name: c, ansible.builtin.command: {argv: [cat]}, register: done}\n"
                                      "    - {name: s, ansible.builtin.set_fact: {fact: '{{ one + 1 }}'}}\n"
                                      "    - {name: a, ansible.builtin.assert: {that: [fact == 3, done.stdout == 'in', done is changed]}}\n",
-    "what a program prints is no template": COMMAND % ("printf, '{\\173 1'", "") +
-                                            "- {name: a, ansible.builtin.assert: {that: \"done.stdout == '{' ~ '{ 1'\"}}\n",
-    "in the background": "- {name: j, ansible.builtin.command: {argv: [sleep, '0.2']}, async: 10, poll: 0, register: job}\n"
-                         "- {name: w, ansible.builtin.async_status: {jid: '{{ job.ansible_job_id }}'}, register: w, until: w is finished, retries: 50, delay: 0.1}\n",
+    "what a program prints is no template": COMMAND % ("printf, '{\\173 1'", "")
+    + "- {name: a, ansible.builtin.assert: {that: \"done.stdout == '{' ~ '{ 1'\"}}\n",
+    "in the background": "- {name: j, ansible.builtin.command: {argv: [sleep, '0.2']}, async: 10, poll: 0, register: job}\n" + WAIT,
 }
 FAILS = {
     "a command": (COMMAND % ("'false'", ""), "non-zero return code"),
@@ -88,8 +89,7 @@ FAILS = {
     "a module of ours with a wrong option": ("- {name: c, vlab.qemu.qemu_vm_info: {nothing: 1}}\n", "Unsupported parameters"),
     "a module that there is not": ("- {name: c, vlab.qemu.qemu_nothing: {}}\n", "MODULE FAILURE"),
     "a command in the background": ("- {name: j, ansible.builtin.command: {argv: ['false']}, async: 10, poll: 0, register: job}\n"
-                                    "- {name: w, ansible.builtin.async_status: {jid: '{{ job.ansible_job_id }}'}, register: w, until: w is finished,"
-                                    " retries: 50, delay: 0.1}\n", "non-zero return code"),
+                                    + WAIT, "non-zero return code"),
 }
 UNKNOWN = {
     "a word": "- {name: c, ansible.builtin.command: {argv: ['true']}, run_once: true}\n",

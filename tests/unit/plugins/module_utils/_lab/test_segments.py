@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 
 import pytest
 
@@ -51,8 +52,15 @@ def test_what_is_to_be_done_to_a_hub(tmp_path, has, alive, ports, changes):
     assert [(change.option, change.before, change.after, change.how) for change in found] == changes
 
 
-def test_ports_of_a_running_hub_come_and_go_one_by_one(tmp_path):
-    made = hub_with(tmp_path, {**B, "c:eth0": port(3)}, {**A, **B})
+@pytest.fixture
+def root():
+    """A folder whose sockets have short paths, wherever the tests keep theirs."""
+    with tempfile.TemporaryDirectory(prefix="vlab-") as folder:
+        yield folder
+
+
+def test_ports_of_a_running_hub_come_and_go_one_by_one(root):
+    made = hub_with(root, {**B, "c:eth0": port(3)}, {**A, **B})
     with FakeQmp(made.folder.qmp) as qemu:
         made.apply(5)
     assert qemu.requests[1:] == [
@@ -63,11 +71,11 @@ def test_ports_of_a_running_hub_come_and_go_one_by_one(tmp_path):
     ]
     with open(made.folder.run, encoding="utf-8") as stream:
         assert json.load(stream)["ports"] == {"b:eth0": dict(port(2), id=1), "c:eth0": dict(port(3), id=0)}
-    assert hub.Hub(str(tmp_path), "lab1", "office", {**B, "c:eth0": port(3)}).changes() == []
+    assert hub.Hub(root, "lab1", "office", {**B, "c:eth0": port(3)}).changes() == []
 
 
-def test_a_port_that_is_refused_is_an_error_and_is_not_recorded(tmp_path):
-    made = hub_with(tmp_path, {**A, **B}, A)
+def test_a_port_that_is_refused_is_an_error_and_is_not_recorded(root):
+    made = hub_with(root, {**A, **B}, A)
     with FakeQmp(made.folder.qmp, {"netdev_add": Refusal("Address already in use")}), pytest.raises(MonitorError, match="already in use"):
         made.apply(5)
     with open(made.folder.run, encoding="utf-8") as stream:
