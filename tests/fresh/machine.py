@@ -35,6 +35,10 @@ CUSTOMIZE = [
 ]
 PASSWORD = 'not-a-secret-1'
 RELEASES = {'debian-12': 'bookworm', 'debian-13': 'trixie'}
+# Debian's mirrors do not have it: it is tested where one is named. Its keys are in the package ubuntu-keyring.
+UBUNTU_MIRROR = os.environ.get('VLAB_UBUNTU_MIRROR')
+if UBUNTU_MIRROR:
+    RELEASES['ubuntu-24.04'] = 'noble'
 USERS = {'root': 'root, without sudo', 'free': 'sudo without a password', 'asked': 'sudo with a password, on a terminal'}
 PROMPT = re.compile(rb'(?i)password[^\n]*: ?$')
 # The way to the mirrors of packages, as this process was given it.
@@ -71,7 +75,7 @@ class Machine(typing.NamedTuple):
 def machine(name: str, extra: typing.Sequence[str] = ()) -> typing.Iterator[Machine]:
     """A fresh machine with a copy of this checkout for each user, without what was built in it. extra: more packages."""
     hooks = [hook.replace('%(password)s', PASSWORD) for hook in CUSTOMIZE]
-    tree = make_tree('fresh-' + name, RELEASES[name], [*PACKAGES, *extra], hooks)
+    tree = make_tree('fresh-' + name, RELEASES[name], [*PACKAGES, *extra], hooks, UBUNTU_MIRROR if name.startswith('ubuntu') else None)
     folder = WORK / ('%s-%d' % (name, os.getpid()))
     for part in ('upper/etc/apt/apt.conf.d', 'work', 'root'):
         (folder / part).mkdir(parents=True)

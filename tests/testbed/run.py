@@ -284,7 +284,7 @@ def main():
     args = parse()
     if args.list:
         for name, how in args.chosen.items():
-            print('%-5s  %s' % (how, name))
+            print('%-9s  %s' % (how, name))
         return 0
 
     # So that a run that is told to end takes the test bed down as well.

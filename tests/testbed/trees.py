@@ -94,25 +94,25 @@ def build_tree(name):
     _build(tree_path(name), me.release, PACKAGES + me.packages, BUILD)
 
 
-def make_tree(name, release, packages, hooks):
-    """A tree for another use, made if it is not there; return its path. hooks: more options of mmdebstrap."""
+def make_tree(name, release, packages, hooks, mirror=None):
+    """A tree for another use, made if it is not there; return its path. hooks: more options of mmdebstrap. mirror: of Ubuntu."""
     need_tools()
     tree = _path(name, packages, [*COMMON, *hooks])
-    _build(tree, release, packages, [*COMMON, *hooks])
+    _build(tree, release, packages, [*COMMON, *hooks], [mirror + ' %s main universe' % release] if mirror else None)
     return tree
 
 
-def _build(tree, release, packages, options):
+def _build(tree, release, packages, options, sources=None):
     with locked(TREES / (tree.name + '.lock')):
         if tree.exists():
             return
         started = time.monotonic()
         say('building %s' % tree.name)
         half = TREES / (tree.name + '.half')
-        for mirror in mirrors():
+        for source in sources or ['%s %s main' % (mirror, release) for mirror in mirrors()]:
             shutil.rmtree(half, ignore_errors=True)
             argv = ['mmdebstrap', *options, *apt_options(), '--include=' + ','.join(packages),
-                    release, str(half), 'deb %s %s main' % (mirror, release)]
+                    release, str(half), 'deb ' + source]
             with open(TREES / (tree.name + '.log'), 'w', encoding='utf-8') as log:
                 if subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode == 0:
                     break

@@ -10,8 +10,8 @@ from layout import CHECKOUT, HERE, Failure
 TARGETS = CHECKOUT / 'tests' / 'integration' / 'targets'
 # The check of the test bed itself comes first: what fails there fails everywhere.
 SELF = 'testbed_itself'
-STEPS, EACH, ANY, ACROSS = 'steps', 'each', 'any', 'across'
-ALIASES = {'testbed/steps': STEPS, 'testbed': EACH, 'testbed/any': ANY}
+STEPS, STEPS_ANY, EACH, ANY, ACROSS = 'steps', 'steps-any', 'each', 'any', 'across'
+ALIASES = {'testbed/steps': STEPS, 'testbed/steps-any': STEPS_ANY, 'testbed': EACH, 'testbed/any': ANY}
 
 
 class Unit(typing.NamedTuple):
@@ -23,8 +23,8 @@ class Unit(typing.NamedTuple):
 
 
 def how_to_run(target: str) -> str:
-    """`steps`: in process, on every hypervisor. `each`: by ansible-playbook, on every one. `any`: by ansible-playbook, on one.
-    `across`: by a playbook of its own, on all of them together. Empty: not on the test bed."""
+    """`steps`: in process, on every hypervisor. `steps-any`: in process, on one. `each`: by ansible-playbook, on every one.
+    `any`: by ansible-playbook, on one. `across`: by a playbook of its own, on all of them together. Empty: not on the test bed."""
     if target == SELF:
         return EACH
     text = (TARGETS / target / 'aliases').read_text(encoding='utf-8')
@@ -55,8 +55,10 @@ def playbook_of(target: str) -> str:
 
 def make_units(targets: dict[str, str], hosts: list[str]) -> list[Unit]:
     """In the order in which they are started: first what leaves two hypervisors to others, last what needs all of them."""
-    of = {how: [target for target in targets if targets[target] == how] for how in (STEPS, EACH, ANY, ACROSS)}
-    steps = [Unit(STEPS, tuple(of[STEPS]), (host,)) for host in hosts if of[STEPS]]
+    of = {how: [target for target in targets if targets[target] == how] for how in (STEPS, STEPS_ANY, EACH, ANY, ACROSS)}
+    # Dealt out in turn, the oldest QEMU last: it is the slowest.
+    dealt = {host: of[STEPS_ANY][number::len(hosts)] for number, host in enumerate(reversed(hosts))}
+    steps = [Unit(STEPS, (*of[STEPS], *dealt[host]), (host,)) for host in hosts if of[STEPS] or dealt[host]]
     # Alone, and before all others.
     first = [Unit(EACH, (SELF,), tuple(hosts))] if SELF in of[EACH] else []
     on_all = [Unit(targets[target], (target,), tuple(hosts)) for target in of[EACH] + of[ACROSS] if target != SELF]
