@@ -122,16 +122,25 @@ matches:
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.dialogue import Dialogue
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import console_address
 
 
+def work(module):
+    """Hold the dialogue; return the module's result."""
+    params = module.params
+    folder = existing(params["root"], params["lab"], params["vm"])
+    dialogue = Dialogue(console_address(folder, params["console"]), params["steps"], params["timeout"], params["newline"], params["unless"])
+    if module.check_mode:
+        return {"changed": True, "skipped": True, "msg": "nothing is typed in check mode"}
+    dialogue.hold()
+    return {"changed": dialogue.changed, "transcript": dialogue.transcript, "matches": dialogue.matches}
+
+
 def main():
-    module = AnsibleModule(argument_spec={
+    run_module(work, argument_spec={
         "vm": {"type": "str", "required": True},
         "lab": {"type": "str", "default": "default"},
         "root": {"type": "path"},
@@ -146,17 +155,7 @@ def main():
         "unless": {"type": "str"},
         "timeout": {"type": "int", "default": 30},
         "newline": {"type": "str", "default": "\r"},
-    }, supports_check_mode=True)
-    params = module.params
-    try:
-        folder = existing(params["root"], params["lab"], params["vm"])
-        dialogue = Dialogue(console_address(folder, params["console"]), params["steps"], params["timeout"], params["newline"], params["unless"])
-        if module.check_mode:
-            module.exit_json(changed=True, skipped=True, msg="nothing is typed in check mode")
-        dialogue.hold()
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    module.exit_json(changed=dialogue.changed, transcript=dialogue.transcript, matches=dialogue.matches)
+    })
 
 
 if __name__ == "__main__":

@@ -420,9 +420,8 @@ cause:
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import ATTACHMENT_SPEC, DISK_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import SPEC, converge_image
@@ -441,32 +440,31 @@ def check_door(params):
                               "it is how a VM has the disk: give vm and name")
 
 
+def work(module):
+    """Bring the image, or the disk of the VM, into its state; return the module's result."""
+    params = module.params
+    check_door(params)
+    if not params["vm"]:
+        return converge_image(params, module.check_mode)
+    params["keep_disks"] = params["keep_image"]
+    if params["state"] == "absent":
+        result = converge_item(params, module.check_mode, "disks", None, remove=params["name"])
+    else:
+        result = converge_item(params, module.check_mode, "disks", {key: params[key] for key in DISK_SPEC})
+    disks = [disk for disk in result["vm"].get("disks", ()) if disk["name"] == params["name"]]
+    return dict(result, disk=disks[0] if disks else {})
+
+
 def main():
-    module = AnsibleModule(
+    run_module(
+        work,
         argument_spec=dict({
             "vm": {"type": "str"},
             "name": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "keep_image": {"type": "bool", "default": False},
         }, **PLACE_SPEC, **SETTINGS_SPEC, **SPEC, **ATTACHMENT_SPEC),
-        required_together=[("vm", "name")], required_one_of=[("path", "vm")],
-        supports_check_mode=True)
-    params = module.params
-    try:
-        check_door(params)
-        if not params["vm"]:
-            result = converge_image(params, module.check_mode)
-        else:
-            params["keep_disks"] = params["keep_image"]
-            if params["state"] == "absent":
-                result = converge_item(params, module.check_mode, "disks", None, remove=params["name"])
-            else:
-                result = converge_item(params, module.check_mode, "disks", {key: params[key] for key in DISK_SPEC})
-            disks = [disk for disk in result["vm"].get("disks", ()) if disk["name"] == params["name"]]
-            result["disk"] = disks[0] if disks else {}
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    module.exit_json(**result)
+        required_together=[("vm", "name")], required_one_of=[("path", "vm")])
 
 
 if __name__ == "__main__":

@@ -87,15 +87,30 @@ stderr:
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import run_in_guest, wait_for_agent
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
 
+def work(module):
+    """Run the command in the guest; return the module's result."""
+    params = module.params
+    if module.check_mode:
+        return {"changed": True, "skipped": True, "msg": "commands are not run in check mode"}
+    if not params["argv"] and not params["cmd"]:
+        raise OptionError("argv", "a program is needed")
+    folder = existing(params["root"], params["lab"], params["vm"])
+    with wait_for_agent(folder.socket("agent.sock"), params["ready_timeout"]) as agent:
+        result = run_in_guest(agent, params["argv"] or ["/bin/sh", "-c", params["cmd"]], params["timeout"], params["stdin"])
+    if result["rc"] != 0:
+        return dict(result, failed=True, msg="the command ended with exit code %d in the guest %s: %s" % (
+            result["rc"], params["vm"], result["stderr"].strip() or result["stdout"].strip()))
+    return dict(result, changed=True)
+
+
 def main():
-    module = AnsibleModule(argument_spec={
+    run_module(work, argument_spec={
         "vm": {"type": "str", "required": True},
         "lab": {"type": "str", "default": "default"},
         "root": {"type": "path"},
@@ -104,22 +119,7 @@ def main():
         "stdin": {"type": "str"},
         "timeout": {"type": "int", "default": 60},
         "ready_timeout": {"type": "int", "default": 60},
-    }, mutually_exclusive=[("argv", "cmd")], required_one_of=[("argv", "cmd")], supports_check_mode=True)
-    params = module.params
-    if module.check_mode:
-        module.exit_json(changed=True, skipped=True, msg="commands are not run in check mode")
-    try:
-        if not params["argv"] and not params["cmd"]:
-            raise OptionError("argv", "a program is needed")
-        folder = existing(params["root"], params["lab"], params["vm"])
-        with wait_for_agent(folder.socket("agent.sock"), params["ready_timeout"]) as agent:
-            result = run_in_guest(agent, params["argv"] or ["/bin/sh", "-c", params["cmd"]], params["timeout"], params["stdin"])
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    if result["rc"] != 0:
-        module.fail_json(msg="the command ended with exit code %d in the guest %s: %s"
-                         % (result["rc"], params["vm"], result["stderr"].strip() or result["stdout"].strip()), **result)
-    module.exit_json(changed=True, **result)
+    }, mutually_exclusive=[("argv", "cmd")], required_one_of=[("argv", "cmd")])
 
 
 if __name__ == "__main__":

@@ -203,21 +203,18 @@ host:
           sample: {usable: true, reason: '/dev/kvm works: a test guest ran on it', cause: ok}
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import host
 
 
+def work(_module):
+    """Look at the host; return the module's result."""
+    found, warnings = host()
+    return {"changed": False, "host": found, "warnings": warnings}
+
+
 def main():
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    try:
-        told, warnings = host()
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    for warning in warnings:
-        module.warn(warning)
-    module.exit_json(changed=False, host=told)
+    run_module(work, argument_spec={})
 
 
 if __name__ == "__main__":

@@ -197,31 +197,30 @@ container:
 import json
 from importlib import import_module
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.vlab.qemu.plugins.module_utils._common.bundle import load
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 
 ROOMS = "ansible_collections.vlab.qemu.plugins.module_utils."
 
 
-def main():
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+def work(module):
+    """Do this host's share of the lab; return what the action plugin reads."""
     share = module.params.pop("share")
     if not share:
-        module.fail_json(msg="qemu_lab needs its action plugin, which runs on the controller: call it from a playbook as vlab.qemu.qemu_lab")
+        raise VlabError("qemu_lab needs its action plugin, which runs on the controller: call it from a playbook as vlab.qemu.qemu_lab")
     try:
         if not load(share["bundle"], share.get("archive")):
-            module.exit_json(changed=False, bundle_missing=True)
+            return {"changed": False, "bundle_missing": True}
     except OSError as error:
-        module.fail_json(msg="cannot keep the collection's code on this host: %s" % error)
+        raise HostError("cannot keep the collection's code on this host: %s" % error)
     result = import_module(ROOMS + "_lab.errand").result_of(dict(module.params, **share), module.check_mode)
-    for warning in result.pop("warnings", ()):
-        module.warn(warning)
-    if result.get("failed"):
-        module.fail_json(**result)
-    # The action plugin reads it.
-    module.exit_json(**dict(result, vms=json.dumps(result["vms"])))
+    return result if result.get("failed") else dict(result, vms=json.dumps(result["vms"]))
+
+
+def main():
+    run_module(work, argument_spec=ARGUMENTS)
 
 
 if __name__ == "__main__":

@@ -69,26 +69,23 @@ ansible_facts:
         vms: {r1: {status: running, memory_mb: 192}}
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hypervisor
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
+
+
+def work(module):
+    """Look at the host's share of the lab; return the module's result."""
+    params = module.params
+    found, warnings = hypervisor(params["root"], params["lab"], params["files"])
+    return {"changed": False, "ansible_facts": {"vlab_hypervisor": found}, "warnings": warnings}
 
 
 def main():
-    module = AnsibleModule(argument_spec={
+    run_module(work, argument_spec={
         "lab": {"type": "str", "required": True},
         "root": {"type": "path"},
         "files": {"type": "list", "elements": "path", "default": []},
-    }, supports_check_mode=True)
-    params = module.params
-    try:
-        found, warnings = hypervisor(params["root"], params["lab"], params["files"])
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    for warning in warnings:
-        module.warn(warning)
-    module.exit_json(changed=False, ansible_facts={"vlab_hypervisor": found})
+    })
 
 
 if __name__ == "__main__":

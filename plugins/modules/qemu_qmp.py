@@ -155,15 +155,26 @@ error_class:
   sample: DeviceNotFound
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.conversation import changes_something, converse, steps_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
 
+def work(module):
+    """Run the commands; return the module's result."""
+    params = module.params
+    steps = steps_of(params["commands"])
+    if params["socket"]:
+        replies, events = converse(params["socket"], steps, module.check_mode, params["timeout"])
+    else:
+        folder = existing(params["root"], params["lab"], params["vm"])
+        with folder.locked(False, params["lock_timeout"]):
+            replies, events = converse(folder.qmp, steps, module.check_mode, params["timeout"])
+    return {"changed": any(changes_something(step) for step in steps), "replies": replies, "events": events}
+
+
 def main():
-    module = AnsibleModule(argument_spec={
+    run_module(work, argument_spec={
         "vm": {"type": "str"},
         "lab": {"type": "str", "default": "default"},
         "root": {"type": "path"},
@@ -171,19 +182,7 @@ def main():
         "commands": {"type": "list", "elements": "raw", "required": True},
         "timeout": {"type": "int", "default": 10},
         "lock_timeout": {"type": "int", "default": 300},
-    }, mutually_exclusive=[("vm", "socket")], required_one_of=[("vm", "socket")], supports_check_mode=True)
-    params = module.params
-    try:
-        steps = steps_of(params["commands"])
-        if params["socket"]:
-            replies, events = converse(params["socket"], steps, module.check_mode, params["timeout"])
-        else:
-            folder = existing(params["root"], params["lab"], params["vm"])
-            with folder.locked(False, params["lock_timeout"]):
-                replies, events = converse(folder.qmp, steps, module.check_mode, params["timeout"])
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    module.exit_json(changed=any(changes_something(step) for step in steps), replies=replies, events=events)
+    }, mutually_exclusive=[("vm", "socket")], required_one_of=[("vm", "socket")])
 
 
 if __name__ == "__main__":

@@ -748,21 +748,12 @@ container:
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_vm, vm_argument_spec
 
 
 def main():
-    module = AnsibleModule(argument_spec=vm_argument_spec(), supports_check_mode=True)
-    try:
-        result = converge_vm(module.params, module.check_mode)
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    for warning in result.pop("warnings", ()):
-        module.warn(warning)
-    module.exit_json(**result)
+    run_module(lambda module: converge_vm(module.params, module.check_mode), argument_spec=vm_argument_spec())
 
 
 if __name__ == "__main__":

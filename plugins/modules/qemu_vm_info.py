@@ -467,28 +467,25 @@ vms:
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
 
 
+def work(module):
+    """Look at the VMs; return the module's result."""
+    params = module.params
+    found, warnings = vms(params["root"], params["lab"], params["name"], params["ask_agent"], params["agent_timeout"])
+    return {"changed": False, "vms": found, "warnings": warnings}
+
+
 def main():
-    module = AnsibleModule(argument_spec={
+    run_module(work, argument_spec={
         "name": {"type": "str"},
         "lab": {"type": "str"},
         "root": {"type": "path"},
         "ask_agent": {"type": "bool", "default": False},
         "agent_timeout": {"type": "int", "default": 2},
-    }, supports_check_mode=True)
-    params = module.params
-    try:
-        found, warnings = vms(params["root"], params["lab"], params["name"], params["ask_agent"], params["agent_timeout"])
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    for warning in warnings:
-        module.warn(warning)
-    module.exit_json(changed=False, vms=found)
+    })
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import pathlib
 
 import yaml
 
+from ansible_collections.vlab.qemu.plugins.module_utils import _module
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py") if path.stem != "__init__")
 COLLECTION = "ansible_collections.vlab.qemu.plugins."
@@ -55,13 +57,13 @@ def argument_spec(name):
 
     def ask(*_args, **arguments):
         raise _Asked(arguments)
-    before, module.AnsibleModule = module.AnsibleModule, ask
+    before, _module.AnsibleModule = _module.AnsibleModule, ask
     try:
         module.main()
     except _Asked as asked:
         return asked.args[0]
     finally:
-        module.AnsibleModule = before
+        _module.AnsibleModule = before
     raise AssertionError("%s made no AnsibleModule" % name)
 
 

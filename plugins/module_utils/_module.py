@@ -1,0 +1,34 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""What all modules do alike: read the options, do the work, and report the result or the error."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+
+
+def run_module(work: Callable[[AnsibleModule], Dict[str, Any]], **specification: Any) -> None:
+    """Run a module to its end.
+
+    work: does what the module is for and returns its result. Its key `warnings`, a list of texts, becomes warnings of the module; with
+    `failed` true the module fails with the rest of the result. A VlabError that it raises fails the module with the error's facts.
+    specification: the arguments of AnsibleModule; check mode is supported.
+    """
+    module = AnsibleModule(supports_check_mode=True, **specification)
+    try:
+        result = work(module)
+    except VlabError as error:
+        module.fail_json(msg=error.message, **error.facts)
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
