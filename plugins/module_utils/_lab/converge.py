@@ -73,13 +73,16 @@ class Job:
     def _compose(self):
         """The definition that is wanted. What was composed from the same words before is not composed again."""
         saved, options = self.seen.saved, self.node["options"]
-        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode("utf-8")).hexdigest()
+        display = options.get("display") or {}
+        # A password is kept nowhere, not even in a digest; with one, the definition is composed anew, so that this run has it.
+        words = dict(options, display=dict(display, password=bool(display["password"]))) if display.get("password") else options
+        digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode("utf-8")).hexdigest()
         # Spare NICs that a running VM has not are for its next start.
         has = {nic["name"] for nic in (saved or {}).get("nics", ())}
         later = {nic["name"] for nic in options["nics"] if "spare" in nic and self.seen.alive and nic["name"] not in has}
         if later:
             digest += " without %d" % len(later)
-        if saved and saved.get("digest") == digest:
+        if saved and saved.get("digest") == digest and words is options:
             wanted = dict(saved)
             self.host.find(wanted["arch"], wanted["qemu_binary"] or None)
         else:
@@ -283,6 +286,7 @@ class Lab:
         self._keep_digests()
         if failed:
             raise self._failure(failed, "bring up")
+        self._each([job for job in jobs if job.state != "absent"], lambda job: job.applier.refresh(), "change")
 
     def _apply_one(self, job):
         job.applier.run()

@@ -105,6 +105,14 @@ class Applier:
             for part in PARTS:
                 part.check_start(self.wanted, self.host)
 
+    def refresh(self):
+        """Set what every run sets in a VM that runs."""
+        seen = self.seen
+        if seen.alive and self.wanted and seen.monitor:
+            live = Live(self.host, seen.monitor, seen.pid, seen.running, seen.devices, self.settings["unplug_timeout"])
+            for part in PARTS:
+                part.refresh(self.wanted, live)
+
     def _define(self):
         if definitions.lacks_ports(self.wanted):
             self.wanted["ports"] = ports.claim(self.folder, definitions.wishes(self.wanted))

@@ -16,7 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import ref
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import DISPLAY, PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan, starts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import PLACE_SPEC, SETTINGS_SPEC, settings_of
@@ -92,16 +92,8 @@ def _converge(params, host, settings, seen, check_mode):
     applier.check()
     if not check_mode:
         applier.run()
-        if seen.alive and wanted and seen.monitor:
-            DISPLAY.set_password(wanted, _Open(seen, host))
+        applier.refresh()
     return result(seen, wanted, todo, applier, host, check_mode)
-
-
-class _Open:
-    """As much of a running VM as setting a password needs."""
-
-    def __init__(self, seen, host):
-        self.monitor, self.secrets = seen.monitor, host.secrets
 
 
 def result(seen, wanted, todo, applier, host, check_mode):

@@ -81,11 +81,10 @@ class Display(Part):
         return words + ["-display", display["type"]]
 
     def before_continue(self, wanted, live):
-        self.set_password(wanted, live)
+        self.refresh(wanted, live)
 
-    @staticmethod
-    def set_password(wanted, live):
-        """Set the password that this run was given; setting it again does no harm, so it is no change."""
+    def refresh(self, wanted, live):
+        """Set the password that this run was given."""
         password = live.secrets.get("display")
         if password and wanted["display"].get("password"):
             live.monitor.execute("set_password", {"protocol": wanted["display"]["type"], "password": password})

@@ -95,6 +95,9 @@ class Part:
     def before_continue(self, wanted, live):
         """What is set by QMP in a VM that is started but not running yet."""
 
+    def refresh(self, wanted, live):
+        """What every run sets in a running VM because QEMU does not tell what it has; no change."""
+
     def verify(self, wanted, live):
         """Compare a VM that was just started with what was asked for. Raises MonitorError."""
 

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import types
 
 import pytest
 
@@ -135,3 +138,29 @@ def test_a_definition_made_in_a_run_is_no_change_in_the_next(lab):
     assert lab(nodes, check_mode=False)["changed"]
     assert not lab(nodes, check_mode=False)["changed"]
     assert options_of(lab([node("a", "present", options={"nics": [{"name": "eth1"}], "vcpus": 1})])) == ["a.vcpus"]
+
+
+def display(password):
+    return {"display": {"type": "vnc", "password": password}}
+
+
+def test_a_display_password_is_set_in_each_run_and_kept_nowhere(lab, tmp_path, monkeypatch):
+    lab([node("a", "present", options=display("secret-1"))], check_mode=False)
+    asked = []
+    observe = converge.observe
+
+    def running(folder):
+        seen = observe(folder)
+        seen.alive, seen.status, seen.running, seen.devices, seen.pid = True, "running", dict(seen.saved), {}, 1
+        seen.run = {"definition": seen.running}
+        seen.monitor = types.SimpleNamespace(execute=lambda *words: asked.append(words), close=lambda: None)
+        return seen
+    monkeypatch.setattr(converge, "observe", running)
+    for password in ("secret-1", "secret-2"):
+        result = lab([node("a", options=display(password))], check_mode=False, wait_ready=False)
+        assert not result["changed"]
+    assert asked == [("set_password", {"protocol": "vnc", "password": password}) for password in ("secret-1", "secret-2")]
+    kept = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.json"))
+    digests = [hashlib.sha256(json.dumps(node("a", options=display(word))["options"], sort_keys=True).encode()).hexdigest()
+               for word in ("secret-1", "secret-2")]
+    assert "secret" not in kept and not any(digest in kept for digest in digests)
