@@ -15,8 +15,8 @@ import sys
 import tarfile
 
 ALLOWED = {
-    "CHANGELOG.md", "COPYING", "FILES.json", "MANIFEST.json", "README.md", "changelogs", "docs", "meta",
-    "playbooks", "plugins", "requirements.txt", "roles", "tests", ".ansible-lint", ".yamllint",
+    "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "COPYING", "FILES.json", "MANIFEST.json", "README.md", "changelogs", "docs", "meta",
+    "playbooks", "plugins", "requirements.txt", "roles", "SECURITY.md", "tests", ".ansible-lint", ".yamllint",
 }
 BIN = pathlib.Path(sys.executable).parent
 

@@ -149,5 +149,8 @@ def test_results_of_two_runs_are_one():
 def test_no_action_fails_by_an_exception_of_its_own():
     """Raised on, it would pass by failed_when and until."""
     made = action()
-    made._run_module = lambda given, share: (_ for _ in ()).throw(AnsibleActionFail("no way"))
+
+    def fail(_given, _share):
+        raise AnsibleActionFail("no way")
+    made._run_module = fail
     assert run(made) == {"failed": True, "changed": False, "msg": "no way"}

@@ -35,7 +35,11 @@ def lab(tmp_path, monkeypatch):
         made.folder = folder
         return made
     monkeypatch.setattr(converge, "Host", host)
-    monkeypatch.setattr(converge, "refuse_start", lambda allowed: None if allowed else (_ for _ in ()).throw(HostError("a container")))
+
+    def refuse_start(allowed):
+        if not allowed:
+            raise HostError("a container")
+    monkeypatch.setattr(converge, "refuse_start", refuse_start)
     monkeypatch.setattr(converge, "room", lambda _root: {"memory_available_mb": 1000, "cpus": 8, "vcpus_used": 0, "labs": []})
     monkeypatch.setattr(converge, "resources", lambda *_args: [])
 
