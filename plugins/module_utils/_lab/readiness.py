@@ -59,7 +59,7 @@ class Readiness:
         for number, rung in enumerate(RUNGS):
             if not self.ready.get(rung):
                 continue
-            while not getattr(self, "_" + rung)(deadline):
+            while not _CHECKS[rung](self, deadline):
                 if process_start(pid) != start:
                     raise self._failure(rung, number, "its QEMU has ended")
                 if time.monotonic() > deadline:
@@ -137,3 +137,12 @@ class Readiness:
             self.folder.name, rung, self.why, what, "".join(", " + name for name in reached),
             " Hint: %s." % self.ready["hint"] if self.ready.get("hint") else "", last or "nothing"),
             node=self.folder.name, rung=rung, console=last)
+
+
+# Whether each rung holds.
+_CHECKS = {
+    "console": Readiness._console,
+    "agent": Readiness._agent,
+    "port": Readiness._port,
+    "command": Readiness._command,
+}

@@ -83,7 +83,7 @@ class Applier:
         is_new = self.seen.saved is None
         try:
             for step in self.plan.steps:
-                getattr(self, "_" + step)()
+                _STEPS[step](self)
         except LaunchError:
             self._take_back(is_new, there)
             raise
@@ -314,6 +314,21 @@ class Applier:
         remove_folder(folder, keep)
         self.seen.status = "absent"
         self.actions.append("remove %s" % folder.path)
+
+
+# What each step of a plan does.
+_STEPS = {
+    "clear": Applier._clear,
+    "define": Applier._define,
+    "live": Applier._live,
+    "stop": Applier._stop,
+    "start": Applier._start,
+    "hold": Applier._hold,
+    "resume": Applier._resume,
+    "pause": Applier._pause,
+    "reset": Applier._reset,
+    "remove": Applier._remove,
+}
 
 
 def remove_folder(folder, keep):

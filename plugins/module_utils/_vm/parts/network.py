@@ -272,7 +272,7 @@ class Network(Part):
         definition = wanted if change.verb != "remove" else live.last_with("nics", change.key)
         nic = by_name(definition["nics"])[change.key]
         ids = _ids(definition, change.key)
-        getattr(self, "_apply_" + change.verb)(nic, ids, wanted, live)
+        _CHANGES[change.verb](self, nic, ids, wanted, live)
 
     def _apply_add(self, nic, ids, wanted, live):
         links.check_host(nic["link"], "nics[%s].link" % nic["name"])
@@ -349,6 +349,16 @@ class Network(Part):
                     entry["addresses"].append({"address": forward["host_address"].replace("0.0.0.0", "127.0.0.1"), "port": port,
                                                "guest_port": forward["guest_port"], "source": "forward"})
             told["nics"].append(entry)
+
+
+# What makes each change of a running NIC.
+_CHANGES = {
+    "add": Network._apply_add,
+    "remove": Network._apply_remove,
+    "link": Network._apply_link,
+    "link_down": Network._apply_link_down,
+    "capture": Network._apply_capture,
+}
 
 
 def _told(nic):

@@ -219,7 +219,7 @@ class Storage(Part):
         definition = live.last_with("disks", change.key) if change.verb == "remove" else wanted
         disk = by_name(definition["disks"])[change.key]
         place = definition["places"]["disks/%s" % change.key]
-        getattr(self, "_apply_" + change.verb)(disk, place, addresses.identifier(place), wanted, live)
+        _CHANGES[change.verb](self, disk, place, addresses.identifier(place), wanted, live)
 
     def _apply_add(self, disk, place, identifier, wanted, live):
         self._clear(identifier, live)
@@ -266,6 +266,15 @@ class Storage(Part):
         for disk in definition["disks"]:
             place = definition["places"]["disks/%s" % disk["name"]]
             told["disks"].append(dict(_told(disk), path=bases.disk_path(observation.folder, disk), id=addresses.identifier(place)))
+
+
+# What makes each change of a running disk.
+_CHANGES = {
+    "add": Storage._apply_add,
+    "remove": Storage._apply_remove,
+    "size": Storage._apply_size,
+    "limits": Storage._apply_limits,
+}
 
 
 def _identifier(definition, name):
