@@ -85,6 +85,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.svg import svg
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import view_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
 _FORMATS = {"svg": svg, "mermaid": mermaid, "html": page}
 
@@ -111,7 +112,7 @@ def _read(path):
     path = os.path.expanduser(path)
     try:
         with open(path, encoding="utf-8") as stream:
-            return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            return load_yaml(stream)
     except OSError as error:
         raise AnsibleFilterError("lab_picture: cannot read the topology %s: %s" % (path, error.strerror)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -121,6 +121,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils import _reach
 from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import Hypervisor, variables_for
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import about, libraries, model, placement
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -177,7 +178,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             file = os.path.join(folder, os.path.expanduser(given))
             try:
                 with open(file, encoding="utf-8") as stream:
-                    topology = model.build(yaml.safe_load(stream))
+                    topology = model.build(load_yaml(stream))
                 placed = placement.place(topology, hypervisors)
             except (OSError, yaml.YAMLError, TopologyError) as error:
                 raise AnsibleParserError("topology: %s: %s" % (file, error))

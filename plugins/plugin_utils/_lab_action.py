@@ -28,6 +28,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progres
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model, placement, slices
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.about import about_nodes
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._waves import Waves
 
 # A lab on its way: the topology; the nodes that the run is for, or None; where each node is; the wires between them; the state that
@@ -239,7 +240,7 @@ class LabAction(ActionBase):
             path = os.path.expanduser(topology)
         try:
             with open(path, encoding="utf-8") as stream:
-                return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+                return load_yaml(stream)
         except OSError as error:
             raise AnsibleActionFail("topology: cannot read %s: %s" % (path, error.strerror))
         except yaml.YAMLError as error:

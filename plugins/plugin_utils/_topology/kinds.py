@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 
-import yaml
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")
 EMPTY = {"description": "", "image": None, "vm": {}, "vars": {}, "disk": {}, "nic": {}, "files": {}, "config": {}, "ready": {}, "facts": {}}
@@ -30,7 +30,7 @@ def _names():
 @functools.lru_cache(maxsize=None)
 def _read(name):
     with open(os.path.join(_FOLDER, name + ".yml"), encoding="utf-8") as stream:
-        return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return load_yaml(stream)
 
 
 def resolve(name, own, problems, place, seen=()):
