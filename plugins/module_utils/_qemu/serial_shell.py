@@ -30,9 +30,11 @@ _LINES = 3  # lines that are sent before the guest is asked whether it has them:
 _ASK_AGAIN = (0.4, 0.8, 1.5, 3, 6, 12, 24)  # seconds until what did not come, or came damaged, is asked for again
 _WIDTH = 76  # letters in a line of base64 (RFC 2045)
 _TRIES = 20
+# A terminal that a program left without ICRNL (termios(3)) does not take a carriage return for the end of a line.
+_LINE_ENDS = (b"\r", b"\n", b"\r")
 
-_LOOP = ("sh -c 'stty -echo; echo VLAB\"-\"%(word)s-up; [ \"$VLAB_LOOP\" ] && exit; export VLAB_LOOP=1; trap \"stty echo\" 0; trap exit 2;"
-         " while IFS= read -r V; do eval \"$V\"; done'\r")
+_LOOP = ("sh -c 'stty -echo icrnl; echo VLAB\"-\"%(word)s-up; [ \"$VLAB_LOOP\" ] && exit; export VLAB_LOOP=1; trap \"stty echo\" 0; trap exit 2;"
+         " while IFS= read -r V; do eval \"$V\"; done'")
 _SETUP = ('VLAB_T=${VLAB_T:-$(mktemp -d)} && trap "rm -rf $VLAB_T; stty echo" 0; '
           'f() { base64 <$1 | grep -n "" | sed -n "$2s/^/VLAB-%(word)s-$3:/p"; }; '
           'for K in sha256sum sha256 cksum none; do command -v $K >/dev/null && break; done; '
@@ -200,7 +202,7 @@ def get_in(console, login, timeout, wake, up):
     refused, said, empty = pattern("login_failed", login.failed), b"", 0
     while time.monotonic() < deadline:
         # A line that somebody left half typed must not have our words; nor must a command, when nothing else helps.
-        console.send(b"\x15\r" if empty < _EMPTY_LINES else b"\x03\r", deadline)
+        console.send(b"\x15\r" if empty < _EMPTY_LINES else b"\x03\r\n" if empty % 2 else b"\x03\r", deadline)
         number, _match = console.expect(asks, min(deadline, time.monotonic() + _PATIENCE))
         if number == 0:
             log_in(console, login, asks, deadline)
@@ -213,9 +215,9 @@ def get_in(console, login, timeout, wake, up):
             empty += 1
             continue
         console.printed = b""
-        for pause in _ASK_AGAIN[:3]:
+        for pause, end in zip(_ASK_AGAIN, _LINE_ENDS):
             # Its answer may be damaged; the loop that may be there by now answers, too.
-            console.send(wake.encode("ascii"), deadline)
+            console.send(b"\x15" + wake.encode("ascii") + end, deadline)
             number, _match = console.expect([up, asks[1], refused], min(deadline, time.monotonic() + 2 * pause))
             if number == 0:
                 return

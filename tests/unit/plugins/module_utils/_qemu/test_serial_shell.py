@@ -156,6 +156,14 @@ def test_a_command_that_somebody_left_running_is_ended(shell):
     leave(guest, console)
 
 
+def test_a_terminal_that_was_left_without_carriage_returns(tmp_path):
+    """As a program leaves it that was killed while it had the terminal for itself."""
+    with FakeConsole(tmp_path / "console.sock", ["/bin/sh", "-c", "stty -icrnl; exec sh -i"]) as fake:
+        guest, console = connect(fake, timeout=20)
+        assert guest.run("echo again") == (0, b"again\n", b"")
+        leave(guest, console)
+
+
 def test_login(tmp_path):
     with FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", GETTY]) as fake:
         with pytest.raises(LoginRefused, match="asks for the password of root, and none was given"):
