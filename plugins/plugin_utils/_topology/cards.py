@@ -18,12 +18,12 @@ class Cards:
         management = shape.get("management") or []
         self.management = [management] if isinstance(management, str) else list(management)
         self.head, _number, self.tail = shape.get("name", "eth{n}").partition("{n}")
-        self.first, self.most = shape.get("first", 1), shape.get("most", _MOST)
-        self.least, self.block = shape.get("least", 0), shape.get("block", 1)
-        self.counts = bool(shape.get("fill"))
+        self.first, self.maximum = shape.get("first", 1), shape.get("max", _MOST)
+        self.minimum, self.block_size = shape.get("min", 0), shape.get("block_size", 1)
+        self.fill_slots = bool(shape.get("fill_slots"))
 
     def __str__(self):
-        last = self.first + self.most - 1
+        last = self.first + self.maximum - 1
         return ", ".join(self.management + ["%s to %s" % (self.name(self.first), self.name(last))])
 
     def name(self, number):
@@ -41,16 +41,16 @@ class Cards:
         """Whether the system can have a NIC of that name: where it counts its cards, the name must say which."""
         number = self.number(name)
         if number is None:
-            return name in self.management or not self.counts
-        return self.first <= number < self.first + self.most
+            return name in self.management or not self.fill_slots
+        return self.first <= number < self.first + self.maximum
 
     def names(self):
         """The data NICs, in their order."""
-        return (self.name(number) for number in range(self.first, self.first + self.most))
+        return (self.name(number) for number in range(self.first, self.first + self.maximum))
 
     def position(self, name):
         """The place of a NIC among the cards; None where that does not matter."""
-        if not self.counts:
+        if not self.fill_slots:
             return None
         if name in self.management:
             return self.management.index(name)
@@ -69,9 +69,9 @@ class Cards:
         numbers = {number for number in map(self.number, names) if number is not None}
         wanted = max(numbers, default=self.first - 1) - self.first + 1
         spare = []
-        if self.counts or self.block > 1 or self.least:
+        if self.fill_slots or self.block_size > 1 or self.minimum:
             # One is spare at least, except where the system counts its cards.
-            full = wanted + (self.block > 1 and not self.counts)
-            upto = min(max(-(-full // self.block) * self.block, self.least), self.most)
+            full = wanted + (self.block_size > 1 and not self.fill_slots)
+            upto = min(max(-(-full // self.block_size) * self.block_size, self.minimum), self.maximum)
             spare = [self.name(number) for number in range(self.first, self.first + upto) if number not in numbers]
         return [name for name in self.management if name not in names] + spare

@@ -356,7 +356,7 @@ class _Wiring:
         for name in node.cards.names():
             if name not in node.nics and not (node.settings.get("nics") or {}).get(name, {}).get("link"):
                 return name
-        self.problems.add(place, "%s has no NIC left: a %s takes %d", node_name, node.kind, node.cards.most)
+        self.problems.add(place, "%s has no NIC left: a %s takes %d", node_name, node.kind, node.cards.maximum)
         return None
 
     def _loose_nics(self):

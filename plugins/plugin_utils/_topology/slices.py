@@ -254,7 +254,7 @@ def config_files(topology, node, render):
 
 def _shell_files(topology, node, files):
     named = {nic.name: nic.mac for nic in node.nics.values()}
-    if node.cards.block > 1:
+    if node.cards.block_size > 1:
         # Also those that links may bring while it runs; so a link does not change the drive for the names' sake.
         for name in itertools.islice(node.cards.names(), _NAMED):
             named.setdefault(name, macs.derived(topology.name, node.name, name))

@@ -19,7 +19,7 @@ WHOLE = {
     "kinds": {"mine": {
         "extends": "frr", "image": "other", "vm": {"memory": "1G", "smbios": [{"type": 1, "serial": "{name}"}], "disks": [{"name": "d", "size": "1G"}]},
         "disk": {"bus": "sata"}, "vars": {"x": 1}, "files": {"a": "b", "t": {"template": "x"}}, "ready": {"console": "x"},
-        "nic": {"name": "ge{n}", "first": 0, "management": ["m0", "m1"], "most": 4, "least": 2, "fill": True, "block": 2},
+        "nic": {"name": "ge{n}", "first": 0, "management": ["m0", "m1"], "max": 4, "min": 2, "fill_slots": True, "block_size": 2},
         "config": {"file": "c", "label": "x", "addresses": "shell", "format": "fat", "bus": "ide"}}},
     "groups": {"g": {"members": ["r1", "r2"], "vcpus": 2, "asn": 5}, "h": {"memory": 128}},
     "nodes": {
@@ -132,7 +132,7 @@ def test_config_becomes_the_file_that_the_kind_says():
     assert problems(lab(nodes={"r1": {"config": "x"}})) == {"nodes.r1.config": "a node of the kind tiny takes no configuration from a drive"}
 
 
-COUNTED = {"c": {"nic": {"name": "ge-0/0/{n}", "first": 0, "management": ["fxp0"], "most": 9, "fill": True}}}
+COUNTED = {"c": {"nic": {"name": "ge-0/0/{n}", "first": 0, "management": ["fxp0"], "max": 9, "fill_slots": True}}}
 
 
 def nics(topology, node):
@@ -150,11 +150,11 @@ def test_spare_nics():
         kinds = {"c": {"nic": dict({"name": "e{n}"}, **shape)}}
         return list(model.build(lab(["r1:e2 -- r2:e1"], nodes=("r1", "r2"), kind="c", kinds=kinds)).nodes["r1"].nics)
     assert count() == ["e2"]
-    assert count(fill=True) == ["e1", "e2"]
-    assert count(block=4) == ["e1", "e2", "e3", "e4"]
-    assert count(block=2) == ["e1", "e2", "e3", "e4"], "one is spare"
-    assert count(block=4, most=3) == ["e1", "e2", "e3"]
-    assert count(least=5) == ["e1", "e2", "e3", "e4", "e5"]
+    assert count(fill_slots=True) == ["e1", "e2"]
+    assert count(block_size=4) == ["e1", "e2", "e3", "e4"]
+    assert count(block_size=2) == ["e1", "e2", "e3", "e4"], "one is spare"
+    assert count(block_size=4, max=3) == ["e1", "e2", "e3"]
+    assert count(min=5) == ["e1", "e2", "e3", "e4", "e5"]
     assert count(management="m") == ["m", "e2"]
 
 
@@ -165,7 +165,7 @@ def test_a_nic_that_the_system_cannot_have(link, place):
 
 
 def test_no_nic_left():
-    kinds = {"c": {"nic": {"most": 1}}}
+    kinds = {"c": {"nic": {"max": 1}}}
     assert problems(lab(["r1 -- r2", "r1 -- r3"], kind="c", kinds=kinds)) == {"links[1].endpoints[0]": "r1 has no NIC left: a c takes 1"}
 
 
