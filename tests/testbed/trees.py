@@ -56,7 +56,7 @@ def install(missing):
             raise Failure('install first: %s' % ', '.join(missing))
         say('installing %s' % ', '.join(missing))
         call('apt-get', 'update')
-        call('apt-get', 'install', '--yes', '--no-install-recommends', *missing)
+        call('apt-get', 'install', '--yes', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=300', *missing)
 
 
 def mirrors():
