@@ -39,14 +39,14 @@ class Bridge:
 
     def changes(self):
         """What is to be done."""
-        option = "segments.%s" % self.name
+        path = ("segments", self.name)
         if self.bridge is None:
-            return [Change(option, self.made or True, None, FILE)] if os.path.isdir(self.path) else []
+            return [Change(path, self.made or True, None, FILE)] if os.path.isdir(self.path) else []
         before = self.made or None
         if before and before != self.bridge or not self._is_there(self.bridge):
-            return [Change(option, before if before and self._is_there(before) else None, self.bridge, FILE)]
+            return [Change(path, before if before and self._is_there(before) else None, self.bridge, FILE)]
         if read_text(self.attach) != _ATTACH % self.bridge:
-            return [Change(option, None, self.bridge, FILE)]
+            return [Change(path, None, self.bridge, FILE)]
         return []
 
     def apply(self, _timeout):

@@ -304,7 +304,7 @@ class Lab:
 
     def _result(self):
         jobs = self.jobs.values()
-        changes = [change._replace(option="%s.%s" % (job.name, change.option)) for job in jobs for change in job.todo.changes]
+        changes = [change._replace(path=(job.name, *change.path)) for job in jobs for change in job.todo.changes]
         for _segment, more in self.rewiring:
             changes += more
         told = {"changed": bool(changes) or any(job.todo.changed for job in jobs), "changes": [change.result() for change in changes],

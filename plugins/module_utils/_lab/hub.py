@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, Change
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, Change, Item
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, remove_file, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
@@ -47,12 +47,12 @@ class Hub:
 
     def changes(self):
         """What is to be done, a Change for each port, and one for the hub."""
-        option = "segments.%s" % self.name
+        path = ("segments", self.name)
         if self.ports is None:
-            return [Change(option, sorted(self.has), None, FILE)] if self.run or os.path.isdir(self.folder.path) else []
+            return [Change(path, sorted(self.has), None, FILE)] if self.run or os.path.isdir(self.folder.path) else []
         if not self.alive:
-            return [Change(option, None, sorted(self.ports), FILE)]
-        return [Change("%s[%s]" % (option, end), self._told(end), self.ports.get(end), LIVE)
+            return [Change(path, None, sorted(self.ports), FILE)]
+        return [Change((*path, Item(end)), self._told(end), self.ports.get(end), LIVE)
                 for end in sorted(set(self.has) | set(self.ports)) if self._told(end) != self.ports.get(end)]
 
     def _told(self, end):
@@ -95,7 +95,7 @@ class Hub:
         ports = dict(self.has)
         with Monitor(self.folder.qmp) as monitor:
             for change in self.changes():
-                end = change.option.partition("[")[2][:-1]
+                end = change.path[-1]
                 if end in ports:
                     number = ports.pop(end)["id"]
                     monitor.batch([("netdev_del", {"id": "plug%d" % number}), ("netdev_del", {"id": "link%d" % number})])

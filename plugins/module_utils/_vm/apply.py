@@ -149,7 +149,7 @@ class Applier:
                 if change.how == LIVE:
                     BY_NAME[change.part].apply(change, self.wanted, self.live)
                     self.actions.append("change %s" % change.option)
-                    before = self.live.last_with(change.option.partition("[")[0], change.key) if change.verb == "remove" else None
+                    before = self.live.last_with(*change.path[:2]) if change.verb == "remove" else None
                     before = copied(before)
                     adopt(change, self.live.running, self.wanted)
                     self._save_run(self.live.running)
@@ -359,10 +359,10 @@ def remove_folder(folder, keep):
 def adopt(change, running, wanted):
     """Enter one change into the definition that the VM runs."""
     running["ports"] = wanted["ports"]
-    if not change.key:
-        running[change.option] = wanted[change.option]
+    option, name = change.path[0], change.item
+    if not name:
+        running[option] = wanted[option]
         return
-    option, name = change.option.partition("[")[0], change.key.rpartition("/")[2] if change.part == "media" else change.key
     place = "%s/%s" % (option, name)
     if change.verb == "remove":
         running[option] = [item for item in running[option] if item["name"] != name]
@@ -372,5 +372,5 @@ def adopt(change, running, wanted):
         running["places"][place] = wanted["places"][place]
         running["bases"] = dict(wanted.get("bases", {}))
     else:
-        key = change.option.rpartition(".")[2]
+        key = change.path[-1]
         by_name(running[option])[name][key] = copied(by_name(wanted[option])[name][key])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, Change, before_after
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, Change, Item, before_after
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, remove_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
@@ -71,8 +71,8 @@ class Image:
             images.readable("path", self.path)
             self._plan_existing()
 
-    def _step(self, option, before, after, function):
-        self.steps.append((Change(option, before, after, FILE), function))
+    def _step(self, option, before, after, function, item=None):
+        self.steps.append((Change((option,) if item is None else (option, Item(item)), before, after, FILE), function))
 
     def _plan_new(self):
         wanted = self.wanted
@@ -189,9 +189,9 @@ class Image:
         if wanted is None:
             return
         for name in [name for name in wanted if name not in have]:
-            self._step("snapshots[%s]" % name, None, name, lambda name=name: self.qemu_img.snapshot_create(self.path, name))
+            self._step("snapshots", None, name, lambda name=name: self.qemu_img.snapshot_create(self.path, name), name)
         for name in [name for name in have if name not in wanted] if self.params["purge_snapshots"] else ():
-            self._step("snapshots[%s]" % name, name, None, lambda name=name: self.qemu_img.snapshot_delete(self.path, name))
+            self._step("snapshots", name, None, lambda name=name: self.qemu_img.snapshot_delete(self.path, name), name)
 
     def _check_free(self, what, also=None, disk_too=False):
         """Refuse what would harm a VM: what it does to the base under its overlay, and with disk_too to its disk, even if it is stopped."""

@@ -47,7 +47,7 @@ def plan(seen, wanted, state, allow_restart=False, pending=()):
     """
     if state == "absent":
         exists = seen.status != "absent" or seen.debris
-        changes = [Change("state", seen.status, "absent", FILE)] if exists else []
+        changes = [Change(("state",), seen.status, "absent", FILE)] if exists else []
         return Plan(changes, (["stop"] if seen.alive else []) + (["remove"] if exists else []))
     steps = _power_steps(seen, state)
     changes = _changes(seen, wanted, pending)
@@ -64,10 +64,10 @@ def plan(seen, wanted, state, allow_restart=False, pending=()):
         steps = ["define"] + steps
     if seen.orphan and "start" not in steps:
         steps = ["clear"] + steps
-        changes = changes + [Change("process", seen.orphan, None, FILE)]
+        changes = changes + [Change(("process",), seen.orphan, None, FILE)]
     after = _status_after(seen, steps)
     if after != seen.status or set(steps) - {"clear", "define", "live"}:
-        changes = changes + [Change("state", seen.status, after, FILE)]
+        changes = changes + [Change(("state",), seen.status, after, FILE)]
     return Plan(changes, steps)
 
 
@@ -80,17 +80,17 @@ def _changes(seen, wanted, pending):
     if not seen.alive:
         before = seen.saved or _nothing(wanted)
         changes = [change._replace(how=FILE, reason="") for change in _compare(before, wanted) if seen.saved or _is_told(change)]
-        named = {change.option for change in changes}
-        return changes + [change for change in pending if change.option not in named and change.option.rpartition(".")[0] not in named]
+        named = {change.path for change in changes}
+        return changes + [change for change in pending if change.path not in named and change.path[:-1] not in named]
     changes = _compare(seen.running, wanted)
-    named = {change.option for change in changes}
+    named = {change.path for change in changes}
     # A run that was killed between the definition and the VM left the two apart: what is live is done again.
     for before in (seen.run["definition"], seen.saved):
         if before == seen.running:
             continue
         more = [change if change.how == LIVE and change.verb != "add" else change._replace(how=FILE) for change in _compare(before, wanted)
-                if change.option not in named]
-        changes, named = changes + more, named | {change.option for change in more}
+                if change.path not in named]
+        changes, named = changes + more, named | {change.path for change in more}
     return changes
 
 
@@ -104,7 +104,7 @@ def _nothing(wanted):
 
 
 def _is_told(change):
-    return change.option != "uuid"
+    return change.path != ("uuid",)
 
 
 def _reasons(changes):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, differing
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, Item, differing
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_whole
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
@@ -130,21 +130,21 @@ class Media(Part):
         for option in ("cdroms", "floppies"):
             old, new = by_name(running[option]), by_name(wanted[option])
             for name in sorted(set(old) | set(new)):
-                path = "%s[%s]" % (option, name)
+                path = (option, Item(name))
                 if name not in old or name not in new:
                     changes.append(Change(path, old.get(name), new.get(name), RESTART, self.name,
                                           reason="a drive is part of the machine; its medium can be changed live"))
                     continue
                 for key in differing(old[name], new[name]):
                     how = LIVE if key in ("path", "checksum") else RESTART
-                    changes.append(Change("%s.%s" % (path, key), old[name].get(key), new[name].get(key), how, self.name,
-                                          "medium" if key == "path" else "none", "%s/%s" % (option, name)))
+                    changes.append(Change((*path, key), old[name].get(key), new[name].get(key), how, self.name,
+                                          "medium" if key == "path" else "none"))
         for option in ("cloud_init", "config_drive"):
             old, new = running.get(option), wanted[option]
             if old != new:
                 # The drive itself stays, and QEMU keeps the image that it has open: the guest gets the new one with its next start.
                 later = bool(old and new and new.get("update") == "next_start" and _drive_of(old) == _drive_of(new))
-                changes.append(Change(option, _told(old), _told(new), LIVE if later else RESTART, self.name, "seed",
+                changes.append(Change((option,), _told(old), _told(new), LIVE if later else RESTART, self.name, "seed",
                                       reason="the guest sees it after its next start" if later else "a guest reads it when it boots"))
         return changes
 
@@ -218,9 +218,9 @@ class Media(Part):
             self._write_seeds(wanted, live.host)
         if change.verb != "medium":
             return
-        option, _slash, name = change.key.partition("/")
+        option, name = change.path[:2]
         drive = by_name(wanted[option])[name]
-        identifier = addresses.identifier(wanted["places"][change.key])
+        identifier = addresses.identifier(wanted["places"]["%s/%s" % (option, name)])
         if drive["path"]:
             self._check_media({"cdroms": [], "floppies": [], option: [drive]}, live.host)
         # By force, as the guest may have locked the tray; blockdev-change-medium knows no force before QEMU 7.1.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, differing
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, Item, differing
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import nic_models
@@ -158,9 +158,9 @@ class Network(Part):
         changes = []
         old, new = by_name(running["nics"]), by_name(wanted["nics"])
         for name in [n for n in old if n not in new]:
-            changes.append(Change("nics[%s]" % name, _told(old[name]), None, LIVE, self.name, "remove", name))
+            changes.append(Change(("nics", Item(name)), _told(old[name]), None, LIVE, self.name, "remove"))
         for name, nic in new.items():
-            path = "nics[%s]" % name
+            path = ("nics", Item(name))
             if name not in old:
                 changes.append(self._added(path, nic, running, wanted))
                 continue
@@ -168,16 +168,16 @@ class Network(Part):
                 how = LIVE if key in _LIVE_KEYS else RESTART
                 if key == "link" and (links.is_direct(old[name]["link"]) or links.is_direct(nic["link"])):
                     how = RESTART
-                changes.append(Change("%s.%s" % (path, key), old[name].get(key), nic.get(key), how, self.name, key, name,
+                changes.append(Change((*path, key), old[name].get(key), nic.get(key), how, self.name, key,
                                       "vhost and several queues cannot be re-wired live" if key == "link" and how == RESTART else ""))
-        changes += [Change(key, running.get(key), wanted.get(key), LIVE, self.name, "none")
+        changes += [Change((key,), running.get(key), wanted.get(key), LIVE, self.name, "none")
                     for key in ("mac_base", "mac_copy_from") if running.get(key) != wanted.get(key)]
         return changes
 
     def _added(self, path, nic, running, wanted):
-        address = addresses.pci(wanted["family"], wanted["places"][path[:4] + "/" + nic["name"]])
+        address = addresses.pci(wanted["family"], wanted["places"]["/".join(path)])
         fits = addresses.bus_exists(wanted["family"], running["places"], address) and wanted["family"] != "none"
-        return Change(path, None, _told(nic), LIVE if fits else RESTART, self.name, "add", nic["name"],
+        return Change(path, None, _told(nic), LIVE if fits else RESTART, self.name, "add",
                       "" if fits else "the running machine has no free PCI bus for it")
 
     def look(self, observation):
@@ -269,9 +269,9 @@ class Network(Part):
     def apply(self, change, wanted, live):
         if change.verb == "none":
             return
-        definition = wanted if change.verb != "remove" else live.last_with("nics", change.key)
-        nic = by_name(definition["nics"])[change.key]
-        ids = _ids(definition, change.key)
+        definition = wanted if change.verb != "remove" else live.last_with("nics", change.item)
+        nic = by_name(definition["nics"])[change.item]
+        ids = _ids(definition, change.item)
         _CHANGES[change.verb](self, nic, ids, wanted, live)
 
     def _apply_add(self, nic, ids, wanted, live):

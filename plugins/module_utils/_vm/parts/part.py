@@ -64,7 +64,7 @@ class Part:
 
     def compare(self, running, wanted):
         """The changes from one definition to another."""
-        return [Change(name, running.get(name), wanted.get(name), option.how, self.name)
+        return [Change((name,), running.get(name), wanted.get(name), option.how, self.name)
                 for name, option in self.options.items() if running.get(name) != wanted.get(name)]
 
     def look(self, observation):

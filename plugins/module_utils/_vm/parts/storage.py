@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART, Change, differing
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART, Change, Item, differing
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import remove_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
@@ -82,7 +82,7 @@ class Storage(Part):
         old, new = by_name(running["disks"]), by_name(wanted["disks"])
         for name in [n for n in old if n not in new]:
             how = LIVE if disks.is_hot_plugged(old[name]["bus"]) else RESTART
-            changes.append(Change("disks[%s]" % name, _told(old[name]), None, how, self.name, "remove", name,
+            changes.append(Change(("disks", Item(name)), _told(old[name]), None, how, self.name, "remove",
                                   "" if how == LIVE else "a disk on %s cannot be unplugged" % old[name]["bus"]))
         for name, disk in new.items():
             if name not in old:
@@ -92,8 +92,8 @@ class Storage(Part):
                 how = RESTART
                 if key == "size" and not _shrinks(old[name], disk) or key in _IGNORED or key == "limits" and old[name]["limits"] and disk["limits"]:
                     how = LIVE
-                changes.append(Change("disks[%s].%s" % (name, key), _value(old[name], key), _value(disk, key), how, self.name,
-                                      key if key in ("size", "limits") else "none", name))
+                changes.append(Change(("disks", Item(name), key), _value(old[name], key), _value(disk, key), how, self.name,
+                                      key if key in ("size", "limits") else "none"))
         return changes
 
     def _added(self, disk, running, wanted):
@@ -108,7 +108,7 @@ class Storage(Part):
                 reason = "the running machine has no free PCI bus for it"
         elif not any(held["kind"] == place["kind"] for held in running["places"].values()):
             reason = "the running machine has no %s controller" % place["kind"]
-        return Change("disks[%s]" % disk["name"], None, _told(disk), RESTART if reason else LIVE, self.name, "add", disk["name"], reason)
+        return Change(("disks", Item(disk["name"])), None, _told(disk), RESTART if reason else LIVE, self.name, "add", reason)
 
     def look(self, observation):
         running = observation.running
@@ -121,13 +121,13 @@ class Storage(Part):
     def pending(self, wanted, host):
         changes = []
         for disk in wanted["disks"]:
-            option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
+            option, path = ("disks", Item(disk["name"])), bases.disk_path(host.folder, disk)
             if not os.path.lexists(path):
-                changes.append(Change(option + ".image", None, path, FILE, self.name))
+                changes.append(Change((*option, "image"), None, path, FILE, self.name))
             elif disk["size"] and os.path.isfile(path):
                 size = bases.size_of(path, host.qemu_img)
                 if size < disk["size"]:
-                    changes.append(Change(option + ".size", format_size(size), format_size(disk["size"]), FILE, self.name))
+                    changes.append(Change((*option, "size"), format_size(size), format_size(disk["size"]), FILE, self.name))
         return changes
 
     def prepare(self, wanted, host):
@@ -216,9 +216,9 @@ class Storage(Part):
     def apply(self, change, wanted, live):
         if change.verb == "none":
             return
-        definition = live.last_with("disks", change.key) if change.verb == "remove" else wanted
-        disk = by_name(definition["disks"])[change.key]
-        place = definition["places"]["disks/%s" % change.key]
+        definition = live.last_with("disks", change.item) if change.verb == "remove" else wanted
+        disk = by_name(definition["disks"])[change.item]
+        place = definition["places"]["disks/%s" % change.item]
         _CHANGES[change.verb](self, disk, place, addresses.identifier(place), wanted, live)
 
     def _apply_add(self, disk, place, identifier, wanted, live):
@@ -256,7 +256,7 @@ class Storage(Part):
 
     def forget(self, change, running, host):
         """After a disk was removed: its image goes, too, when it was the VM's own."""
-        disk = by_name(running["disks"])[change.key]
+        disk = by_name(running["disks"])[change.item]
         if bases.is_owned(host.folder, disk):
             remove_file(bases.disk_path(host.folder, disk))
         remove_file(_temporary(host.folder, disk))

@@ -8,7 +8,7 @@ import random
 import types
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART, Change, before_after, differing
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART, Change, Item, before_after, differing
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError, RestartNeeded
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
@@ -180,7 +180,8 @@ def test_a_killed_run_left_file_and_vm_apart():
 
 def test_files_are_told_once():
     wanted = compose({"disks": [{"name": "d", "size": "2G"}, {"name": "n", "size": "1G"}]}, saved=SAVED)
-    pending = [Change("disks[d].size", "1G", "2G", FILE), Change("disks[n].image", None, "/x", FILE), Change("disks[i].image", None, "/y", FILE)]
+    pending = [Change(("disks", Item("d"), "size"), "1G", "2G", FILE), Change(("disks", Item("n"), "image"), None, "/x", FILE),
+               Change(("disks", Item("i"), "image"), None, "/y", FILE)]
     made = plan(seen("stopped"), wanted, "present", pending=pending)
     assert [change.option for change in made.changes] == ["disks[d].size", "disks[n]", "disks[i].image"]
     agree(made)
@@ -212,8 +213,8 @@ def test_whatever_is_said_changes_agree(seed):
 
 
 @pytest.mark.parametrize("change, told", [
-    (Change("a", 1, 2, LIVE), {"option": "a", "before": 1, "after": 2, "how": "live"}),
-    (Change("a", None, [], RESTART, reason="so"), {"option": "a", "before": None, "after": [], "how": "restart", "reason": "so"}),
+    (Change(("a",), 1, 2, LIVE), {"option": "a", "before": 1, "after": 2, "how": "live"}),
+    (Change(("nics", Item("a"), "link"), None, [], RESTART, reason="so"), {"option": "nics[a].link", "before": None, "after": [], "how": "restart", "reason": "so"}),
 ])
 def test_a_change_as_it_is_returned(change, told):
     assert change.result() == told
@@ -221,4 +222,4 @@ def test_a_change_as_it_is_returned(change, told):
 
 def test_differences():
     assert differing({"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "d": 4}) == ["b", "d"]
-    assert before_after([Change("a", None, 1), Change("b", 0, None)]) == {"before": {"b": 0}, "after": {"a": 1}}
+    assert before_after([Change(("a",), None, 1), Change(("b",), 0, None)]) == {"before": {"b": 0}, "after": {"a": 1}}
