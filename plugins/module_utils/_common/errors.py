@@ -22,10 +22,11 @@ class VlabError(Exception):
 
 
 class OptionError(VlabError):
-    """A value that cannot be used. option: its path as the user wrote it, such as disks[1].size."""
+    """A value that cannot be used. option: its path as the user wrote it, such as disks[1].size. reason: why."""
 
-    def __init__(self, option, message, **facts):
-        super().__init__("%s: %s" % (option, message), option=option, **facts)
+    def __init__(self, option, reason, **facts):
+        super().__init__("%s: %s" % (option, reason), option=option, **facts)
+        self.option, self.reason = option, reason
 
 
 class HostError(VlabError):

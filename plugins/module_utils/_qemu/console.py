@@ -16,7 +16,7 @@ import struct
 import termios
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
 
 _MOST = 1 << 20  # bytes that are kept to be searched
@@ -116,8 +116,8 @@ class Console:
 
 
 def pattern(option, text):
-    """A compiled pattern of bytes. Raises GuestError that names the option."""
+    """A compiled pattern of bytes. Raises OptionError."""
     try:
         return re.compile(text.encode("utf-8", "surrogateescape"), re.MULTILINE)
     except re.error as error:
-        raise GuestError("%s: %r is not a regular expression: %s" % (option, text, error))
+        raise OptionError(option, "%r is not a regular expression: %s" % (text, error))

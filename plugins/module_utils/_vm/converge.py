@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import che
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
@@ -63,7 +63,7 @@ def converge_item(params, check_mode, option, item, remove=None):
             if seen.saved is None:
                 if remove is not None:
                     return {"changed": False, "changes": [], "actions": [], "diff": {"before": {}, "after": {}}, "vm": {}}
-                raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+                raise OptionError("vm", no_such_vm(folder))
             given = {"state": "present", "allow_restart": params["allow_restart"], option: [item] if item else None,
                      "remove_" + option: [remove] if remove is not None else None}
             host = Host(folder)

@@ -26,8 +26,8 @@ class Dialogue:
 
     def __init__(self, address, steps, timeout=30, newline="\r", unless=None):
         self.address, self.steps, self.timeout, self.newline = address, steps, timeout, newline
-        self.unless = _pattern("unless", unless) if unless else None
-        self.expected = [_pattern("steps[%d].expect" % number, step["expect"]) if step.get("expect") else None for number, step in enumerate(steps)]
+        self.unless = pattern("unless", unless) if unless else None
+        self.expected = [pattern("steps[%d].expect" % number, step["expect"]) if step.get("expect") else None for number, step in enumerate(steps)]
         for number, step in enumerate(steps):
             if step.get("send") is not None and step.get("secret") is not None:
                 raise OptionError("steps[%d].secret" % number, "give send or secret, not both")
@@ -95,10 +95,3 @@ class Dialogue:
             pass
         self._seen += console.printed
         console.printed = b""
-
-
-def _pattern(option, text):
-    try:
-        return pattern(option, text)
-    except GuestError as error:
-        raise OptionError(option, error.message.split(": ", 1)[1])

@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, make_private_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 
+_NAMES = 10  # of VMs that a message lists
 # sun_path holds 108 bytes with its end (unix(7)); this leaves room for the longest socket name of ours.
 _LONGEST_FOLDER = 107 - len("/console-255.sock")
 
@@ -56,8 +57,21 @@ def existing(root, lab, name):
     """The Folder of a VM that is defined. Raises OptionError for any other."""
     folder = Folder(root, lab, name)
     if not folder.exists():
-        raise OptionError("vm", "the lab %s has no VM %s under %s" % (folder.lab, folder.name, folder.root))
+        raise OptionError("vm", no_such_vm(folder))
     return folder
+
+
+def no_such_vm(folder):
+    """The message for a VM that is not defined: it names one with a similar name, or those that the lab has."""
+    import difflib
+    home = os.path.dirname(folder.path)
+    try:
+        names = sorted(name for name in os.listdir(home) if os.path.exists(os.path.join(home, name, os.path.basename(folder.definition))))
+    except OSError:
+        names = []
+    similar = difflib.get_close_matches(folder.name, names, 1)
+    hint = "did you mean %s?" % similar[0] if similar else "it has %s" % (", ".join(names[:_NAMES] + ["..."] * (len(names) > _NAMES)) or "none")
+    return "the lab %s has no VM %s under %s: %s" % (folder.lab, folder.name, folder.root, hint)
 
 
 class Folder:

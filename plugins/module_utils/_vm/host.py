@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu, find_qemu_img
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, check_name
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, check_name, no_such_vm
 
 
 class Host:
@@ -53,9 +53,10 @@ class Host:
     def other_definition(self, name, option):
         """The definition of another VM of the same lab. Raises OptionError when there is none."""
         check_name(option, name)
-        definition = read_json(Folder(self.folder.root, self.folder.lab, name).definition)
+        folder = Folder(self.folder.root, self.folder.lab, name)
+        definition = read_json(folder.definition)
         if definition is None:
-            raise OptionError(option, "the lab %s has no VM %s" % (self.folder.lab, name))
+            raise OptionError(option, no_such_vm(folder))
         return definition
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, HostError, LoginRefused, MonitorError, VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 
 _KINDS = ((GuestNotReady, "not_ready"), (LoginRefused, "login"), (VlabError, "error"))
 
@@ -90,7 +90,7 @@ class _guest:
         folder = self.folder
         name = "%s of the lab %s" % (folder.name, folder.lab)
         if not folder.exists():
-            return GuestError("there is no VM %s under %s here" % (name, folder.root))
+            return GuestError(no_such_vm(folder))
         try:
             seen = observe(folder)
         except (MonitorError, HostError) as failure:

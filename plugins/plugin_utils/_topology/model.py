@@ -348,7 +348,7 @@ class _Wiring:
             given = {key: settings[key] for key in ("mac", "link", "mtu", "properties") if settings.get(key)}
             mac = normalise_nic("nodes.%s.nics.%s" % (node.name, name), given).get("mac")
         except OptionError as error:
-            self.problems.add(*error.message.split(": ", 1))
+            self.problems.add(error.option, error.reason)
         return Nic(name, mac or macs.derived(self.topology.name, node.name, name), settings, position=node.cards.position(name))
 
     def _next_free(self, node_name, place):

@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import rea
 from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_listener
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, escape, keyval
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name, no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
 
@@ -137,7 +137,7 @@ def console_address(folder, name=None):
     """Where a running VM's console listens: its path, or (host, port). name: the first one if None. Raises VlabError."""
     definition = (read_json(folder.run) or {}).get("definition") or read_json(folder.definition)
     if definition is None:
-        raise GuestError("there is no VM %s of the lab %s under %s here" % (folder.name, folder.lab, folder.root))
+        raise GuestError(no_such_vm(folder))
     consoles = definition["consoles"]
     number = next((number for number, console in enumerate(consoles) if name in (None, console["name"])), None)
     if number is None:

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import posix_cksum
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, LoginRefused
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, LoginRefused, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import Login, SerialShell
@@ -185,7 +185,7 @@ def test_a_console_that_says_nothing(tmp_path):
 
 
 def test_prompts_that_are_no_regular_expressions(tmp_path):
-    with FakeConsole(tmp_path / "console.sock", ["/bin/sleep", "100"]) as fake, pytest.raises(GuestError, match=r"prompt: '\[' is not a regular"):
+    with FakeConsole(tmp_path / "console.sock", ["/bin/sleep", "100"]) as fake, pytest.raises(OptionError, match=r"prompt: '\[' is not a regular"):
         connect(fake, Login(prompt="["))
 
 

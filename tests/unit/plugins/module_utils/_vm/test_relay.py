@@ -49,8 +49,8 @@ def test_commands_and_files_on_a_console(defined):
 
 
 @pytest.mark.parametrize("channel, request_, kind, message", [
-    ("serial", {"vm": "r2"}, "error", "there is no VM r2 of the lab lab under"),
-    ("agent", {"vm": "r2"}, "error", "there is no VM r2 of the lab lab under"),
+    ("serial", {"vm": "r2"}, "error", "the lab lab has no VM r2 under"),
+    ("agent", {"vm": "r2"}, "error", "the lab lab has no VM r2 under"),
     ("serial", {"console": "other"}, "error", "the VM r1 has no console other; it has console"),
     ("serial", {"vm": "../r1"}, "error", "cannot be a name"),
 ])
