@@ -42,6 +42,8 @@ FATAL = re.compile(r"^(fatal|failed): \[")
 # What the test bed, the steps in process, and pages of examples say of each target.
 DETAIL = re.compile(r"^(ok|flaky|failed) +\S+ +[0-9.]+ s |^not run: ")
 FLAKY = re.compile(r"^ *-? *flaky:? +(.*)")
+# What pytest -rf says.
+FAILED_CASE = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 COUNTED = re.compile(r": (\d+) steps, (\d+) conditions$")
 
 
@@ -161,14 +163,22 @@ class Runner:
             result = self._once(step)
             if result.failed and step.tries > 1 and not self.given_up:
                 report(result)
-                result = self._once(step)
-                if not result.failed:
-                    result.flaky.append(step.name)
-                    result.note += " at the second try"
+                result = self._again(step, result)
         except Exception as error:  # a worker that ends in silence would look like a pass
             result = Result(step.name, 0, 1, 0, LOGS / "none", f"could not be run: {error!r}")
         self.results.append(result)
         report(result)
+
+    def _again(self, step: Step, first: Result) -> Result:
+        """A second try: of the cases that failed, where the step can be asked for them."""
+        cases = FAILED_CASE.findall(first.log.read_text(encoding="utf-8", errors="replace")) if step.retry else []
+        result = self._once(dataclasses.replace(step, command=step.retry) if step.retry else step)
+        if not result.failed:
+            result.flaky += cases or [step.name]
+            result.note += " at the second try"
+        if step.retry:
+            result.passed += first.passed
+        return result
 
     def _once(self, step: Step) -> Result:
         log = LOGS / f"{step.name.replace('/', '-').replace(' ', '-')}.log"

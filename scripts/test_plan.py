@@ -40,8 +40,10 @@ class Step:
     own_home: bool = True
     timeout: int = 900
     count: Optional[Callable[[str, int], tuple[int, int]]] = None
-    # Guests under emulation can be late on a busy machine: what fails twice has failed, what passes then is reported as flaky.
+    # Guests under emulation can be late on a busy machine, and a mirror can be away for a moment: what fails twice has failed, what passes then is reported as flaky.
     tries: int = 1
+    # The command of the second try, where it is for the cases that failed alone.
+    retry: Optional[list[str]] = None
     # Names of steps that must have ended, whatever their outcome.
     after: tuple[str, ...] = ()
     # Steps with the same word here are never run at the same time.
@@ -126,7 +128,7 @@ def lint_steps(quick: bool = False) -> list[Step]:
 
 
 def sanity_steps() -> list[Step]:
-    return [Step("sanity", python(str(COPY / "scripts/sanity.py")), timeout=1200)]
+    return [Step("sanity", python(str(COPY / "scripts/sanity.py")), timeout=1200, tries=2)]
 
 
 def quick_sanity_steps() -> list[Step]:
@@ -134,9 +136,9 @@ def quick_sanity_steps() -> list[Step]:
 
 
 def unit_steps() -> list[Step]:
-    command = python("-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-c", str(COPY / "pytest.ini"), "-o", f"pythonpath={WORK}",
-                     f"--junit-xml={WORK / 'units.xml'}")
-    return [Step("units", command, count=unit_tests)]
+    command = python("-m", "pytest", "-q", "-rf", "-n", "2", "-c", str(COPY / "pytest.ini"), "-o", f"pythonpath={WORK}",
+                     "-o", f"cache_dir={WORK / 'pytest'}", f"--junit-xml={WORK / 'units.xml'}")
+    return [Step("units", [*command, "--cache-clear"], count=unit_tests, tries=2, retry=[*command, "--last-failed"])]
 
 
 def ansible_test_unit_steps() -> list[Step]:
@@ -160,7 +162,7 @@ def build_steps() -> list[Step]:
 
 
 def image_steps() -> list[Step]:
-    return [Step("images", playbook("images.yml"), where=ROOT, own_home=False, alone="packages")]
+    return [Step("images", playbook("images.yml"), where=ROOT, own_home=False, alone="packages", tries=2)]
 
 
 def integration_steps(only: list[str], all_pages: bool = False) -> list[Step]:
@@ -193,7 +195,7 @@ def playbook(name: str, *arguments: str) -> list[str]:
 
 
 def tree_steps() -> list[Step]:
-    return [Step("trees", [str(ROOT / "tests/testbed/testbed"), "build"], where=ROOT, own_home=False, alone="packages")]
+    return [Step("trees", [str(ROOT / "tests/testbed/testbed"), "build"], where=ROOT, own_home=False, alone="packages", tries=2)]
 
 
 def testbed_steps(everything: bool = False) -> list[Step]:
@@ -219,7 +221,7 @@ def fresh_steps(everything: bool = False) -> list[Step]:
     """The commands of README.md on machines that have nothing."""
     command = python(str(ROOT / "tests/fresh/run.py"))
     demo = Step("fresh/demo", command if everything else [*command, "debian-13/asked"], where=ROOT, own_home=False, timeout=900 * (6 if everything else 1),
-                count=own_summary, alone="fresh")
+                count=own_summary, alone="fresh", tries=1 if everything else 2)
     test = Step("fresh/test-fast", [*command, "--command", "make test-fast", "--shows", " passed, 0 failed", "--timeout", "2400", "debian-12/root",
                                     "debian-13/root", "debian-13/asked"], where=ROOT, own_home=False, timeout=7500, count=own_summary, alone="fresh")
     return [demo, test] if everything else [demo]
