@@ -152,10 +152,10 @@ _KIND = {
             "max": {"type": "integer", "minimum": 1, "maximum": 250, "description": "How many data NICs the system takes; 250 by default."},
             "min": {"type": "integer", "minimum": 0, "maximum": 250, "description": "How many data NICs the system wants to see at least."},
             "fill_slots": {"type": "boolean", "description": "The system counts its cards: each sits at its number's place, and holes are filled "
-                                                       "with unconnected ones."},
-            "block_size": {"type": "integer", "minimum": 1, "maximum": 250, "description": "Make data NICs in blocks of so many, one more than there are links "
-                                                                                      "at least; the spare ones have no cable, and take a link "
-                                                                                      "that is added while the node runs."},
+                                                             "with unconnected ones."},
+            "block_size": {"type": "integer", "minimum": 1, "maximum": 250,
+                           "description": "Make data NICs in blocks of so many, one more than there are links at least; the spare ones have no "
+                                          "cable, and take a link that is added while the node runs."},
         }, "additionalProperties": False},
         "files": _FILES,
         "config": {"type": "object", "properties": {

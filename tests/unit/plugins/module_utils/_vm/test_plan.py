@@ -214,7 +214,8 @@ def test_whatever_is_said_changes_agree(seed):
 
 @pytest.mark.parametrize("change, told", [
     (Change(("a",), 1, 2, LIVE), {"option": "a", "before": 1, "after": 2, "how": "live"}),
-    (Change(("nics", Item("a"), "link"), None, [], RESTART, reason="so"), {"option": "nics[a].link", "before": None, "after": [], "how": "restart", "reason": "so"}),
+    (Change(("nics", Item("a"), "link"), None, [], RESTART, reason="so"),
+     {"option": "nics[a].link", "before": None, "after": [], "how": "restart", "reason": "so"}),
 ])
 def test_a_change_as_it_is_returned(change, told):
     assert change.result() == told
