@@ -25,6 +25,9 @@ class FakeConsole:
         self.path, self.noise, self.printed = str(path), noise, b""
         self._child, self._terminal = pty.fork()
         if not self._child:
+            # As a login gives it. Tests that run in the background of a shell are started with these ignored, and Ctrl-C would end nothing.
+            for number in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
             os.execve(argv[0], argv, dict({"PATH": os.environ["PATH"], "PS1": "guest# ", "TERM": "dumb"}, **(environment or {})))
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(self.path)
