@@ -104,7 +104,8 @@ def ee_is_touched() -> bool:
 
 def touched_pages() -> list[str]:
     """The pages whose examples are run: the one that every newcomer reads, and those that were touched."""
-    return ["README.md", *(name for name in touched() if name.startswith("docs/") and name.endswith(".md") and (ROOT / name).is_file())]
+    pages = [ROOT / name for name in touched() if name.startswith("docs/") and name.endswith(".md")]
+    return ["README.md", *(str(page.relative_to(ROOT)) for page in pages if page.is_file() and "<!-- run: " in page.read_text(encoding="utf-8"))]
 
 
 # --- The steps ---
