@@ -23,7 +23,6 @@ import tempfile
 import time
 import traceback
 
-OURS = "ansible_collections.vlab.qemu.plugins.modules"
 # How long a module may hold its output open after its end, and run at all, in seconds.
 CLOSE_TIMEOUT = 10
 RUN_TIMEOUT = 600
