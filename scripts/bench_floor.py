@@ -29,8 +29,15 @@ def in_parallel(function, count, at_once=AT_ONCE):
 
 
 def ansible(program, *words):
-    done = subprocess.run([VENV / program, *words], cwd=ROOT, env=dict(os.environ, ANSIBLE_CONFIG=os.fspath(ROOT / "ansible.cfg")),
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [VENV / program, *words],
+        cwd=ROOT,
+        env=dict(os.environ, ANSIBLE_CONFIG=os.fspath(ROOT / "ansible.cfg")),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         sys.exit(f"{program} failed:\n{done.stdout}{done.stderr}")
 
@@ -69,13 +76,42 @@ class Floor(Contender):
         folder = self.where / str(number)
         folder.mkdir()
         disk, qmp = folder / "disk0.qcow2", folder / "qmp.sock"
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.base, "-F", "qcow2", disk], check=True)
+        subprocess.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.base, "-F", "qcow2", disk],
+            check=True,
+        )
         process = subprocess.Popen(
-            [QEMU, "-S", "-nodefaults", "-no-user-config", "-machine", "pc", "-accel", "tcg", "-m", "128", "-display", "none",
-             "-drive", f"file={disk},if=none,id=d", "-device", "virtio-blk-pci,drive=d", *self.nics(number),
-             "-chardev", f"socket,id=s,path={folder}/serial.sock,server=on,wait=off",
-             "-serial", "chardev:s", "-qmp", f"unix:{qmp},server=on,wait=off", "-pidfile", folder / "pid"],
-            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            [
+                QEMU,
+                "-S",
+                "-nodefaults",
+                "-no-user-config",
+                "-machine",
+                "pc",
+                "-accel",
+                "tcg",
+                "-m",
+                "128",
+                "-display",
+                "none",
+                "-drive",
+                f"file={disk},if=none,id=d",
+                "-device",
+                "virtio-blk-pci,drive=d",
+                *self.nics(number),
+                "-chardev",
+                f"socket,id=s,path={folder}/serial.sock,server=on,wait=off",
+                "-serial",
+                "chardev:s",
+                "-qmp",
+                f"unix:{qmp},server=on,wait=off",
+                "-pidfile",
+                folder / "pid",
+            ],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         while True:
             try:
                 return self._monitor(number)
@@ -130,5 +166,8 @@ class Playbook(Contender):
 
     def play(self, tasks):
         path = self.where / "play.yml"
-        path.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
+        path.write_text(
+            json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]),
+            encoding="utf-8",
+        )
         ansible("ansible-playbook", os.fspath(path))

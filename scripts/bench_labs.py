@@ -20,7 +20,10 @@ from bench_floor import Floor, Playbook
 PHASES = ("up", "no change", "one link", "down")
 AGAIN = 3  # the short phases are measured more often
 SPARE = 1  # the VM that has the spare NIC
-MORE, FACTOR = 0.15, 1.2  # what the promises allow above Ansible's own share: seconds, times the floor
+MORE, FACTOR = (
+    0.15,
+    1.2,
+)  # what the promises allow above Ansible's own share: seconds, times the floor
 
 
 class LabFloor(Floor):
@@ -38,16 +41,35 @@ class LabFloor(Floor):
     def nics(self, number):
         words = []
         for nic in range(3 if number == SPARE else 2):
-            words += ["-netdev", f"hubport,id=h{nic},hubid={nic}", "-device", f"virtio-net-pci,netdev=h{nic},romfile="]
-        for nic, (other, its) in enumerate((((number - 1) % self.count, 1), ((number + 1) % self.count, 0))):
+            words += [
+                "-netdev",
+                f"hubport,id=h{nic},hubid={nic}",
+                "-device",
+                f"virtio-net-pci,netdev=h{nic},romfile=",
+            ]
+        for nic, (other, its) in enumerate(
+            (((number - 1) % self.count, 1), ((number + 1) % self.count, 0))
+        ):
             for backend in self._link(number, nic, other, its):
-                words += ["-netdev", ",".join([backend.pop("type"), *(f"{key}={value}" for key, value in backend.items())])]
+                words += [
+                    "-netdev",
+                    ",".join(
+                        [backend.pop("type"), *(f"{key}={value}" for key, value in backend.items())]
+                    ),
+                ]
         return words
 
     @staticmethod
     def _link(number, nic, other, its):
-        return [{"type": "socket", "id": f"l{nic}", "udp": f"127.200.{other}.{its + 1}:10000", "localaddr": f"127.200.{number}.{nic + 1}:10000"},
-                {"type": "hubport", "id": f"p{nic}", "hubid": nic, "netdev": f"l{nic}"}]
+        return [
+            {
+                "type": "socket",
+                "id": f"l{nic}",
+                "udp": f"127.200.{other}.{its + 1}:10000",
+                "localaddr": f"127.200.{number}.{nic + 1}:10000",
+            },
+            {"type": "hubport", "id": f"p{nic}", "hubid": nic, "netdev": f"l{nic}"},
+        ]
 
     def link(self):
         """Move the first link's second end."""
@@ -82,12 +104,32 @@ class Lab(Playbook):
             ends[0] = f"vm0:eth1 -- vm{SPARE}:eth2"
         nodes: dict = {f"vm{number}": {} for number in range(count)}
         nodes[f"vm{SPARE}"] = {"nics": {"eth0": {}, "eth2": {}}}
-        topology = {"name": "bench", "kinds": {"plain": {"nic": {"first": 0}}}, "nodes": nodes, "links": ends,
-                    "defaults": {"kind": "plain", "memory": "128", "machine": "pc", "accel": "tcg",
-                                 "disks": [{"name": "disk0", "backing_file": os.fspath(self.base)}]}}
+        topology = {
+            "name": "bench",
+            "kinds": {"plain": {"nic": {"first": 0}}},
+            "nodes": nodes,
+            "links": ends,
+            "defaults": {
+                "kind": "plain",
+                "memory": "128",
+                "machine": "pc",
+                "accel": "tcg",
+                "disks": [{"name": "disk0", "backing_file": os.fspath(self.base)}],
+            },
+        }
         path = self.where / "topology.yml"
         path.write_text(json.dumps(topology), encoding="utf-8")
-        self.play([{"vlab.qemu.qemu_lab": {"topology": os.fspath(path), "root": os.fspath(self.where), **options}}])
+        self.play(
+            [
+                {
+                    "vlab.qemu.qemu_lab": {
+                        "topology": os.fspath(path),
+                        "root": os.fspath(self.where),
+                        **options,
+                    }
+                }
+            ]
+        )
 
     def link(self, count):
         self.moved = not self.moved
@@ -124,7 +166,12 @@ def taken(contenders, count, repetitions):
     for repetition in range(repetitions):
         for contender in contenders:
             if sys.stderr.isatty():
-                print(f"\r\033[K{count} VMs, {repetition + 1} of {repetitions}: {contender.name}", end="", file=sys.stderr, flush=True)
+                print(
+                    f"\r\033[K{count} VMs, {repetition + 1} of {repetitions}: {contender.name}",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
             rest = contender.steps(count)
             try:
                 for phases, step in rest:
@@ -146,12 +193,14 @@ def measure(where, base, counts, repetitions):
     cores = len(os.sched_getaffinity(0))
     floors = [LabFloor(where, base, at_once) for at_once in (cores, 2 * cores, 4 * cores)]
     contenders = [*floors, Lab(where, base), OneTask(where, base), NoTask(where, base)]
-    for contender in contenders[len(floors):]:
+    for contender in contenders[len(floors) :]:
         taken([contender], 3, 1)  # what a hypervisor keeps of the collection is there from here on
     results = {}
     for count in counts:
-        told = {name: {phase: statistics.median(values) for phase, values in phases.items()}
-                for name, phases in taken(contenders, count, repetitions).items()}
+        told = {
+            name: {phase: statistics.median(values) for phase, values in phases.items()}
+            for name, phases in taken(contenders, count, repetitions).items()
+        }
         told["floor"] = {phase: min(told[each.name][phase] for each in floors) for phase in PHASES}
         results[count] = told
     return results
@@ -170,10 +219,25 @@ def rows(results):
         yield [f"{count} VMs, {count} links", *[""] * len(PHASES)]
         for name in ("floor", NoTask.name, OneTask.name, Lab.name):
             yield ["  " + name, *(f"{told[name][phase]:.3f}" for phase in PHASES)]
-        limits, ours = [limit(told, phase) for phase in PHASES], [told[Lab.name][phase] for phase in PHASES]
+        limits, ours = (
+            [limit(told, phase) for phase in PHASES],
+            [told[Lab.name][phase] for phase in PHASES],
+        )
         yield ["  limit", *(f"{seconds:.3f}" for seconds in limits)]
-        yield ["  qemu_lab / limit", *(f"{took / most:.2f} {'holds' if took <= most else 'BROKEN'}" for took, most in zip(ours, limits))]
+        yield [
+            "  qemu_lab / limit",
+            *(
+                f"{took / most:.2f} {'holds' if took <= most else 'BROKEN'}"
+                for took, most in zip(ours, limits)
+            ),
+        ]
     counts = list(results)
     for few, many in zip(counts, counts[1:]):
-        more = [(results[many][Lab.name][phase] - results[few][Lab.name][phase]) / (many - few) for phase in PHASES]
-        yield [f"each VM and link from {few} to {many}", *(f"{1000 * seconds:.1f} ms" for seconds in more)]
+        more = [
+            (results[many][Lab.name][phase] - results[few][Lab.name][phase]) / (many - few)
+            for phase in PHASES
+        ]
+        yield [
+            f"each VM and link from {few} to {many}",
+            *(f"{1000 * seconds:.1f} ms" for seconds in more),
+        ]

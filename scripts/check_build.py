@@ -15,8 +15,24 @@ import sys
 import tarfile
 
 ALLOWED = {
-    "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "COPYING", "FILES.json", "MANIFEST.json", "README.md", "changelogs", "docs", "meta",
-    "playbooks", "plugins", "requirements.txt", "roles", "SECURITY.md", "tests", ".ansible-lint", ".yamllint",
+    "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "COPYING",
+    "FILES.json",
+    "MANIFEST.json",
+    "README.md",
+    "changelogs",
+    "docs",
+    "meta",
+    "playbooks",
+    "plugins",
+    "requirements.txt",
+    "roles",
+    "SECURITY.md",
+    "tests",
+    ".ansible-lint",
+    ".yamllint",
 }
 BIN = pathlib.Path(sys.executable).parent
 
@@ -24,31 +40,58 @@ BIN = pathlib.Path(sys.executable).parent
 def main(target: pathlib.Path) -> int:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    subprocess.run([str(BIN / "ansible-galaxy"), "collection", "build", "--output-path", str(target)], check=True)
+    subprocess.run(
+        [str(BIN / "ansible-galaxy"), "collection", "build", "--output-path", str(target)],
+        check=True,
+    )
     (archive,) = target.glob("vlab-qemu-*.tar.gz")
     with tarfile.open(archive) as contents:
         names = sorted({name.split("/")[0] for name in contents.getnames()})
     strange = [name for name in names if name not in ALLOWED]
     if strange:
-        print(f"not expected in {archive.name}: {', '.join(strange)}; see build_ignore in galaxy.yml")
+        print(
+            f"not expected in {archive.name}: {', '.join(strange)}; see build_ignore in galaxy.yml"
+        )
         return 1
 
     installed_in = target / "installed"
     env = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(installed_in))
     subprocess.run(
-        [str(BIN / "ansible-galaxy"), "collection", "install", "--offline", "--no-deps", "--collections-path", str(installed_in), str(archive)],
-        env=env, check=True,
+        [
+            str(BIN / "ansible-galaxy"),
+            "collection",
+            "install",
+            "--offline",
+            "--no-deps",
+            "--collections-path",
+            str(installed_in),
+            str(archive),
+        ],
+        env=env,
+        check=True,
     )
     listed = subprocess.run(
-        [str(BIN / "ansible-doc"), "--type", "module", "--list", "--json", "vlab.qemu"], env=env, stdout=subprocess.PIPE, check=True,
+        [str(BIN / "ansible-doc"), "--type", "module", "--list", "--json", "vlab.qemu"],
+        env=env,
+        stdout=subprocess.PIPE,
+        check=True,
     ).stdout
     installed = sorted(json.loads(listed))
-    wanted = sorted(f"vlab.qemu.{path.stem}" for path in pathlib.Path("plugins/modules").glob("[a-z]*.py"))
+    wanted = sorted(
+        f"vlab.qemu.{path.stem}" for path in pathlib.Path("plugins/modules").glob("[a-z]*.py")
+    )
     if installed != wanted:
-        print(f"modules in the tree: {wanted}; modules that the installed collection shows: {installed}")
+        print(
+            f"modules in the tree: {wanted}; modules that the installed collection shows: {installed}"
+        )
         return 1
     if wanted:
-        subprocess.run([str(BIN / "ansible-doc"), "--type", "module", *wanted], env=env, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            [str(BIN / "ansible-doc"), "--type", "module", *wanted],
+            env=env,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
     print(f"{archive.name}: {archive.stat().st_size // 1024} KiB, {len(wanted)} modules")
     return 0
 

@@ -19,23 +19,55 @@ ROOT = pathlib.Path.cwd()
 # In two parts, so that this is not taken for the licence of this file.
 LICENCE = "SPDX-License-" + "Identifier: GPL-3.0-or-later"
 COLLECTION = "ansible_collections.vlab.qemu.plugins"
-NOT_OURS = {".ansible", ".cache", ".collections", ".git", ".pytest_cache", ".venv", "__pycache__", "dist"}
+NOT_OURS = {
+    ".ansible",
+    ".cache",
+    ".collections",
+    ".git",
+    ".pytest_cache",
+    ".venv",
+    "__pycache__",
+    "dist",
+}
 
 
 def files() -> list[pathlib.Path]:
     """Everything that is, or could be, committed; also without git."""
     try:
-        listed = subprocess.run(
-            ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
-        ).stdout.decode().split("\0")
-        return [path for path in sorted({pathlib.Path(name) for name in listed if name}) if path.is_file()]
+        listed = (
+            subprocess.run(
+                [
+                    "git",
+                    "-c",
+                    "safe.directory=*",
+                    "ls-files",
+                    "-z",
+                    "--cached",
+                    "--others",
+                    "--exclude-standard",
+                ],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                check=True,
+            )
+            .stdout.decode()
+            .split("\0")
+        )
+        return [
+            path
+            for path in sorted({pathlib.Path(name) for name in listed if name})
+            if path.is_file()
+        ]
     except (OSError, subprocess.CalledProcessError):
         found = []
         for folder, folders, names in os.walk("."):
             folders[:] = sorted(set(folders) - NOT_OURS)
             found += [pathlib.Path(folder, name) for name in names]
-        return [path for path in sorted(found) if path.is_file() and path.parts[:2] != ("tests", "output")]
+        return [
+            path
+            for path in sorted(found)
+            if path.is_file() and path.parts[:2] != ("tests", "output")
+        ]
 
 
 def text_of(path: pathlib.Path) -> str:
@@ -46,7 +78,11 @@ def text_of(path: pathlib.Path) -> str:
 
 
 def shell_scripts() -> list[pathlib.Path]:
-    return [path for path in files() if path.suffix != ".j2" and re.match(r"#!\s*\S*(/|env )(ba)?sh\b", text_of(path)[:40])]
+    return [
+        path
+        for path in files()
+        if path.suffix != ".j2" and re.match(r"#!\s*\S*(/|env )(ba)?sh\b", text_of(path)[:40])
+    ]
 
 
 def headers():
@@ -64,7 +100,12 @@ def headers():
         head = "\n".join(text.splitlines()[:8])
         if LICENCE not in head:
             yield f"{path}: no '{LICENCE}' in the first 8 lines"
-        elif "Copyright: vlab.qemu contributors" not in head and path.suffix not in {".cfg", ".ini", ".j2", ".toml"}:
+        elif "Copyright: vlab.qemu contributors" not in head and path.suffix not in {
+            ".cfg",
+            ".ini",
+            ".j2",
+            ".toml",
+        }:
             yield f"{path}: no 'Copyright: vlab.qemu contributors' in the first 8 lines"
 
 
@@ -109,11 +150,18 @@ def layers():
         for line, name in imports_of(path):
             top = name.split(".")[0]
             if name.startswith(utils):
-                if floors.get(name[len(utils):].split(".")[0], 3) > floor:
+                if floors.get(name[len(utils) :].split(".")[0], 3) > floor:
                     yield f"{path}:{line}: imports upwards: {name}"
-            elif on_target and top not in sys.stdlib_module_names and not (name.startswith("ansible.module_utils.") and floor > 0):
+            elif (
+                on_target
+                and top not in sys.stdlib_module_names
+                and not (name.startswith("ansible.module_utils.") and floor > 0)
+            ):
                 yield f"{path}:{line}: not to be imported on a hypervisor: {name}"
-            elif top in ("jsonschema", "netaddr") and path.parts[1:3] != ("plugin_utils", "_topology"):
+            elif top in ("jsonschema", "netaddr") and path.parts[1:3] != (
+                "plugin_utils",
+                "_topology",
+            ):
                 yield f"{path}:{line}: only plugin_utils/_topology imports {top}"
 
 
@@ -126,20 +174,37 @@ def processes():
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
-            if path.parts[:2] == ("plugins", "module_utils") and called.startswith("subprocess.") and path.name != "processes.py":
+            if (
+                path.parts[:2] == ("plugins", "module_utils")
+                and called.startswith("subprocess.")
+                and path.name != "processes.py"
+            ):
                 yield f"{path}:{node.lineno}: {called}: use _common.processes"
-            if called in ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"):
+            if called in (
+                "os.system",
+                "os.popen",
+                "subprocess.getoutput",
+                "subprocess.getstatusoutput",
+            ):
                 yield f"{path}:{node.lineno}: {called}"
             for keyword in node.keywords:
-                if keyword.arg in ("shell", "use_unsafe_shell") and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value):
+                if keyword.arg in ("shell", "use_unsafe_shell") and not (
+                    isinstance(keyword.value, ast.Constant) and not keyword.value.value
+                ):
                     yield f"{path}:{node.lineno}: {called}({keyword.arg}=...)"
 
 
 def action_group():
     """The action group holds every module that has options, and each says so: those without could not take the group's defaults."""
     group = yaml.safe_load(text_of(pathlib.Path("meta/runtime.yml")))["action_groups"]["qemu"]
-    modules = {path.stem: path for path in files() if path.parts[:2] == ("plugins", "modules") and path.suffix == ".py" and path.stem != "__init__"
-               and "\noptions: {}\n" not in text_of(path)}
+    modules = {
+        path.stem: path
+        for path in files()
+        if path.parts[:2] == ("plugins", "modules")
+        and path.suffix == ".py"
+        and path.stem != "__init__"
+        and "\noptions: {}\n" not in text_of(path)
+    }
     for name in sorted(set(modules) - set(group)):
         yield f"meta/runtime.yml: {name} is missing from the action group qemu"
     for name in sorted(set(group) - set(modules)):
@@ -157,7 +222,10 @@ def roles():
                 yield f"{role}: no {name}"
 
 
-RULES = {rule.__name__.replace("_", "-"): rule for rule in (headers, places, layers, processes, action_group, roles)}
+RULES = {
+    rule.__name__.replace("_", "-"): rule
+    for rule in (headers, places, layers, processes, action_group, roles)
+}
 
 
 def main(names: list[str]) -> int:

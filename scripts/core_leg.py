@@ -51,7 +51,16 @@ exit $failed
 """
 STEPS = ("imports", "units", "sanity", "smoke")
 # What does not depend on the version of ansible-core, and is tested once, by the main run.
-SAME_EVERYWHERE = ("yamllint", "shellcheck", "symlinks", "line-endings", "no-smart-quotes", "shebang", "empty-init", "pep8")
+SAME_EVERYWHERE = (
+    "yamllint",
+    "shellcheck",
+    "symlinks",
+    "line-endings",
+    "no-smart-quotes",
+    "shebang",
+    "empty-init",
+    "pep8",
+)
 
 
 def imports() -> int:
@@ -61,7 +70,10 @@ def imports() -> int:
     from ansible.plugins.loader import init_plugin_loader
 
     init_plugin_loader([])
-    names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in sorted((ROOT / "plugins").rglob("*.py"))]
+    names = [
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        for path in sorted((ROOT / "plugins").rglob("*.py"))
+    ]
     for name in names:
         importlib.import_module("ansible_collections.vlab.qemu." + name)
     print("%d files import" % len(names))
@@ -73,8 +85,11 @@ def main(specification: str) -> int:
     from test_plan import CACHE
 
     newest = specification == "newest"
-    values = {"pre": "--pre --upgrade" if newest else "", "specification": "ansible-core" if newest else specification,
-              "skip": " ".join("--skip-test " + name for name in SAME_EVERYWHERE)}
+    values = {
+        "pre": "--pre --upgrade" if newest else "",
+        "specification": "ansible-core" if newest else specification,
+        "skip": " ".join("--skip-test " + name for name in SAME_EVERYWHERE),
+    }
     name = re.sub(r"[^\w.]+", "-", specification).strip("-")
     WORK.mkdir(parents=True, exist_ok=True)
     log = WORK / ("core-%s.log" % name)
@@ -84,7 +99,9 @@ def main(specification: str) -> int:
         code, output = run(here, "root", INSIDE % values, log, 1200, {"/opt/core": kept})
     print(output)
     passed = len(re.findall(r"^leg ok: ", output, re.MULTILINE))
-    print("%d passed, %d failed" % (passed, len(STEPS) - passed if code or passed < len(STEPS) else 0))
+    print(
+        "%d passed, %d failed" % (passed, len(STEPS) - passed if code or passed < len(STEPS) else 0)
+    )
     return 1 if code or passed < len(STEPS) else 0
 
 

@@ -14,6 +14,8 @@ import sys
 ensurepip.bootstrap()
 # ensurepip points this at the null device, which would hide a configured index or certificate.
 os.environ.pop("PIP_CONFIG_FILE", None)
-wanted = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
+wanted = [
+    argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")
+]
 if subprocess.run([sys.executable, "-m", "pip", "install", *wanted], check=False).returncode != 0:
     print("keeping the pip that came with Python")

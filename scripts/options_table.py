@@ -21,7 +21,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".collections"))
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+    FILE,
+    LIVE,
+    RESTART,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import media, network, storage
@@ -30,18 +34,35 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPT
 PAGE = ROOT / "docs/concepts.md"
 BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->\n"
 
-ITEMS = {"disks": disks.DEFAULTS, "cdroms": media._CDROM_DEFAULTS, "floppies": media._FLOPPY_DEFAULTS, "nics": network._DEFAULTS}
+ITEMS = {
+    "disks": disks.DEFAULTS,
+    "cdroms": media._CDROM_DEFAULTS,
+    "floppies": media._FLOPPY_DEFAULTS,
+    "nics": network._DEFAULTS,
+}
 NO_MATTER = "no matter"
 WORDS = {LIVE: "live", RESTART: "restart", FILE: NO_MATTER}
 # What a new VM has in place of no default.
 DERIVED = {
-    "uuid": "from lab and name", "arch": "of the hypervisor", "qemu_binary": "`qemu-system-ARCH`", "machine": "`pc`, `virt`, ...",
-    "cpu": "`host` with KVM, else QEMU's", "disks": "`disk0`, 8 GiB, if there is nothing to boot", "memory": "256 MiB",
-    "disks[].path": "`NAME.FORMAT` in the VM's folder", "disks[].format": "as found, else `qcow2`",
-    "disks[].backing_format": "as found", "disks[].size": "of the base", "disks[].index": "the next", "cdroms[].index": "the next",
-    "floppies[].index": "the next", "nics[].index": "as in the name, else the next",
-    "cdroms[].bus": "`ide`, `sata`, `scsi`", "nics[].mac": "from lab, VM and NIC",
-    "consoles": "one, on a UNIX socket", "vga": "`none`, `std` with a display",
+    "uuid": "from lab and name",
+    "arch": "of the hypervisor",
+    "qemu_binary": "`qemu-system-ARCH`",
+    "machine": "`pc`, `virt`, ...",
+    "cpu": "`host` with KVM, else QEMU's",
+    "disks": "`disk0`, 8 GiB, if there is nothing to boot",
+    "memory": "256 MiB",
+    "disks[].path": "`NAME.FORMAT` in the VM's folder",
+    "disks[].format": "as found, else `qcow2`",
+    "disks[].backing_format": "as found",
+    "disks[].size": "of the base",
+    "disks[].index": "the next",
+    "cdroms[].index": "the next",
+    "floppies[].index": "the next",
+    "nics[].index": "as in the name, else the next",
+    "cdroms[].bus": "`ide`, `sata`, `scsi`",
+    "nics[].mac": "from lab, VM and NIC",
+    "consoles": "one, on a UNIX socket",
+    "vga": "`none`, `std` with a display",
 }
 
 
@@ -51,9 +72,17 @@ def definition():
     for option, defaults in ITEMS.items():
         made[option] = [dict(copy.deepcopy(defaults), name="x")]
     made["disks"][0]["format"] = "qcow2"
-    made.update(family="i440fx", ports={}, bases={}, places={
-        "disks/x": {"kind": "pci", "index": 0}, "cdroms/x": {"kind": "ide", "index": 0}, "floppies/x": {"kind": "floppy", "index": 0},
-        "nics/x": {"kind": "nic", "index": 0}})
+    made.update(
+        family="i440fx",
+        ports={},
+        bases={},
+        places={
+            "disks/x": {"kind": "pci", "index": 0},
+            "cdroms/x": {"kind": "ide", "index": 0},
+            "floppies/x": {"kind": "floppy", "index": 0},
+            "nics/x": {"kind": "nic", "index": 0},
+        },
+    )
     return made
 
 
@@ -62,14 +91,19 @@ def change(before, after):
     changes = [found for part in PARTS for found in part.compare(before, after)]
     assert len(changes) == 1, changes
     # A live change that nobody applies is about the next start, or about files that are there already.
-    return NO_MATTER if changes[0].how == LIVE and changes[0].verb == "none" else WORDS[changes[0].how]
+    return (
+        NO_MATTER if changes[0].how == LIVE and changes[0].verb == "none" else WORDS[changes[0].how]
+    )
 
 
 def of_option(name):
     """How a change of an option that is no list of named items reaches a running VM."""
     before = definition()
     drive = {"kind": name, "label": "another", "format": "iso", "bus": "virtio", "files": {}}
-    return change(before, dict(before, **{name: drive if name in ("cloud_init", "config_drive") else ["another"]}))
+    return change(
+        before,
+        dict(before, **{name: drive if name in ("cloud_init", "config_drive") else ["another"]}),
+    )
 
 
 def of_suboption(option, key, old=None, new="another"):
@@ -128,10 +162,20 @@ def _rows_of_items(option):
 
 def _presence(option):
     if option == "disks":
-        lives = [bus for bus in disks.BUSES
-                 if of_presence("disks", {"kind": disks.place_kind(bus, "i440fx"), "index": 1}, bus=bus)[1] == WORDS[LIVE]]
+        lives = [
+            bus
+            for bus in disks.BUSES
+            if of_presence("disks", {"kind": disks.place_kind(bus, "i440fx"), "index": 1}, bus=bus)[
+                1
+            ]
+            == WORDS[LIVE]
+        ]
         return "live on %s, where a place is free; else restart" % ", ".join(lives)
-    place = {"nics": {"kind": "nic", "index": 1}, "cdroms": {"kind": "ide", "index": 1}, "floppies": {"kind": "floppy", "index": 1}}[option]
+    place = {
+        "nics": {"kind": "nic", "index": 1},
+        "cdroms": {"kind": "ide", "index": 1},
+        "floppies": {"kind": "floppy", "index": 1},
+    }[option]
     come, go = of_presence(option, place)
     assert come == go
     return "live, where a place is free; else restart" if come == WORDS[LIVE] else come
@@ -142,14 +186,18 @@ def _how_of(option, key):
         assert of_suboption(option, key, 2 << 30, 1 << 30) is None
         return "%s, to grow" % of_suboption(option, key, 1 << 30, 2 << 30)
     if (option, key) == ("disks", "limits"):
-        return "%s; the first and the last: %s" % (of_suboption(option, key, {"iops_total": 2}, {"iops_total": 1}),
-                                                   of_suboption(option, key, {}, {"iops_total": 1}))
+        return "%s; the first and the last: %s" % (
+            of_suboption(option, key, {"iops_total": 2}, {"iops_total": 1}),
+            of_suboption(option, key, {}, {"iops_total": 1}),
+        )
     if (option, key) == ("disks", "backing_file"):
         assert of_suboption(option, key) is None
         return "%s, to follow a base that was moved" % of_suboption(option, key, "/a", "/b")
     if (option, key) == ("nics", "link"):
         return "%s; to and from vhost and several queues: %s" % (
-            of_suboption(option, key, None, {"type": "user"}), of_suboption(option, key, None, {"type": "tap", "vhost": True}))
+            of_suboption(option, key, None, {"type": "user"}),
+            of_suboption(option, key, None, {"type": "tap", "vhost": True}),
+        )
     return of_suboption(option, key) or "never"
 
 

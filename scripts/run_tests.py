@@ -76,7 +76,11 @@ def make_copy() -> None:
 
 
 def environment(own_home: bool) -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTEST_", "MAKE", "MFLAGS"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANSIBLE_", "PYTEST_", "MAKE", "MFLAGS"))
+    }
     env.update(
         PATH=working_path([BIN]),
         ANSIBLE_COLLECTIONS_PATH=str(WORK),
@@ -124,7 +128,16 @@ class Runner:
             self.give_up()
             raise
         for step in self.waiting:
-            self.results.append(Result(step.name, 0, 1, 0, LOGS / "none", f"did not run: the limit of {LIMIT} s was reached"))
+            self.results.append(
+                Result(
+                    step.name,
+                    0,
+                    1,
+                    0,
+                    LOGS / "none",
+                    f"did not run: the limit of {LIMIT} s was reached",
+                )
+            )
             print(f"FAIL  {step.name} did not run", flush=True)
         return self.results
 
@@ -138,7 +151,14 @@ class Runner:
     def _ready(self) -> Optional[Step]:
         unfinished = {step.name for step in [*self.waiting, *self.running]}
         busy = {step.alone for step in self.running if step.alone}
-        return next((step for step in self.waiting if not unfinished & set(step.after) and step.alone not in busy), None)
+        return next(
+            (
+                step
+                for step in self.waiting
+                if not unfinished & set(step.after) and step.alone not in busy
+            ),
+            None,
+        )
 
     def _work(self) -> None:
         while True:
@@ -171,7 +191,11 @@ class Runner:
 
     def _again(self, step: Step, first: Result) -> Result:
         """A second try: of the cases that failed, where the step can be asked for them."""
-        cases = FAILED_CASE.findall(first.log.read_text(encoding="utf-8", errors="replace")) if step.retry else []
+        cases = (
+            FAILED_CASE.findall(first.log.read_text(encoding="utf-8", errors="replace"))
+            if step.retry
+            else []
+        )
         result = self._once(dataclasses.replace(step, command=step.retry) if step.retry else step)
         if not result.failed:
             result.flaky += cases or [step.name]
@@ -186,8 +210,13 @@ class Runner:
         note = ""
         with log.open("w", encoding="utf-8") as sink:
             process = subprocess.Popen(
-                step.command, cwd=step.where, env=environment(step.own_home), stdin=subprocess.DEVNULL,
-                stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+                step.command,
+                cwd=step.where,
+                env=environment(step.own_home),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
             self.processes.add(process)
             try:
@@ -198,7 +227,9 @@ class Runner:
             finally:
                 self.processes.discard(process)
         text = log.read_text(encoding="utf-8", errors="replace")
-        passed, failed = step.count(text, status) if step.count else ((1, 0) if status == 0 else (0, 1))
+        passed, failed = (
+            step.count(text, status) if step.count else ((1, 0) if status == 0 else (0, 1))
+        )
         if status != 0 and failed == 0:
             failed = 1
         result = Result(step.name, passed, failed, time.monotonic() - started, log, note)
@@ -214,16 +245,30 @@ class Runner:
 
 def report(result: Result) -> None:
     state = "FAIL" if result.failed else "ok" if result.passed else "none"
-    counts = f"{result.passed} passed, {result.failed} failed" if result.passed + result.failed > 1 else ""
-    lines = result.log.read_text(encoding="utf-8", errors="replace").splitlines() if result.log.exists() else []
+    counts = (
+        f"{result.passed} passed, {result.failed} failed"
+        if result.passed + result.failed > 1
+        else ""
+    )
+    lines = (
+        result.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if result.log.exists()
+        else []
+    )
     text = [f"{state:<4} {result.seconds:7.1f} s  {result.name}  {counts} {result.note}".rstrip()]
     text += [f"     | {line}" for line in lines if DETAIL.match(line)]
     if result.failed:
         # What sanity tests find is scattered in what pip says.
         errors = [line for line in lines if result.name == "sanity" and ERROR.match(line)]
         fatal = [number for number, line in enumerate(lines[:-TAIL]) if FATAL.match(line)][-3:]
-        around = {number for start in fatal for number in range(start - 12, start + 25) if number >= 0}
-        text += [f"     | {line[:300]}" for line in errors[:TAIL] or [lines[number] for number in sorted(around)] + lines[-TAIL:]]
+        around = {
+            number for start in fatal for number in range(start - 12, start + 25) if number >= 0
+        }
+        text += [
+            f"     | {line[:300]}"
+            for line in errors[:TAIL]
+            or [lines[number] for number in sorted(around)] + lines[-TAIL:]
+        ]
         if lines:
             text.append(f"     all of it: {result.log.relative_to(ROOT)}")
     print("\n".join(text), flush=True)
@@ -234,14 +279,24 @@ def remember(flaky: list[str]) -> dict[str, int]:
     path = CACHE / "flaky.log"
     with path.open("a", encoding="utf-8") as stream:
         stream.writelines(f"{time.strftime('%Y-%m-%d')} {name}\n" for name in flaky)
-    known = [line.partition(" ")[2].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    known = [
+        line.partition(" ")[2].strip() for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     return {name: known.count(name) for name in flaky}
 
 
 def summary(results: list[Result], seconds: float) -> int:
-    print(f"\n{seconds:.0f} s in all; the longest steps: " + ", ".join(
-        f"{result.name} {result.seconds:.0f} s" for result in sorted(results, key=lambda one: -one.seconds)[:6]))
-    steps, conditions = sum(result.steps for result in results), sum(result.conditions for result in results)
+    print(
+        f"\n{seconds:.0f} s in all; the longest steps: "
+        + ", ".join(
+            f"{result.name} {result.seconds:.0f} s"
+            for result in sorted(results, key=lambda one: -one.seconds)[:6]
+        )
+    )
+    steps, conditions = (
+        sum(result.steps for result in results),
+        sum(result.conditions for result in results),
+    )
     if steps:
         print(f"in process: {steps} steps, {conditions} conditions")
     for name, times in remember([name for result in results for name in result.flaky]).items():
@@ -249,7 +304,10 @@ def summary(results: list[Result], seconds: float) -> int:
     for result in results:
         if result.failed:
             print(f"failed: {result.name} {result.note}, see {result.log.relative_to(ROOT)}")
-    passed, failed = sum(result.passed for result in results), sum(result.failed for result in results)
+    passed, failed = (
+        sum(result.passed for result in results),
+        sum(result.failed for result in results),
+    )
     if passed + failed == 0:
         print("nothing ran")
     print(f"{passed} passed, {failed} failed", flush=True)

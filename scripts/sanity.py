@@ -28,15 +28,26 @@ import yaml
 def pyenv_versions() -> pathlib.Path:
     """The folder in which pyenv keeps its Pythons; one that is not there without pyenv."""
     program = shutil.which("pyenv")
-    done = subprocess.run([program, "root"], capture_output=True, text=True, check=False) if program else None
-    return pathlib.Path(done.stdout.strip() if done and done.returncode == 0 else "/nonexistent", "versions")
+    done = (
+        subprocess.run([program, "root"], capture_output=True, text=True, check=False)
+        if program
+        else None
+    )
+    return pathlib.Path(
+        done.stdout.strip() if done and done.returncode == 0 else "/nonexistent", "versions"
+    )
 
 
 def runs(path: pathlib.Path, version: str) -> bool:
     """Whether this is a Python of that version: the stubs of version managers are there and do not run."""
     try:
-        done = subprocess.run([str(path), "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"],
-                              capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            [str(path), "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0 and done.stdout.strip() == version
@@ -44,7 +55,10 @@ def runs(path: pathlib.Path, version: str) -> bool:
 
 def find_python(version: str) -> str:
     """The path of a Python that runs; empty when there is none."""
-    folders = [pathlib.Path(folder or ".") for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    folders = [
+        pathlib.Path(folder or ".")
+        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)
+    ]
     places = [folder / f"python{version}" for folder in folders]
     places += sorted(pyenv_versions().glob(f"{version}.*/bin/python{version}"), reverse=True)
     return next((str(path) for path in places if path.exists() and runs(path, version)), "")
@@ -54,18 +68,31 @@ def promised(collection: pathlib.Path) -> list[str]:
     """The versions of Python that ansible-test would test this collection with."""
     from ansible_test._util.target.common import constants
 
-    wanted = yaml.safe_load((collection / "tests/config.yml").read_text(encoding="utf-8"))["modules"]["python_requires"]
+    wanted = yaml.safe_load((collection / "tests/config.yml").read_text(encoding="utf-8"))[
+        "modules"
+    ]["python_requires"]
     least = tuple(int(part) for part in re.findall(r"\d+", wanted)[:2])
     versions = {*constants.CONTROLLER_PYTHON_VERSIONS, *constants.REMOTE_ONLY_PYTHON_VERSIONS}
-    return sorted((version for version in versions if tuple(map(int, version.split("."))) >= least), key=lambda text: int(text.split(".")[1]))
+    return sorted(
+        (version for version in versions if tuple(map(int, version.split("."))) >= least),
+        key=lambda text: int(text.split(".")[1]),
+    )
 
 
 @functools.lru_cache(maxsize=None)
 def _without_stubs(path: str) -> tuple[str, ...]:
     folders = []
     for folder in path.split(os.pathsep):
-        stubs = [stub for stub in pathlib.Path(folder or ".").glob("python3.*") if re.fullmatch(r"python3\.\d+", stub.name)]
-        if all(subprocess.run([str(stub), "--version"], capture_output=True, check=False).returncode == 0 for stub in stubs):
+        stubs = [
+            stub
+            for stub in pathlib.Path(folder or ".").glob("python3.*")
+            if re.fullmatch(r"python3\.\d+", stub.name)
+        ]
+        if all(
+            subprocess.run([str(stub), "--version"], capture_output=True, check=False).returncode
+            == 0
+            for stub in stubs
+        ):
             folders.append(folder)
     return tuple(folders)
 
@@ -95,7 +122,9 @@ def make_home(home: pathlib.Path) -> None:
 
     import ansible_test
 
-    requirements = pathlib.Path(ansible_test.__path__[0], "_internal/python_requirements.py").read_text(encoding="utf-8")
+    requirements = pathlib.Path(
+        ansible_test.__path__[0], "_internal/python_requirements.py"
+    ).read_text(encoding="utf-8")
     version = re.search(r"\bpip='([0-9.]+)'", requirements)
     if version:
         cached = home / ".ansible/test/cache" / f"get_pip_{version.group(1).replace('.', '_')}.py"
@@ -111,13 +140,26 @@ def main(arguments: list[str]) -> int:
             if path:
                 # A virtual environment of ansible-test must not depend on one of ours.
                 pathlib.Path(folder, f"python{version}").symlink_to(path)
-        env = dict(os.environ, PATH=working_path([pathlib.Path(sys.executable).parent, pathlib.Path(folder)]))
-        command = [str(pathlib.Path(sys.executable).parent / "ansible-test"), "sanity", "--color", "no", "--allow-disabled", *arguments]
+        env = dict(
+            os.environ,
+            PATH=working_path([pathlib.Path(sys.executable).parent, pathlib.Path(folder)]),
+        )
+        command = [
+            str(pathlib.Path(sys.executable).parent / "ansible-test"),
+            "sanity",
+            "--color",
+            "no",
+            "--allow-disabled",
+            *arguments,
+        ]
         status = subprocess.run(command, env=env, check=False).returncode
     print("run with Python %s" % ", ".join(version for version, path in versions.items() if path))
     missing = [version for version, path in versions.items() if not path]
     if missing:
-        print("not run: compile and import with Python %s, which is not on this machine" % ", ".join(missing))
+        print(
+            "not run: compile and import with Python %s, which is not on this machine"
+            % ", ".join(missing)
+        )
     return status
 
 

@@ -27,7 +27,16 @@ TARGETS = ROOT / "tests/integration/targets"
 CACHE = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cache/vlab-qemu")
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
 # Targets of this host for "fast": steps in process, and one lab by ansible-playbook.
-FAST_STEPS = ("vm_life", "vm_machine", "disk_image", "disk_bus", "nic_mac", "nic_rewire", "qmp", "hostile")
+FAST_STEPS = (
+    "vm_life",
+    "vm_machine",
+    "disk_image",
+    "disk_bus",
+    "nic_mac",
+    "nic_rewire",
+    "qmp",
+    "hostile",
+)
 
 
 @dataclasses.dataclass
@@ -82,30 +91,69 @@ def touched() -> list[str]:
     """The files that were changed since VLAB_TEST_BASE, a commit; without it, in the last day; and those that are not committed."""
 
     def git(*words: str) -> list[str]:
-        done = subprocess.run(["git", "-c", "safe.directory=*", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-c", "safe.directory=*", "-C", str(ROOT), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return done.stdout.splitlines() if done.returncode == 0 else []
 
     base = os.environ.get("VLAB_TEST_BASE")
-    committed = git("diff", "--name-only", base, "HEAD") if base else git("log", "--since=1 day ago", "--name-only", "--format=")
-    return sorted({*committed, *git("diff", "--name-only", "HEAD"), *git("ls-files", "--others", "--exclude-standard")})
+    committed = (
+        git("diff", "--name-only", base, "HEAD")
+        if base
+        else git("log", "--since=1 day ago", "--name-only", "--format=")
+    )
+    return sorted(
+        {
+            *committed,
+            *git("diff", "--name-only", "HEAD"),
+            *git("ls-files", "--others", "--exclude-standard"),
+        }
+    )
 
 
 def demo_is_touched() -> bool:
-    ours = ("Makefile", "requirements", "scripts/demo", "scripts/setup", "tests/fresh/", "playbooks/ospf_triangle.yml",
-            "roles/guest_image/", "roles/hypervisor/", "roles/lab/", "roles/ospf_triangle/")
+    ours = (
+        "Makefile",
+        "requirements",
+        "scripts/demo",
+        "scripts/setup",
+        "tests/fresh/",
+        "playbooks/ospf_triangle.yml",
+        "roles/guest_image/",
+        "roles/hypervisor/",
+        "roles/lab/",
+        "roles/ospf_triangle/",
+    )
     return any(name.startswith(ours) for name in touched())
 
 
 def ee_is_touched() -> bool:
-    ours = ("playbooks/awx.yml", "playbooks/files/awx", "playbooks/vars/awx", "meta/ee-", "meta/execution-environment.yml", "tests/ee/",
-            "tests/integration/targets/ee_job/")
+    ours = (
+        "playbooks/awx.yml",
+        "playbooks/files/awx",
+        "playbooks/vars/awx",
+        "meta/ee-",
+        "meta/execution-environment.yml",
+        "tests/ee/",
+        "tests/integration/targets/ee_job/",
+    )
     return any(name.startswith(ours) for name in touched())
 
 
 def touched_pages() -> list[str]:
     """The pages whose examples are run: the one that every newcomer reads, and those that were touched."""
     pages = [ROOT / name for name in touched() if name.startswith("docs/") and name.endswith(".md")]
-    return ["README.md", *(str(page.relative_to(ROOT)) for page in pages if page.is_file() and "<!-- run: " in page.read_text(encoding="utf-8"))]
+    return [
+        "README.md",
+        *(
+            str(page.relative_to(ROOT))
+            for page in pages
+            if page.is_file() and "<!-- run: " in page.read_text(encoding="utf-8")
+        ),
+    ]
 
 
 # --- The steps ---
@@ -125,38 +173,122 @@ def lint_steps(quick: bool = False) -> list[Step]:
     steps += [
         Step("shellcheck", ["shellcheck", "--format=gcc", "--exclude=SC1090,SC1091", *scripts]),
         Step("yamllint", tool("yamllint", "--strict", ".")),
-        Step("python-3.9", tool("vermin", "--target=3.9-", "--violations", "--no-tips", "--eval-annotations", "plugins/modules", "plugins/module_utils")),
+        Step(
+            "python-3.9",
+            tool(
+                "vermin",
+                "--target=3.9-",
+                "--violations",
+                "--no-tips",
+                "--eval-annotations",
+                "plugins/modules",
+                "plugins/module_utils",
+            ),
+        ),
         Step("reuse", tool("reuse", "lint", "--quiet")),
-        Step("ansible-builder", tool("ansible-builder", "create", "--file", "playbooks/files/awx_execution_environment.yml", "--context", str(WORK / "ee"))),
+        Step(
+            "ansible-builder",
+            tool(
+                "ansible-builder",
+                "create",
+                "--file",
+                "playbooks/files/awx_execution_environment.yml",
+                "--context",
+                str(WORK / "ee"),
+            ),
+        ),
     ]
     if not quick:
-        steps.append(Step("ansible-lint", tool("ansible-lint", "--profile", "production", "--offline", "--nocolor")))
+        steps.append(
+            Step(
+                "ansible-lint",
+                tool("ansible-lint", "--profile", "production", "--offline", "--nocolor"),
+            )
+        )
     return steps
 
 
 def sanity_steps() -> list[Step]:
     # These two are steps of their own.
-    return [Step("sanity", python(str(COPY / "scripts/sanity.py"), "--skip-test", "yamllint", "--skip-test", "shellcheck"), timeout=1200, tries=2)]
+    return [
+        Step(
+            "sanity",
+            python(
+                str(COPY / "scripts/sanity.py"),
+                "--skip-test",
+                "yamllint",
+                "--skip-test",
+                "shellcheck",
+            ),
+            timeout=1200,
+            tries=2,
+        )
+    ]
 
 
 def quick_sanity_steps() -> list[Step]:
-    return [Step("sanity", python(str(COPY / "scripts/sanity.py"), "--test", "validate-modules", "--test", "compile"))]
+    return [
+        Step(
+            "sanity",
+            python(
+                str(COPY / "scripts/sanity.py"), "--test", "validate-modules", "--test", "compile"
+            ),
+        )
+    ]
 
 
 def unit_steps() -> list[Step]:
-    command = python("-m", "pytest", "-q", "-rf", "-n", "2", "-c", str(COPY / "pytest.ini"), "-o", f"pythonpath={WORK}",
-                     "-o", f"cache_dir={WORK / 'pytest'}", f"--junit-xml={WORK / 'units.xml'}")
-    return [Step("units", [*command, "--cache-clear"], count=unit_tests, tries=2, retry=[*command, "--last-failed"])]
+    command = python(
+        "-m",
+        "pytest",
+        "-q",
+        "-rf",
+        "-n",
+        "2",
+        "-c",
+        str(COPY / "pytest.ini"),
+        "-o",
+        f"pythonpath={WORK}",
+        "-o",
+        f"cache_dir={WORK / 'pytest'}",
+        f"--junit-xml={WORK / 'units.xml'}",
+    )
+    return [
+        Step(
+            "units",
+            [*command, "--cache-clear"],
+            count=unit_tests,
+            tries=2,
+            retry=[*command, "--last-failed"],
+        )
+    ]
 
 
 def ansible_test_unit_steps() -> list[Step]:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return [Step("ansible-test-units", tool("ansible-test", "units", "--color", "no", "--python", version), count=unit_tests)]
+    return [
+        Step(
+            "ansible-test-units",
+            tool("ansible-test", "units", "--color", "no", "--python", version),
+            count=unit_tests,
+        )
+    ]
 
 
 def docs_steps() -> list[Step]:
     return [
-        Step("docs", tool("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "all", "--check-extra-docs-refs", ".")),
+        Step(
+            "docs",
+            tool(
+                "antsibull-docs",
+                "lint-collection-docs",
+                "--plugin-docs",
+                "--validate-collection-refs",
+                "all",
+                "--check-extra-docs-refs",
+                ".",
+            ),
+        ),
         Step("changelog", tool("antsibull-changelog", "lint")),
     ]
 
@@ -170,21 +302,49 @@ def build_steps() -> list[Step]:
 
 
 def image_steps() -> list[Step]:
-    return [Step("images", playbook("images.yml"), where=ROOT, own_home=False, alone="packages", tries=2)]
+    return [
+        Step(
+            "images", playbook("images.yml"), where=ROOT, own_home=False, alone="packages", tries=2
+        )
+    ]
 
 
 def integration_steps(only: list[str], all_pages: bool = False) -> list[Step]:
     """Targets on this host: those asked for, else those that the test bed does not run."""
-    names = sorted(path.name for path in TARGETS.glob("*") if path.is_dir() and not path.name.startswith(("setup_", "prepare")))
+    names = sorted(
+        path.name
+        for path in TARGETS.glob("*")
+        if path.is_dir() and not path.name.startswith(("setup_", "prepare"))
+    )
     unknown = sorted(set(only) - set(names))
     if unknown:
         sys.exit(f"no such target: {', '.join(unknown)}; there are: {', '.join(names)}")
-    here = [name for name in names if "testbed" not in (TARGETS / name / "aliases").read_text(encoding="utf-8")]
-    pages = [] if all_pages else ["-e", '{"docs_examples_pages": %s}' % str(touched_pages()).replace("'", '"')]
+    here = [
+        name
+        for name in names
+        if "testbed" not in (TARGETS / name / "aliases").read_text(encoding="utf-8")
+    ]
+    pages = (
+        []
+        if all_pages
+        else ["-e", '{"docs_examples_pages": %s}' % str(touched_pages()).replace("'", '"')]
+    )
     return [
-        Step(f"integration/{name}", playbook("local.yml", "-e", f"local_target={name}", *(pages if name == "docs_examples" else [])),
-             where=ROOT, own_home=False, tries=1 if name == "docs_examples" else 2, after=("images",), alone="host",
-             timeout=3000 if name == "docs_examples" else 900)
+        Step(
+            f"integration/{name}",
+            playbook(
+                "local.yml",
+                "-e",
+                f"local_target={name}",
+                *(pages if name == "docs_examples" else []),
+            ),
+            where=ROOT,
+            own_home=False,
+            tries=1 if name == "docs_examples" else 2,
+            after=("images",),
+            alone="host",
+            timeout=3000 if name == "docs_examples" else 900,
+        )
         for name in only or here
     ]
 
@@ -192,24 +352,68 @@ def integration_steps(only: list[str], all_pages: bool = False) -> list[Step]:
 def fast_steps() -> list[Step]:
     """In process on this host."""
     variables = '{"testbed_images": "/var/lib/vlab/images", "steps_module_defaults": {"vlab.qemu.qemu_vm": {"allow_container": true}}}'
-    command = python(str(ROOT / "tests/steps/run.py"), "--variables", variables, "--logs", str(WORK / "logs/steps"), *FAST_STEPS)
-    return [Step("steps", command, where=ROOT, own_home=False, after=("images",), alone="host", count=own_summary)]
+    command = python(
+        str(ROOT / "tests/steps/run.py"),
+        "--variables",
+        variables,
+        "--logs",
+        str(WORK / "logs/steps"),
+        *FAST_STEPS,
+    )
+    return [
+        Step(
+            "steps",
+            command,
+            where=ROOT,
+            own_home=False,
+            after=("images",),
+            alone="host",
+            count=own_summary,
+        )
+    ]
 
 
 def playbook(name: str, *arguments: str) -> list[str]:
     roles = f"ANSIBLE_ROLES_PATH={TARGETS}"
     config = f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}"
-    return ["env", roles, config, str(BIN / "ansible-playbook"), str(ROOT / "tests/integration" / name), *arguments]
+    return [
+        "env",
+        roles,
+        config,
+        str(BIN / "ansible-playbook"),
+        str(ROOT / "tests/integration" / name),
+        *arguments,
+    ]
 
 
 def tree_steps() -> list[Step]:
-    return [Step("trees", [str(ROOT / "tests/testbed/testbed"), "build"], where=ROOT, own_home=False, alone="packages", tries=2)]
+    return [
+        Step(
+            "trees",
+            [str(ROOT / "tests/testbed/testbed"), "build"],
+            where=ROOT,
+            own_home=False,
+            alone="packages",
+            tries=2,
+        )
+    ]
 
 
 def testbed_steps(everything: bool = False) -> list[Step]:
-    arguments = ["--through-ansible"] if everything else [] if ee_is_touched() else ["--skip", "ee_job"]
-    return [Step("testbed", [str(ROOT / "tests/testbed/run"), *arguments], where=ROOT, own_home=False, timeout=7200 if everything else 2400,
-                 count=own_summary, after=("trees", "images"))]
+    arguments = (
+        ["--through-ansible"] if everything else [] if ee_is_touched() else ["--skip", "ee_job"]
+    )
+    return [
+        Step(
+            "testbed",
+            [str(ROOT / "tests/testbed/run"), *arguments],
+            where=ROOT,
+            own_home=False,
+            timeout=7200 if everything else 2400,
+            count=own_summary,
+            after=("trees", "images"),
+        )
+    ]
 
 
 def core_steps() -> list[Step]:
@@ -217,10 +421,22 @@ def core_steps() -> list[Step]:
     import ansible.release
 
     here = ".".join(ansible.release.__version__.split(".")[:2])
-    others = {version: f"ansible-core>={version},<2.{int(version[2:]) + 1}" for version in ("2.19", "2.21") if version != here}
+    others = {
+        version: f"ansible-core>={version},<2.{int(version[2:]) + 1}"
+        for version in ("2.19", "2.21")
+        if version != here
+    }
     return [
-        Step(f"core/{version}", python(str(ROOT / "scripts/core_leg.py"), specification), where=ROOT, own_home=False, timeout=1500,
-             count=own_summary, alone="fresh", tries=2)
+        Step(
+            f"core/{version}",
+            python(str(ROOT / "scripts/core_leg.py"), specification),
+            where=ROOT,
+            own_home=False,
+            timeout=1500,
+            count=own_summary,
+            alone="fresh",
+            tries=2,
+        )
         for version, specification in {**others, "newest": "newest"}.items()
     ]
 
@@ -228,18 +444,79 @@ def core_steps() -> list[Step]:
 def fresh_steps(everything: bool = False) -> list[Step]:
     """The commands of README.md on machines that have nothing."""
     command = python(str(ROOT / "tests/fresh/run.py"))
-    demo = Step("fresh/demo", command if everything else [*command, "debian-13/asked"], where=ROOT, own_home=False, timeout=900 * (6 if everything else 1),
-                count=own_summary, alone="fresh", tries=1 if everything else 2)
-    test = Step("fresh/test-fast", [*command, "--command", "make test-fast", "--shows", " passed, 0 failed", "--timeout", "2400", "debian-12/root",
-                                    "debian-13/root", "debian-13/asked"], where=ROOT, own_home=False, timeout=7500, count=own_summary, alone="fresh")
+    demo = Step(
+        "fresh/demo",
+        command if everything else [*command, "debian-13/asked"],
+        where=ROOT,
+        own_home=False,
+        timeout=900 * (6 if everything else 1),
+        count=own_summary,
+        alone="fresh",
+        tries=1 if everything else 2,
+    )
+    test = Step(
+        "fresh/test-fast",
+        [
+            *command,
+            "--command",
+            "make test-fast",
+            "--shows",
+            " passed, 0 failed",
+            "--timeout",
+            "2400",
+            "debian-12/root",
+            "debian-13/root",
+            "debian-13/asked",
+        ],
+        where=ROOT,
+        own_home=False,
+        timeout=7500,
+        count=own_summary,
+        alone="fresh",
+    )
     return [demo, test] if everything else [demo] if demo_is_touched() else []
 
 
 # In the order in which two workers take them: first what others wait for, then what takes longest.
-ALL = ("images", "trees", "testbed", "integration", "sanity", "fresh", "core", "lint", "units", "docs-lint", "site", "build")
-FAST = ("images", "fast-steps", "fast-lab", "quick-sanity", "quick-lint", "units", "docs-lint", "build")
-NIGHTLY = ("images", "trees", "testbed-everything", "integration-everything", "sanity", "fresh-everything", "core", "lint", "units",
-           "ansible-test-units", "docs-lint", "site", "build")
+ALL = (
+    "images",
+    "trees",
+    "testbed",
+    "integration",
+    "sanity",
+    "fresh",
+    "core",
+    "lint",
+    "units",
+    "docs-lint",
+    "site",
+    "build",
+)
+FAST = (
+    "images",
+    "fast-steps",
+    "fast-lab",
+    "quick-sanity",
+    "quick-lint",
+    "units",
+    "docs-lint",
+    "build",
+)
+NIGHTLY = (
+    "images",
+    "trees",
+    "testbed-everything",
+    "integration-everything",
+    "sanity",
+    "fresh-everything",
+    "core",
+    "lint",
+    "units",
+    "ansible-test-units",
+    "docs-lint",
+    "site",
+    "build",
+)
 SETS = {"all": ALL, "fast": FAST, "nightly": NIGHTLY}
 NEEDS = {"integration": ("images",), "testbed": ("trees", "images")}
 MAKERS: dict[str, Callable[[], list[Step]]] = {

@@ -4,8 +4,8 @@
 
 """The reference in docs/topology.md, made from the schema's descriptions, and the table in docs/kinds.md, made from the kinds' files.
 
-    python scripts/topology_docs.py            write both
-    python scripts/topology_docs.py --check    only say whether they are up to date
+python scripts/topology_docs.py            write both
+python scripts/topology_docs.py --check    only say whether they are up to date
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.cards import C
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
-TYPES = {"string": "text", "object": "mapping", "array": "list", "integer": "whole number", "number": "number", "boolean": "true or false"}
+TYPES = {
+    "string": "text",
+    "object": "mapping",
+    "array": "list",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+}
 
 
 def type_of(entry):
@@ -30,12 +37,22 @@ def type_of(entry):
     if "enum" in entry:
         return ", ".join("`%s`" % value for value in entry["enum"])
     if "oneOf" in entry:
-        return " or ".join(dict.fromkeys(type_of(form) for form in entry["oneOf"] if form.get("type") != "null"))
+        return " or ".join(
+            dict.fromkeys(type_of(form) for form in entry["oneOf"] if form.get("type") != "null")
+        )
     given = entry.get("type", "anything")
-    words = " or ".join(TYPES.get(name, name) for name in (given if isinstance(given, list) else [given]))
+    words = " or ".join(
+        TYPES.get(name, name) for name in (given if isinstance(given, list) else [given])
+    )
     if given == "array" and "items" in entry:
-        words = "list of %s" % {"text": "texts", "text or mapping": "texts or mappings"}.get(type_of(entry["items"]), type_of(entry["items"]))
-    limits = ["%s %s" % (word, entry[key]) for key, word in (("minimum", "from"), ("maximum", "to")) if key in entry]
+        words = "list of %s" % {"text": "texts", "text or mapping": "texts or mappings"}.get(
+            type_of(entry["items"]), type_of(entry["items"])
+        )
+    limits = [
+        "%s %s" % (word, entry[key])
+        for key, word in (("minimum", "from"), ("maximum", "to"))
+        if key in entry
+    ]
     return " ".join([words] + limits)
 
 
@@ -47,32 +64,75 @@ def table(entry, but=(), where=""):
             if not inner.get("description"):
                 raise ValueError("%s%s has no description in the schema" % (where, name))
             needed = " Required." if name in entry.get("required", ()) else ""
-            lines.append("| `%s` | %s | %s%s |" % (name, type_of(inner), inner["description"].replace("|", "\\|"), needed))
+            lines.append(
+                "| `%s` | %s | %s%s |"
+                % (name, type_of(inner), inner["description"].replace("|", "\\|"), needed)
+            )
     return "\n".join(lines) + "\n"
 
 
 def reference():
     """The reference in Markdown."""
     top = schema.schema()["properties"]
-    form = {name: entry["oneOf"][1] if "oneOf" in entry else entry
-            for name, entry in (("node", top["nodes"]["additionalProperties"]), ("link", top["links"]["items"]))}
+    form = {
+        name: entry["oneOf"][1] if "oneOf" in entry else entry
+        for name, entry in (
+            ("node", top["nodes"]["additionalProperties"]),
+            ("link", top["links"]["items"]),
+        )
+    }
     node, kind = form["node"], schema.kind_schema()
     options = [name for name in schema.vm_options() if name in node["properties"]]
     own = [name for name in node["properties"] if name not in options]
     defaults = [name for name in top["defaults"]["properties"] if name in own]
     parts = [
         ("The file", "", table(schema.schema())),
-        ("nodes.NAME", "A node may be empty: `r1:`. Besides these it takes the options of "
-         "[qemu_vm](../plugins/modules/qemu_vm.py), see below.", table(node, options, "nodes.NAME.")),
-        ("defaults", "Settings of all nodes: " + ", ".join("`%s`" % name for name in defaults) + ", and the options of qemu_vm.", ""),
-        ("groups.NAME", "What `defaults` takes, and:", table({"properties": {
-            name: entry for name, entry in top["groups"]["additionalProperties"]["properties"].items()
-            if name not in top["defaults"]["properties"]}}, (), "groups.NAME.")),
-        ("nodes.NAME.nics.NIC", "", table(node["properties"]["nics"]["additionalProperties"], (), "nics.NIC.")),
+        (
+            "nodes.NAME",
+            "A node may be empty: `r1:`. Besides these it takes the options of "
+            "[qemu_vm](../plugins/modules/qemu_vm.py), see below.",
+            table(node, options, "nodes.NAME."),
+        ),
+        (
+            "defaults",
+            "Settings of all nodes: "
+            + ", ".join("`%s`" % name for name in defaults)
+            + ", and the options of qemu_vm.",
+            "",
+        ),
+        (
+            "groups.NAME",
+            "What `defaults` takes, and:",
+            table(
+                {
+                    "properties": {
+                        name: entry
+                        for name, entry in top["groups"]["additionalProperties"][
+                            "properties"
+                        ].items()
+                        if name not in top["defaults"]["properties"]
+                    }
+                },
+                (),
+                "groups.NAME.",
+            ),
+        ),
+        (
+            "nodes.NAME.nics.NIC",
+            "",
+            table(node["properties"]["nics"]["additionalProperties"], (), "nics.NIC."),
+        ),
         ("ready", "", table(node["properties"]["ready"], (), "ready.")),
-        ("links[]", "Short, `NODE:NIC -- NODE:NIC`, or a mapping:", table(form["link"], (), "links[].")),
-        ("endpoints[] and members[]", "Short, `NODE:NIC` or `NODE`, or a mapping:",
-         table(form["link"]["properties"]["endpoints"]["items"]["oneOf"][1], (), "endpoints[].")),
+        (
+            "links[]",
+            "Short, `NODE:NIC -- NODE:NIC`, or a mapping:",
+            table(form["link"], (), "links[]."),
+        ),
+        (
+            "endpoints[] and members[]",
+            "Short, `NODE:NIC` or `NODE`, or a mapping:",
+            table(form["link"]["properties"]["endpoints"]["items"]["oneOf"][1], (), "endpoints[]."),
+        ),
         ("segments.NAME", "", table(top["segments"]["additionalProperties"], (), "segments.NAME.")),
         ("addressing", "", table(top["addressing"], (), "addressing.")),
         ("placement", "", table(top["placement"], (), "placement.")),
@@ -80,37 +140,84 @@ def reference():
         ("kinds.NAME", "", table(kind, (), "kinds.NAME.")),
         ("kinds.NAME.nic", "", table(kind["properties"]["nic"], (), "kinds.NAME.nic.")),
         ("kinds.NAME.config", "", table(kind["properties"]["config"], (), "kinds.NAME.config.")),
-        ("Options of qemu_vm", "Of a node, of `defaults`, of groups, and of a kind's `vm`: "
-         + ", ".join("`%s`" % name for name in sorted(options)) + ".", ""),
+        (
+            "Options of qemu_vm",
+            "Of a node, of `defaults`, of groups, and of a kind's `vm`: "
+            + ", ".join("`%s`" % name for name in sorted(options))
+            + ".",
+            "",
+        ),
     ]
-    return "\n".join("### %s\n\n%s%s" % (title, text + "\n\n" if text else "", body) for title, text, body in parts).rstrip() + "\n"
+    return (
+        "\n".join(
+            "### %s\n\n%s%s" % (title, text + "\n\n" if text else "", body)
+            for title, text, body in parts
+        ).rstrip()
+        + "\n"
+    )
 
 
 def _row(name, shape):
     cards, vm, facts = Cards(shape["nic"]), shape["vm"], shape["facts"]
     config = shape["config"]
-    drive = "%s, %s, label `%s`%s" % (config.get("format", "iso"), config.get("bus", "virtio"), config["label"],
-                                      ": `%s`" % config["file"] if config.get("file") else "") if config.get("label") else ""
+    drive = (
+        "%s, %s, label `%s`%s"
+        % (
+            config.get("format", "iso"),
+            config.get("bus", "virtio"),
+            config["label"],
+            ": `%s`" % config["file"] if config.get("file") else "",
+        )
+        if config.get("label")
+        else ""
+    )
     return [
-        "`%s`" % name, shape["description"], "%s MiB, %s" % (vm["memory"], vm.get("vcpus", 1)),
-        "%s %s" % (shape["nic"].get("model", "virtio-net-pci"), ", ".join("`%s`" % nic for nic in cards.management + [cards.name(cards.first)]) + " ..."),
-        shape["disk"].get("bus", "virtio") if shape["image"] not in ("tiny", "frr", "linux") else "none", vm.get("firmware", "bios"), drive,
+        "`%s`" % name,
+        shape["description"],
+        "%s MiB, %s" % (vm["memory"], vm.get("vcpus", 1)),
+        "%s %s"
+        % (
+            shape["nic"].get("model", "virtio-net-pci"),
+            ", ".join("`%s`" % nic for nic in cards.management + [cards.name(cards.first)])
+            + " ...",
+        ),
+        shape["disk"].get("bus", "virtio")
+        if shape["image"] not in ("tiny", "frr", "linux")
+        else "none",
+        vm.get("firmware", "bios"),
+        drive,
         facts.get("ansible_network_os") or "",
     ]
 
 
 def all_kinds():
     """The kinds in Markdown: a table, and what else is known of each."""
-    lines = ["| kind | what it is | memory, vCPUs | NICs | root disk | firmware | first configuration | `ansible_network_os` |", "|---" * 8 + "|"]
+    lines = [
+        "| kind | what it is | memory, vCPUs | NICs | root disk | firmware | first configuration | `ansible_network_os` |",
+        "|---" * 8 + "|",
+    ]
     more = []
     for name in sorted(kinds.shipped()):
         shape = kinds.resolve(name, {}, Problems(), name)
         lines.append("| %s |" % " | ".join(_row(name, shape)))
         facts = shape["facts"]
         if facts:
-            words = [("Login", facts.get("credentials")), ("Ready when its console shows", "`%s`" % shape["ready"]["console"]),
-                     ("Hint", shape["ready"].get("hint")), ("Note", facts.get("notes")), ("Source", facts.get("source"))]
-            more.append("### %s\n\n%s" % (name, "".join("- %s: %s\n" % (word, str(text).strip()) for word, text in words if text)))
+            words = [
+                ("Login", facts.get("credentials")),
+                ("Ready when its console shows", "`%s`" % shape["ready"]["console"]),
+                ("Hint", shape["ready"].get("hint")),
+                ("Note", facts.get("notes")),
+                ("Source", facts.get("source")),
+            ]
+            more.append(
+                "### %s\n\n%s"
+                % (
+                    name,
+                    "".join(
+                        "- %s: %s\n" % (word, str(text).strip()) for word, text in words if text
+                    ),
+                )
+            )
     return "\n".join(lines) + "\n\n## Each of them\n\n" + "\n".join(more)
 
 

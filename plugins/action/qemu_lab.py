@@ -20,5 +20,11 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         _compiled.use()
         room = import_module("ansible_collections.vlab.qemu.plugins.plugin_utils._lab_action")
-        return room.LabAction(self._task, self._connection, self._play_context, self._loader, self._templar, self._shared_loader_obj).run(
-            tmp, task_vars)
+        return room.LabAction(
+            self._task,
+            self._connection,
+            self._play_context,
+            self._loader,
+            self._templar,
+            self._shared_loader_obj,
+        ).run(tmp, task_vars)

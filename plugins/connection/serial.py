@@ -110,6 +110,12 @@ class Connection(GuestConnection):
     channel = "serial"
 
     def _way(self):
-        login = {name: self.get_option(name) for name in ("password", "login_prompt", "password_prompt", "prompt")}
-        return {"console": self.get_option("console"), "cli": self.get_option("shell") == "cli",
-                "login": dict(login, user=self.get_option("remote_user"))}
+        login = {
+            name: self.get_option(name)
+            for name in ("password", "login_prompt", "password_prompt", "prompt")
+        }
+        return {
+            "console": self.get_option("console"),
+            "cli": self.get_option("shell") == "cli",
+            "login": dict(login, user=self.get_option("remote_user")),
+        }

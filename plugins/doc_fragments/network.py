@@ -228,7 +228,8 @@ _TEXT = _NIC.replace("<LINK>", textwrap.indent(_LINK, "    ").strip("\n"))
 class ModuleDocFragment:
     # Annotated, because ansible-test's yamllint reads every plain assignment here and knows no computed text.
     # The options of plugins/module_utils/_vm/parts/network.py.
-    DOCUMENTATION: str = r"""
+    DOCUMENTATION: str = (
+        r"""
 options:
   nics:
     description:
@@ -244,7 +245,9 @@ options:
         description: The name of the NIC.
         type: str
         required: true
-""" + _under(_TEXT, 3, "nics[].") + r"""
+"""
+        + _under(_TEXT, 3, "nics[].")
+        + r"""
   mac_base:
     description:
       - The MAC address that the NICs of the VM count up from, each by its number. Default of a new VM is to derive MACs from names.
@@ -261,5 +264,6 @@ options:
     type: bool
     default: false
 """
+    )
 
     NIC: str = "options:\n" + _under(_TEXT, 1, "")

@@ -43,7 +43,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import varia
 def hypervisor_vars(variables):
     """Those of a host's variables that lead to it."""
     if not isinstance(variables, Mapping):
-        raise AnsibleFilterError("hypervisor_vars: a host's variables are wanted, as in hostvars, not %s" % type(variables).__name__)
+        raise AnsibleFilterError(
+            "hypervisor_vars: a host's variables are wanted, as in hostvars, not %s"
+            % type(variables).__name__
+        )
     return variables_for(variables)
 
 

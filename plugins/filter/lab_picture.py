@@ -93,16 +93,30 @@ _FORMATS = {"svg": svg, "mermaid": mermaid, "html": page}
 def lab_picture(topology, format="svg", vms=None, placement=None):  # pylint: disable=redefined-builtin
     """The picture of a lab."""
     if format not in _FORMATS:
-        raise AnsibleFilterError("lab_picture: there is no format %r; there are %s" % (format, ", ".join(_FORMATS)))
-    if vms is not None and not (isinstance(vms, Sequence) and all(isinstance(vm, Mapping) for vm in vms)):
-        raise AnsibleFilterError("lab_picture: vms must be a list of VMs, as qemu_vm_info returns them in vms")
+        raise AnsibleFilterError(
+            "lab_picture: there is no format %r; there are %s" % (format, ", ".join(_FORMATS))
+        )
+    if vms is not None and not (
+        isinstance(vms, Sequence) and all(isinstance(vm, Mapping) for vm in vms)
+    ):
+        raise AnsibleFilterError(
+            "lab_picture: vms must be a list of VMs, as qemu_vm_info returns them in vms"
+        )
     if placement is not None and not isinstance(placement, Mapping):
-        raise AnsibleFilterError("lab_picture: placement must be a dictionary with the hypervisor of each node")
+        raise AnsibleFilterError(
+            "lab_picture: placement must be a dictionary with the hypervisor of each node"
+        )
     missing = libraries.missing()
     if missing:
         raise AnsibleFilterError("lab_picture: %s" % missing_required_lib(missing))
     try:
-        return _FORMATS[format](view_of(model.build(_read(topology) if isinstance(topology, str) else topology), vms, placement))
+        return _FORMATS[format](
+            view_of(
+                model.build(_read(topology) if isinstance(topology, str) else topology),
+                vms,
+                placement,
+            )
+        )
     except (VlabError, TopologyError) as error:
         # Ansible tells what an error came from, which would be the same again.
         raise AnsibleFilterError("lab_picture: %s" % error) from None
@@ -114,7 +128,9 @@ def _read(path):
         with open(path, encoding="utf-8") as stream:
             return load_yaml(stream)
     except OSError as error:
-        raise AnsibleFilterError("lab_picture: cannot read the topology %s: %s" % (path, error.strerror)) from None
+        raise AnsibleFilterError(
+            "lab_picture: cannot read the topology %s: %s" % (path, error.strerror)
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise AnsibleFilterError("lab_picture: %s is not YAML: %s" % (path, error)) from None
 

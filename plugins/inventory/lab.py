@@ -119,7 +119,12 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _reach
 from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import Hypervisor, variables_for
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import about, libraries, model, placement
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    about,
+    libraries,
+    model,
+    placement,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
@@ -150,8 +155,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 continue
             name = self.get_option("host_name").format(lab=lab, node=node)
             if name in names:
-                raise AnsibleParserError("%s is the name of a node of the labs %s and %s: set host_name to '{lab}-{node}', or name labs"
-                                         % (name, names[name], lab))
+                raise AnsibleParserError(
+                    "%s is the name of a node of the labs %s and %s: set host_name to '{lab}-{node}', or name labs"
+                    % (name, names[name], lab)
+                )
             names[name] = lab
             self._add(name, lab, node, known)
 
@@ -163,7 +170,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             elif name in self.inventory.hosts or name in ("localhost", "127.0.0.1"):
                 found = [name]
             else:
-                raise AnsibleParserError("hypervisors: the inventory has no host or group %s; its source must come before this one" % name)
+                raise AnsibleParserError(
+                    "hypervisors: the inventory has no host or group %s; its source must come before this one"
+                    % name
+                )
             hosts += [host for host in found if host not in hosts]
         return hosts
 
@@ -183,7 +193,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             except (OSError, yaml.YAMLError, TopologyError) as error:
                 raise AnsibleParserError("topology: %s: %s" % (file, error))
             for name, node in topology.nodes.items():
-                nodes[topology.name, name] = {"about": about.about(node), "vm": _reach.expected(node), "hypervisor": placed[name]}
+                nodes[topology.name, name] = {
+                    "about": about.about(node),
+                    "vm": _reach.expected(node),
+                    "hypervisor": placed[name],
+                }
         return nodes
 
     def _asked(self, path, cache, hypervisors):
@@ -199,9 +213,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for host in hypervisors:
             hypervisor = Hypervisor(host, self._variables_of(host))
             try:
-                told = hypervisor.errand("vms", root=self.get_option("root"), ask_agent=self.get_option("ask_agent"))
+                told = hypervisor.errand(
+                    "vms", root=self.get_option("root"), ask_agent=self.get_option("ask_agent")
+                )
             except AnsibleError as error:
-                raise AnsibleParserError("cannot ask the hypervisor %s for its VMs: %s" % (host, error))
+                raise AnsibleParserError(
+                    "cannot ask the hypervisor %s for its VMs: %s" % (host, error)
+                )
             finally:
                 hypervisor.close()
             for warning in told["warnings"]:
@@ -215,7 +233,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _add_asked(nodes, asked):
         for host, found in asked.items():
             for vm in found["vms"]:
-                known = nodes.setdefault((vm["lab"], vm["name"]), {"about": found["about"].get(vm["lab"], {}).get(vm["name"], {})})
+                known = nodes.setdefault(
+                    (vm["lab"], vm["name"]),
+                    {"about": found["about"].get(vm["lab"], {}).get(vm["name"], {})},
+                )
                 known.update(vm=vm, hypervisor=host)
 
     def _variables_of(self, name):
@@ -230,39 +251,83 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if host is None:
             return {"ansible_connection": "local"}
         sources = getattr(self.inventory, "processed_sources", None) or []
-        groups = sorted(host.get_groups(), key=lambda group: (group.depth, group.priority, group.name))
+        groups = sorted(
+            host.get_groups(), key=lambda group: (group.depth, group.priority, group.name)
+        )
         known = {}
         for group in groups:
             known = combine_vars(known, group.get_vars())
-        known = combine_vars(known, get_vars_from_inventory_sources(self.loader, sources, groups, "all"))
+        known = combine_vars(
+            known, get_vars_from_inventory_sources(self.loader, sources, groups, "all")
+        )
         known = combine_vars(known, host.get_vars())
-        known = combine_vars(known, get_vars_from_inventory_sources(self.loader, sources, [host], "all"))
+        known = combine_vars(
+            known, get_vars_from_inventory_sources(self.loader, sources, [host], "all")
+        )
         # What Ansible itself knows of every host.
-        known = dict(known, inventory_hostname=name, ansible_playbook_python=sys.executable, groups=self.inventory.get_groups_dict())
+        known = dict(
+            known,
+            inventory_hostname=name,
+            ansible_playbook_python=sys.executable,
+            groups=self.inventory.get_groups_dict(),
+        )
         self.templar.available_variables = known
         return {key: self.templar.template(value) for key, value in variables_for(known).items()}
 
     def _add(self, name, lab, node, known):
         self.inventory.add_host(name)
         told, vm, hypervisor = known["about"], known["vm"], known["hypervisor"]
-        variables = {"vlab_vm": node, "vlab_lab": lab, "vlab_hypervisor": hypervisor, "vlab_root": self.get_option("root"),
-                     "vlab_kind": told.get("kind"), "vlab_groups": told.get("groups"), "vlab_nics": told.get("nics"), "vlab_status": vm.get("status"),
-                     "vlab_console_command": next((console["command"] for console in vm.get("consoles", ())), None),
-                     "vlab_addresses": [entry["address"] for nic in vm.get("nics", ()) for entry in nic.get("addresses", ()) if entry["source"] == "agent"]}
-        variables.update(("vlab_" + key, told.get(key)) for key in ("loopback", "loopback6", "management", "asn"))
-        way, more = _reach.way(vm, told.get("network_os"), self.get_option("connection"),
-                               lambda: self._variables_of(hypervisor) if hypervisor != "localhost" else {"ansible_connection": "local"})
+        variables = {
+            "vlab_vm": node,
+            "vlab_lab": lab,
+            "vlab_hypervisor": hypervisor,
+            "vlab_root": self.get_option("root"),
+            "vlab_kind": told.get("kind"),
+            "vlab_groups": told.get("groups"),
+            "vlab_nics": told.get("nics"),
+            "vlab_status": vm.get("status"),
+            "vlab_console_command": next(
+                (console["command"] for console in vm.get("consoles", ())), None
+            ),
+            "vlab_addresses": [
+                entry["address"]
+                for nic in vm.get("nics", ())
+                for entry in nic.get("addresses", ())
+                if entry["source"] == "agent"
+            ],
+        }
+        variables.update(
+            ("vlab_" + key, told.get(key)) for key in ("loopback", "loopback6", "management", "asn")
+        )
+        way, more = _reach.way(
+            vm,
+            told.get("network_os"),
+            self.get_option("connection"),
+            lambda: (
+                self._variables_of(hypervisor)
+                if hypervisor != "localhost"
+                else {"ansible_connection": "local"}
+            ),
+        )
         variables.update(more)
         for key, value in variables.items():
             if value not in (None, []):
                 self.inventory.set_variable(name, key, value)
-        groups = ["lab_" + lab, "hypervisor_" + hypervisor] + ["role_" + group for group in told.get("groups", ())]
+        groups = ["lab_" + lab, "hypervisor_" + hypervisor] + [
+            "role_" + group for group in told.get("groups", ())
+        ]
         if told.get("kind"):
             groups.append("kind_" + told["kind"])
         for group in groups:
-            self.inventory.add_child(self.inventory.add_group(to_safe_group_name(group, force=True, silent=True)), name)
+            self.inventory.add_child(
+                self.inventory.add_group(to_safe_group_name(group, force=True, silent=True)), name
+            )
         if told.get("network_os"):
-            self.inventory.set_variable(to_safe_group_name("kind_" + told["kind"], force=True, silent=True), "ansible_network_os", told["network_os"])
+            self.inventory.set_variable(
+                to_safe_group_name("kind_" + told["kind"], force=True, silent=True),
+                "ansible_network_os",
+                told["network_os"],
+            )
         group = self.inventory.add_group("vlab_" + way)
         self.inventory.add_child(group, name)
         for key, value in _reach.GROUP_VARIABLES[way].items():

@@ -132,30 +132,48 @@ def work(module):
     """Hold the dialogue; return the module's result."""
     params = module.params
     folder = existing(params["root"], params["lab"], params["vm"])
-    dialogue = Dialogue(console_address(folder, params["console"]), params["steps"], params["timeout"], params["newline"], params["unless"])
+    dialogue = Dialogue(
+        console_address(folder, params["console"]),
+        params["steps"],
+        params["timeout"],
+        params["newline"],
+        params["unless"],
+    )
     if module.check_mode:
         return {"changed": True, "skipped": True, "msg": "nothing is typed in check mode"}
     dialogue.hold()
-    return {"changed": dialogue.changed, "transcript": dialogue.transcript, "matches": dialogue.matches}
+    return {
+        "changed": dialogue.changed,
+        "transcript": dialogue.transcript,
+        "matches": dialogue.matches,
+    }
 
 
 def main():
-    run_module(work, argument_spec={
-        "vm": {"type": "str", "required": True},
-        "lab": {"type": "str", "default": "default"},
-        "root": {"type": "path"},
-        "console": {"type": "str"},
-        "steps": {"type": "list", "elements": "dict", "required": True, "options": {
-            "expect": {"type": "str"},
-            "send": {"type": "str"},
-            "secret": {"type": "str", "no_log": True},
-            "enter": {"type": "bool", "default": True},
-            "timeout": {"type": "int"},
-        }},
-        "unless": {"type": "str"},
-        "timeout": {"type": "int", "default": 30},
-        "newline": {"type": "str", "default": "\r"},
-    })
+    run_module(
+        work,
+        argument_spec={
+            "vm": {"type": "str", "required": True},
+            "lab": {"type": "str", "default": "default"},
+            "root": {"type": "path"},
+            "console": {"type": "str"},
+            "steps": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "expect": {"type": "str"},
+                    "send": {"type": "str"},
+                    "secret": {"type": "str", "no_log": True},
+                    "enter": {"type": "bool", "default": True},
+                    "timeout": {"type": "int"},
+                },
+            },
+            "unless": {"type": "str"},
+            "timeout": {"type": "int", "default": 30},
+            "newline": {"type": "str", "default": "\r"},
+        },
+    )
 
 
 if __name__ == "__main__":

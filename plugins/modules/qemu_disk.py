@@ -425,19 +425,37 @@ from ansible_collections.vlab.qemu.plugins.module_utils._module import run_modul
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import ATTACHMENT_SPEC, DISK_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import SPEC, converge_image
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import PLACE_SPEC, SETTINGS_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
+    PLACE_SPEC,
+    SETTINGS_SPEC,
+)
 
 # What works on the file alone has no place in a VM's definition.
-IMAGE_ONLY = ("source", "source_format", "compress", "convert", "commit", "check", "repair", "snapshots", "purge_snapshots", "restore_snapshot",
-              "force")
+IMAGE_ONLY = (
+    "source",
+    "source_format",
+    "compress",
+    "convert",
+    "commit",
+    "check",
+    "repair",
+    "snapshots",
+    "purge_snapshots",
+    "restore_snapshot",
+    "force",
+)
 
 
 def check_door(params):
     """Refuse what the other way of using the module has. Raises OptionError."""
     for option in IMAGE_ONLY if params["vm"] else ATTACHMENT_SPEC:
         if params[option] not in (None, False, "none"):
-            raise OptionError(option, "it works on an image alone: leave out vm, and use it while no VM has the image open" if params["vm"] else
-                              "it is how a VM has the disk: give vm and name")
+            raise OptionError(
+                option,
+                "it works on an image alone: leave out vm, and use it while no VM has the image open"
+                if params["vm"]
+                else "it is how a VM has the disk: give vm and name",
+            )
 
 
 def work(module):
@@ -450,7 +468,9 @@ def work(module):
     if params["state"] == "absent":
         result = converge_item(params, module.check_mode, "disks", None, remove=params["name"])
     else:
-        result = converge_item(params, module.check_mode, "disks", {key: params[key] for key in DISK_SPEC})
+        result = converge_item(
+            params, module.check_mode, "disks", {key: params[key] for key in DISK_SPEC}
+        )
     disks = [disk for disk in result["vm"].get("disks", ()) if disk["name"] == params["name"]]
     return dict(result, disk=disks[0] if disks else {})
 
@@ -458,13 +478,21 @@ def work(module):
 def main():
     run_module(
         work,
-        argument_spec=dict({
-            "vm": {"type": "str"},
-            "name": {"type": "str"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "keep_image": {"type": "bool", "default": False},
-        }, **PLACE_SPEC, **SETTINGS_SPEC, **SPEC, **ATTACHMENT_SPEC),
-        required_together=[("vm", "name")], required_one_of=[("path", "vm")])
+        argument_spec=dict(
+            {
+                "vm": {"type": "str"},
+                "name": {"type": "str"},
+                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                "keep_image": {"type": "bool", "default": False},
+            },
+            **PLACE_SPEC,
+            **SETTINGS_SPEC,
+            **SPEC,
+            **ATTACHMENT_SPEC,
+        ),
+        required_together=[("vm", "name")],
+        required_one_of=[("path", "vm")],
+    )
 
 
 if __name__ == "__main__":

@@ -168,12 +168,17 @@ def work(module):
 
 
 def main():
-    run_module(work, argument_spec={
-        "path": {"type": "path"},
-        "vm": {"type": "str"},
-        "lab": {"type": "str", "default": "default"},
-        "root": {"type": "path"},
-    }, mutually_exclusive=[("path", "vm")], required_one_of=[("path", "vm")])
+    run_module(
+        work,
+        argument_spec={
+            "path": {"type": "path"},
+            "vm": {"type": "str"},
+            "lab": {"type": "str", "default": "default"},
+            "root": {"type": "path"},
+        },
+        mutually_exclusive=[("path", "vm")],
+        required_one_of=[("path", "vm")],
+    )
 
 
 if __name__ == "__main__":

@@ -89,7 +89,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled 
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import run_in_guest, wait_for_agent
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import (
+    run_in_guest,
+    wait_for_agent,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
 
@@ -102,24 +105,38 @@ def work(module):
         raise OptionError("argv", "a program is needed")
     folder = existing(params["root"], params["lab"], params["vm"])
     with wait_for_agent(folder.socket("agent.sock"), params["ready_timeout"]) as agent:
-        result = run_in_guest(agent, params["argv"] or ["/bin/sh", "-c", params["cmd"]], params["timeout"], params["stdin"])
+        result = run_in_guest(
+            agent,
+            params["argv"] or ["/bin/sh", "-c", params["cmd"]],
+            params["timeout"],
+            params["stdin"],
+        )
     if result["rc"] != 0:
-        return dict(result, failed=True, msg="the command ended with exit code %d in the guest %s: %s" % (
-            result["rc"], params["vm"], result["stderr"].strip() or result["stdout"].strip()))
+        return dict(
+            result,
+            failed=True,
+            msg="the command ended with exit code %d in the guest %s: %s"
+            % (result["rc"], params["vm"], result["stderr"].strip() or result["stdout"].strip()),
+        )
     return dict(result, changed=True)
 
 
 def main():
-    run_module(work, argument_spec={
-        "vm": {"type": "str", "required": True},
-        "lab": {"type": "str", "default": "default"},
-        "root": {"type": "path"},
-        "argv": {"type": "list", "elements": "str"},
-        "cmd": {"type": "str"},
-        "stdin": {"type": "str"},
-        "timeout": {"type": "int", "default": 60},
-        "ready_timeout": {"type": "int", "default": 60},
-    }, mutually_exclusive=[("argv", "cmd")], required_one_of=[("argv", "cmd")])
+    run_module(
+        work,
+        argument_spec={
+            "vm": {"type": "str", "required": True},
+            "lab": {"type": "str", "default": "default"},
+            "root": {"type": "path"},
+            "argv": {"type": "list", "elements": "str"},
+            "cmd": {"type": "str"},
+            "stdin": {"type": "str"},
+            "timeout": {"type": "int", "default": 60},
+            "ready_timeout": {"type": "int", "default": 60},
+        },
+        mutually_exclusive=[("argv", "cmd")],
+        required_one_of=[("argv", "cmd")],
+    )
 
 
 if __name__ == "__main__":

@@ -209,13 +209,17 @@ def work(module):
     """Do this host's share of the lab; return what the action plugin reads."""
     share = module.params.pop("share")
     if not share:
-        raise VlabError("qemu_lab needs its action plugin, which runs on the controller: call it from a playbook as vlab.qemu.qemu_lab")
+        raise VlabError(
+            "qemu_lab needs its action plugin, which runs on the controller: call it from a playbook as vlab.qemu.qemu_lab"
+        )
     try:
         if not load(share["bundle"], share.get("archive")):
             return {"changed": False, "bundle_missing": True}
     except OSError as error:
         raise HostError("cannot keep the collection's code on this host: %s" % error)
-    result = import_module(ROOMS + "_lab.errand").result_of(dict(module.params, **share), module.check_mode)
+    result = import_module(ROOMS + "_lab.errand").result_of(
+        dict(module.params, **share), module.check_mode
+    )
     return result if result.get("failed") else dict(result, vms=json.dumps(result["vms"]))
 
 

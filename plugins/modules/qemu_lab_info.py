@@ -81,11 +81,14 @@ def work(module):
 
 
 def main():
-    run_module(work, argument_spec={
-        "lab": {"type": "str", "required": True},
-        "root": {"type": "path"},
-        "files": {"type": "list", "elements": "path", "default": []},
-    })
+    run_module(
+        work,
+        argument_spec={
+            "lab": {"type": "str", "required": True},
+            "root": {"type": "path"},
+            "files": {"type": "list", "elements": "path", "default": []},
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -233,7 +233,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import PLACE_SPEC, SETTINGS_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
+    PLACE_SPEC,
+    SETTINGS_SPEC,
+)
 
 
 def work(module):
@@ -242,18 +245,34 @@ def work(module):
     if params["state"] == "absent":
         result = converge_item(params, module.check_mode, "nics", None, remove=params["name"])
     else:
-        result = converge_item(params, module.check_mode, "nics", {key: params[key] for key in ("name",) + tuple(NIC_SPEC)})
+        result = converge_item(
+            params,
+            module.check_mode,
+            "nics",
+            {key: params[key] for key in ("name",) + tuple(NIC_SPEC)},
+        )
     nics = [nic for nic in result["vm"].get("nics", ()) if nic["name"] == params["name"]]
     return dict(result, nic=nics[0] if nics else {})
 
 
 def main():
-    settings = {key: SETTINGS_SPEC[key] for key in ("allow_restart", "shutdown", "start_timeout", "unplug_timeout", "lock_timeout")}
-    run_module(work, argument_spec=dict({
-        "vm": {"type": "str", "required": True},
-        "name": {"type": "str", "required": True, "aliases": ["interface"]},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    }, **PLACE_SPEC, **settings, **NIC_SPEC))
+    settings = {
+        key: SETTINGS_SPEC[key]
+        for key in ("allow_restart", "shutdown", "start_timeout", "unplug_timeout", "lock_timeout")
+    }
+    run_module(
+        work,
+        argument_spec=dict(
+            {
+                "vm": {"type": "str", "required": True},
+                "name": {"type": "str", "required": True, "aliases": ["interface"]},
+                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            },
+            **PLACE_SPEC,
+            **settings,
+            **NIC_SPEC,
+        ),
+    )
 
 
 if __name__ == "__main__":

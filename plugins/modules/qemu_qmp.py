@@ -156,7 +156,11 @@ error_class:
 """
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.conversation import changes_something, converse, steps_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.conversation import (
+    changes_something,
+    converse,
+    steps_of,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
 
@@ -170,19 +174,28 @@ def work(module):
         folder = existing(params["root"], params["lab"], params["vm"])
         with folder.locked(False, params["lock_timeout"]):
             replies, events = converse(folder.qmp, steps, module.check_mode, params["timeout"])
-    return {"changed": any(changes_something(step) for step in steps), "replies": replies, "events": events}
+    return {
+        "changed": any(changes_something(step) for step in steps),
+        "replies": replies,
+        "events": events,
+    }
 
 
 def main():
-    run_module(work, argument_spec={
-        "vm": {"type": "str"},
-        "lab": {"type": "str", "default": "default"},
-        "root": {"type": "path"},
-        "socket": {"type": "path"},
-        "commands": {"type": "list", "elements": "raw", "required": True},
-        "timeout": {"type": "int", "default": 10},
-        "lock_timeout": {"type": "int", "default": 300},
-    }, mutually_exclusive=[("vm", "socket")], required_one_of=[("vm", "socket")])
+    run_module(
+        work,
+        argument_spec={
+            "vm": {"type": "str"},
+            "lab": {"type": "str", "default": "default"},
+            "root": {"type": "path"},
+            "socket": {"type": "path"},
+            "commands": {"type": "list", "elements": "raw", "required": True},
+            "timeout": {"type": "int", "default": 10},
+            "lock_timeout": {"type": "int", "default": 300},
+        },
+        mutually_exclusive=[("vm", "socket")],
+        required_one_of=[("vm", "socket")],
+    )
 
 
 if __name__ == "__main__":

@@ -749,11 +749,17 @@ container:
 from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_vm, vm_argument_spec
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import (
+    converge_vm,
+    vm_argument_spec,
+)
 
 
 def main():
-    run_module(lambda module: converge_vm(module.params, module.check_mode), argument_spec=vm_argument_spec())
+    run_module(
+        lambda module: converge_vm(module.params, module.check_mode),
+        argument_spec=vm_argument_spec(),
+    )
 
 
 if __name__ == "__main__":

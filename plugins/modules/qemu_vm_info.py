@@ -474,18 +474,23 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
 def work(module):
     """Look at the VMs; return the module's result."""
     params = module.params
-    found, warnings = vms(params["root"], params["lab"], params["name"], params["ask_agent"], params["agent_timeout"])
+    found, warnings = vms(
+        params["root"], params["lab"], params["name"], params["ask_agent"], params["agent_timeout"]
+    )
     return {"changed": False, "vms": found, "warnings": warnings}
 
 
 def main():
-    run_module(work, argument_spec={
-        "name": {"type": "str"},
-        "lab": {"type": "str"},
-        "root": {"type": "path"},
-        "ask_agent": {"type": "bool", "default": False},
-        "agent_timeout": {"type": "int", "default": 2},
-    })
+    run_module(
+        work,
+        argument_spec={
+            "name": {"type": "str"},
+            "lab": {"type": "str"},
+            "root": {"type": "path"},
+            "ask_agent": {"type": "bool", "default": False},
+            "agent_timeout": {"type": "int", "default": 2},
+        },
+    )
 
 
 if __name__ == "__main__":

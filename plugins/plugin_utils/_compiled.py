@@ -12,7 +12,11 @@ import importlib.util
 import os
 import sys
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.compiled import Finder, file_for, install
+from ansible_collections.vlab.qemu.plugins.module_utils._common.compiled import (
+    Finder,
+    file_for,
+    install,
+)
 
 _PACKAGE = "ansible_collections.vlab.qemu.plugins."
 _PREFIXES = (_PACKAGE + "module_utils.", _PACKAGE + "plugin_utils.")
@@ -26,13 +30,15 @@ class _Finder(Finder):
         """A spec for one of our rooms; for any other, and for packages, None, so that Ansible's finder is asked."""
         if not name.startswith(_PREFIXES):
             return None
-        source = os.path.join(_FOLDER, *name[len(_PACKAGE):].split(".")) + ".py"
+        source = os.path.join(_FOLDER, *name[len(_PACKAGE) :].split(".")) + ".py"
         try:
             state = os.stat(source)
             condition = state.st_mtime_ns, state.st_size
             if self.kept.get(name, (None,))[0] != condition:
                 with open(source, "rb") as stream:
-                    self.keep(name, condition, compile(stream.read(), source, "exec", dont_inherit=True))
+                    self.keep(
+                        name, condition, compile(stream.read(), source, "exec", dont_inherit=True)
+                    )
         except (OSError, SyntaxError):
             return None
         spec = importlib.util.spec_from_loader(name, self, origin=source)

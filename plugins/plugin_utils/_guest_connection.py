@@ -32,7 +32,10 @@ class GuestConnection(ConnectionBase):
     def _connect(self):
         """The way to the hypervisor; the guest is asked with the first command."""
         if self._hypervisor is None:
-            name, variables = self.get_option("hypervisor"), dict(self.get_option("hypervisor_vars") or {})
+            name, variables = (
+                self.get_option("hypervisor"),
+                dict(self.get_option("hypervisor_vars") or {}),
+            )
             if name in ("localhost", "127.0.0.1", "::1"):
                 variables.setdefault("ansible_connection", "local")
             self._hypervisor = Hypervisor(name, variables)
@@ -58,10 +61,16 @@ class GuestConnection(ConnectionBase):
         """Run a line for the guest's sh: (exit code, output, error output)."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         if sudoable and self.become is not None and self.become.expect_prompt():
-            raise AnsibleError("become inside the guest would ask for a password, which this connection cannot answer: log in as the user that is "
-                               "needed, or let it become without a password")
-        told = self._errand("exec", in_data if isinstance(in_data, bytes) else to_bytes(in_data or ""), command=to_text(cmd, errors="surrogate_or_strict"),
-                            timeout=self.get_option("command_timeout") or None)
+            raise AnsibleError(
+                "become inside the guest would ask for a password, which this connection cannot answer: log in as the user that is "
+                "needed, or let it become without a password"
+            )
+        told = self._errand(
+            "exec",
+            in_data if isinstance(in_data, bytes) else to_bytes(in_data or ""),
+            command=to_text(cmd, errors="surrogate_or_strict"),
+            timeout=self.get_option("command_timeout") or None,
+        )
         return (told["rc"], *told["pieces"])
 
     def put_file(self, in_path, out_path):
@@ -80,15 +89,29 @@ class GuestConnection(ConnectionBase):
         super().fetch_file(in_path, out_path)
         with open(to_bytes(out_path), "wb") as stream:
             while True:
-                piece = self._errand("read", path=in_path, offset=stream.tell(), size=_PIECE)["pieces"][0]
+                piece = self._errand("read", path=in_path, offset=stream.tell(), size=_PIECE)[
+                    "pieces"
+                ][0]
                 stream.write(piece)
                 if len(piece) < _PIECE:
                     return
 
     def _errand(self, errand, data=b"", **request):
         self._connect()
-        asked = {"channel": self.channel, "connect_timeout": self.get_option("connect_timeout"), **self._way(), **request}
-        return self._hypervisor.errand(errand, data, vm=self.get_option("vm"), lab=self.get_option("lab"), root=self.get_option("root"), **asked)
+        asked = {
+            "channel": self.channel,
+            "connect_timeout": self.get_option("connect_timeout"),
+            **self._way(),
+            **request,
+        }
+        return self._hypervisor.errand(
+            errand,
+            data,
+            vm=self.get_option("vm"),
+            lab=self.get_option("lab"),
+            root=self.get_option("root"),
+            **asked,
+        )
 
     def _way(self):
         """What else the relay has to know."""

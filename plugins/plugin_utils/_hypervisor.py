@@ -19,7 +19,14 @@ from ansible.plugins.loader import become_loader, connection_loader, get_shell_p
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _relay_start
 
-_GENERAL = ("ansible_connection", "ansible_python_interpreter", "ansible_become", "ansible_become_method", "ansible_host", "inventory_hostname")
+_GENERAL = (
+    "ansible_connection",
+    "ansible_python_interpreter",
+    "ansible_become",
+    "ansible_become_method",
+    "ansible_host",
+    "inventory_hostname",
+)
 
 
 class Hypervisor:
@@ -37,16 +44,29 @@ class Hypervisor:
         Raises AnsibleConnectionFailure for a guest that does not answer yet, AnsibleAuthenticationFailure where it does not let us in,
         AnsibleError with the cause for all else.
         """
-        answer = _relay_start.ask(self._run, _relay_start.interpreter_of(self.variables), "_vm.relay", dict(request, errand=errand), data)
+        answer = _relay_start.ask(
+            self._run,
+            _relay_start.interpreter_of(self.variables),
+            "_vm.relay",
+            dict(request, errand=errand),
+            data,
+        )
         if answer.told is None:
-            raise AnsibleError("the hypervisor %s could not do what the connection asked for: python3 there ended with exit code %s: %s"
-                               % (self.name, answer.code, answer.said[-1000:] or "it said nothing"))
+            raise AnsibleError(
+                "the hypervisor %s could not do what the connection asked for: python3 there ended with exit code %s: %s"
+                % (self.name, answer.code, answer.said[-1000:] or "it said nothing")
+            )
         told, rest = answer.told, answer.data
         if "error" in told:
-            kind = {"not_ready": AnsibleConnectionFailure, "login": AnsibleAuthenticationFailure}.get(told["kind"], AnsibleError)
+            kind = {
+                "not_ready": AnsibleConnectionFailure,
+                "login": AnsibleAuthenticationFailure,
+            }.get(told["kind"], AnsibleError)
             raise kind("%s (hypervisor %s)" % (told["error"], self.name))
         if len(rest) < sum(told["sizes"]):
-            raise AnsibleConnectionFailure("the connection to the hypervisor %s ended in the middle of an answer" % self.name)
+            raise AnsibleConnectionFailure(
+                "the connection to the hypervisor %s ended in the middle of an answer" % self.name
+            )
         told["pieces"] = []
         for size in told["sizes"]:
             told["pieces"].append(rest[:size])
@@ -80,16 +100,23 @@ class Hypervisor:
         context.remote_addr = known.get("ansible_host") or self.name
         connection = connection_loader.get(kind, context, os.devnull)
         if connection is None:
-            raise AnsibleError("the hypervisor %s has ansible_connection=%s, and there is no such connection plugin" % (self.name, kind))
+            raise AnsibleError(
+                "the hypervisor %s has ansible_connection=%s, and there is no such connection plugin"
+                % (self.name, kind)
+            )
         if not connection.has_pipelining:
-            raise AnsibleError("the hypervisor %s is reached by the connection %s, which cannot give a program its input: use ssh or local"
-                               % (self.name, kind))
+            raise AnsibleError(
+                "the hypervisor %s is reached by the connection %s, which cannot give a program its input: use ssh or local"
+                % (self.name, kind)
+            )
         connection.set_options(var_options=self._options_of("connection", connection))
         if boolean(known.get("ansible_become") or False, strict=False):
             self._become = become_loader.get(known.get("ansible_become_method") or "sudo")
             if self._become is None:
-                raise AnsibleError("the hypervisor %s has ansible_become_method=%s, and there is no such plugin"
-                                   % (self.name, known.get("ansible_become_method")))
+                raise AnsibleError(
+                    "the hypervisor %s has ansible_become_method=%s, and there is no such plugin"
+                    % (self.name, known.get("ansible_become_method"))
+                )
             self._become.set_options(var_options=self._options_of("become", self._become))
             connection.set_become_plugin(self._become)
         shell = getattr(connection, "_shell", None)
@@ -106,7 +133,9 @@ class Hypervisor:
 @contextlib.contextmanager
 def pipelining(connection):
     """Have a connection give programs their input, whatever it does for modules: for become it would open a terminal instead."""
-    has = "pipelining" in C.config.get_configuration_definitions("connection", connection._load_name)
+    has = "pipelining" in C.config.get_configuration_definitions(
+        "connection", connection._load_name
+    )
     before = connection.get_option("pipelining") if has else None
     if has:
         connection.set_option("pipelining", True)
@@ -120,13 +149,27 @@ def pipelining(connection):
 def variables_for(variables):
     """Those of a host's variables that a Hypervisor needs: a mapping, of which only these are looked at."""
     connection = variables.get("ansible_connection") or "ssh"
-    plugins = [("connection", connection_loader.get("ssh" if connection == "smart" else connection, class_only=True)),
-               ("shell", shell_loader.get("sh", class_only=True))]
+    plugins = [
+        (
+            "connection",
+            connection_loader.get("ssh" if connection == "smart" else connection, class_only=True),
+        ),
+        ("shell", shell_loader.get("sh", class_only=True)),
+    ]
     if variables.get("ansible_become"):
-        plugins.append(("become", become_loader.get(variables.get("ansible_become_method") or "sudo", class_only=True)))
+        plugins.append(
+            (
+                "become",
+                become_loader.get(
+                    variables.get("ansible_become_method") or "sudo", class_only=True
+                ),
+            )
+        )
     names = set(_GENERAL)
     for kind, plugin in plugins:
         # One that there is not is told of by who needs it.
         names.update(C.config.get_plugin_vars(kind, plugin._load_name) if plugin else ())
-    return {**{name: variables[name] for name in sorted(names) if name in variables},
-            "ansible_python_interpreter": _relay_start.interpreter_of(variables)}
+    return {
+        **{name: variables[name] for name in sorted(names) if name in variables},
+        "ansible_python_interpreter": _relay_start.interpreter_of(variables),
+    }

@@ -25,9 +25,17 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import re
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle, _relay_start
 from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import pipelining
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model, placement, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    libraries,
+    model,
+    placement,
+    slices,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.about import about_nodes
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
+    Problems,
+    TopologyError,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._waves import Waves
 
@@ -61,7 +69,11 @@ class LabAction(ActionBase):
             raise AnsibleActionFail("share is not for playbooks: give topology")
         args = self._validated(args)
         lab = self._lab(args)
-        result = self._in_waves(lab, args, here) if lab.wave_of else self._one_call(lab, args, here, lab.states)
+        result = (
+            self._in_waves(lab, args, here)
+            if lab.wave_of
+            else self._one_call(lab, args, here, lab.states)
+        )
         result["placement"] = lab.placed
         return result
 
@@ -86,11 +98,17 @@ class LabAction(ActionBase):
     @staticmethod
     def _validated(args):
         """The arguments with their types and defaults. A path is the hypervisor's to expand."""
-        spec = {name: dict(option, type="str") if option["type"] == "path" else option for name, option in ARGUMENTS.items()}
+        spec = {
+            name: dict(option, type="str") if option["type"] == "path" else option
+            for name, option in ARGUMENTS.items()
+        }
         checked = ArgumentSpecValidator(spec).validate(args)
         if checked.unsupported_parameters:
             # As every module says it.
-            raise AnsibleActionFail("Unsupported parameters for (vlab.qemu.qemu_lab) module: %s" % checked.error_messages[-1])
+            raise AnsibleActionFail(
+                "Unsupported parameters for (vlab.qemu.qemu_lab) module: %s"
+                % checked.error_messages[-1]
+            )
         if checked.error_messages:
             raise AnsibleActionFail("; ".join(checked.error_messages))
         return checked.validated_parameters
@@ -100,16 +118,33 @@ class LabAction(ActionBase):
 
     def _errand(self, args, share):
         """What the module would do, by the rooms that the hypervisor keeps; None where that cannot be, and nothing was done."""
-        if not self._connection.has_pipelining or self._connection._shell.SHELL_FAMILY != "sh" or C.DEFAULT_KEEP_REMOTE_FILES:
+        if (
+            not self._connection.has_pipelining
+            or self._connection._shell.SHELL_FAMILY != "sh"
+            or C.DEFAULT_KEEP_REMOTE_FILES
+        ):
             return None
         if self._connection.become is not None and not self._connection.become.pipelining:
             return None
-        known = dict(self.task_vars, ansible_python_interpreter=self._templar.template(self.task_vars.get("ansible_python_interpreter")))
-        answer = _relay_start.ask(self._run_there, _relay_start.interpreter_of(known), "_lab.errand",
-                                  {"params": dict(args, **share), "check_mode": self._task.check_mode})
+        known = dict(
+            self.task_vars,
+            ansible_python_interpreter=self._templar.template(
+                self.task_vars.get("ansible_python_interpreter")
+            ),
+        )
+        answer = _relay_start.ask(
+            self._run_there,
+            _relay_start.interpreter_of(known),
+            "_lab.errand",
+            {"params": dict(args, **share), "check_mode": self._task.check_mode},
+        )
         if answer.begun and answer.told is None:
-            return {"failed": True, "changed": True, "msg": "qemu_lab ended in the middle (exit code %s): %s"
-                    % (answer.code, answer.said[-2000:] or "it said nothing")}
+            return {
+                "failed": True,
+                "changed": True,
+                "msg": "qemu_lab ended in the middle (exit code %s): %s"
+                % (answer.code, answer.said[-2000:] or "it said nothing"),
+            }
         # Nothing was told without a Python there, or with a sudo that wants a terminal: Ansible finds another way, or says why not.
         return answer.told
 
@@ -121,7 +156,11 @@ class LabAction(ActionBase):
 
     def _module(self, args, share):
         # As texts: Ansible goes through every value of arguments and results, which takes long for a large lab.
-        result = self._execute_module("vlab.qemu.qemu_lab", module_args=dict(args, share=json.dumps(share)), task_vars=self.task_vars)
+        result = self._execute_module(
+            "vlab.qemu.qemu_lab",
+            module_args=dict(args, share=json.dumps(share)),
+            task_vars=self.task_vars,
+        )
         if isinstance(result.get("vms"), str):
             result["vms"] = json.loads(result["vms"])
         return result
@@ -134,17 +173,30 @@ class LabAction(ActionBase):
         total = {}
         try:
             for number in sorted(set(mine.values())) or [0]:
-                self._await_others(lab, waves, here, [name for name in mine if mine[name] == number])
-                states = {name: "present" if state in ("started", "paused") and mine.get(name, 0) > number else state
-                          for name, state in lab.states.items()}
+                self._await_others(
+                    lab, waves, here, [name for name in mine if mine[name] == number]
+                )
+                states = {
+                    name: "present"
+                    if state in ("started", "paused") and mine.get(name, 0) > number
+                    else state
+                    for name, state in lab.states.items()
+                }
                 total = _joined(total, self._one_call(lab, args, here, states))
                 if total.get("failed"):
                     failed = total.get("failed_nodes") or mine
-                    waves.tell({name: "it failed there" if name in failed or mine[name] > number else "" for name in mine})
+                    waves.tell(
+                        {
+                            name: "it failed there" if name in failed or mine[name] > number else ""
+                            for name in mine
+                        }
+                    )
                     break
                 waves.tell({name: "" for name in mine if mine[name] <= number})
         except AnsibleError as error:
-            waves.tell({name: "its hypervisor gave up" for name in mine if name not in waves.reached})
+            waves.tell(
+                {name: "its hypervisor gave up" for name in mine if name not in waves.reached}
+            )
             if isinstance(error, AnsibleActionFail):
                 return dict(total, failed=True, changed=bool(total.get("changed")), msg=str(error))
             raise
@@ -154,24 +206,44 @@ class LabAction(ActionBase):
         """All hypervisors must be at work at the same time, else one would wait in vain."""
         hosts = sorted(set(lab.placed.values()))
         together = set(self.task_vars.get("ansible_play_batch") or hosts)
-        forks = min(number for number in (context.CLIARGS.get("forks"), self._task.throttle) if number)
+        forks = min(
+            number for number in (context.CLIARGS.get("forks"), self._task.throttle) if number
+        )
         if not set(hosts) <= together:
-            raise AnsibleActionFail("nodes come after nodes of other hypervisors: %s must be in the play at the same time (see serial)"
-                                    % ", ".join(hosts))
+            raise AnsibleActionFail(
+                "nodes come after nodes of other hypervisors: %s must be in the play at the same time (see serial)"
+                % ", ".join(hosts)
+            )
         if forks < len(hosts):
-            raise AnsibleActionFail("nodes come after nodes of other hypervisors: %d hypervisors have to work at the same time, but forks or "
-                                    "throttle allow %d" % (len(hosts), forks))
+            raise AnsibleActionFail(
+                "nodes come after nodes of other hypervisors: %d hypervisors have to work at the same time, but forks or "
+                "throttle allow %d" % (len(hosts), forks)
+            )
 
     def _await_others(self, lab, waves, here, names):
         nodes = lab.topology.nodes
-        others = {other: name for name in names for other in nodes[name].after if lab.placed[other] != here}
+        others = {
+            other: name
+            for name in names
+            for other in nodes[name].after
+            if lab.placed[other] != here
+        }
         if not others:
             return
-        seconds = 120 + sum(float(nodes[other].settings["ready"].get("timeout") or 300) for other in others)
+        seconds = 120 + sum(
+            float(nodes[other].settings["ready"].get("timeout") or 300) for other in others
+        )
         for other, why in waves.wait(others, seconds).items():
             if why is None or why:
-                raise AnsibleActionFail("%s was not started: it comes after %s on %s: %s" % (
-                    others[other], other, lab.placed[other], why or "nothing was heard of it within %d s" % seconds))
+                raise AnsibleActionFail(
+                    "%s was not started: it comes after %s on %s: %s"
+                    % (
+                        others[other],
+                        other,
+                        lab.placed[other],
+                        why or "nothing was heard of it within %d s" % seconds,
+                    )
+                )
 
     def _with_bundle(self, args, share):
         """Send the rooms of the target along, which the hypervisor then keeps."""
@@ -196,11 +268,18 @@ class LabAction(ActionBase):
         if isinstance(only, str):
             only = [name.strip() for name in only.split(",") if name.strip()]
         if only is not None and not only:
-            raise AnsibleActionFail("nodes: an empty list names no node; leave it out for all of them")
+            raise AnsibleActionFail(
+                "nodes: an empty list names no node; leave it out for all of them"
+            )
         problems = Problems()
         for name in only or ():
             if name not in topology.nodes:
-                problems.add("nodes", "the topology has no node %s; it has %s", name, ", ".join(sorted(topology.nodes)))
+                problems.add(
+                    "nodes",
+                    "the topology has no node %s; it has %s",
+                    name,
+                    ", ".join(sorted(topology.nodes)),
+                )
         if state != "absent":
             slices.apply_images(topology, args.get("images") or {}, problems)
         problems.check()
@@ -212,15 +291,29 @@ class LabAction(ActionBase):
             if rows:
                 raise AnsibleActionFail(refusal(topology.name, rows))
         states = self._states(topology, state, only, facts)
-        wave_of = placement.waves(topology, placed) if state in ("started", "paused") and not self._task.check_mode else {}
-        return _Lab(topology, only, placed, wires, states, placement.will_run(topology, states, facts), wave_of if any(wave_of.values()) else {})
+        wave_of = (
+            placement.waves(topology, placed)
+            if state in ("started", "paused") and not self._task.check_mode
+            else {}
+        )
+        return _Lab(
+            topology,
+            only,
+            placed,
+            wires,
+            states,
+            placement.will_run(topology, states, facts),
+            wave_of if any(wave_of.values()) else {},
+        )
 
     def _share(self, lab, args, here, states):
         topology = lab.topology
         if args.get("state") == "absent" and not lab.only:
             share = {"lab": topology.name, "vms": [], "segments": []}
         else:
-            share = slices.slice_for(topology, lab.placed, here, lab.wires, states, lab.runs, self._renderer(topology))
+            share = slices.slice_for(
+                topology, lab.placed, here, lab.wires, states, lab.runs, self._renderer(topology)
+            )
             for vm in share["vms"]:
                 # Started by a later wave of this run: its neighbours keep their carriers.
                 vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
@@ -248,10 +341,16 @@ class LabAction(ActionBase):
 
     def _hosts(self, lab):
         """The hypervisors of the play, and what qemu_lab_info found on them."""
-        hosts = list(self.task_vars.get("ansible_play_hosts_all") or [self.task_vars["inventory_hostname"]])
+        hosts = list(
+            self.task_vars.get("ansible_play_hosts_all") or [self.task_vars["inventory_hostname"]]
+        )
         facts = {}
         for host in hosts:
-            found = (self.task_vars["hostvars"][host].get("vlab_hypervisor") or {}) if host in self.task_vars.get("hostvars", {}) else {}
+            found = (
+                (self.task_vars["hostvars"][host].get("vlab_hypervisor") or {})
+                if host in self.task_vars.get("hostvars", {})
+                else {}
+            )
             if found.get("lab") == lab:
                 facts[host] = found
         return hosts, facts
@@ -263,19 +362,31 @@ class LabAction(ActionBase):
             known = self.task_vars["hostvars"][host]
             name = known.get("vlab_address") or known.get("ansible_host") or host
             try:
-                addresses[host] = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_DGRAM)[0][4][0]
+                addresses[host] = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_DGRAM)[
+                    0
+                ][4][0]
             except OSError:
-                raise AnsibleActionFail("links cross between hypervisors, and the address of %s (%s) is not known here: set vlab_address for it"
-                                        % (host, name))
-            if addresses[host].startswith("127.") and len(placed) > 1 and len(set(placed.values())) > 1:
-                raise AnsibleActionFail("links cross between hypervisors, but %s is reached at %s: set vlab_address to the address that the "
-                                        "others reach it at" % (host, addresses[host]))
+                raise AnsibleActionFail(
+                    "links cross between hypervisors, and the address of %s (%s) is not known here: set vlab_address for it"
+                    % (host, name)
+                )
+            if (
+                addresses[host].startswith("127.")
+                and len(placed) > 1
+                and len(set(placed.values())) > 1
+            ):
+                raise AnsibleActionFail(
+                    "links cross between hypervisors, but %s is reached at %s: set vlab_address to the address that the "
+                    "others reach it at" % (host, addresses[host])
+                )
         return addresses
 
     @staticmethod
     def _states(topology, state, only, facts):
         states = {}
-        running = {name: vm for found in facts.values() for name, vm in found.get("vms", {}).items()}
+        running = {
+            name: vm for found in facts.values() for name, vm in found.get("vms", {}).items()
+        }
         for name, node in topology.nodes.items():
             if only and name not in only:
                 stopped = name in running and running[name]["status"] in ("stopped", "crashed")
@@ -295,18 +406,29 @@ class LabAction(ActionBase):
             try:
                 path = self._find_needle("templates", path)
             except AnsibleError:
-                raise AnsibleActionFail("nodes.%s.files: there is no template %s on the controller" % (node.name, content["template"]))
+                raise AnsibleActionFail(
+                    "nodes.%s.files: there is no template %s on the controller"
+                    % (node.name, content["template"])
+                )
             with open(path, encoding="utf-8") as stream:
                 text = stream.read()
             if not nodes:
-                nodes.update((name, slices.variables(topology, each)) for name, each in topology.nodes.items())
+                nodes.update(
+                    (name, slices.variables(topology, each))
+                    for name, each in topology.nodes.items()
+                )
             variables = dict(self.task_vars, lab=shared, lab_nodes=nodes, node=nodes[node.name])
             return self._render(text, path, variables)
+
         return render
 
     def _render(self, text, path, variables):
-        templar = self._templar.copy_with_new_env(searchpath=[os.path.dirname(path)], available_variables=variables)
-        return templar.template(trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False)
+        templar = self._templar.copy_with_new_env(
+            searchpath=[os.path.dirname(path)], available_variables=variables
+        )
+        return templar.template(
+            trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False
+        )
 
 
 def _joined(first, then):
@@ -319,5 +441,7 @@ def _joined(first, then):
     one, other = first.get("actions") or {}, then.get("actions") or {}
     joined["actions"] = {name: one.get(name, []) + other.get(name, []) for name in {**one, **other}}
     if first.get("diff") and then.get("diff"):
-        joined["diff"] = {side: first["diff"][side] + then["diff"][side] for side in ("before", "after")}
+        joined["diff"] = {
+            side: first["diff"][side] + then["diff"][side] for side in ("before", "after")
+        }
     return joined

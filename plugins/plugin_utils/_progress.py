@@ -59,7 +59,9 @@ class Progress:
             except OSError:
                 return b""
         try:
-            status, out, _err = self._connection.exec_command("tail -c +%d %s 2>/dev/null" % (self._seen + 1, self.path), sudoable=False)
+            status, out, _err = self._connection.exec_command(
+                "tail -c +%d %s 2>/dev/null" % (self._seen + 1, self.path), sudoable=False
+            )
         except (AnsibleError, OSError):
             return b""
         return out if status == 0 else b""
@@ -75,7 +77,7 @@ class Progress:
         self._end.set()
         if self.path:
             self._thread.join()
-        self._print(lines[self._shown:])
+        self._print(lines[self._shown :])
 
     def _print(self, lines):
         for line in lines:

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle
 
 MISSING = "vlab-bundle-missing"
-START = r"""
+START = (
+    r"""
 import importlib, os, sys, tempfile, types
 mark, size = sys.argv[1], int(sys.argv[2])
 name = ""
@@ -48,7 +49,9 @@ for place in (base, folder):
 os.utime(folder)
 sys.modules[package].__path__, sys.modules[name].__path__ = [folder], [os.path.join(folder, "_common")]
 importlib.import_module(package + "." + sys.argv[3]).serve(sys.stdin.buffer, sys.stdout.buffer)
-""" % MISSING
+"""
+    % MISSING
+)
 
 
 class Answer(NamedTuple):
@@ -71,17 +74,34 @@ def ask(run, interpreter, room, request, data=b""):
     interpreter: one or more words. room: the path of a room with a function serve.
     """
     token = "vlab-" + secrets.token_hex(8)
-    mark, line = token.encode("ascii"), json.dumps(dict(request, mark=token)).encode("ascii") + b"\n"
+    mark, line = (
+        token.encode("ascii"),
+        json.dumps(dict(request, mark=token)).encode("ascii") + b"\n",
+    )
     for packed in (lambda: b"", _bundle.packed):
         bundle = packed()
         # -I: nothing of the user's Python gets in between.
-        words = [*shlex.split(interpreter), "-I", "-c", START, _bundle.mark(), str(len(bundle)), room]
+        words = [
+            *shlex.split(interpreter),
+            "-I",
+            "-c",
+            START,
+            _bundle.mark(),
+            str(len(bundle)),
+            room,
+        ]
         code, out, error = run(shlex.join(words), bundle + line + data)
         if mark in out or MISSING.encode("ascii") not in out:
             break
     before, found, answer = out.partition(mark + b"\n")
     head, _newline, rest = answer.partition(b"\n")
-    return Answer(json.loads(head) if found else None, rest, mark in before, code, (error or out).decode("utf-8", "replace").strip())
+    return Answer(
+        json.loads(head) if found else None,
+        rest,
+        mark in before,
+        code,
+        (error or out).decode("utf-8", "replace").strip(),
+    )
 
 
 def interpreter_of(variables):

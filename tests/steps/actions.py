@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is done for one module call: sent to the hypervisor, or, for what Ansible has action plugins for, prepared here."""
+
 from __future__ import annotations
 
 import json
@@ -19,20 +20,41 @@ FREE_FORM = ("ansible.builtin.command", "ansible.builtin.shell")
 class Call:
     """One call: the module, its options, and how it is run."""
 
-    def __init__(self, module: str, options: dict[str, Any], files: pathlib.Path, check: bool, diff: bool, user: str,
-                 environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        module: str,
+        options: dict[str, Any],
+        files: pathlib.Path,
+        check: bool,
+        diff: bool,
+        user: str,
+        environment: dict[str, str],
+    ) -> None:
         self.module, self.options, self.files = module, options, files
         self.check, self.diff, self.user, self.environment = check, diff, user, environment
 
     def request(self, module: str, options: dict[str, Any]) -> dict[str, Any]:
         internal = {
-            "_ansible_check_mode": self.check, "_ansible_diff": self.diff, "_ansible_verbosity": 0, "_ansible_no_log": False,
-            "_ansible_debug": False, "_ansible_module_name": self.module, "_ansible_remote_tmp": "~/.ansible/tmp",
-            "_ansible_keep_remote_files": False, "_ansible_syslog_facility": "LOG_USER", "_ansible_socket": None,
-            "_ansible_target_log_info": None, "_ansible_ignore_unknown_opts": False,
+            "_ansible_check_mode": self.check,
+            "_ansible_diff": self.diff,
+            "_ansible_verbosity": 0,
+            "_ansible_no_log": False,
+            "_ansible_debug": False,
+            "_ansible_module_name": self.module,
+            "_ansible_remote_tmp": "~/.ansible/tmp",
+            "_ansible_keep_remote_files": False,
+            "_ansible_syslog_facility": "LOG_USER",
+            "_ansible_socket": None,
+            "_ansible_target_log_info": None,
+            "_ansible_ignore_unknown_opts": False,
             "_ansible_selinux_special_fs": ["fuse", "nfs", "vboxsf", "ramfs", "9p", "vfat"],
         }
-        return {"module": module, "args": {**options, **internal}, "user": self.user, "environment": self.environment}
+        return {
+            "module": module,
+            "args": {**options, **internal},
+            "user": self.user,
+            "environment": self.environment,
+        }
 
 
 def python_name(module: str) -> str:
@@ -54,7 +76,12 @@ def result_of(reply: dict[str, Any]) -> dict[str, Any]:
     else:
         result = {"failed": True, "msg": "MODULE FAILURE"}
     if result.get("msg") == "MODULE FAILURE" or reply["stderr"].find("\nsteps: ") >= 0:
-        result.update(failed=True, msg="MODULE FAILURE: " + reply["stderr"][-3000:], module_stderr=reply["stderr"], module_stdout=reply["stdout"])
+        result.update(
+            failed=True,
+            msg="MODULE FAILURE: " + reply["stderr"][-3000:],
+            module_stderr=reply["stderr"],
+            module_stdout=reply["stdout"],
+        )
     for name in ("stdout", "stderr"):
         if isinstance(result.get(name), str):
             result.setdefault(name + "_lines", result[name].splitlines())
@@ -73,7 +100,13 @@ def start(channel: Channel, call: Call) -> dict[str, Any]:
     """Start a call in the background."""
     module, options = _prepared(call)
     job = channel.ask("start", **call.request(module, options))["job"]
-    return {"ansible_job_id": job, "started": True, "finished": False, "changed": False, "failed": False}
+    return {
+        "ansible_job_id": job,
+        "started": True,
+        "finished": False,
+        "changed": False,
+        "failed": False,
+    }
 
 
 def _prepared(call: Call) -> tuple[str, dict[str, Any]]:
@@ -104,7 +137,9 @@ def _copy(channel: Channel, call: Call) -> dict[str, Any]:
         options["_original_basename"] = name
     path = channel.put(name, data)
     try:
-        return result_of(channel.ask("run", **call.request(BUILTIN + "copy", dict(options, src=path))))
+        return result_of(
+            channel.ask("run", **call.request(BUILTIN + "copy", dict(options, src=path)))
+        )
     finally:
         channel.ask("drop", path=path)
 
@@ -124,7 +159,13 @@ def _async_status(channel: Channel, call: Call) -> dict[str, Any]:
     job = call.options["jid"]
     reply = channel.ask("poll", job=job)
     if reply.get("running"):
-        return {"ansible_job_id": job, "started": True, "finished": False, "changed": False, "failed": False}
+        return {
+            "ansible_job_id": job,
+            "started": True,
+            "finished": False,
+            "changed": False,
+            "failed": False,
+        }
     return dict(result_of(reply), ansible_job_id=job, started=True, finished=True)
 
 

@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pack what a module process needs on a target, as Ansible does, into one zip: bundle.py COLLECTION TARGET."""
+
 from __future__ import annotations
 
 import pathlib
@@ -10,7 +11,18 @@ import zipfile
 import ansible
 
 # Ansible's own modules that the steps of the targets use.
-BUILTIN = ("command", "copy", "file", "find", "setup", "slurp", "stat", "tempfile", "uri", "wait_for")
+BUILTIN = (
+    "command",
+    "copy",
+    "file",
+    "find",
+    "setup",
+    "slurp",
+    "stat",
+    "tempfile",
+    "uri",
+    "wait_for",
+)
 
 
 def main(collection, target):
@@ -23,14 +35,18 @@ def main(collection, target):
             archive.writestr("ansible_collections%s/__init__.py" % package, "")
         for name in BUILTIN:
             archive.write(core / "modules" / (name + ".py"), "ansible/modules/%s.py" % name)
-        for folder, base, prefix in ((core / "module_utils", core, "ansible"),
-                                     (ours / "plugins/modules", ours, "ansible_collections/vlab/qemu"),
-                                     (ours / "plugins/module_utils", ours, "ansible_collections/vlab/qemu")):
+        for folder, base, prefix in (
+            (core / "module_utils", core, "ansible"),
+            (ours / "plugins/modules", ours, "ansible_collections/vlab/qemu"),
+            (ours / "plugins/module_utils", ours, "ansible_collections/vlab/qemu"),
+        ):
             seen = {folder}
             for path in sorted(folder.rglob("*.py")):
                 archive.write(path, "%s/%s" % (prefix, path.relative_to(base)))
                 seen.update([path.parent, path])
-            for made in sorted(entry for entry in seen if entry.is_dir() and not (entry / "__init__.py").exists()):
+            for made in sorted(
+                entry for entry in seen if entry.is_dir() and not (entry / "__init__.py").exists()
+            ):
                 archive.writestr("%s/%s/__init__.py" % (prefix, made.relative_to(base)), "")
 
 

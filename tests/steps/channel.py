@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The way to the server of a hypervisor: one process, ssh or a local Python, with lines of JSON both ways."""
+
 from __future__ import annotations
 
 import base64
@@ -43,12 +44,20 @@ class Channel:
 
     def __init__(self, command: list[str]) -> None:
         self.errors = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-                                        start_new_session=True)
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            start_new_session=True,
+        )
         self.buffer = b""
         with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
             bundle.main(pathlib.Path(__file__).resolve().parents[2], archive.name)
-            payloads = [pathlib.Path(archive.name).read_bytes(), (pathlib.Path(__file__).parent / "server.py").read_bytes()]
+            payloads = [
+                pathlib.Path(archive.name).read_bytes(),
+                (pathlib.Path(__file__).parent / "server.py").read_bytes(),
+            ]
         try:
             for data in payloads:
                 self._send(b"%d\n" % len(data) + data)
@@ -61,7 +70,10 @@ class Channel:
 
     def _words(self) -> str:
         self.errors.seek(0)
-        return "the server of the steps is gone: %s" % self.errors.read().decode("utf-8", "replace").strip()[-2000:]
+        return (
+            "the server of the steps is gone: %s"
+            % self.errors.read().decode("utf-8", "replace").strip()[-2000:]
+        )
 
     def _line(self) -> bytes:
         deadline = time.monotonic() + REPLY_TIMEOUT
@@ -90,7 +102,9 @@ class Channel:
         return reply
 
     def put(self, name: str, data: bytes, mode: int = 0o600) -> str:
-        return self.ask("put", name=name, data=base64.b64encode(data).decode("ascii"), mode=mode)["path"]
+        return self.ask("put", name=name, data=base64.b64encode(data).decode("ascii"), mode=mode)[
+            "path"
+        ]
 
     def close(self) -> None:
         """End the server; its folder goes with it."""

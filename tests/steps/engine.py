@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Takes the steps of a target on one hypervisor, as ansible-playbook would, in this process."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -45,8 +46,11 @@ class Context:
             defaults={**self.defaults, **words.get("module_defaults", {})},
             environment={**self.environment, **(words.get("environment") or {})},
             conditions=(*self.conditions, *as_list(words.get("when", []))),
-            check=words.get("check_mode", self.check), diff=words.get("diff", self.diff),
-            user=(words.get("become_user", "root") if words["become"] else "") if "become" in words else self.user,
+            check=words.get("check_mode", self.check),
+            diff=words.get("diff", self.diff),
+            user=(words.get("become_user", "root") if words["become"] else "")
+            if "become" in words
+            else self.user,
         )
 
 
@@ -70,7 +74,11 @@ class Engine:
         if result["failed"]:
             raise StepFailed("facts: %s" % result["msg"])
         found = result["ansible_facts"]
-        self.variables = {**self.variables, **found, "ansible_facts": {key.removeprefix("ansible_"): found[key] for key in found}}
+        self.variables = {
+            **self.variables,
+            **found,
+            "ansible_facts": {key.removeprefix("ansible_"): found[key] for key in found},
+        }
 
     def run_target(self, name: str) -> None:
         """Take all steps of a target. Raises StepFailed."""
@@ -79,8 +87,14 @@ class Engine:
         self._role(Role(name), "main.yml", context)
 
     def _role(self, role: Role, file: str, context: Context) -> None:
-        variables = {**role.variables("defaults"), **context.variables, **role.variables("vars"), "role_path": str(role.folder),
-                     "role_name": role.name, "ansible_search_path": [str(role.folder)]}
+        variables = {
+            **role.variables("defaults"),
+            **context.variables,
+            **role.variables("vars"),
+            "role_path": str(role.folder),
+            "role_name": role.name,
+            "ansible_search_path": [str(role.folder)],
+        }
         if file == "main.yml":
             for other in role.dependencies():
                 self._role(other, "main.yml", context)
@@ -130,11 +144,17 @@ class Engine:
         return turns
 
     def _task(self, task: Task, context: Context) -> None:
-        take = {INCLUDE_ROLE: self._include, INCLUDE_TASKS: self._include}.get(task.module, self._step)
+        take = {INCLUDE_ROLE: self._include, INCLUDE_TASKS: self._include}.get(
+            task.module, self._step
+        )
         started = time.monotonic()
         result: dict[str, Any]
         try:
-            turns = self._items(task, context) if "loop" not in task.words or self._wanted_once(context) else []
+            turns = (
+                self._items(task, context)
+                if "loop" not in task.words or self._wanted_once(context)
+                else []
+            )
             if turns is None:
                 result = take(task, context)
             else:
@@ -145,7 +165,13 @@ class Engine:
             self.facts[task.words["register"]] = result
         self._report(task, context, result, time.monotonic() - started)
         if result["failed"] and not task.words.get("ignore_errors"):
-            raise StepFailed("%s: %s" % (self._name(task, context), json.dumps(shown(result), default=str, indent=1)[:4000]))
+            raise StepFailed(
+                "%s: %s"
+                % (
+                    self._name(task, context),
+                    json.dumps(shown(result), default=str, indent=1)[:4000],
+                )
+            )
 
     def _wanted_once(self, context: Context) -> bool:
         """Whether the conditions hold where they can be asked without an item of the loop."""
@@ -155,20 +181,32 @@ class Engine:
         except AnsibleError:
             return True
 
-    def _loop(self, task: Task, context: Context, turns: list[dict[str, Any]], take: Callable[[Task, Context], dict[str, Any]]) -> dict[str, Any]:
+    def _loop(
+        self,
+        task: Task,
+        context: Context,
+        turns: list[dict[str, Any]],
+        take: Callable[[Task, Context], dict[str, Any]],
+    ) -> dict[str, Any]:
         results = []
         variable = task.words.get("loop_control", {}).get("loop_var", "item")
         for turn in turns:
             try:
-                result = take(task, dataclasses.replace(context, overlay={**context.overlay, **turn}))
+                result = take(
+                    task, dataclasses.replace(context, overlay={**context.overlay, **turn})
+                )
             except (AnsibleError, TableError) as error:
                 result = {"failed": True, "changed": False, "msg": str(error)}
             results.append({**result, **turn, "ansible_loop_var": variable})
             if result["failed"] and take == self._include:
                 break
         failed = any(result["failed"] for result in results)
-        whole = {"results": results, "failed": failed, "changed": any(result["changed"] for result in results),
-                 "msg": "One or more items failed" if failed else "All items completed"}
+        whole = {
+            "results": results,
+            "failed": failed,
+            "changed": any(result["changed"] for result in results),
+            "msg": "One or more items failed" if failed else "All items completed",
+        }
         if all(result.get("skipped") for result in results):
             whole["skipped"] = True
         return whole
@@ -181,7 +219,10 @@ class Engine:
         context = dataclasses.replace(context, conditions=())
         options = templar.template(task.options)
         if task.module == INCLUDE_TASKS:
-            self._tasks(context.role.tasks(options if isinstance(options, str) else options["file"]), context)
+            self._tasks(
+                context.role.tasks(options if isinstance(options, str) else options["file"]),
+                context,
+            )
         else:
             self._role(Role(options["name"]), options.get("tasks_from", "main.yml"), context)
         return {"changed": False, "failed": False}
@@ -190,12 +231,19 @@ class Engine:
         words = task.words
         templar = self._templar(context)
         if not all(self._holds(condition, templar) for condition in context.conditions):
-            return {"skipped": True, "changed": False, "failed": False, "skip_reason": "Conditional result was False"}
+            return {
+                "skipped": True,
+                "changed": False,
+                "failed": False,
+                "skip_reason": "Conditional result was False",
+            }
         self.steps += 1
         tries = int(templar.template(words.get("retries", 3))) + 1 if "until" in words else 1
         for number in range(1, tries + 1):
             result = self._once(task, context, templar)
-            templar = self._templar(context, **({words["register"]: result} if "register" in words else {}))
+            templar = self._templar(
+                context, **({words["register"]: result} if "register" in words else {})
+            )
             for word, key in (("changed_when", "changed"), ("failed_when", "failed")):
                 if word in words:
                     result[key] = self._holds(words[word], templar)
@@ -219,8 +267,15 @@ class Engine:
             self.facts.update(options)
             return {"ansible_facts": options, "changed": False, "failed": False}
         options = {**(templar.template(context.defaults.get(task.module)) or {}), **options}
-        call = actions.Call(task.module, options, context.role.folder / "files", bool(templar.template(context.check)),
-                            bool(templar.template(context.diff)), context.user, templar.template(context.environment))
+        call = actions.Call(
+            task.module,
+            options,
+            context.role.folder / "files",
+            bool(templar.template(context.check)),
+            bool(templar.template(context.diff)),
+            context.user,
+            templar.template(context.environment),
+        )
         if "async" in task.words:
             return actions.start(self.channel, call)
         return actions.run(self.channel, call)
@@ -228,8 +283,13 @@ class Engine:
     def _assert(self, task: Task, templar: Templar) -> dict[str, Any]:
         for condition in as_list(templar.template(task.options["that"])):
             if not self._holds(condition, templar):
-                return {"failed": True, "changed": False, "msg": task.options.get("fail_msg", "Assertion failed"),
-                        "assertion": str(condition), "evaluated_to": False}
+                return {
+                    "failed": True,
+                    "changed": False,
+                    "msg": task.options.get("fail_msg", "Assertion failed"),
+                    "assertion": str(condition),
+                    "evaluated_to": False,
+                }
         return {"failed": False, "changed": False, "msg": "All assertions passed"}
 
     # --- What is written down ---
@@ -242,7 +302,15 @@ class Engine:
         return "%s : %s" % (context.role.name, name or task.module)
 
     def _report(self, task: Task, context: Context, result: dict[str, Any], seconds: float) -> None:
-        state = "failed" if result["failed"] else "skipped" if result.get("skipped") else "changed" if result["changed"] else "ok"
+        state = (
+            "failed"
+            if result["failed"]
+            else "skipped"
+            if result.get("skipped")
+            else "changed"
+            if result["changed"]
+            else "ok"
+        )
         line = "%s: [%s] %6.2f s  %s" % (state, self.name, seconds, self._name(task, context))
         if result["failed"]:
             line += " => " + json.dumps(shown(result), default=str)
@@ -255,5 +323,7 @@ def shown(result: dict[str, Any]) -> dict[str, Any]:
     hidden = {"invocation", "stdout_lines", "stderr_lines", "ansible_loop_var"}
     found = {key: value for key, value in result.items() if key not in hidden}
     if "results" in found:
-        found["results"] = [shown(one) for one in found["results"] if one["failed"]] or "%d items" % len(found["results"])
+        found["results"] = [
+            shown(one) for one in found["results"] if one["failed"]
+        ] or "%d items" % len(found["results"])
     return found

@@ -6,6 +6,7 @@ Started as `python3 -c BOOTSTRAP`, with the archive of bundle.py and this file o
 lines of JSON on the standard input and output that the process was started with. A module sees what Ansible gives it:
 a session of its own, no standard input, and pipes for its output, which have to be closed when it ends.
 """
+
 from __future__ import annotations
 
 import base64
@@ -47,7 +48,11 @@ class Server:
     def import_all(self, _request):
         """Import every module of the collection and all that it uses; return their number."""
         package = importlib.import_module("ansible_collections.vlab.qemu.plugins")
-        names = [entry.name for entry in pkgutil.walk_packages(package.__path__, package.__name__ + ".") if not entry.ispkg]
+        names = [
+            entry.name
+            for entry in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+            if not entry.ispkg
+        ]
         for name in names:
             importlib.import_module(name)
         return {"imported": len(names), "python": "%d.%d" % sys.version_info[:2]}
@@ -91,7 +96,10 @@ class Server:
         path = tempfile.mkdtemp(dir=self.folder)
         pid = os.fork()
         if pid == 0:
-            streams = [os.open(os.path.join(path, name), os.O_WRONLY | os.O_CREAT, 0o600) for name in ("stdout", "stderr")]
+            streams = [
+                os.open(os.path.join(path, name), os.O_WRONLY | os.O_CREAT, 0o600)
+                for name in ("stdout", "stderr")
+            ]
             self._child(request, *streams)
         job = "%d.%s" % (pid, os.path.basename(path))
         self.jobs[job] = (pid, path)
@@ -120,7 +128,9 @@ class Server:
             os.dup2(err, 2)
             os.closerange(3, 256)
             os.environ.update(request.get("environment") or {})
-            self.basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": request["args"]}).encode("utf-8")
+            self.basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": request["args"]}).encode(
+                "utf-8"
+            )
             self.basic._ANSIBLE_PROFILE = "legacy"
             importlib.import_module(request["module"]).main()
             status = 0
@@ -136,11 +146,33 @@ class Server:
 
     def _as_user(self, request):
         arguments = json.dumps({"ANSIBLE_MODULE_ARGS": request["args"]}).encode("utf-8")
-        argv = ["sudo", "-n", "-H", "-u", request["user"], "--", sys.executable, "-c", FRESH, self.bundle, request["module"]]
-        done = subprocess.run(argv, input=arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=RUN_TIMEOUT, check=False,
-                              cwd="/")
-        return {"stdout": done.stdout.decode("utf-8", "replace"), "stderr": done.stderr.decode("utf-8", "replace"),
-                "status": done.returncode << 8}
+        argv = [
+            "sudo",
+            "-n",
+            "-H",
+            "-u",
+            request["user"],
+            "--",
+            sys.executable,
+            "-c",
+            FRESH,
+            self.bundle,
+            request["module"],
+        ]
+        done = subprocess.run(
+            argv,
+            input=arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=RUN_TIMEOUT,
+            check=False,
+            cwd="/",
+        )
+        return {
+            "stdout": done.stdout.decode("utf-8", "replace"),
+            "stderr": done.stderr.decode("utf-8", "replace"),
+            "status": done.returncode << 8,
+        }
 
     def close(self):
         for pid, path_ in self.jobs.values():
@@ -164,8 +196,11 @@ def _read_all(streams, pid):
         if closing is None and _ended(pid):
             closing = now + CLOSE_TIMEOUT
         if now > (closing or deadline):
-            late = "\nsteps: %s" % ("something that the module started holds its output open" if closing else
-                                    "the module ran for more than %d s" % RUN_TIMEOUT)
+            late = "\nsteps: %s" % (
+                "something that the module started holds its output open"
+                if closing
+                else "the module ran for more than %d s" % RUN_TIMEOUT
+            )
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             break
@@ -182,8 +217,15 @@ def _read_all(streams, pid):
 def main(bundle, folder, requests, replies):
     """Answer until the other side is gone."""
     server = Server(bundle, folder)
-    actions = {"folder": server.folder_of_target, "import_all": server.import_all, "put": server.put, "drop": server.drop, "run": server.run,
-               "start": server.start, "poll": server.poll}
+    actions = {
+        "folder": server.folder_of_target,
+        "import_all": server.import_all,
+        "put": server.put,
+        "drop": server.drop,
+        "run": server.run,
+        "start": server.start,
+        "poll": server.poll,
+    }
     try:
         for line in requests:
             request = json.loads(line)

@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reads the tasks of a target: the part of Ansible's task language that the steps know. Anything else is an error."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,9 +13,43 @@ from ansible.parsing.dataloader import DataLoader
 LOADER = DataLoader()
 TARGETS = pathlib.Path(__file__).resolve().parents[1] / "integration/targets"
 # What a task or a block may say beside the module and its options.
-TASK = {"name", "register", "vars", "loop", "loop_control", "when", "failed_when", "changed_when", "until", "retries", "delay", "async",
-        "poll", "check_mode", "diff", "become", "become_user", "environment", "ignore_errors", "args", "module_defaults"}
-BLOCK = {"name", "block", "rescue", "always", "when", "vars", "module_defaults", "become", "become_user", "environment", "check_mode", "diff"}
+TASK = {
+    "name",
+    "register",
+    "vars",
+    "loop",
+    "loop_control",
+    "when",
+    "failed_when",
+    "changed_when",
+    "until",
+    "retries",
+    "delay",
+    "async",
+    "poll",
+    "check_mode",
+    "diff",
+    "become",
+    "become_user",
+    "environment",
+    "ignore_errors",
+    "args",
+    "module_defaults",
+}
+BLOCK = {
+    "name",
+    "block",
+    "rescue",
+    "always",
+    "when",
+    "vars",
+    "module_defaults",
+    "become",
+    "become_user",
+    "environment",
+    "check_mode",
+    "diff",
+}
 LOOP_CONTROL = {"label", "loop_var", "index_var"}
 
 
@@ -76,17 +111,24 @@ def _read(entry: dict[str, Any], path: pathlib.Path) -> Task:
     if "block" in entry:
         unknown |= set(entry) - BLOCK
         if not unknown:
-            parts = {key: read_tasks(entry.get(key) or [], path) for key in ("block", "rescue", "always")}
+            parts = {
+                key: read_tasks(entry.get(key) or [], path) for key in ("block", "rescue", "always")
+            }
             return Task(name, {key: entry[key] for key in entry if key not in parts}, **parts)
         modules: list[str] = []
     else:
         modules = [key for key in entry if "." in key]
         unknown |= set(entry) - TASK - set(modules)
     if unknown or len(modules) != 1:
-        raise TableError("%s: %s: the steps do not know %s" % (path, name, ", ".join(sorted(unknown or modules or ["a task without a module"]))))
+        raise TableError(
+            "%s: %s: the steps do not know %s"
+            % (path, name, ", ".join(sorted(unknown or modules or ["a task without a module"])))
+        )
     module = modules[0]
     options = entry[module] if entry[module] is not None else entry.get("args", {})
     if "args" in entry and entry[module] is not None:
         given = entry[module] if isinstance(entry[module], dict) else {"_raw_params": entry[module]}
         options = {**given, **entry["args"]}
-    return Task(name, {key: entry[key] for key in entry if key not in (module, "args")}, module, options)
+    return Task(
+        name, {key: entry[key] for key in entry if key not in (module, "args")}, module, options
+    )

@@ -5,6 +5,7 @@
 Run inside the test bed's switch namespace: the ssh that started it gets a
 connection from there, and nothing of the test bed is reachable in any other way.
 """
+
 from __future__ import annotations
 
 import array
@@ -14,5 +15,5 @@ import sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as connection:
     connection.settimeout(None)
     with socket.socket(fileno=1) as ssh:
-        rights = array.array('i', [connection.fileno()])
-        ssh.sendmsg([b'\0'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        rights = array.array("i", [connection.fileno()])
+        ssh.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])

@@ -14,7 +14,9 @@ import yaml
 from ansible_collections.vlab.qemu.plugins.module_utils import _module
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py") if path.stem != "__init__")
+MODULES = sorted(
+    path.stem for path in (ROOT / "plugins/modules").glob("*.py") if path.stem != "__init__"
+)
 COLLECTION = "ansible_collections.vlab.qemu.plugins."
 
 
@@ -57,6 +59,7 @@ def argument_spec(name):
 
     def ask(*_args, **arguments):
         raise _Asked(arguments)
+
     before, _module.AnsibleModule = _module.AnsibleModule, ask
     try:
         module.main()
@@ -74,5 +77,7 @@ def examples():
         for task in part(name, "EXAMPLES") or ():
             for key, given in task.items():
                 if key.startswith("vlab.qemu."):
-                    found.append(("%s: %s" % (name, task.get("name")), key[len("vlab.qemu."):], given or {}))
+                    found.append(
+                        ("%s: %s" % (name, task.get("name")), key[len("vlab.qemu.") :], given or {})
+                    )
     return found

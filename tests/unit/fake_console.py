@@ -28,7 +28,14 @@ class FakeConsole:
             # As a login gives it. Tests that run in the background of a shell are started with these ignored, and Ctrl-C would end nothing.
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_DFL)
-            os.execve(argv[0], argv, dict({"PATH": os.environ["PATH"], "PS1": "guest# ", "TERM": "dumb"}, **(environment or {})))
+            os.execve(
+                argv[0],
+                argv,
+                dict(
+                    {"PATH": os.environ["PATH"], "PS1": "guest# ", "TERM": "dumb"},
+                    **(environment or {}),
+                ),
+            )
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(self.path)
         self._server.listen(1)
@@ -74,7 +81,11 @@ class FakeConsole:
                         data = os.read(self._terminal, 4096)
                     except OSError:
                         return  # the program has ended
-                    at = self._random.randrange(len(data) + 1) if self.noise and self._random.random() < 0.3 else None
+                    at = (
+                        self._random.randrange(len(data) + 1)
+                        if self.noise and self._random.random() < 0.3
+                        else None
+                    )
                     self._print(client, data if at is None else data[:at] + NOISE + data[at:])
 
     def _print(self, client, data):

@@ -28,7 +28,16 @@ class FakeQmp:
     After the fact: requests (name, arguments), reads (how many requests came with each read), fds (received).
     """
 
-    def __init__(self, path, answers=None, greeting=True, silent=(), last="quit", indent=None, version=(7, 2, 0)):
+    def __init__(
+        self,
+        path,
+        answers=None,
+        greeting=True,
+        silent=(),
+        last="quit",
+        indent=None,
+        version=(7, 2, 0),
+    ):
         self.path = str(path)
         self.answers = answers or {}
         self.silent = set(silent)
@@ -79,7 +88,12 @@ class FakeQmp:
 
     def event(self, name, data=None, seconds=1):
         """Send an event."""
-        self.send(dict({"event": name, "timestamp": {"seconds": seconds, "microseconds": 500000}}, **({"data": data} if data else {})))
+        self.send(
+            dict(
+                {"event": name, "timestamp": {"seconds": seconds, "microseconds": 500000}},
+                **({"data": data} if data else {}),
+            )
+        )
 
     def _serve(self):
         with contextlib.suppress(OSError):
@@ -91,7 +105,14 @@ class FakeQmp:
 
     def _talk(self):
         if self.greeting:
-            self.send({"QMP": {"version": {"qemu": self.version, "package": "fake"}, "capabilities": ["oob"]}})
+            self.send(
+                {
+                    "QMP": {
+                        "version": {"qemu": self.version, "package": "fake"},
+                        "capabilities": ["oob"],
+                    }
+                }
+            )
         buffer = b""
         while True:
             data, ancillary, flags, address = self._client.recvmsg(1 << 16, 1024)

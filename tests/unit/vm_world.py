@@ -18,15 +18,23 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 VERSIONS = ("5.2", "7.2", "10.0")
 BINARY = "/usr/bin/qemu-system-x86_64"
 ROOT = "/nowhere/vlab"
-_CAPABILITIES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugins", "module_utils", "_vm", "capabilities")
+_CAPABILITIES = os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "plugins", "module_utils", "_vm", "capabilities"
+)
 
 
 def capabilities(version, **changes):
     """The Capabilities of a real QEMU, as capabilities/make.py took them; changes: fields to replace."""
     with open(os.path.join(_CAPABILITIES, version + ".json"), encoding="utf-8") as stream:
         answer = json.load(stream)
-    values = {name: frozenset(value) if isinstance(value, list) else value for name, value in answer.items()}
-    values.update(version=tuple(answer["version"]), options={name: frozenset(words) for name, words in answer["options"].items()})
+    values = {
+        name: frozenset(value) if isinstance(value, list) else value
+        for name, value in answer.items()
+    }
+    values.update(
+        version=tuple(answer["version"]),
+        options={name: frozenset(words) for name, words in answer["options"].items()},
+    )
     return Capabilities(**values)._replace(**changes)
 
 
@@ -39,7 +47,10 @@ class FakeHost(Host):
         self.__dict__["capabilities"] = _KNOWN[version]
 
     def find(self, arch, binary):
-        self.binary, self.arch = binary or "/usr/bin/qemu-system-" + (arch or self.its_arch), arch or self.its_arch
+        self.binary, self.arch = (
+            binary or "/usr/bin/qemu-system-" + (arch or self.its_arch),
+            arch or self.its_arch,
+        )
 
 
 _KNOWN = {version: capabilities(version) for version in VERSIONS}
@@ -54,7 +65,12 @@ def granted(definition, first=20001):
     """The definition with a port for each that it wishes, counted from first where it says auto."""
     ports = {}
     for wish in definitions.wishes(definition):
-        ports.setdefault(wish.key, wish.port if wish.port != "auto" else (5900 if wish.key == "display" else first) + len(ports))
+        ports.setdefault(
+            wish.key,
+            wish.port
+            if wish.port != "auto"
+            else (5900 if wish.key == "display" else first) + len(ports),
+        )
     return dict(definition, ports=ports)
 
 
@@ -77,14 +93,14 @@ def parsed(text, head=None):
     pairs, rest = [], text
     while rest:
         name = re.match(r"[^=,]*", rest).group()
-        if rest[len(name):len(name) + 1] == "=":
-            rest = rest[len(name) + 1:]
+        if rest[len(name) : len(name) + 1] == "=":
+            rest = rest[len(name) + 1 :]
             value = re.match(r"(?:[^,]|,,)*", rest).group()
         elif not pairs and head:
             name, value = head, re.match(r"(?:[^,]|,,)*", rest).group()
         else:
             value = None
-            rest = rest[len(name):]
-        rest = rest[len(value or "") + 1:]
+            rest = rest[len(name) :]
+        rest = rest[len(value or "") + 1 :]
         pairs.append((name, value and value.replace(",,", ",")))
     return pairs

@@ -39,7 +39,10 @@ def load(mark, archive=None):
         if state.st_uid != os.geteuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise PermissionError("%s can be written to by others" % place)
     os.utime(folder)
-    for name, path in ((_PACKAGE, folder), (_PACKAGE + "._common", os.path.join(folder, "_common"))):
+    for name, path in (
+        (_PACKAGE, folder),
+        (_PACKAGE + "._common", os.path.join(folder, "_common")),
+    ):
         importlib.import_module(name).__path__.append(path)
     return True
 
@@ -62,6 +65,7 @@ def _unused(base):
 
 def _unpack(archive, folder):
     import compileall  # only the first run needs it
+
     base = os.path.dirname(folder)
     os.makedirs(base, mode=0o700, exist_ok=True)
     for path in _unused(base)[_MOST:]:

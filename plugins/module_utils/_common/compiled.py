@@ -58,8 +58,12 @@ class Finder:
         folder = os.path.dirname(self.path)
         with contextlib.suppress(OSError, ValueError):
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            old = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder) if entry.name.startswith("code-"))
-            for _age, path in old[:max(0, len(old) - _MOST)]:
+            old = sorted(
+                (entry.stat().st_mtime, entry.path)
+                for entry in os.scandir(folder)
+                if entry.name.startswith("code-")
+            )
+            for _age, path in old[: max(0, len(old) - _MOST)]:
                 os.unlink(path)
             handle, temporary = tempfile.mkstemp(prefix=".", dir=folder)
             with os.fdopen(handle, "wb") as stream:
@@ -78,7 +82,11 @@ class _ArchiveFinder(Finder):
 
     def find_spec(self, name, path=None, target=None):
         """A spec for one of Ansible's and our modules; for any other None, so that the next finder is asked."""
-        if not name.startswith(_PREFIXES) or name not in self.kept and not self._compile(name, path):
+        if (
+            not name.startswith(_PREFIXES)
+            or name not in self.kept
+            and not self._compile(name, path)
+        ):
             return None
         is_package = self.kept[name][0]
         spec = importlib.machinery.ModuleSpec(name, self, is_package=is_package)
@@ -88,7 +96,11 @@ class _ArchiveFinder(Finder):
 
     def _compile(self, name, path):
         spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec is None or not isinstance(spec.loader, zipimport.zipimporter) or spec.loader.archive != self.archive:
+        if (
+            spec is None
+            or not isinstance(spec.loader, zipimport.zipimporter)
+            or spec.loader.archive != self.archive
+        ):
             return False
         self.keep(name, spec.submodule_search_locations is not None, spec.loader.get_code(name))
         return True
@@ -97,8 +109,13 @@ class _ArchiveFinder(Finder):
 def file_for(words):
     """Where code is kept: named by what tells it from other code, and by the Python that compiles it."""
     mark = hashlib.sha256("\n".join(words + [sys.version]).encode("utf-8")).hexdigest()[:20]
-    folder = "/var/cache/vlab" if os.geteuid() == 0 else os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlab")
+    folder = (
+        "/var/cache/vlab"
+        if os.geteuid() == 0
+        else os.path.join(
+            os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlab"
+        )
+    )
     return os.path.join(folder, "code-%s" % mark)
 
 
@@ -109,7 +126,11 @@ def load(path):
             state = os.lstat(place)
         except FileNotFoundError:
             return {}
-        if state.st_uid != os.geteuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or stat.S_ISLNK(state.st_mode):
+        if (
+            state.st_uid != os.geteuid()
+            or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            or stat.S_ISLNK(state.st_mode)
+        ):
             raise PermissionError(place)
     with open(path, "rb") as stream:
         return marshal.loads(stream.read())

@@ -38,7 +38,9 @@ class Change(NamedTuple):
     @property
     def option(self) -> str:
         """The path as users read it, such as nics[eth0].link."""
-        return "".join("[%s]" % step if isinstance(step, Item) else "." + step for step in self.path)[not isinstance(self.path[0], Item):]
+        return "".join(
+            "[%s]" % step if isinstance(step, Item) else "." + step for step in self.path
+        )[not isinstance(self.path[0], Item) :]
 
     @property
     def item(self) -> str:
@@ -55,8 +57,10 @@ class Change(NamedTuple):
 
 def before_after(changes: Iterable[Change]) -> Dict[str, Dict[str, Any]]:
     """The diff of a module: one entry per option on either side."""
-    return {"before": {c.option: c.before for c in changes if c.before is not None},
-            "after": {c.option: c.after for c in changes if c.after is not None}}
+    return {
+        "before": {c.option: c.before for c in changes if c.before is not None},
+        "after": {c.option: c.after for c in changes if c.after is not None},
+    }
 
 
 def differing(before: Dict[str, Any], after: Dict[str, Any]) -> List[str]:

@@ -32,18 +32,24 @@ def make_fat(files, label, size=None, option="files"):
     Raises OptionError, naming option, for what does not fit.
     """
     if not re.fullmatch(r"""[ !#-)@-Z^-{}~0-9-]{0,11}""", label):
-        raise OptionError(option, "the label %r is not 11 or fewer ASCII letters, digits and hyphens" % label)
+        raise OptionError(
+            option, "the label %r is not 11 or fewer ASCII letters, digits and hyphens" % label
+        )
     root = file_tree(option, files, 255, '"*:<>?\\|')
     root_entries = -(-max(224, sum(_slots(root)) + 1) // 16) * 16
     if size is not None and (size % _SECTOR or size > 2000 << 20):
-        raise OptionError(option, "a FAT image has a multiple of 512 bytes, and at most 2000M: not %d" % size)
+        raise OptionError(
+            option, "a FAT image has a multiple of 512 bytes, and at most 2000M: not %d" % size
+        )
     for per_cluster in (1, 2, 4, 8, 16, 32, 64):
         needed = _clusters(root, per_cluster * _SECTOR)
         layout = _layout(size, needed, per_cluster, root_entries)
         if layout:
             break
     else:
-        raise OptionError(option, "the files do not fit on a disk of %s" % format_size(size or 2000 << 20))
+        raise OptionError(
+            option, "the files do not fit on a disk of %s" % format_size(size or 2000 << 20)
+        )
     total, clusters, fat_sectors = layout
     start = 1 + 2 * fat_sectors + root_entries // 16
     image = bytearray(total * _SECTOR)
@@ -61,7 +67,7 @@ def make_fat(files, label, size=None, option="files"):
         chain.extend(range(first + 1, first + count))
         chain.append(0xFFF if bits == 12 else 0xFFFF)
         place = (start + (first - 2) * per_cluster) * _SECTOR
-        image[place:place + len(data)] = data
+        image[place : place + len(data)] = data
         return first
 
     def folder(items, own, parent):
@@ -77,7 +83,7 @@ def make_fat(files, label, size=None, option="files"):
                 first = store(bytes(32 * (2 + sum(_slots(item)))))
                 content = folder(item, first, own)
                 place = (start + (first - 2) * per_cluster) * _SECTOR
-                image[place:place + len(content)] = content
+                image[place : place + len(content)] = content
                 data += _long_name(name, short) + _entry(short, 0x10, first, 0)
             else:
                 data += _long_name(name, short) + _entry(short, 0x20, store(item), len(item))
@@ -85,16 +91,35 @@ def make_fat(files, label, size=None, option="files"):
 
     content = folder(root, 0, 0)
     place = (start - root_entries // 16) * _SECTOR
-    image[place:place + len(content)] = content
+    image[place : place + len(content)] = content
     image[:62] = struct.pack(
-        "<3s8sHBHBHHBHHHIIBBBI11s8s", b"\xeb\x3c\x90", b"MSWIN4.1", _SECTOR, per_cluster, 1, 2, root_entries, total if total < 65536 else 0,
-        media, fat_sectors, 18 if floppy else 63, 2 if floppy else 255, 0, 0 if total < 65536 else total, 0 if floppy else 0x80, 0, 0x29,
-        zlib.crc32(image[_SECTOR:]), label.encode("ascii").ljust(11) if label else b"NO NAME    ", b"FAT%d   " % bits)
+        "<3s8sHBHBHHBHHHIIBBBI11s8s",
+        b"\xeb\x3c\x90",
+        b"MSWIN4.1",
+        _SECTOR,
+        per_cluster,
+        1,
+        2,
+        root_entries,
+        total if total < 65536 else 0,
+        media,
+        fat_sectors,
+        18 if floppy else 63,
+        2 if floppy else 255,
+        0,
+        0 if total < 65536 else total,
+        0 if floppy else 0x80,
+        0,
+        0x29,
+        zlib.crc32(image[_SECTOR:]),
+        label.encode("ascii").ljust(11) if label else b"NO NAME    ",
+        b"FAT%d   " % bits,
+    )
     image[510:512] = b"\x55\xaa"
     table = _table(chain, bits)
     for copy in range(2):
         place = (1 + copy * fat_sectors) * _SECTOR
-        image[place:place + len(table)] = table
+        image[place : place + len(table)] = table
     return bytes(image)
 
 
@@ -116,6 +141,7 @@ def _clusters(folder, size):
 
 def _layout(size, needed, per_cluster, root_entries):
     """Sectors, clusters and sectors of one FAT; None when clusters of this size do not do."""
+
     def fat_sectors(clusters):
         return -(-(clusters + 2) * (3 if clusters < 4085 else 4) // (2 * _SECTOR))
 
@@ -125,7 +151,11 @@ def _layout(size, needed, per_cluster, root_entries):
             clusters = 4101
         if clusters > 65500:
             return None
-        return 1 + 2 * fat_sectors(clusters) + root_entries // 16 + clusters * per_cluster, clusters, fat_sectors(clusters)
+        return (
+            1 + 2 * fat_sectors(clusters) + root_entries // 16 + clusters * per_cluster,
+            clusters,
+            fat_sectors(clusters),
+        )
     total = size // _SECTOR
     for sectors in range(1, 257):
         clusters = (total - 1 - 2 * sectors - root_entries // 16) // per_cluster
@@ -139,7 +169,9 @@ def _table(chain, bits):
     if bits == 16:
         return struct.pack("<%dH" % len(chain), *chain)
     pairs = chain + [0] * (len(chain) % 2)
-    return b"".join(struct.pack("<I", low | high << 12)[:3] for low, high in zip(pairs[::2], pairs[1::2]))
+    return b"".join(
+        struct.pack("<I", low | high << 12)[:3] for low, high in zip(pairs[::2], pairs[1::2])
+    )
 
 
 def _is_short(name):
@@ -152,14 +184,17 @@ def _short_names(folder):
     for name in sorted(folder, key=lambda name: (not _is_short(name), name)):
         stem, dot, end = name.upper().lstrip(".").rpartition(".")
         stem, end = (stem, end) if dot else (end, "")
-        stem, end = (re.sub("[^%s]" % _SHORT, "_", part.replace(" ", "").replace(".", "")) for part in (stem, end))
+        stem, end = (
+            re.sub("[^%s]" % _SHORT, "_", part.replace(" ", "").replace(".", ""))
+            for part in (stem, end)
+        )
         if _is_short(name):
             short = stem.ljust(8) + end.ljust(3)
         else:
             number = 1
             while True:
                 tail = "~%d" % number
-                short = (stem[:8 - len(tail)] + tail).ljust(8) + end[:3].ljust(3)
+                short = (stem[: 8 - len(tail)] + tail).ljust(8) + end[:3].ljust(3)
                 if short not in used:
                     break
                 number += 1
@@ -178,10 +213,24 @@ def _long_name(name, short):
     text = name.encode("utf-16-le")
     if len(name) % 13:
         text = (text + b"\0\0").ljust(-(-len(name) // 13) * 26, b"\xff")
-    parts = [text[place:place + 26] for place in range(0, len(text), 26)]
-    return b"".join(struct.pack("<B10sBBB12sH4s", number | (0x40 if number == len(parts) else 0), part[:10], 0x0F, 0, check, part[10:22], 0,
-                                part[22:]) for number, part in reversed(list(enumerate(parts, 1))))
+    parts = [text[place : place + 26] for place in range(0, len(text), 26)]
+    return b"".join(
+        struct.pack(
+            "<B10sBBB12sH4s",
+            number | (0x40 if number == len(parts) else 0),
+            part[:10],
+            0x0F,
+            0,
+            check,
+            part[10:22],
+            0,
+            part[22:],
+        )
+        for number, part in reversed(list(enumerate(parts, 1)))
+    )
 
 
 def _entry(short, attributes, cluster, size):
-    return struct.pack("<11sBBBHHHHHHHI", short, attributes, 0, 0, 0, _DATE, _DATE, 0, 0, _DATE, cluster, size)
+    return struct.pack(
+        "<11sBBBHHHHHHHI", short, attributes, 0, 0, 0, _DATE, _DATE, 0, 0, _DATE, cluster, size
+    )

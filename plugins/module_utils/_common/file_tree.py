@@ -36,15 +36,34 @@ def file_tree(option, files, longest, forbidden):
 def _unlike_others(option, path, name, folder):
     for known in folder:
         if known != name and known.lower() == name.lower():
-            raise OptionError(option, "%r: %s and %s differ only in case: this file system cannot tell them apart" % (path, name, known))
+            raise OptionError(
+                option,
+                "%r: %s and %s differ only in case: this file system cannot tell them apart"
+                % (path, name, known),
+            )
 
 
 def _check(option, path, name, longest, forbidden):
     if name in ("", ".", ".."):
-        raise OptionError(option, "%r is not a name for a file: give a relative path such as folder/file" % path)
+        raise OptionError(
+            option, "%r is not a name for a file: give a relative path such as folder/file" % path
+        )
     if len(name) > longest:
-        raise OptionError(option, "%r: %s is longer than the %d characters that this file system can hold" % (path, name, longest))
-    wrong = [character for character in name
-             if character in forbidden or not " " <= character <= "\uffff" or "\ud800" <= character < "\ue000"]
+        raise OptionError(
+            option,
+            "%r: %s is longer than the %d characters that this file system can hold"
+            % (path, name, longest),
+        )
+    wrong = [
+        character
+        for character in name
+        if character in forbidden
+        or not " " <= character <= "\uffff"
+        or "\ud800" <= character < "\ue000"
+    ]
     if wrong or name.endswith((".", " ")):
-        raise OptionError(option, "%r: this file system cannot hold %r in a name" % (path, wrong[0] if wrong else name[-1] + " at the end"))
+        raise OptionError(
+            option,
+            "%r: this file system cannot hold %r in a name"
+            % (path, wrong[0] if wrong else name[-1] + " at the end"),
+        )

@@ -81,6 +81,7 @@ def new_file(path, mode=0o600):
             raise
         # Not every file system has files without a name.
         import tempfile
+
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=folder)
     try:
         yield handle, temporary or "/proc/self/fd/%d" % handle
@@ -102,7 +103,12 @@ def _move(temporary, path):
     try:
         os.link(temporary, path)
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK) or os.path.lexists(path):
+        if error.errno not in (
+            errno.EPERM,
+            errno.EOPNOTSUPP,
+            errno.ENOSYS,
+            errno.EMLINK,
+        ) or os.path.lexists(path):
             raise
         os.rename(temporary, path)
 
@@ -124,7 +130,9 @@ def read_json(path):
     except OSError as error:
         raise HostError("cannot read %s: %s" % (path, error.strerror), path=path)
     except ValueError as error:
-        raise HostError("%s is damaged: %s. Restore it, or remove it to begin anew" % (path, error), path=path)
+        raise HostError(
+            "%s is damaged: %s. Restore it, or remove it to begin anew" % (path, error), path=path
+        )
 
 
 def read_text(path, default=None):
@@ -165,8 +173,11 @@ def make_private_folder(path):
     if not stat.S_ISDIR(state.st_mode):
         raise HostError("%s is in the way: a folder belongs there" % path, path=path)
     if state.st_uid != os.geteuid():
-        raise HostError("%s belongs to user id %d, not to us (%d): become that user, or use another root"
-                        % (path, state.st_uid, os.geteuid()), path=path)
+        raise HostError(
+            "%s belongs to user id %d, not to us (%d): become that user, or use another root"
+            % (path, state.st_uid, os.geteuid()),
+            path=path,
+        )
     if state.st_mode & 0o077:
         os.chmod(path, 0o700)
 

@@ -41,7 +41,14 @@ def make_iso(files, label, option="files"):
     folders = [{}, {}]
     for view, extents in zip(views, folders):
         for path, (parent, name, entries) in view.items():
-            size = _sectors(len(_pack([_record(b"\0", 0, 0, True)] * 2 + [_record(name, 0, 0, False) for name, key, item in entries])))
+            size = _sectors(
+                len(
+                    _pack(
+                        [_record(b"\0", 0, 0, True)] * 2
+                        + [_record(name, 0, 0, False) for name, key, item in entries]
+                    )
+                )
+            )
             extents[path] = (place, size * _SECTOR)
             place += size
     contents = {}
@@ -53,14 +60,17 @@ def make_iso(files, label, option="files"):
     image = bytearray(place * _SECTOR)
 
     def put(sector, data):
-        image[sector * _SECTOR:sector * _SECTOR + len(data)] = data
+        image[sector * _SECTOR : sector * _SECTOR + len(data)] = data
 
     for kind, view, extents, (table, size) in zip((1, 2), views, folders, tables):
         put(15 + kind, _descriptor(kind, label, place, table, size, extents[()]))
         put(table, _path_table(view, extents, "<"))
         put(table + _sectors(size), _path_table(view, extents, ">"))
         for path, (parent, name, entries) in view.items():
-            records = [_record(b"\0", *extents[path], True), _record(b"\1", *extents[path[:-1]], True)]
+            records = [
+                _record(b"\0", *extents[path], True),
+                _record(b"\1", *extents[path[:-1]], True),
+            ]
             for encoded, key, item in entries:
                 if isinstance(item, dict):
                     records.append(_record(encoded, *extents[path + (key,)], True))
@@ -86,14 +96,23 @@ def _view(root, encode):
     view, queue = {}, [((), 1, b"\0", root)]
     for number, (path, parent, encoded, folder) in enumerate(queue, 1):
         names = encode(folder)
-        entries = sorted((names[name], name, item) for name, item in folder.items()) if folder else []
+        entries = (
+            sorted((names[name], name, item) for name, item in folder.items()) if folder else []
+        )
         view[path] = (parent, encoded, entries)
-        queue += [(path + (name,), number, code, item) for code, name, item in entries if isinstance(item, dict)]
+        queue += [
+            (path + (name,), number, code, item)
+            for code, name, item in entries
+            if isinstance(item, dict)
+        ]
     return view
 
 
 def _joliet_names(folder):
-    return {name: (name if isinstance(item, dict) else name + ";1").encode("utf-16-be") for name, item in folder.items()}
+    return {
+        name: (name if isinstance(item, dict) else name + ";1").encode("utf-16-be")
+        for name, item in folder.items()
+    }
 
 
 def _plain_names(folder):
@@ -108,15 +127,24 @@ def _plain_names(folder):
         number, encoded = 0, stem[:room] + tail
         while encoded.encode("ascii") in names.values():
             number += 1
-            encoded = stem[:room - len(str(number))] + str(number) + tail
+            encoded = stem[: room - len(str(number))] + str(number) + tail
         names[name] = encoded.encode("ascii")
     return names
 
 
 def _record(name, extent, size, is_folder):
     """A directory record: ECMA-119, 9.1."""
-    record = b"".join((_both("I", extent), _both("I", size), _DATE, bytes([2 if is_folder else 0, 0, 0]), _both("H", 1),
-                       bytes([len(name)]), name))
+    record = b"".join(
+        (
+            _both("I", extent),
+            _both("I", size),
+            _DATE,
+            bytes([2 if is_folder else 0, 0, 0]),
+            _both("H", 1),
+            bytes([len(name)]),
+            name,
+        )
+    )
     record += b"\0" * (len(record) % 2)
     return bytes([len(record) + 2, 0]) + record
 
@@ -133,19 +161,46 @@ def _pack(records):
 
 def _path_table(view, extents, order):
     """ECMA-119, 9.4."""
-    return b"".join(struct.pack(order + "BBIH", len(name), 0, extents[path][0], parent) + name + b"\0" * (len(name) % 2)
-                    for path, (parent, name, entries) in view.items())
+    return b"".join(
+        struct.pack(order + "BBIH", len(name), 0, extents[path][0], parent)
+        + name
+        + b"\0" * (len(name) % 2)
+        for path, (parent, name, entries) in view.items()
+    )
 
 
 def _descriptor(kind, label, total, table, size, root):
     """The primary (kind 1, ECMA-119, 8.4) or the Joliet (kind 2) volume descriptor."""
+
     def text(value, length):
         if kind == 1:
             return value.encode("ascii").ljust(length)
-        return (value[:length // 2].encode("utf-16-be") + b"\0 " * length)[:length // 2 * 2].ljust(length, b"\0")
+        return (value[: length // 2].encode("utf-16-be") + b"\0 " * length)[
+            : length // 2 * 2
+        ].ljust(length, b"\0")
 
-    return b"".join((
-        bytes([kind]), b"CD001\x01\0", text("", 32), text(label, 32), bytes(8), _both("I", total),
-        (b"%/E" if kind == 2 else b"").ljust(32, b"\0"), _both("H", 1), _both("H", 1), _both("H", _SECTOR), _both("I", size),
-        struct.pack("<II", table, 0), struct.pack(">II", table + _sectors(size), 0), _record(b"\0", *root, True),
-        text("", 128) * 4, text("", 37) * 3, _LONG_DATE, _LONG_DATE, _NO_DATE, _NO_DATE, b"\x01\0"))
+    return b"".join(
+        (
+            bytes([kind]),
+            b"CD001\x01\0",
+            text("", 32),
+            text(label, 32),
+            bytes(8),
+            _both("I", total),
+            (b"%/E" if kind == 2 else b"").ljust(32, b"\0"),
+            _both("H", 1),
+            _both("H", 1),
+            _both("H", _SECTOR),
+            _both("I", size),
+            struct.pack("<II", table, 0),
+            struct.pack(">II", table + _sectors(size), 0),
+            _record(b"\0", *root, True),
+            text("", 128) * 4,
+            text("", 37) * 3,
+            _LONG_DATE,
+            _LONG_DATE,
+            _NO_DATE,
+            _NO_DATE,
+            b"\x01\0",
+        )
+    )

@@ -72,5 +72,9 @@ def _acquire(handle, path, timeout):
     threading.Thread(target=wait, daemon=True).start()
     if not done.wait(timeout):
         holder = (read_text(path) or "").strip()
-        raise LockTimeout("another run%s has held %s for %d seconds" % (" (pid %s)" % holder if holder else "", path, timeout),
-                          path=path, holder=holder)
+        raise LockTimeout(
+            "another run%s has held %s for %d seconds"
+            % (" (pid %s)" % holder if holder else "", path, timeout),
+            path=path,
+            holder=holder,
+        )

@@ -14,7 +14,10 @@ import signal
 import subprocess
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, ProgramError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    ProgramError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 
 
@@ -28,8 +31,16 @@ def run(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
     argv = [os.fspath(word) for word in argv]
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
-            argv, input=data, stdin=subprocess.DEVNULL if data is None else None, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            timeout=timeout, env=dict(os.environ, LC_ALL="C"), check=False, pass_fds=pass_fds)
+            argv,
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=timeout,
+            env=dict(os.environ, LC_ALL="C"),
+            check=False,
+            pass_fds=pass_fds,
+        )
     except FileNotFoundError:
         raise HostError("the program %s is not on this host" % argv[0], cmd=argv)
     except OSError as error:
@@ -38,8 +49,13 @@ def run(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
         raise ProgramError("%s did not end within %d s" % (purpose or argv[0], timeout), cmd=argv)
     out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
     if done.returncode not in accept:
-        raise ProgramError("%s failed (exit code %d): %s" % (purpose or argv[0], done.returncode, err.strip() or out.strip()),
-                           cmd=argv, rc=done.returncode, stderr=err)
+        raise ProgramError(
+            "%s failed (exit code %d): %s"
+            % (purpose or argv[0], done.returncode, err.strip() or out.strip()),
+            cmd=argv,
+            rc=done.returncode,
+            stderr=err,
+        )
     return done.returncode, out, err
 
 
@@ -99,7 +115,12 @@ def wait_for_exit(pid, start, timeout):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            select.select([] if handle is None else [handle], [], [], left if handle is not None else min(left, 0.01))
+            select.select(
+                [] if handle is None else [handle],
+                [],
+                [],
+                left if handle is not None else min(left, 0.01),
+            )
     return True
 
 

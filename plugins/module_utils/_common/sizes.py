@@ -11,8 +11,18 @@ import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
-_SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60}
-_SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE | re.ASCII)
+_SUFFIXES = {
+    "": 1,
+    "k": 1 << 10,
+    "m": 1 << 20,
+    "g": 1 << 30,
+    "t": 1 << 40,
+    "p": 1 << 50,
+    "e": 1 << 60,
+}
+_SIZE = re.compile(
+    r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE | re.ASCII
+)
 _LARGEST = (1 << 63) - 1  # of a file, and of what QEMU counts in bytes
 
 
@@ -23,7 +33,11 @@ def parse_size(option, value, unit="b"):
     """
     match = _SIZE.fullmatch(str(value))
     if not match:
-        raise OptionError(option, "%r is not a size: give a number with one of the suffixes K, M, G, T, such as 20G" % (value,))
+        raise OptionError(
+            option,
+            "%r is not a size: give a number with one of the suffixes K, M, G, T, such as 20G"
+            % (value,),
+        )
     number, suffix = match.groups()
     factor = _SUFFIXES[suffix.lower() or unit.replace("b", "")]
     size = float(number) * factor if "." in number else int(number) * factor

@@ -29,7 +29,11 @@ def connect_unix(path, timeout):
             address = "/proc/self/fd/%d" % handle
         seconds = max(timeout, 0.001)  # 0 would be for ever
         # Python's own time-out makes the socket non-blocking, and then a full backlog is refused at once: socket(7), SO_SNDTIMEO.
-        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6)))
+        channel.setsockopt(
+            socket.SOL_SOCKET,
+            socket.SO_SNDTIMEO,
+            struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6)),
+        )
         channel.connect(address)
     except OSError:
         channel.close()

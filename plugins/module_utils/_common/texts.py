@@ -25,7 +25,9 @@ def check_texts(path, value, content=()):
         except UnicodeEncodeError:
             raise OptionError(path, "its text is not valid UTF-8")
         if "\0" in value and not free:
-            raise OptionError(path, "it has a NUL character, which no argument and no file name can carry")
+            raise OptionError(
+                path, "it has a NUL character, which no argument and no file name can carry"
+            )
     elif isinstance(value, dict):
         for key, inner in value.items():
             check_texts(path, key)

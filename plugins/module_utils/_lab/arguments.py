@@ -12,7 +12,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import SETT
 ARGUMENTS = {
     "topology": {"type": "raw", "required": True},
     "lab": {"type": "str"},
-    "state": {"type": "str", "choices": ["started", "stopped", "paused", "present", "absent"], "default": "started"},
+    "state": {
+        "type": "str",
+        "choices": ["started", "stopped", "paused", "present", "absent"],
+        "default": "started",
+    },
     "nodes": {"type": "list", "elements": "str"},
     "images": {"type": "dict", "default": {}},
     "root": {"type": "path"},

@@ -17,7 +17,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 
 # As transparent as a cable where the kernel allows it: no spanning tree, no snooping, link-local frames such as LLDP pass
 # (the kernel keeps the first three of the sixteen for itself: Linux, Documentation/ABI, group_fwd_mask).
-_TRANSPARENT = ["stp_state", "0", "forward_delay", "0", "mcast_snooping", "0", "group_fwd_mask", "0xfff8"]
+_TRANSPARENT = [
+    "stp_state",
+    "0",
+    "forward_delay",
+    "0",
+    "mcast_snooping",
+    "0",
+    "group_fwd_mask",
+    "0xfff8",
+]
 # QEMU calls it with the name of each tap.
 _ATTACH = """#!/bin/sh
 exec ip link set dev "$1" up master %s
@@ -44,7 +53,11 @@ class Bridge:
             return [Change(path, self.made or True, None, FILE)] if os.path.isdir(self.path) else []
         before = self.made or None
         if before and before != self.bridge or not self._is_there(self.bridge):
-            return [Change(path, before if before and self._is_there(before) else None, self.bridge, FILE)]
+            return [
+                Change(
+                    path, before if before and self._is_there(before) else None, self.bridge, FILE
+                )
+            ]
         if read_text(self.attach) != _ATTACH % self.bridge:
             return [Change(path, None, self.bridge, FILE)]
         return []
@@ -52,18 +65,33 @@ class Bridge:
     def apply(self, _timeout):
         """Bring it there. Raises HostError, CommandError."""
         if os.geteuid() != 0:
-            raise HostError("segments.%s: a bridge needs root on the hypervisor: use become: true, or type: hub" % self.name)
+            raise HostError(
+                "segments.%s: a bridge needs root on the hypervisor: use become: true, or type: hub"
+                % self.name
+            )
         if self.made and self.made != self.bridge and self._is_there(self.made):
-            run(["ip", "link", "delete", "dev", self.made], purpose="remove the bridge %s" % self.made)
+            run(
+                ["ip", "link", "delete", "dev", self.made],
+                purpose="remove the bridge %s" % self.made,
+            )
         if self.bridge is None:
             shutil.rmtree(self.path, ignore_errors=True)
             return
         os.makedirs(self.path, mode=0o700, exist_ok=True)
         if not self._is_there(self.bridge):
             if os.path.exists("/sys/class/net/" + self.bridge):
-                raise HostError("segments.%s.bridge: %s is an interface of this host, and no bridge" % (self.name, self.bridge))
+                raise HostError(
+                    "segments.%s.bridge: %s is an interface of this host, and no bridge"
+                    % (self.name, self.bridge)
+                )
             # Ours from before it is there: a run that is killed in between leaves nothing that nobody would remove.
             write_whole(os.path.join(self.path, "bridge"), self.bridge.encode("utf-8"))
-            run(["ip", "link", "add", "name", self.bridge, "type", "bridge", *_TRANSPARENT], purpose="make the bridge %s" % self.bridge)
-        run(["ip", "link", "set", "dev", self.bridge, "up"], purpose="set the bridge %s up" % self.bridge)
+            run(
+                ["ip", "link", "add", "name", self.bridge, "type", "bridge", *_TRANSPARENT],
+                purpose="make the bridge %s" % self.bridge,
+            )
+        run(
+            ["ip", "link", "set", "dev", self.bridge, "up"],
+            purpose="set the bridge %s up" % self.bridge,
+        )
         write_whole(self.attach, (_ATTACH % self.bridge).encode("utf-8"), 0o700)

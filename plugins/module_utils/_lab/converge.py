@@ -22,12 +22,20 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridg
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import room
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lineup import Lineup
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import QEMU_OVERHEAD, refusal, resources
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
+    QEMU_OVERHEAD,
+    refusal,
+    resources,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import forget_about, write_about
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, default_root, remove_lab
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
+    Folder,
+    default_root,
+    remove_lab,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
@@ -63,7 +71,9 @@ class Job:
             check_ready("nodes.%s" % self.name, self.ready)
             self.wanted = self._compose()
             if self.seen.saved and not self.seen.alive:
-                pending = [change for part in PARTS for change in part.pending(self.wanted, self.host)]
+                pending = [
+                    change for part in PARTS for change in part.pending(self.wanted, self.host)
+                ]
         self.todo = plan(self.seen, self.wanted, self.state, allow_restart, pending)
         self.applier = Applier(self.host, self.seen, self.wanted, self.todo, settings)
         # The lineup lets the guest run; a paused node stays as it is started.
@@ -75,20 +85,34 @@ class Job:
         saved, options = self.seen.saved, self.node["options"]
         display = options.get("display") or {}
         # A password is kept nowhere, not even in a digest; with one, the definition is composed anew, so that this run has it.
-        words = dict(options, display=dict(display, password=bool(display["password"]))) if display.get("password") else options
+        words = (
+            dict(options, display=dict(display, password=bool(display["password"])))
+            if display.get("password")
+            else options
+        )
         digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode("utf-8")).hexdigest()
         # Spare NICs that a running VM has not are for its next start.
         has = {nic["name"] for nic in (saved or {}).get("nics", ())}
-        later = {nic["name"] for nic in options["nics"] if "spare" in nic and self.seen.alive and nic["name"] not in has}
+        later = {
+            nic["name"]
+            for nic in options["nics"]
+            if "spare" in nic and self.seen.alive and nic["name"] not in has
+        }
         if later:
             digest += " without %d" % len(later)
         if saved and saved.get("digest") == digest and words is options:
             wanted = dict(saved)
             self.host.find(wanted["arch"], wanted["qemu_binary"] or None)
         else:
-            nics = [{key: value for key, value in nic.items() if key != "spare"} for nic in options["nics"] if nic["name"] not in later]
+            nics = [
+                {key: value for key, value in nic.items() if key != "spare"}
+                for nic in options["nics"]
+                if nic["name"] not in later
+            ]
             options = dict(options, nics=nics)
-            wanted = definitions.compose(saved, dict(options, **self._leftovers(saved, options)), self.host)
+            wanted = definitions.compose(
+                saved, dict(options, **self._leftovers(saved, options)), self.host
+            )
         if saved and saved.get("digest") != digest:
             saved["digest"] = None
         wanted["digest"] = digest
@@ -97,8 +121,11 @@ class Job:
     def _leftovers(self, saved, options):
         """NICs that the lab has no use for any more: a running guest keeps the card, without a cable."""
         named = {nic["name"] for nic in options["nics"]}
-        idle = [{"name": nic["name"], "link": {"type": "none"}, "capture": {"enabled": False}}
-                for nic in (saved or {}).get("nics", ()) if nic["name"] not in named]
+        idle = [
+            {"name": nic["name"], "link": {"type": "none"}, "capture": {"enabled": False}}
+            for nic in (saved or {}).get("nics", ())
+            if nic["name"] not in named
+        ]
         return {"nics": options["nics"] + idle} if self.seen.alive else {"purge_nics": True}
 
     def attach(self, scripts):
@@ -117,7 +144,11 @@ class Job:
 
     def will_run(self):
         """Whether the VM is to run, or to be paused, once the plan is done."""
-        return self.state in ("started", "paused") or self.state == "present" and (self.seen.alive or bool(self.node.get("later")))
+        return (
+            self.state in ("started", "paused")
+            or self.state == "present"
+            and (self.seen.alive or bool(self.node.get("later")))
+        )
 
     @property
     def starts(self):
@@ -144,7 +175,10 @@ class Lab:
         self.settings, self.limits = settings_of(params), params.get("limits") or {}
         self.jobs = {node["name"]: Job(self.root, params["lab"], node) for node in params["vms"]}
         self.extra = self._extra()
-        self.segments, self.rewiring = self._segments(), []  # rewiring: (segment, what is to be done to it)
+        self.segments, self.rewiring = (
+            self._segments(),
+            [],
+        )  # rewiring: (segment, what is to be done to it)
         self.progress, self.told, self.telling = params.get("progress"), [], threading.Lock()
         self.warnings = []
 
@@ -156,7 +190,10 @@ class Lab:
             names |= set(hub.existing(self.root, self.params["lab"]))
         made, attach = [], {}
         for name in sorted(names):
-            entry, folder = wanted.get(name, {}), os.path.join(self.root, self.params["lab"], hub.SEGMENTS, name)
+            entry, folder = (
+                wanted.get(name, {}),
+                os.path.join(self.root, self.params["lab"], hub.SEGMENTS, name),
+            )
             if "bridge" in entry or not entry and os.path.exists(os.path.join(folder, "attach")):
                 made.append(Bridge(folder, name, entry.get("bridge")))
                 attach[name] = made[-1].attach
@@ -169,13 +206,18 @@ class Lab:
     def _extra(self):
         """VMs of the lab that no node stands for: removed with purge, else told."""
         try:
-            there = sorted(entry.name for entry in os.scandir(os.path.join(self.root, self.params["lab"]))
-                           if entry.is_dir() and not entry.name.startswith(".") and entry.name not in self.jobs)
+            there = sorted(
+                entry.name
+                for entry in os.scandir(os.path.join(self.root, self.params["lab"]))
+                if entry.is_dir() and not entry.name.startswith(".") and entry.name not in self.jobs
+            )
         except OSError:
             there = []
         if self.params["purge"] or self.params["state"] == "absent":
             for name in there:
-                self.jobs[name] = Job(self.root, self.params["lab"], {"name": name, "state": "absent", "options": {}})
+                self.jobs[name] = Job(
+                    self.root, self.params["lab"], {"name": name, "state": "absent", "options": {}}
+                )
             return []
         return there
 
@@ -188,7 +230,11 @@ class Lab:
     def _write_progress(self, text):
         if self.progress:
             # Made by us, and by nobody before: it is in a folder that all may write to.
-            flags = os.O_WRONLY | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if len(self.told) == 1 else os.O_APPEND)
+            flags = (
+                os.O_WRONLY
+                | os.O_NOFOLLOW
+                | (os.O_CREAT | os.O_EXCL if len(self.told) == 1 else os.O_APPEND)
+            )
             try:
                 with open(os.open(self.progress, flags, 0o644), "wb") as stream:
                     stream.write((text + "\n").encode("utf-8"))
@@ -205,11 +251,18 @@ class Lab:
                 stack.callback(job.close)
             self._each(self.jobs.values(), Job.look, "look at")
             if any(starts(job.seen, job.state) for job in self.jobs.values()):
-                refuse_start(self.params["allow_container"])  # before QEMU is looked for, which such a container seldom has
+                refuse_start(
+                    self.params["allow_container"]
+                )  # before QEMU is looked for, which such a container seldom has
             for job in self.jobs.values():
                 job.set_carriers(self.jobs)
             try:
-                self._each(self.jobs.values(), lambda job: job.plan(self.params["allow_restart"], self.settings), "plan", hands=1)
+                self._each(
+                    self.jobs.values(),
+                    lambda job: job.plan(self.params["allow_restart"], self.settings),
+                    "plan",
+                    hands=1,
+                )
             except VlabError as error:
                 # A node that alone is too much for the host is told in the table too.
                 self._check_host(error.message)
@@ -243,6 +296,7 @@ class Lab:
                 function(job)
             except VlabError as error:
                 failed[job.name] = error
+
         jobs = list(jobs)
         if hands == 1:
             for job in jobs:
@@ -256,37 +310,75 @@ class Lab:
     @staticmethod
     def _failure(failed, what):
         lines = ["%s: %s" % (name, error.message) for name, error in sorted(failed.items())]
-        return VlabError("cannot %s %d node%s of the lab:\n%s" % (what, len(failed), "" if len(failed) == 1 else "s", "\n".join(lines)),
-                         failed={name: dict(error.facts, msg=error.message) for name, error in failed.items()})
+        return VlabError(
+            "cannot %s %d node%s of the lab:\n%s"
+            % (what, len(failed), "" if len(failed) == 1 else "s", "\n".join(lines)),
+            failed={name: dict(error.facts, msg=error.message) for name, error in failed.items()},
+        )
 
     def _check_host(self, besides=""):
         """Raise HostError with a table of what this host lacks. besides: what else is wrong."""
         starting = [job for job in self.jobs.values() if job.todo and job.starts]
         if not starting:
             return
-        need = {"memory_mb": sum(job.wanted["memory"] + QEMU_OVERHEAD for job in starting if job.wanted["check_host_memory"]), "starting": len(starting),
-                "vcpus": sum(job.wanted["vcpus"] for job in self.jobs.values() if job.wanted and job.will_run()),
-                "memory_overcommit": self.limits.get("memory_overcommit"), "vcpu_ratio": self.limits.get("vcpu_ratio")}
+        need = {
+            "memory_mb": sum(
+                job.wanted["memory"] + QEMU_OVERHEAD
+                for job in starting
+                if job.wanted["check_host_memory"]
+            ),
+            "starting": len(starting),
+            "vcpus": sum(
+                job.wanted["vcpus"] for job in self.jobs.values() if job.wanted and job.will_run()
+            ),
+            "memory_overcommit": self.limits.get("memory_overcommit"),
+            "vcpu_ratio": self.limits.get("vcpu_ratio"),
+        }
         rows = resources(socket.gethostname(), need, room(self.root))
         if rows:
-            raise HostError("\n".join([refusal(self.params["lab"], rows)] + ([besides] if besides else [])))
+            raise HostError(
+                "\n".join([refusal(self.params["lab"], rows)] + ([besides] if besides else []))
+            )
 
     def _apply(self):
         jobs = list(self.jobs.values())
         # First what frees the host, then what makes no guest wait, then the starts.
-        self._each([job for job in jobs if job.todo.steps and not job.starts and not job.is_running], self._apply_one, "change")
+        self._each(
+            [job for job in jobs if job.todo.steps and not job.starts and not job.is_running],
+            self._apply_one,
+            "change",
+        )
         for segment, changes in self.rewiring:
             if changes:
                 segment.apply(self.settings["start_timeout"])
-                self.tell("segment %s is %s" % (segment.name, "gone" if changes[-1].after is None else "there"))
-        self._each([job for job in jobs if job.todo.steps and not job.starts and job.is_running], self._apply_one, "change")
-        lineup = Lineup({job.name: job for job in jobs if job.state != "absent"}, self.limits.get("booting"), self.params["wait_ready"],
-                        self.tell)
-        failed = lineup.run() if any(job.starts or job.is_running and self.params["wait_ready"] for job in jobs) else {}
+                self.tell(
+                    "segment %s is %s"
+                    % (segment.name, "gone" if changes[-1].after is None else "there")
+                )
+        self._each(
+            [job for job in jobs if job.todo.steps and not job.starts and job.is_running],
+            self._apply_one,
+            "change",
+        )
+        lineup = Lineup(
+            {job.name: job for job in jobs if job.state != "absent"},
+            self.limits.get("booting"),
+            self.params["wait_ready"],
+            self.tell,
+        )
+        failed = (
+            lineup.run()
+            if any(job.starts or job.is_running and self.params["wait_ready"] for job in jobs)
+            else {}
+        )
         self._keep_digests()
         if failed:
             raise self._failure(failed, "bring up")
-        self._each([job for job in jobs if job.state != "absent"], lambda job: job.applier.refresh(), "change")
+        self._each(
+            [job for job in jobs if job.state != "absent"],
+            lambda job: job.applier.refresh(),
+            "change",
+        )
 
     def _apply_one(self, job):
         job.applier.run()
@@ -299,27 +391,62 @@ class Lab:
     def _keep_digests(self):
         """Remember which words a definition was composed from, where nothing else had to be written."""
         for job in self.jobs.values():
-            if job.wanted and job.seen.saved and not job.todo.steps and job.seen.saved.get("digest") != job.wanted["digest"]:
+            if (
+                job.wanted
+                and job.seen.saved
+                and not job.todo.steps
+                and job.seen.saved.get("digest") != job.wanted["digest"]
+            ):
                 definitions.save(job.folder, job.wanted)
 
     def _result(self):
         jobs = self.jobs.values()
-        changes = [change._replace(path=(job.name, *change.path)) for job in jobs for change in job.todo.changes]
+        changes = [
+            change._replace(path=(job.name, *change.path))
+            for job in jobs
+            for change in job.todo.changes
+        ]
         for _segment, more in self.rewiring:
             changes += more
-        told = {"changed": bool(changes) or any(job.todo.changed for job in jobs), "changes": [change.result() for change in changes],
-                "diff": before_after(changes), "actions": {job.name: job.applier.actions for job in jobs if job.applier.actions}, "vms": []}
+        told = {
+            "changed": bool(changes) or any(job.todo.changed for job in jobs),
+            "changes": [change.result() for change in changes],
+            "diff": before_after(changes),
+            "actions": {job.name: job.applier.actions for job in jobs if job.applier.actions},
+            "vms": [],
+        }
         for job in jobs:
             vm = report(job.seen, job.wanted, _TOLD_BY) if job.state != "absent" else {}
             if vm:
                 if self.check_mode:
-                    state = [change.after for change in job.todo.changes if change.option == "state"]
+                    state = [
+                        change.after for change in job.todo.changes if change.option == "state"
+                    ]
                     vm["status"] = state[0] if state else vm["status"]
-                told["vms"].append({key: vm[key] for key in ("name", "status", "pid", "accel", "consoles", "nics", "forwards", "monitors")})
+                told["vms"].append(
+                    {
+                        key: vm[key]
+                        for key in (
+                            "name",
+                            "status",
+                            "pid",
+                            "accel",
+                            "consoles",
+                            "nics",
+                            "forwards",
+                            "monitors",
+                        )
+                    }
+                )
         if not self.params["purge"] and self.extra:
-            self.warnings.append("the lab has VMs that no node stands for: %s; purge: true removes them" % ", ".join(self.extra))
+            self.warnings.append(
+                "the lab has VMs that no node stands for: %s; purge: true removes them"
+                % ", ".join(self.extra)
+            )
         told["progress"] = self.told
-        told["warnings"] = self.warnings + [warning for job in jobs for warning in job.host.warnings]
+        told["warnings"] = self.warnings + [
+            warning for job in jobs for warning in job.host.warnings
+        ]
         if told["changed"] and not self.check_mode and self.params["state"] == "absent":
             forget_about(self.root, self.params["lab"])
             with contextlib.suppress(OSError):

@@ -23,10 +23,19 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import 
 def hypervisor(root, lab, files):
     """The facts of this host, and warnings. files: paths; those that are missing are told."""
     root = os.path.abspath(root or default_root())
-    told = {"lab": lab, **room(root), "qemu_version": None, "accel": None, "container": application_container(),
-            "udp_ports": _udp_ports(), "missing_files": [path for path in files if not os.path.exists(path)]}
+    told = {
+        "lab": lab,
+        **room(root),
+        "qemu_version": None,
+        "accel": None,
+        "container": application_container(),
+        "udp_ports": _udp_ports(),
+        "missing_files": [path for path in files if not os.path.exists(path)],
+    }
     found, warnings = vms(root, lab)
-    told["vms"] = {vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in found}
+    told["vms"] = {
+        vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in found
+    }
     try:
         path, arch = find_qemu()
         known = capabilities(path)
@@ -43,8 +52,11 @@ def room(root):
         root = os.path.dirname(root)
     space = os.statvfs(root)
     # A kernel that does not tell its free memory refuses nothing.
-    return {"memory_available_mb": host_memory().get("MemAvailable", 1 << 60) >> 20, "cpus": len(os.sched_getaffinity(0)),
-            "disk_free_mb": space.f_bavail * space.f_frsize >> 20}
+    return {
+        "memory_available_mb": host_memory().get("MemAvailable", 1 << 60) >> 20,
+        "cpus": len(os.sched_getaffinity(0)),
+        "disk_free_mb": space.f_bavail * space.f_frsize >> 20,
+    }
 
 
 def _udp_ports():

@@ -10,10 +10,25 @@ from __future__ import annotations
 import os
 import shutil
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, Change, Item
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, remove_file, write_json
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+    FILE,
+    LIVE,
+    Change,
+    Item,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    MonitorError,
+    VlabError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    read_json,
+    remove_file,
+    write_json,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    boot_id,
+    process_start,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import escape, keyval, netdev
@@ -42,18 +57,29 @@ class Hub:
         self.folder = HubFolder(root, lab, name)
         self.name, self.ports = name, ports
         self.run = read_json(self.folder.run)
-        self.alive = bool(self.run and self.run["boot_id"] == boot_id() and process_start(self.run["pid"]) == self.run["start"])
+        self.alive = bool(
+            self.run
+            and self.run["boot_id"] == boot_id()
+            and process_start(self.run["pid"]) == self.run["start"]
+        )
         self.has = self.run["ports"] if self.alive else {}
 
     def changes(self):
         """What is to be done, a Change for each port, and one for the hub."""
         path = ("segments", self.name)
         if self.ports is None:
-            return [Change(path, sorted(self.has), None, FILE)] if self.run or os.path.isdir(self.folder.path) else []
+            return (
+                [Change(path, sorted(self.has), None, FILE)]
+                if self.run or os.path.isdir(self.folder.path)
+                else []
+            )
         if not self.alive:
             return [Change(path, None, sorted(self.ports), FILE)]
-        return [Change((*path, Item(end)), self._told(end), self.ports.get(end), LIVE)
-                for end in sorted(set(self.has) | set(self.ports)) if self._told(end) != self.ports.get(end)]
+        return [
+            Change((*path, Item(end)), self._told(end), self.ports.get(end), LIVE)
+            for end in sorted(set(self.has) | set(self.ports))
+            if self._told(end) != self.ports.get(end)
+        ]
 
     def _told(self, end):
         port = self.has.get(end)
@@ -73,9 +99,25 @@ class Hub:
         folder.make()
         process.end_orphans(folder)
         remove_file(folder.qmp)
-        numbered = {end: dict(port, id=number) for number, (end, port) in enumerate(sorted(self.ports.items()))}
-        argv = [find_qemu()[0], "-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-pidfile", folder.pidfile,
-                "-name", keyval("", {"guest": "hub " + self.name}), "-qmp", "unix:%s,server=on,wait=off" % escape(folder.qmp)]
+        numbered = {
+            end: dict(port, id=number)
+            for number, (end, port) in enumerate(sorted(self.ports.items()))
+        }
+        argv = [
+            find_qemu()[0],
+            "-machine",
+            "none",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-pidfile",
+            folder.pidfile,
+            "-name",
+            keyval("", {"guest": "hub " + self.name}),
+            "-qmp",
+            "unix:%s,server=on,wait=off" % escape(folder.qmp),
+        ]
         for port in numbered.values():
             for backend in _backends(port):
                 argv += netdev(backend)
@@ -89,7 +131,9 @@ class Hub:
             raise
 
     def _save(self, pid, start, ports):
-        write_json(self.folder.run, {"pid": pid, "start": start, "boot_id": boot_id(), "ports": ports})
+        write_json(
+            self.folder.run, {"pid": pid, "start": start, "boot_id": boot_id(), "ports": ports}
+        )
 
     def _change(self):
         ports = dict(self.has)
@@ -98,13 +142,29 @@ class Hub:
                 end = change.path[-1]
                 if end in ports:
                     number = ports.pop(end)["id"]
-                    monitor.batch([("netdev_del", {"id": "plug%d" % number}), ("netdev_del", {"id": "link%d" % number})])
+                    monitor.batch(
+                        [
+                            ("netdev_del", {"id": "plug%d" % number}),
+                            ("netdev_del", {"id": "link%d" % number}),
+                        ]
+                    )
                 if end in self.ports:
-                    number = next(n for n in range(len(ports) + 1) if n not in {port["id"] for port in ports.values()})
+                    number = next(
+                        n
+                        for n in range(len(ports) + 1)
+                        if n not in {port["id"] for port in ports.values()}
+                    )
                     port = dict(self.ports[end], id=number)
                     # What a killed run plugged in and did not record; elsewhere this is refused and does no harm.
-                    monitor.batch([("netdev_del", {"id": "plug%d" % number}), ("netdev_del", {"id": "link%d" % number})])
-                    for answer in monitor.batch([("netdev_add", backend) for backend in _backends(port)]):
+                    monitor.batch(
+                        [
+                            ("netdev_del", {"id": "plug%d" % number}),
+                            ("netdev_del", {"id": "link%d" % number}),
+                        ]
+                    )
+                    for answer in monitor.batch(
+                        [("netdev_add", backend) for backend in _backends(port)]
+                    ):
                         if isinstance(answer, MonitorError):
                             raise answer
                     ports[end] = port
@@ -120,9 +180,16 @@ class Hub:
 
 
 def _backends(port):
-    address = {"type": "socket", "id": "link%d" % port["id"],
-               "udp": _joined(port["remote_address"], port["remote_port"]), "localaddr": _joined(port["local_address"], port["local_port"])}
-    return [address, {"type": "hubport", "id": "plug%d" % port["id"], "hubid": 0, "netdev": address["id"]}]
+    address = {
+        "type": "socket",
+        "id": "link%d" % port["id"],
+        "udp": _joined(port["remote_address"], port["remote_port"]),
+        "localaddr": _joined(port["local_address"], port["local_port"]),
+    }
+    return [
+        address,
+        {"type": "hubport", "id": "plug%d" % port["id"], "hubid": 0, "netdev": address["id"]},
+    ]
 
 
 def _joined(address, port):
@@ -132,6 +199,8 @@ def _joined(address, port):
 def existing(root, lab):
     """The names of the hubs that a lab has."""
     try:
-        return sorted(entry.name for entry in os.scandir(os.path.join(root, lab, SEGMENTS)) if entry.is_dir())
+        return sorted(
+            entry.name for entry in os.scandir(os.path.join(root, lab, SEGMENTS)) if entry.is_dir()
+        )
     except OSError:
         return []

@@ -11,7 +11,11 @@ import contextlib
 import os
 import threading
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, HostError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    HostError,
+    VlabError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, is_asked
 
 
@@ -36,7 +40,11 @@ class Lineup:
         for job in self.jobs.values():
             if not (job.starts or job.after or is_asked(job.ready)):
                 self.reached[job.name] = {"started", "ready"}
-        threads = [threading.Thread(target=self._guard, args=(job,), daemon=True) for job in self.jobs.values() if not self.reached[job.name]]
+        threads = [
+            threading.Thread(target=self._guard, args=(job,), daemon=True)
+            for job in self.jobs.values()
+            if not self.reached[job.name]
+        ]
         self.waiting = sum(1 for job in self.jobs.values() if job.starts and not job.after)
         for thread in threads:
             thread.start()
@@ -46,7 +54,9 @@ class Lineup:
 
     def _guard(self, job):
         # Whatever happens to one, the others must not wait for it for ever.
-        failure = HostError("its start ended in the middle; see the error on the standard error stream")
+        failure = HostError(
+            "its start ended in the middle; see the error on the standard error stream"
+        )
         try:
             self._await_others(job)
             try:
@@ -71,7 +81,13 @@ class Lineup:
                 job.applier.resume()
             self.tell("%s is running" % job.name)
         self._reach(job, "started")
-        ready = Readiness(job.folder, job.wanted, job.ready, job.seen.monitor, (job.seen.run or {}).get("console_from", 0))
+        ready = Readiness(
+            job.folder,
+            job.wanted,
+            job.ready,
+            job.seen.monitor,
+            (job.seen.run or {}).get("console_from", 0),
+        )
         if job.is_running and is_asked(job.ready) and (self.wait_ready or self._is_awaited(job)):
             ready.wait(job.seen.pid, job.seen.start)
             if job.starts:
@@ -79,7 +95,9 @@ class Lineup:
         self._reach(job, "ready")
 
     def _is_awaited(self, job):
-        return job.node.get("awaited") or any(other.after.get(job.name) == "ready" for other in self.jobs.values())
+        return job.node.get("awaited") or any(
+            other.after.get(job.name) == "ready" for other in self.jobs.values()
+        )
 
     def _await_others(self, job):
         """Wait for what the job comes after. Raises GuestError when one of those failed."""
@@ -87,7 +105,11 @@ class Lineup:
             for other, what in job.after.items():
                 while other in self.reached and what not in self.reached[other]:
                     if other in self.failed:
-                        raise GuestError("%s was not started: it comes after %s, which failed" % (job.name, other), node=job.name)
+                        raise GuestError(
+                            "%s was not started: it comes after %s, which failed"
+                            % (job.name, other),
+                            node=job.name,
+                        )
                     self.turn.wait()
             if job.starts:
                 if job.after:

@@ -14,7 +14,10 @@ import socket
 import threading
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import tail
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.links import forward_key
@@ -33,7 +36,10 @@ def check_ready(option, ready):
         try:
             re.compile(ready.get(key) or "")
         except re.error as error:
-            raise OptionError("%s.ready.%s" % (option, key), "%r is not a regular expression: %s" % (ready[key], error))
+            raise OptionError(
+                "%s.ready.%s" % (option, key),
+                "%r is not a regular expression: %s" % (ready[key], error),
+            )
 
 
 def is_asked(ready):
@@ -48,7 +54,13 @@ class Readiness:
     """
 
     def __init__(self, folder, definition, ready, monitor, log_from=0):
-        self.folder, self.definition, self.ready, self.monitor, self.log_from = folder, definition, ready, monitor, log_from
+        self.folder, self.definition, self.ready, self.monitor, self.log_from = (
+            folder,
+            definition,
+            ready,
+            monitor,
+            log_from,
+        )
         self.stop = threading.Event()
         self.why = ""
 
@@ -74,7 +86,11 @@ class Readiness:
                 text = stream.read().decode("utf-8", "replace")
         except OSError:
             text = ""
-        failed = re.search(self.ready["failed"], text, re.MULTILINE) if self.ready.get("failed") else None
+        failed = (
+            re.search(self.ready["failed"], text, re.MULTILINE)
+            if self.ready.get("failed")
+            else None
+        )
         if failed:
             self.why = "the guest said"
             raise self._failure("console", 0, failed.group(0).strip())
@@ -83,23 +99,39 @@ class Readiness:
 
     def _agent(self, deadline):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
+
         self.why = "its guest agent does not answer"
         try:
-            with GuestAgent(self.folder.socket("agent.sock"), timeout=min(2, max(0.1, deadline - time.monotonic()))):
+            with GuestAgent(
+                self.folder.socket("agent.sock"),
+                timeout=min(2, max(0.1, deadline - time.monotonic())),
+            ):
                 return True
         except GuestError:
             return False
 
     def _port(self, deadline):
         port = self.ready["port"]
-        nic, forward = next(((nic["name"], forward) for nic in self.definition["nics"] for forward in nic["link"].get("forwards", ())
-                             if (forward["protocol"], forward["guest_port"]) == ("tcp", port)), (None, None))
-        self.why = "the guest's port %d %s" % (port, "does not answer" if forward else "is not forwarded")
+        nic, forward = next(
+            (
+                (nic["name"], forward)
+                for nic in self.definition["nics"]
+                for forward in nic["link"].get("forwards", ())
+                if (forward["protocol"], forward["guest_port"]) == ("tcp", port)
+            ),
+            (None, None),
+        )
+        self.why = "the guest's port %d %s" % (
+            port,
+            "does not answer" if forward else "is not forwarded",
+        )
         if not forward:
             return False
         host_port = self.definition["ports"][forward_key(nic, forward)]
         try:
-            with socket.create_connection((forward["host_address"].replace("0.0.0.0", "127.0.0.1"), host_port), timeout=1) as channel:
+            with socket.create_connection(
+                (forward["host_address"].replace("0.0.0.0", "127.0.0.1"), host_port), timeout=1
+            ) as channel:
                 for _look in range(_LOOKS_AT_PORT):
                     if select.select([channel], [], [], _LOOK_AT_PORT)[0]:
                         # QEMU closes when the guest refuses.
@@ -112,13 +144,17 @@ class Readiness:
 
     def _has_guest_accepted(self, host_port):
         """Whether the guest has taken a connection to a forwarded port: QEMU itself takes it at once, whatever the guest does."""
-        states = re.findall(r"^ *TCP\[(\w+)\] +\d+ +\S+ +%d " % host_port, self.monitor.execute("human-monitor-command", {
-            "command-line": "info usernet"}), re.MULTILINE)
+        states = re.findall(
+            r"^ *TCP\[(\w+)\] +\d+ +\S+ +%d " % host_port,
+            self.monitor.execute("human-monitor-command", {"command-line": "info usernet"}),
+            re.MULTILINE,
+        )
         return "ESTABLISHED" in states or "HOST_FORWARD" not in states
 
     def _command(self, deadline):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import run_in_guest
+
         left = max(1, deadline - time.monotonic())
         try:
             with GuestAgent(self.folder.socket("agent.sock"), timeout=min(2, left)) as agent:
@@ -126,17 +162,32 @@ class Readiness:
         except GuestError as error:
             self.why = error.message
             return False
-        self.why = "the command %r ended with %d: %s" % (self.ready["command"], done["rc"], (done["stderr"] or done["stdout"]).strip()[-200:])
+        self.why = "the command %r ended with %d: %s" % (
+            self.ready["command"],
+            done["rc"],
+            (done["stderr"] or done["stdout"]).strip()[-200:],
+        )
         return done["rc"] == 0
 
     def _failure(self, rung, number, what):
         reached = [name for name in RUNGS[:number] if self.ready.get(name)]
         path = self.folder.file(log_name(self.definition["consoles"][0]))
         last = tail(path) if os.path.exists(path) else ""
-        return GuestError("%s is not ready (%s): %s %s; before that: running%s.%s Its console said last:\n%s" % (
-            self.folder.name, rung, self.why, what, "".join(", " + name for name in reached),
-            " Hint: %s." % self.ready["hint"] if self.ready.get("hint") else "", last or "nothing"),
-            node=self.folder.name, rung=rung, console=last)
+        return GuestError(
+            "%s is not ready (%s): %s %s; before that: running%s.%s Its console said last:\n%s"
+            % (
+                self.folder.name,
+                rung,
+                self.why,
+                what,
+                "".join(", " + name for name in reached),
+                " Hint: %s." % self.ready["hint"] if self.ready.get("hint") else "",
+                last or "nothing",
+            ),
+            node=self.folder.name,
+            rung=rung,
+            console=last,
+        )
 
 
 # Whether each rung holds.

@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 QEMU_OVERHEAD = 48  # MiB of a QEMU besides its guest's memory (measured: 41 unshared)
-_DISK = 64  # MiB for each new node: overlays begin small, this is what a guest writes while it boots
+_DISK = (
+    64  # MiB for each new node: overlays begin small, this is what a guest writes while it boots
+)
 
 
 def row(host, what, wanted, has):
@@ -28,7 +30,14 @@ def resources(host, need, has):
         rows.append(row(host, "memory", "%d MiB" % need["memory_mb"], "%d MiB" % room))
     ratio = need.get("vcpu_ratio")
     if ratio and need["starting"] and need["vcpus"] > ratio * has["cpus"]:
-        rows.append(row(host, "vCPUs", str(need["vcpus"]), "%g (%d x %g)" % (ratio * has["cpus"], has["cpus"], ratio)))
+        rows.append(
+            row(
+                host,
+                "vCPUs",
+                str(need["vcpus"]),
+                "%g (%d x %g)" % (ratio * has["cpus"], has["cpus"], ratio),
+            )
+        )
     disk = _DISK * need["starting"]
     if has.get("disk_free_mb", disk) < disk:
         rows.append(row(host, "disk space", "%d MiB" % disk, "%d MiB" % has["disk_free_mb"]))
@@ -39,10 +48,15 @@ def table(rows):
     """Rows as text, for an error."""
     head = row("hypervisor", "lacks", "wanted", "has")
     widths = {key: max(len(each[key]) for each in [head] + rows) for key in head}
-    return "\n".join("  " + "  ".join(each[key].ljust(widths[key]) for key in head).rstrip() for each in [head] + rows)
+    return "\n".join(
+        "  " + "  ".join(each[key].ljust(widths[key]) for key in head).rstrip()
+        for each in [head] + rows
+    )
 
 
 def refusal(lab, rows):
     """The error's text."""
-    return ("the lab %s does not fit, and nothing was touched:\n%s\nTake smaller nodes or other hypervisors, or see limits in the topology."
-            % (lab, table(rows)))
+    return (
+        "the lab %s does not fit, and nothing was touched:\n%s\nTake smaller nodes or other hypervisors, or see limits in the topology."
+        % (lab, table(rows))
+    )

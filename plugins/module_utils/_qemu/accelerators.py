@@ -17,9 +17,17 @@ import typing
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, start_program
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    boot_id,
+    start_program,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import host_architecture
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import binary_identity, cache_file, recall, remember
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import (
+    binary_identity,
+    cache_file,
+    recall,
+    remember,
+)
 
 ACCELERATORS = ("auto", "kvm", "tcg", "hvf", "whpx")
 
@@ -30,8 +38,15 @@ _API_VERSION = 12
 
 _X86 = ("i386", "x86_64")
 # Guests of another architecture that a host's processor runs all the same, where QEMU was built so.
-_ALSO_RUNS = {("i386", "x86_64"), ("arm", "aarch64"), ("ppc", "ppc64"), ("mips", "mips64"), ("mipsel", "mips"), ("mipsel", "mips64"),
-              ("mips64el", "mips64")}
+_ALSO_RUNS = {
+    ("i386", "x86_64"),
+    ("arm", "aarch64"),
+    ("ppc", "ppc64"),
+    ("mips", "mips64"),
+    ("mipsel", "mips"),
+    ("mipsel", "mips64"),
+    ("mips64el", "mips64"),
+}
 
 # The test guest: it enters long mode (protected mode where the processor has no other), counts down from 10^7, prints K on the first
 # serial port and resets. Its source is tests/unit/plugins/module_utils/_qemu/kvm_probe.S.
@@ -69,7 +84,12 @@ def choose(accel, path, arch, known, icount=False, cache=None, device="/dev/kvm"
         raise OptionError("accel", "%s cannot count instructions: icount needs tcg" % accel)
     if accel in ("tcg", "hvf", "whpx"):
         if accel not in known.accelerators:
-            raise _refusal(accel, "%s was built without it; it has %s" % (path, ", ".join(sorted(known.accelerators))), "not_built_in")
+            raise _refusal(
+                accel,
+                "%s was built without it; it has %s"
+                % (path, ", ".join(sorted(known.accelerators))),
+                "not_built_in",
+            )
         return accel, "%s was asked for" % accel
     status = None
     if icount:
@@ -82,7 +102,11 @@ def choose(accel, path, arch, known, icount=False, cache=None, device="/dev/kvm"
     if accel == "kvm":
         raise _refusal("kvm", reason, status.cause)
     if "tcg" not in known.accelerators:
-        raise _refusal("auto", "%s was built without tcg, and kvm cannot be used: %s" % (path, reason), "not_built_in")
+        raise _refusal(
+            "auto",
+            "%s was built without tcg, and kvm cannot be used: %s" % (path, reason),
+            "not_built_in",
+        )
     return "tcg", reason
 
 
@@ -95,9 +119,17 @@ def kvm_status(path, arch, known, cache=None, device="/dev/kvm"):
     """
     host = host_architecture()
     if arch != host and (arch, host) not in _ALSO_RUNS:
-        return KvmStatus(False, "KVM runs guests of the host's own architecture, %s, not %s" % (host, arch), "wrong_architecture")
+        return KvmStatus(
+            False,
+            "KVM runs guests of the host's own architecture, %s, not %s" % (host, arch),
+            "wrong_architecture",
+        )
     if not known.has_kvm:
-        return KvmStatus(False, "%s was built without KVM for %s guests on %s" % (path, arch, host), "not_built_in")
+        return KvmStatus(
+            False,
+            "%s was built without KVM for %s guests on %s" % (path, arch, host),
+            "not_built_in",
+        )
     problem = _ask_kernel(device, host)
     if problem:
         return problem
@@ -105,7 +137,17 @@ def kvm_status(path, arch, known, cache=None, device="/dev/kvm"):
         return KvmStatus(True, "%s works" % device, "ok")
     modules = _kvm_modules()
     state = os.stat(device)
-    identity = [boot_id(), binary_identity(path), device, state.st_rdev, state.st_mode, state.st_uid, state.st_gid, os.geteuid(), modules]
+    identity = [
+        boot_id(),
+        binary_identity(path),
+        device,
+        state.st_rdev,
+        state.st_mode,
+        state.st_uid,
+        state.st_gid,
+        os.geteuid(),
+        modules,
+    ]
     file = cache_file(path, "kvm", cache)
     said = recall(file, identity)
     if not isinstance(said, str):
@@ -114,8 +156,12 @@ def kvm_status(path, arch, known, cache=None, device="/dev/kvm"):
     if not said:
         return KvmStatus(True, "%s works: a test guest ran on it" % device, "ok")
     hint = "" if _cpu_flags() & {"vmx", "svm"} else "CPU flags vmx/svm missing; "
-    return KvmStatus(False, "KVM is present but guests do not run on it: %s (%smodules: %s)" % (said, hint, ", ".join(modules) or "none"),
-                     "guests_do_not_run")
+    return KvmStatus(
+        False,
+        "KVM is present but guests do not run on it: %s (%smodules: %s)"
+        % (said, hint, ", ".join(modules) or "none"),
+        "guests_do_not_run",
+    )
 
 
 def _refusal(accel, reason, cause):
@@ -131,15 +177,31 @@ def _ask_kernel(device, host):
     try:
         version = _ioctl(handle, _GET_API_VERSION, 0)
         if version != _API_VERSION:
-            return KvmStatus(False, "%s has version %d of KVM's interface, not %d" % (device, version, _API_VERSION), "not_a_kvm_device")
+            return KvmStatus(
+                False,
+                "%s has version %d of KVM's interface, not %d" % (device, version, _API_VERSION),
+                "not_a_kvm_device",
+            )
         # The default size of guest addresses is too large for some ARM processors: the kernel tells one that is not.
-        kind = max(0, _ioctl(handle, _CHECK_EXTENSION, _CAP_ARM_VM_IPA_SIZE)) if host == "aarch64" else 0
+        kind = (
+            max(0, _ioctl(handle, _CHECK_EXTENSION, _CAP_ARM_VM_IPA_SIZE))
+            if host == "aarch64"
+            else 0
+        )
         os.close(_ioctl(handle, _CREATE_VM, kind))
     except OSError as error:
         if error.errno == errno.ENOTTY:
             return KvmStatus(False, "%s is not a KVM device" % device, "not_a_kvm_device")
-        more = ": another hypervisor on this host holds the processor's virtualization" if error.errno == errno.EBUSY else ""
-        return KvmStatus(False, "KVM is present but creates no VM: %s%s" % (error.strerror, more), "guests_do_not_run")
+        more = (
+            ": another hypervisor on this host holds the processor's virtualization"
+            if error.errno == errno.EBUSY
+            else ""
+        )
+        return KvmStatus(
+            False,
+            "KVM is present but creates no VM: %s%s" % (error.strerror, more),
+            "guests_do_not_run",
+        )
     finally:
         os.close(handle)
     return None
@@ -148,21 +210,43 @@ def _ask_kernel(device, host):
 def _unopened(device, host, error):
     if error.errno == errno.ENOENT:
         if host in _X86 and not _cpu_flags() & {"vmx", "svm"}:
-            return KvmStatus(False, "%s does not exist, and the CPU flags vmx/svm are missing: switch virtualization on in the firmware, "
-                             "or, if this host is a VM, allow it nested virtualization" % device, "no_cpu_support")
-        return KvmStatus(False, "%s does not exist: load the kernel module (%s), or, in a container, pass the device into it"
-                         % (device, "modprobe kvm_intel or kvm_amd" if host in _X86 else "modprobe kvm"), "no_device")
+            return KvmStatus(
+                False,
+                "%s does not exist, and the CPU flags vmx/svm are missing: switch virtualization on in the firmware, "
+                "or, if this host is a VM, allow it nested virtualization" % device,
+                "no_cpu_support",
+            )
+        return KvmStatus(
+            False,
+            "%s does not exist: load the kernel module (%s), or, in a container, pass the device into it"
+            % (device, "modprobe kvm_intel or kvm_amd" if host in _X86 else "modprobe kvm"),
+            "no_device",
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         state = None
         with contextlib.suppress(OSError):
             state = os.stat(device)
-        owner = " (owner %d:%d, mode %04o)" % (state.st_uid, state.st_gid, state.st_mode & 0o7777) if state else ""
-        return KvmStatus(False, "no permission to open %s%s: add the user with id %d to its group, usually kvm"
-                         % (device, owner, os.geteuid()), "no_permission")
+        owner = (
+            " (owner %d:%d, mode %04o)" % (state.st_uid, state.st_gid, state.st_mode & 0o7777)
+            if state
+            else ""
+        )
+        return KvmStatus(
+            False,
+            "no permission to open %s%s: add the user with id %d to its group, usually kvm"
+            % (device, owner, os.geteuid()),
+            "no_permission",
+        )
     if error.errno in (errno.ENODEV, errno.ENXIO):
-        return KvmStatus(False, "%s is a stale device node: no kernel module is behind it; load kvm_intel or kvm_amd" % device,
-                         "stale_device")
-    return KvmStatus(False, "%s cannot be opened: %s" % (device, error.strerror), "not_a_kvm_device")
+        return KvmStatus(
+            False,
+            "%s is a stale device node: no kernel module is behind it; load kvm_intel or kvm_amd"
+            % device,
+            "stale_device",
+        )
+    return KvmStatus(
+        False, "%s cannot be opened: %s" % (device, error.strerror), "not_a_kvm_device"
+    )
 
 
 def _ioctl(handle, number, argument):
@@ -198,11 +282,33 @@ def _run_guest(path, known, accel="kvm"):
     try:
         with os.fdopen(os.dup(firmware), "wb") as stream:
             stream.write(code.ljust(0xFFF0, b"\0") + bytes.fromhex("ea000000f0").ljust(16, b"\0"))
-        argv = [path, "-nodefaults", "-no-user-config", "-display", "none", "-machine", machine, "-accel", accel, "-m", "16",
-                "-bios", "/proc/self/fd/%d" % firmware, "-serial", "stdio", "-no-reboot"]
+        argv = [
+            path,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            machine,
+            "-accel",
+            accel,
+            "-m",
+            "16",
+            "-bios",
+            "/proc/self/fd/%d" % firmware,
+            "-serial",
+            "stdio",
+            "-no-reboot",
+        ]
         try:
-            process = start_program(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                    pass_fds=[firmware], env=dict(os.environ, LC_ALL="C"))
+            process = start_program(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=[firmware],
+                env=dict(os.environ, LC_ALL="C"),
+            )
         except OSError as error:
             return "cannot run %s: %s" % (path, error.strerror)
     finally:
@@ -219,8 +325,11 @@ def _run_guest(path, known, accel="kvm"):
     if process.returncode == 0 and out == b"K":
         return ""
     if process.returncode < 0 and not out:
-        return "a test guest used %d s of processor time for work of 0.1 s" % _GUEST_TIME if process.returncode in (-9, -24) \
+        return (
+            "a test guest used %d s of processor time for work of 0.1 s" % _GUEST_TIME
+            if process.returncode in (-9, -24)
             else "QEMU was ended by signal %d: %s" % (-process.returncode, _last_line(err))
+        )
     return "a test guest failed (exit code %d): %s" % (process.returncode, _last_line(err))
 
 

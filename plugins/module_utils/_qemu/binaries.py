@@ -15,21 +15,86 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 
 # Every target that qemu-system-* was ever built for, up to QEMU 10.0: older releases have some that newer ones dropped.
 ARCHITECTURES = (
-    "aarch64", "alpha", "arm", "avr", "cris", "hppa", "i386", "lm32", "loongarch64", "m68k", "microblaze", "microblazeel", "mips",
-    "mips64", "mips64el", "mipsel", "moxie", "nios2", "or1k", "ppc", "ppc64", "riscv32", "riscv64", "rx", "s390x", "sh4", "sh4eb",
-    "sparc", "sparc64", "tricore", "unicore32", "x86_64", "xtensa", "xtensaeb",
+    "aarch64",
+    "alpha",
+    "arm",
+    "avr",
+    "cris",
+    "hppa",
+    "i386",
+    "lm32",
+    "loongarch64",
+    "m68k",
+    "microblaze",
+    "microblazeel",
+    "mips",
+    "mips64",
+    "mips64el",
+    "mipsel",
+    "moxie",
+    "nios2",
+    "or1k",
+    "ppc",
+    "ppc64",
+    "riscv32",
+    "riscv64",
+    "rx",
+    "s390x",
+    "sh4",
+    "sh4eb",
+    "sparc",
+    "sparc64",
+    "tricore",
+    "unicore32",
+    "x86_64",
+    "xtensa",
+    "xtensaeb",
 )
 
 # What kernels and distributions call them.
-_ALIASES = {"amd64": "x86_64", "x64": "x86_64", "x86-64": "x86_64", "x86": "i386", "arm64": "aarch64", "armhf": "arm", "parisc": "hppa",
-            "ppc64le": "ppc64", "ppc64el": "ppc64", "powerpc": "ppc", "powerpc64": "ppc64", "loong64": "loongarch64"}
+_ALIASES = {
+    "amd64": "x86_64",
+    "x64": "x86_64",
+    "x86-64": "x86_64",
+    "x86": "i386",
+    "arm64": "aarch64",
+    "armhf": "arm",
+    "parisc": "hppa",
+    "ppc64le": "ppc64",
+    "ppc64el": "ppc64",
+    "powerpc": "ppc",
+    "powerpc64": "ppc64",
+    "loong64": "loongarch64",
+}
 
 # Debian's and Ubuntu's packages; whatever is not here is in qemu-system-misc.
-_PACKAGES = {"i386": "x86", "x86_64": "x86", "aarch64": "arm", "arm": "arm", "mips": "mips", "mips64": "mips", "mips64el": "mips",
-             "mipsel": "mips", "ppc": "ppc", "ppc64": "ppc", "sparc": "sparc", "sparc64": "sparc", "s390x": "s390x", "riscv32": "riscv",
-             "riscv64": "riscv"}
+_PACKAGES = {
+    "i386": "x86",
+    "x86_64": "x86",
+    "aarch64": "arm",
+    "arm": "arm",
+    "mips": "mips",
+    "mips64": "mips",
+    "mips64el": "mips",
+    "mipsel": "mips",
+    "ppc": "ppc",
+    "ppc64": "ppc",
+    "sparc": "sparc",
+    "sparc64": "sparc",
+    "s390x": "s390x",
+    "riscv32": "riscv",
+    "riscv64": "riscv",
+}
 
-_PROGRAM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/qemu/bin")
+_PROGRAM_FOLDERS = (
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/opt/qemu/bin",
+)
 # RHEL keeps qemu-kvm here. Debian keeps here what its wrappers in /usr/bin call.
 _LIBEXEC = "/usr/libexec"
 
@@ -61,18 +126,30 @@ def find_qemu(arch=None, binary=None):
     wanted = _known(arch) if arch else None
     if not binary:
         wanted = wanted or _known(host_architecture())
-        path = find_program("qemu-system-" + wanted) or (_find_kvm() if wanted == host_architecture() else None)
+        path = find_program("qemu-system-" + wanted) or (
+            _find_kvm() if wanted == host_architecture() else None
+        )
         if not path:
-            raise OptionError("arch", "this host has no QEMU for %s: install the package %s, or name the binary by qemu_binary"
-                              % (wanted, package_of(wanted)))
+            raise OptionError(
+                "arch",
+                "this host has no QEMU for %s: install the package %s, or name the binary by qemu_binary"
+                % (wanted, package_of(wanted)),
+            )
         return path, wanted
     path = _locate(binary)
     derived = architecture_of(path)
     if not derived and not wanted:
-        raise OptionError("arch", "the name of %s does not tell the architecture of its guests: give arch, one of %s"
-                          % (path, ", ".join(ARCHITECTURES)))
+        raise OptionError(
+            "arch",
+            "the name of %s does not tell the architecture of its guests: give arch, one of %s"
+            % (path, ", ".join(ARCHITECTURES)),
+        )
     if derived and wanted and derived != wanted:
-        raise OptionError("arch", "%s was asked for, but %s is for %s: leave out one of arch and qemu_binary" % (wanted, path, derived))
+        raise OptionError(
+            "arch",
+            "%s was asked for, but %s is for %s: leave out one of arch and qemu_binary"
+            % (wanted, path, derived),
+        )
     return path, derived or wanted
 
 
@@ -86,7 +163,7 @@ def architecture_of(path):
         if name in _KVM_NAMES:
             return host_architecture()
         if name.startswith("qemu-system-"):
-            rest = name[len("qemu-system-"):]
+            rest = name[len("qemu-system-") :]
             return _known(rest if rest in ARCHITECTURES else re.split(r"[-.]", rest)[0])
     return None
 
@@ -117,7 +194,9 @@ def find_qemu_img(qemu_path=None):
                 return path
     path = find_program("qemu-img")
     if not path:
-        raise HostError("this host has no qemu-img: install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)")
+        raise HostError(
+            "this host has no qemu-img: install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)"
+        )
     return path
 
 
@@ -145,7 +224,9 @@ def list_binaries():
 
 
 def _folders():
-    path = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)]
+    path = [
+        folder for folder in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)
+    ]
     return list(dict.fromkeys(path + list(_PROGRAM_FOLDERS)))
 
 
@@ -157,7 +238,11 @@ def _find_kvm():
 def _known(arch):
     name = normalise_architecture(arch)
     if name not in ARCHITECTURES:
-        raise OptionError("arch", "%s is not an architecture that QEMU knows, which are %s" % (arch, ", ".join(ARCHITECTURES)))
+        raise OptionError(
+            "arch",
+            "%s is not an architecture that QEMU knows, which are %s"
+            % (arch, ", ".join(ARCHITECTURES)),
+        )
     return name
 
 
@@ -169,7 +254,10 @@ def _locate(binary):
         raise OptionError("qemu_binary", "%s is neither an absolute path nor a plain name" % binary)
     else:
         places = [os.path.join(folder, binary) for folder in _folders() + [_LIBEXEC]]
-    problem = "%s was not found%s" % (binary, "" if os.path.isabs(binary) else ", neither in PATH nor where QEMU is usually installed")
+    problem = "%s was not found%s" % (
+        binary,
+        "" if os.path.isabs(binary) else ", neither in PATH nor where QEMU is usually installed",
+    )
     for path in places:
         if os.path.isfile(path):
             if os.access(path, os.X_OK):

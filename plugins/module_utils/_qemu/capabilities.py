@@ -20,19 +20,37 @@ import time
 import typing
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder, read_json, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_private_folder,
+    read_json,
+    write_json,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import start_program
 
 _FORMAT = 1  # of the cache file: raise it when a field changes its meaning
 
 # A list of accelerators, so that a binary without TCG answers on a host without KVM too.
-_ARGUMENTS = ("-machine", "none,accel=tcg:qtest:kvm", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-qmp", "stdio")
+_ARGUMENTS = (
+    "-machine",
+    "none,accel=tcg:qtest:kvm",
+    "-nodefaults",
+    "-no-user-config",
+    "-display",
+    "none",
+    "-S",
+    "-qmp",
+    "stdio",
+)
 
 # In the category of network devices, but they take no netdev, or work under Xen only.
 _NOT_A_NIC = frozenset(("pvrdma", "rocker", "igbvf", "xen-net-device"))
 
 # Built as modules, devices come and go without a change of the binary: these folders tell.
-_MODULE_FOLDERS = ("/usr/lib/%s-linux-gnu/qemu" % platform.machine(), "/usr/lib64/qemu", "/usr/lib/qemu")
+_MODULE_FOLDERS = (
+    "/usr/lib/%s-linux-gnu/qemu" % platform.machine(),
+    "/usr/lib64/qemu",
+    "/usr/lib/qemu",
+)
 
 
 class Capabilities(typing.NamedTuple):
@@ -86,7 +104,9 @@ class Capabilities(typing.NamedTuple):
         """The real name of a machine type or of an alias such as q35; None when this QEMU has neither."""
         if name in self.machines:
             return name
-        return next((real for real, facts in self.machines.items() if facts.get("alias") == name), None)
+        return next(
+            (real for real, facts in self.machines.items() if facts.get("alias") == name), None
+        )
 
     def device_name(self, name):
         """The real name of a device type or of an alias such as virtio-net; None when this QEMU has neither."""
@@ -162,7 +182,9 @@ def cache_file(path, subject, cache=None):
     """The path of the cache file on a subject (a word) for the binary at path."""
     real = os.path.realpath(path)
     mark = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
-    return os.path.join(cache or cache_folder(), "%s-%s-%s.json" % (subject, os.path.basename(real), mark))
+    return os.path.join(
+        cache or cache_folder(), "%s-%s-%s.json" % (subject, os.path.basename(real), mark)
+    )
 
 
 def recall(file, identity):
@@ -171,7 +193,11 @@ def recall(file, identity):
         kept = read_json(file)
     except HostError:
         return None
-    if isinstance(kept, dict) and kept.get("format") == _FORMAT and kept.get("identity") == identity:
+    if (
+        isinstance(kept, dict)
+        and kept.get("format") == _FORMAT
+        and kept.get("identity") == identity
+    ):
         return kept.get("answer")
     return None
 
@@ -184,14 +210,24 @@ def remember(file, identity, answer):
 
 
 def _as_json(known):
-    plain = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known._asdict().items()}
-    return dict(plain, version=list(known.version), options={name: sorted(words) for name, words in known.options.items()})
+    plain = {
+        name: sorted(value) if isinstance(value, frozenset) else value
+        for name, value in known._asdict().items()
+    }
+    return dict(
+        plain,
+        version=list(known.version),
+        options={name: sorted(words) for name, words in known.options.items()},
+    )
 
 
 def _remembered(file, identity):
     answer = recall(file, identity)
     try:
-        values = {name: frozenset(value) if isinstance(value, list) else value for name, value in answer.items()}
+        values = {
+            name: frozenset(value) if isinstance(value, list) else value
+            for name, value in answer.items()
+        }
         values["version"] = tuple(answer["version"])
         values["options"] = {name: frozenset(words) for name, words in answer["options"].items()}
         return Capabilities(**values)
@@ -205,8 +241,14 @@ def _ask(path, timeout):
     with tempfile.TemporaryFile() as errors:
         try:
             # stdin stays open until the end: QEMU drops the commands it has not come to when its monitor is closed.
-            process = start_program(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0,
-                                    env=dict(os.environ, LC_ALL="C"))
+            process = start_program(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                bufsize=0,
+                env=dict(os.environ, LC_ALL="C"),
+            )
         except OSError as error:
             raise HostError("cannot run %s: %s" % (path, error.strerror), cmd=argv, stderr="")
         try:
@@ -216,9 +258,17 @@ def _ask(path, timeout):
             code = process.wait()
             errors.seek(0)
             text = errors.read()[-4096:].decode("utf-8", "replace").strip()
-            raise HostError("%s does not answer as QEMU does (%s): %s"
-                            % (path, error, text or ("it ended with code %d" % code if code >= 0 else "it said nothing")),
-                            cmd=argv, rc=code, stderr=text)
+            raise HostError(
+                "%s does not answer as QEMU does (%s): %s"
+                % (
+                    path,
+                    error,
+                    text or ("it ended with code %d" % code if code >= 0 else "it said nothing"),
+                ),
+                cmd=argv,
+                rc=code,
+                stderr=text,
+            )
         finally:
             process.stdin.close()
             process.stdout.close()
@@ -228,12 +278,16 @@ def _conversation(process, deadline):
     lines = _lines(process.stdout.fileno(), deadline)
 
     def ask(command, **arguments):
-        process.stdin.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        process.stdin.write(
+            json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
+        )
         reply = next(reply for reply in lines if "return" in reply or "error" in reply)
         return reply.get("return")
 
     def types(**arguments):
-        return frozenset(entry["name"] for entry in ask("qom-list-types", abstract=False, **arguments))
+        return frozenset(
+            entry["name"] for entry in ask("qom-list-types", abstract=False, **arguments)
+        )
 
     def text(line):
         return ask("human-monitor-command", **{"command-line": line}) or ""
@@ -246,7 +300,9 @@ def _conversation(process, deadline):
     # So these two are read from the text that -netdev help and -device help print, here without a process for each.
     devices, nics, aliases = types(implements="device"), set(), {}
     for section in re.split(r"\n\s*\n", text("device_add help")):
-        for name, alias in re.findall(r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', section, re.MULTILINE):
+        for name, alias in re.findall(
+            r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', section, re.MULTILINE
+        ):
             if section.lstrip().startswith("Network devices") and name not in _NOT_A_NIC:
                 nics.add(name)
             if alias:
@@ -255,7 +311,8 @@ def _conversation(process, deadline):
     models = ask("query-cpu-definitions")
     known = Capabilities(
         version=number,
-        version_text=".".join(str(part) for part in number) + (" (%s)" % version["package"].strip(" ()") if version.get("package") else ""),
+        version_text=".".join(str(part) for part in number)
+        + (" (%s)" % version["package"].strip(" ()") if version.get("package") else ""),
         machines={machine["name"]: _machine(machine) for machine in ask("query-machines")},
         commands=frozenset(command["name"] for command in ask("query-commands")),
         device_types=devices,
@@ -264,13 +321,19 @@ def _conversation(process, deadline):
         nic_devices=frozenset(nics),
         object_types=types(implements="user-creatable"),
         netdev_types=netdevs,
-        chardev_types=frozenset(name[len("chardev-"):] for name in types(implements="chardev")),
+        chardev_types=frozenset(name[len("chardev-") :] for name in types(implements="chardev")),
         # Architectures without query-cpu-definitions name their models in their types: cortex-m3-arm-cpu.
-        cpu_models=frozenset(re.sub(r"-[^-]+-cpu$", "", name) for name in types(implements="cpu")) if models is None
+        cpu_models=frozenset(re.sub(r"-[^-]+-cpu$", "", name) for name in types(implements="cpu"))
+        if models is None
         else frozenset(model["name"] for model in models),
-        accelerators=frozenset(name[:-len("-accel")] for name in types(implements="accel") if name.endswith("-accel")),
-        options={option["option"]: frozenset(parameter["name"] for parameter in option["parameters"])
-                 for option in ask("query-command-line-options") if option["option"]},
+        accelerators=frozenset(
+            name[: -len("-accel")] for name in types(implements="accel") if name.endswith("-accel")
+        ),
+        options={
+            option["option"]: frozenset(parameter["name"] for parameter in option["parameters"])
+            for option in ask("query-command-line-options")
+            if option["option"]
+        },
     )
     ask("quit")
     process.wait(max(0, deadline - time.monotonic()))

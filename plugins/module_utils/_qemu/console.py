@@ -16,12 +16,18 @@ import struct
 import termios
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    GuestNotReady,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
 
 _MOST = 1 << 20  # bytes that are kept to be searched
 # What moves the cursor and paints (ECMA-48): it stands in the way of patterns.
-_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-Za-z]|[=>78DEHMZc])")
+_ESCAPES = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-Za-z]|[=>78DEHMZc])"
+)
 _MOMENT = 0.05  # seconds between two looks: nothing tells when QEMU reads
 
 
@@ -44,9 +50,15 @@ class Console:
             else:
                 self._channel = socket.create_connection(self.address, self.timeout)
         except BlockingIOError:
-            raise GuestNotReady("the console at %s has a client already, and others wait: it takes one at a time" % self.where)
+            raise GuestNotReady(
+                "the console at %s has a client already, and others wait: it takes one at a time"
+                % self.where
+            )
         except OSError as error:
-            raise GuestError("no console answers at %s: %s. Does the VM run?" % (self.where, error.strerror or error))
+            raise GuestError(
+                "no console answers at %s: %s. Does the VM run?"
+                % (self.where, error.strerror or error)
+            )
         return self
 
     def __exit__(self, *exception):
@@ -55,7 +67,11 @@ class Console:
     @property
     def where(self):
         """Its address, as text."""
-        return os.fspath(self.address) if isinstance(self.address, (str, os.PathLike)) else "%s:%s" % self.address
+        return (
+            os.fspath(self.address)
+            if isinstance(self.address, (str, os.PathLike))
+            else "%s:%s" % self.address
+        )
 
     def send(self, data, deadline):
         """Type bytes. Raises GuestNotReady when nobody takes them until deadline (as time.monotonic())."""
@@ -73,11 +89,17 @@ class Console:
         What was printed up to the end of the match is taken out of printed.
         """
         while True:
-            found = [(match.start(), number, match) for number, match in ((number, pattern.search(self.printed))
-                                                                          for number, pattern in enumerate(patterns)) if match]
+            found = [
+                (match.start(), number, match)
+                for number, match in (
+                    (number, pattern.search(self.printed))
+                    for number, pattern in enumerate(patterns)
+                )
+                if match
+            ]
             if found:
                 _start, number, match = min(found, key=lambda entry: entry[:2])
-                self.printed = self.printed[match.end():]
+                self.printed = self.printed[match.end() :]
                 return number, match
             if not self.read(deadline):
                 return None, None
@@ -108,8 +130,10 @@ class Console:
 
     def stuck(self):
         """The error for a console that takes nothing."""
-        return GuestNotReady("the console at %s takes nothing: another client is connected to it (QEMU serves one at a time), the VM is paused, "
-                             "or the guest does not read its console yet" % self.where)
+        return GuestNotReady(
+            "the console at %s takes nothing: another client is connected to it (QEMU serves one at a time), the VM is paused, "
+            "or the guest does not read its console yet" % self.where
+        )
 
     def _ended(self):
         return GuestError("the console at %s was closed: the VM has ended" % self.where)

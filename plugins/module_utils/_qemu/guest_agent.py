@@ -13,7 +13,10 @@ import select
 import socket
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    GuestNotReady,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
 
 
@@ -30,13 +33,19 @@ class GuestAgent:
         self._channel = None
         self._received = b""
         self._synchronised = False
-        self._last_id = time.monotonic_ns() & 0x3FFFFFFF  # what an earlier client left unread must not look like ours
+        self._last_id = (
+            time.monotonic_ns() & 0x3FFFFFFF
+        )  # what an earlier client left unread must not look like ours
 
     def __enter__(self):
         try:
             self._channel = connect_unix(self.path, self.timeout)
         except OSError as error:
-            raise GuestError("no guest agent answers at %s: %s. Does the VM run?" % (self.path, error.strerror or error), path=self.path)
+            raise GuestError(
+                "no guest agent answers at %s: %s. Does the VM run?"
+                % (self.path, error.strerror or error),
+                path=self.path,
+            )
         try:
             self._synchronise(time.monotonic() + self.timeout)
         except GuestError:
@@ -67,13 +76,18 @@ class GuestAgent:
             return None
         message = self._receive(deadline, command)
         if "error" in message:
-            raise GuestError("the guest agent refused %s: %s" % (command, message["error"].get("desc")), command=command,
-                             error_class=message["error"].get("class"))
+            raise GuestError(
+                "the guest agent refused %s: %s" % (command, message["error"].get("desc")),
+                command=command,
+                error_class=message["error"].get("class"),
+            )
         return message.get("return")
 
     def pause(self, seconds):
         """Wait for seconds, or until the VM ends: that closes the connection, which raises GuestError."""
-        if select.select([self._channel], [], [], seconds)[0] and not self._channel.recv(1, socket.MSG_PEEK):
+        if select.select([self._channel], [], [], seconds)[0] and not self._channel.recv(
+            1, socket.MSG_PEEK
+        ):
             raise self._ended()
 
     def ping(self):
@@ -82,9 +96,14 @@ class GuestAgent:
 
     def interfaces(self):
         """The guest's network interfaces: a list of dicts with name, mac (lower case, or None) and addresses (a list of str)."""
-        return [{"name": item["name"], "mac": item["hardware-address"].lower() if item.get("hardware-address") else None,
-                 "addresses": [address["ip-address"] for address in item.get("ip-addresses", [])]}
-                for item in self.execute("guest-network-get-interfaces")]
+        return [
+            {
+                "name": item["name"],
+                "mac": item["hardware-address"].lower() if item.get("hardware-address") else None,
+                "addresses": [address["ip-address"] for address in item.get("ip-addresses", [])],
+            }
+            for item in self.execute("guest-network-get-interfaces")
+        ]
 
     def _synchronise(self, deadline):
         """Make the agent forget half a request of an earlier client, and skip what it still had to say to that one."""
@@ -124,7 +143,9 @@ class GuestAgent:
             return json.loads(line)
         except ValueError:
             self._synchronised = False
-            raise GuestError("the guest agent at %s sent something that is not JSON" % self.path, path=self.path)
+            raise GuestError(
+                "the guest agent at %s sent something that is not JSON" % self.path, path=self.path
+            )
 
     def _read(self, deadline, command):
         try:
@@ -141,10 +162,18 @@ class GuestAgent:
 
     def _silent(self, command):
         if command == "guest-sync-delimited":
-            return GuestNotReady("no guest agent answers at %s: is qemu-guest-agent installed in the guest, and has it started?"
-                                 % self.path, path=self.path)
-        return GuestError("the guest agent did not answer %s in time" % command, path=self.path, command=command)
+            return GuestNotReady(
+                "no guest agent answers at %s: is qemu-guest-agent installed in the guest, and has it started?"
+                % self.path,
+                path=self.path,
+            )
+        return GuestError(
+            "the guest agent did not answer %s in time" % command, path=self.path, command=command
+        )
 
     def _ended(self):
         self._synchronised = False
-        return GuestError("the connection to the guest agent at %s was closed: the VM has ended" % self.path, path=self.path)
+        return GuestError(
+            "the connection to the guest agent at %s was closed: the VM has ended" % self.path,
+            path=self.path,
+        )

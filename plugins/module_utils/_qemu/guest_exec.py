@@ -24,8 +24,14 @@ def run_in_guest(agent, argv, timeout=60, data=None):
 
     agent: GuestAgent. argv: list of words. timeout: seconds. data: its standard input, str. Raises GuestError.
     """
-    code, out, error = exec_in_guest(agent, argv, timeout, None if data is None else data.encode("utf-8", "surrogateescape"))
-    return {"rc": code, "stdout": out.decode("utf-8", "replace"), "stderr": error.decode("utf-8", "replace")}
+    code, out, error = exec_in_guest(
+        agent, argv, timeout, None if data is None else data.encode("utf-8", "surrogateescape")
+    )
+    return {
+        "rc": code,
+        "stdout": out.decode("utf-8", "replace"),
+        "stderr": error.decode("utf-8", "replace"),
+    }
 
 
 def exec_in_guest(agent, argv, timeout=None, data=None):
@@ -38,15 +44,27 @@ def exec_in_guest(agent, argv, timeout=None, data=None):
     deadline, pause = time.monotonic() + (timeout or math.inf), _FIRST_LOOK
     while True:
         left = deadline - time.monotonic()
-        status = agent.execute("guest-exec-status", {"pid": pid}, timeout=max(min(left, _PATIENCE), agent.timeout))
+        status = agent.execute(
+            "guest-exec-status", {"pid": pid}, timeout=max(min(left, _PATIENCE), agent.timeout)
+        )
         if status["exited"]:
             if status.get("out-truncated") or status.get("err-truncated"):
-                raise GuestError("%s wrote more than the guest agent keeps of an output (16 MiB): let it write to a file, and fetch that" % argv[0])
-            return (status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0),
-                    base64.b64decode(status.get("out-data") or ""), base64.b64decode(status.get("err-data") or ""))
+                raise GuestError(
+                    "%s wrote more than the guest agent keeps of an output (16 MiB): let it write to a file, and fetch that"
+                    % argv[0]
+                )
+            return (
+                status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0),
+                base64.b64decode(status.get("out-data") or ""),
+                base64.b64decode(status.get("err-data") or ""),
+            )
         left = deadline - time.monotonic()
         if left <= 0:
-            raise GuestError("%s did not end within %d s in the guest; it still runs there" % (argv[0], timeout), path=agent.path, argv=argv)
+            raise GuestError(
+                "%s did not end within %d s in the guest; it still runs there" % (argv[0], timeout),
+                path=agent.path,
+                argv=argv,
+            )
         agent.pause(min(pause, left))
         pause = min(pause * 2, _SLOWEST_LOOK)
 

@@ -15,13 +15,19 @@ _PATIENCE = 60  # seconds for a piece: an emulated guest is slow
 
 def write_file(agent, path, data, append=False):
     """Write bytes into a file of the guest, or add them to its end. Raises GuestError."""
-    handle = agent.execute("guest-file-open", {"path": path, "mode": "ab" if append else "wb"}, timeout=_PATIENCE)
+    handle = agent.execute(
+        "guest-file-open", {"path": path, "mode": "ab" if append else "wb"}, timeout=_PATIENCE
+    )
     try:
         for start in range(0, len(data), _PIECE):
-            piece = data[start:start + _PIECE]
+            piece = data[start : start + _PIECE]
             while piece:
-                done = agent.execute("guest-file-write", {"handle": handle, "buf-b64": base64.b64encode(piece).decode("ascii")}, timeout=_PATIENCE)
-                piece = piece[done["count"]:]
+                done = agent.execute(
+                    "guest-file-write",
+                    {"handle": handle, "buf-b64": base64.b64encode(piece).decode("ascii")},
+                    timeout=_PATIENCE,
+                )
+                piece = piece[done["count"] :]
     finally:
         agent.execute("guest-file-close", {"handle": handle}, timeout=_PATIENCE)
 
@@ -32,9 +38,17 @@ def read_file(agent, path, offset=0, size=None):
     pieces, left = [], size
     try:
         if offset:
-            agent.execute("guest-file-seek", {"handle": handle, "offset": offset, "whence": 0}, timeout=_PATIENCE)
+            agent.execute(
+                "guest-file-seek",
+                {"handle": handle, "offset": offset, "whence": 0},
+                timeout=_PATIENCE,
+            )
         while left is None or left > 0:
-            told = agent.execute("guest-file-read", {"handle": handle, "count": min(_PIECE, left or _PIECE)}, timeout=_PATIENCE)
+            told = agent.execute(
+                "guest-file-read",
+                {"handle": handle, "count": min(_PIECE, left or _PIECE)},
+                timeout=_PATIENCE,
+            )
             pieces.append(base64.b64decode(told["buf-b64"]))
             left = None if left is None else left - told["count"]
             if told["eof"] or not told["count"]:

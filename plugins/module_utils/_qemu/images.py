@@ -14,19 +14,33 @@ import os
 import stat
 import struct
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
+    OptionError,
+)
 
 _MIB = 1 << 20
 _SAMPLE = 4096
 _SAMPLES = 64
 _DIGITS = {"sha256": 64, "sha512": 128, "sha1": 40, "md5": 32}
-_MAGICS = (("vmdk", 0, b"KDMV"), ("vmdk", 0, b"COWD"), ("vmdk", 0, b"# Disk DescriptorFile"), ("vdi", 64, b"\x7f\x10\xda\xbe"),
-           ("vhdx", 0, b"vhdxfile"), ("vpc", 0, b"conectix"), ("qed", 0, b"QED\0"), ("luks", 0, b"LUKS\xba\xbe"),
-           ("parallels", 0, b"WithoutFreeSpace"), ("parallels", 0, b"WithouFreSpacExt"))
+_MAGICS = (
+    ("vmdk", 0, b"KDMV"),
+    ("vmdk", 0, b"COWD"),
+    ("vmdk", 0, b"# Disk DescriptorFile"),
+    ("vdi", 64, b"\x7f\x10\xda\xbe"),
+    ("vhdx", 0, b"vhdxfile"),
+    ("vpc", 0, b"conectix"),
+    ("qed", 0, b"QED\0"),
+    ("luks", 0, b"LUKS\xba\xbe"),
+    ("parallels", 0, b"WithoutFreeSpace"),
+    ("parallels", 0, b"WithouFreSpacExt"),
+)
 
 ImageHeader = collections.namedtuple(
-    "ImageHeader", "format virtual_size backing_file backing_format encrypted dirty corrupt data_file snapshots iso",
-    defaults=(None, None, None, False, False, False, None, 0, False))
+    "ImageHeader",
+    "format virtual_size backing_file backing_format encrypted dirty corrupt data_file snapshots iso",
+    defaults=(None, None, None, False, False, False, None, 0, False),
+)
 
 
 def probe(path):
@@ -60,36 +74,54 @@ def _at(stream, offset, length):
 
 
 def _qcow2(stream, start, path):
-    version, backing_offset, backing_size, cluster_bits, size, encryption = struct.unpack_from(">IQIIQI", start.ljust(104, b"\0"), 4)
+    version, backing_offset, backing_size, cluster_bits, size, encryption = struct.unpack_from(
+        ">IQIIQI", start.ljust(104, b"\0"), 4
+    )
     if version == 1:
         return ImageHeader("qcow")
     if version not in (2, 3) or len(start) < 72 or not 9 <= cluster_bits <= 21:
-        raise ImageError("%s is a damaged qcow2 image, or one of a later version than 3" % path, path=str(path))
+        raise ImageError(
+            "%s is a damaged qcow2 image, or one of a later version than 3" % path, path=str(path)
+        )
     features, length = 0, 72
     if version == 3:
-        features, = struct.unpack_from(">Q", start.ljust(104, b"\0"), 72)
-        length, = struct.unpack_from(">I", start.ljust(104, b"\0"), 100)
+        (features,) = struct.unpack_from(">Q", start.ljust(104, b"\0"), 72)
+        (length,) = struct.unpack_from(">I", start.ljust(104, b"\0"), 100)
     backing_file = backing_format = data_file = None
     if backing_offset:
         backing_file = os.fsdecode(_at(stream, backing_offset, min(backing_size, 1023)))
-    extensions = _at(stream, length, min((backing_offset or 1 << cluster_bits) - length, 1 << 16)) if length < 1 << cluster_bits else b""
+    extensions = (
+        _at(stream, length, min((backing_offset or 1 << cluster_bits) - length, 1 << 16))
+        if length < 1 << cluster_bits
+        else b""
+    )
     place = 0
     while place + 8 <= len(extensions):
         kind, amount = struct.unpack_from(">II", extensions, place)
         if not kind:
             break
-        content = extensions[place + 8:place + 8 + amount]
+        content = extensions[place + 8 : place + 8 + amount]
         if kind == 0xE2792ACA:
             backing_format = content.decode("ascii", "replace")
         elif kind == 0x44415441:
             data_file = os.fsdecode(content)
         place += 8 + (amount + 7) // 8 * 8
-    return ImageHeader("qcow2", size, backing_file, backing_format, bool(encryption), bool(features & 1), bool(features & 2), data_file,
-                       struct.unpack_from(">I", start, 60)[0])
+    return ImageHeader(
+        "qcow2",
+        size,
+        backing_file,
+        backing_format,
+        bool(encryption),
+        bool(features & 1),
+        bool(features & 2),
+        data_file,
+        struct.unpack_from(">I", start, 60)[0],
+    )
 
 
 def readable(option, path):
     """Return the stat result of an image that can be opened for reading; else raise ImageError naming option and path."""
+
     def refuse(message, *values):
         raise ImageError("%s: %s" % (option, message % values), option=option, path=str(path))
 
@@ -133,7 +165,11 @@ def normalise_checksum(option, text):
     """A checksum in lower case. Raises OptionError when it is none."""
     algorithm, colon, digits = text.strip().lower().partition(":")
     if len(digits) != _DIGITS.get(algorithm) or digits.strip("0123456789abcdef"):
-        raise OptionError(option, "%r is not a checksum: give sha256:, sha512:, sha1: or md5: and its hexadecimal digits" % text)
+        raise OptionError(
+            option,
+            "%r is not a checksum: give sha256:, sha512:, sha1: or md5: and its hexadecimal digits"
+            % text,
+        )
     return "%s:%s" % (algorithm, digits)
 
 
@@ -145,9 +181,21 @@ def verify(option, path, expected, first_mib=False):
     algorithm, colon, wanted = normalise_checksum(option, expected).partition(":")
     found = checksum(path, algorithm, _MIB if first_mib else None)
     if found != wanted:
-        raise ImageError("%s: %s%s has the checksum %s:%s, not %s:%s: it is another image, or damaged" % (
-            option, "the first MiB of " if first_mib else "", path, algorithm, found, algorithm, wanted),
-            option=option, path=str(path), checksum="%s:%s" % (algorithm, found))
+        raise ImageError(
+            "%s: %s%s has the checksum %s:%s, not %s:%s: it is another image, or damaged"
+            % (
+                option,
+                "the first MiB of " if first_mib else "",
+                path,
+                algorithm,
+                found,
+                algorithm,
+                wanted,
+            ),
+            option=option,
+            path=str(path),
+            checksum="%s:%s" % (algorithm, found),
+        )
 
 
 def fingerprint(path):
@@ -162,10 +210,21 @@ def fingerprint(path):
             size = stream.seek(0, os.SEEK_END)
             count = min(_SAMPLES, -(-size // _SAMPLE))
             for number in range(count):
-                digest.update(_at(stream, number * (size - _SAMPLE) // (count - 1) if count > 1 else 0, _SAMPLE))
+                digest.update(
+                    _at(
+                        stream,
+                        number * (size - _SAMPLE) // (count - 1) if count > 1 else 0,
+                        _SAMPLE,
+                    )
+                )
     except OSError as error:
         raise ImageError("cannot read the image %s: %s" % (path, error.strerror), path=str(path))
-    return {"size": size, "mtime_ns": state.st_mtime_ns, "inode": state.st_ino, "samples": digest.hexdigest()}
+    return {
+        "size": size,
+        "mtime_ns": state.st_mtime_ns,
+        "inode": state.st_ino,
+        "samples": digest.hexdigest(),
+    }
 
 
 def same_content(old, new):

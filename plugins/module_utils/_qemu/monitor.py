@@ -14,7 +14,11 @@ import socket
 import struct
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, MonitorGone, MonitorTimeout
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    MonitorError,
+    MonitorGone,
+    MonitorTimeout,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix, peer
 
 _CHUNK = 7  # QEMU holds 8 requests of a client (monitor/qmp.c, QMP_REQ_QUEUE_LEN_MAX): 7 and qmp_capabilities
@@ -23,7 +27,9 @@ _CHUNK = 7  # QEMU holds 8 requests of a client (monitor/qmp.c, QMP_REQ_QUEUE_LE
 def _contains(data, wanted):
     """Whether wanted is a part of data: each key of its dicts, at any depth, and everything else equal."""
     if isinstance(wanted, dict):
-        return isinstance(data, dict) and all(key in data and _contains(data[key], value) for key, value in wanted.items())
+        return isinstance(data, dict) and all(
+            key in data and _contains(data[key], value) for key, value in wanted.items()
+        )
     return data == wanted
 
 
@@ -70,7 +76,10 @@ class Monitor:
                 raise MonitorGone("no QEMU listens at %s" % self.path, path=self.path)
             if error.errno == errno.EAGAIN:
                 raise MonitorTimeout(self._busy(), path=self.path)
-            raise MonitorError("cannot connect to QEMU's monitor %s: %s" % (self.path, error.strerror or error), path=self.path)
+            raise MonitorError(
+                "cannot connect to QEMU's monitor %s: %s" % (self.path, error.strerror or error),
+                path=self.path,
+            )
         try:
             self.peer_pid = peer(self._channel)[0]
             greeting = self._receive(deadline)
@@ -104,7 +113,7 @@ class Monitor:
         results = []
         commands = list(commands)
         for start in range(0, len(commands), _CHUNK):
-            results += self._exchange(commands[start:start + _CHUNK], (), deadline)
+            results += self._exchange(commands[start : start + _CHUNK], (), deadline)
         return results
 
     def execute(self, command, arguments=None, fds=(), timeout=None):
@@ -135,8 +144,15 @@ class Monitor:
             if not self._negotiated:
                 self._exchange([], (), deadline)
             elif not self._collect(deadline):
-                raise MonitorTimeout("QEMU did not send %s%s within %g s" % (
-                    " or ".join(names), " with %s" % json.dumps(match) if match else "", self._seconds(timeout)), path=self.path)
+                raise MonitorTimeout(
+                    "QEMU did not send %s%s within %g s"
+                    % (
+                        " or ".join(names),
+                        " with %s" % json.dumps(match) if match else "",
+                        self._seconds(timeout),
+                    ),
+                    path=self.path,
+                )
 
     def clear_events(self):
         """Forget the events that came so far."""
@@ -153,7 +169,9 @@ class Monitor:
         return False
 
     def _exchange(self, commands, fds, deadline):
-        requests = list(commands) if self._negotiated else [("qmp_capabilities", None)] + list(commands)
+        requests = (
+            list(commands) if self._negotiated else [("qmp_capabilities", None)] + list(commands)
+        )
         first = self._last_id + 1
         text = []
         for command, arguments in requests:
@@ -167,15 +185,28 @@ class Monitor:
         while len(replies) < len(requests):
             message = self._collect(deadline)
             if message is None:
-                missing = [request[0] for number, request in enumerate(requests, first) if number not in replies]
-                raise MonitorTimeout("QEMU did not answer %s in time" % missing[0], command=missing[0], path=self.path)
+                missing = [
+                    request[0]
+                    for number, request in enumerate(requests, first)
+                    if number not in replies
+                ]
+                raise MonitorTimeout(
+                    "QEMU did not answer %s in time" % missing[0],
+                    command=missing[0],
+                    path=self.path,
+                )
             if "event" in message:
                 continue
             number = message.get("id")
             if number is None and "error" in message:
-                raise MonitorError("QEMU could not read a request: %s" % message["error"]["desc"],
-                                   command=requests[len(replies)][0], error_class=message["error"]["class"])
-            if isinstance(number, int) and first <= number <= self._last_id:  # else a late answer, to us or to the client before
+                raise MonitorError(
+                    "QEMU could not read a request: %s" % message["error"]["desc"],
+                    command=requests[len(replies)][0],
+                    error_class=message["error"]["class"],
+                )
+            if (
+                isinstance(number, int) and first <= number <= self._last_id
+            ):  # else a late answer, to us or to the client before
                 replies[number] = self._result(requests[number - first][0], message)
         results = [replies[number] for number in range(first, self._last_id + 1)]
         if not self._negotiated:
@@ -190,19 +221,31 @@ class Monitor:
         if "error" not in message:
             return message["return"]
         error = message["error"]
-        return MonitorError("QEMU refused %s: %s" % (command, error["desc"]), command=command, error_class=error["class"])
+        return MonitorError(
+            "QEMU refused %s: %s" % (command, error["desc"]),
+            command=command,
+            error_class=error["class"],
+        )
 
     def _send(self, data, fds, deadline, requests):
         if self._channel is None:
             raise MonitorGone("not connected to QEMU's monitor %s" % self.path, path=self.path)
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))] if fds else []
+        rights = (
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))]
+            if fds
+            else []
+        )
         try:
             while data:
                 self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
-                data = data[self._channel.sendmsg([data], rights):]
+                data = data[self._channel.sendmsg([data], rights) :]
                 rights = []
         except socket.timeout:
-            raise MonitorTimeout("QEMU did not take %s in time" % requests[-1][0], command=requests[-1][0], path=self.path)
+            raise MonitorTimeout(
+                "QEMU did not take %s in time" % requests[-1][0],
+                command=requests[-1][0],
+                path=self.path,
+            )
         except (BrokenPipeError, ConnectionResetError):
             raise self._gone()
 
@@ -211,8 +254,13 @@ class Monitor:
         message = self._receive(deadline)
         if message is not None and "event" in message:
             stamp = message.get("timestamp", {})
-            self.events.append({"event": message["event"], "data": message.get("data", {}),
-                                "time": stamp.get("seconds", 0) + stamp.get("microseconds", 0) / 1e6})
+            self.events.append(
+                {
+                    "event": message["event"],
+                    "data": message.get("data", {}),
+                    "time": stamp.get("seconds", 0) + stamp.get("microseconds", 0) / 1e6,
+                }
+            )
         return message
 
     def _receive(self, deadline):
@@ -255,10 +303,15 @@ class Monitor:
         return self.timeout if timeout is None else timeout
 
     def _busy(self):
-        return "no greeting from QEMU's monitor %s within %g s: another client holds the monitor, or QEMU hangs" % (self.path, self.timeout)
+        return (
+            "no greeting from QEMU's monitor %s within %g s: another client holds the monitor, or QEMU hangs"
+            % (self.path, self.timeout)
+        )
 
     def _foreign(self):
-        return MonitorError("%s does not speak QMP: is it a human monitor?" % self.path, path=self.path)
+        return MonitorError(
+            "%s does not speak QMP: is it a human monitor?" % self.path, path=self.path
+        )
 
     def _gone(self):
         return MonitorGone("QEMU closed its monitor %s: it has ended" % self.path, path=self.path)

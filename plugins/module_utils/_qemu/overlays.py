@@ -32,8 +32,11 @@ def keep(key, path):
     with open(path, "rb") as stream:
         data = stream.read(_MOST + 1)
     if len(data) <= _MOST:
-        blocks = ((start, data[start:start + _BLOCK]) for start in range(0, len(data), _BLOCK))
-        _made[key] = (len(data), [(start, block) for start, block in blocks if block.count(0) != len(block)])
+        blocks = ((start, data[start : start + _BLOCK]) for start in range(0, len(data), _BLOCK))
+        _made[key] = (
+            len(data),
+            [(start, block) for start, block in blocks if block.count(0) != len(block)],
+        )
 
 
 def known(key):

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    GuestNotReady,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import pattern
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import Login, log_in
 
@@ -29,7 +32,11 @@ class SerialCli:
 
     def __enter__(self):
         login = self.login
-        asks = [pattern("login_prompt", login.login_prompt), pattern("password_prompt", login.password_prompt), self._prompt]
+        asks = [
+            pattern("login_prompt", login.login_prompt),
+            pattern("password_prompt", login.password_prompt),
+            self._prompt,
+        ]
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             self.console.send(b"\r", deadline)
@@ -42,8 +49,14 @@ class SerialCli:
                 return self
         if not self.console.drain(time.monotonic() + _PATIENCE):
             raise self.console.stuck()
-        raise GuestNotReady("no prompt came at the console %s within %d s: the system may still be booting, or prompt is not what it shows: %s"
-                            % (self.console.where, self.timeout, self.console.printed[-200:].decode("utf-8", "replace").strip() or "nothing"))
+        raise GuestNotReady(
+            "no prompt came at the console %s within %d s: the system may still be booting, or prompt is not what it shows: %s"
+            % (
+                self.console.where,
+                self.timeout,
+                self.console.printed[-200:].decode("utf-8", "replace").strip() or "nothing",
+            )
+        )
 
     def __exit__(self, *exception):
         pass
@@ -64,18 +77,27 @@ class SerialCli:
 
     def read(self, path, _offset=0, _size=None):
         """Not here. Raises GuestError."""
-        raise GuestError("files cannot be transferred from a system without a POSIX shell: %s" % path)
+        raise GuestError(
+            "files cannot be transferred from a system without a POSIX shell: %s" % path
+        )
 
     def _until_prompt(self, line, deadline):
         before = b""
         while True:
             number, match = self.console.expect([self._prompt], deadline)
             if number is None:
-                raise GuestError("no prompt came after %r in time: is prompt what the system shows? It printed last: %s"
-                                 % (line, (before + self.console.printed)[-200:].decode("utf-8", "replace").strip()))
-            before += match.string[:match.end()]
+                raise GuestError(
+                    "no prompt came after %r in time: is prompt what the system shows? It printed last: %s"
+                    % (
+                        line,
+                        (before + self.console.printed)[-200:].decode("utf-8", "replace").strip(),
+                    )
+                )
+            before += match.string[: match.end()]
             # Text that looks like a prompt, in the middle of an output, has more after it.
-            if not self.console.printed and not self.console.read(min(deadline, time.monotonic() + 0.2)):
+            if not self.console.printed and not self.console.read(
+                min(deadline, time.monotonic() + 0.2)
+            ):
                 break
         lines = before.replace(b"\r", b"").split(b"\n")
         # The first is what was typed, the last is the prompt.

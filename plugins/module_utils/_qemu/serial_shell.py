@@ -20,27 +20,45 @@ import time
 from typing import NamedTuple, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import posix_cksum
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, LoginRefused
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    GuestNotReady,
+    LoginRefused,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import pattern
 
 _PATIENCE = 0.5  # seconds for a prompt to show
-_EMPTY_LINES = 7  # that may bring one, before a shell is asked in words; a failed login makes us wait for 3 s
+_EMPTY_LINES = (
+    7  # that may bring one, before a shell is asked in words; a failed login makes us wait for 3 s
+)
 _LINE = 900  # bytes of a line: a terminal keeps 4095 of one (termios(3), canonical mode)
 _LINES = 3  # lines that are sent before the guest is asked whether it has them: its terminal keeps 4096 bytes that nobody has read yet
-_ASK_AGAIN = (0.4, 0.8, 1.5, 3, 6, 12, 24)  # seconds until what did not come, or came damaged, is asked for again
+_ASK_AGAIN = (
+    0.4,
+    0.8,
+    1.5,
+    3,
+    6,
+    12,
+    24,
+)  # seconds until what did not come, or came damaged, is asked for again
 _WIDTH = 76  # letters in a line of base64 (RFC 2045)
 _TRIES = 20
 # A terminal that a program left without ICRNL (termios(3)) does not take a carriage return for the end of a line.
 _LINE_ENDS = (b"\r", b"\n", b"\r")
 
-_LOOP = ("sh -c 'stty -echo icrnl; echo VLAB\"-\"%(word)s-up; [ \"$VLAB_LOOP\" ] && exit; export VLAB_LOOP=1; trap \"stty echo\" 0; trap exit 2;"
-         " while IFS= read -r V; do eval \"$V\"; done'")
-_SETUP = ('VLAB_T=${VLAB_T:-$(mktemp -d)} && trap "rm -rf $VLAB_T; stty echo" 0; '
-          'f() { base64 <$1 | grep -n "" | sed -n "$2s/^/VLAB-%(word)s-$3:/p"; }; '
-          'for K in sha256sum sha256 cksum none; do command -v $K >/dev/null && break; done; '
-          'k() { echo $(wc -c <$1) $($K <$1); }; '
-          's() { R="VLAB-%(word)s-r:$1:$(k $2):$(k $3):;"; echo "$R"; }; '
-          '[ -d "$VLAB_T" ] && command -v base64 >/dev/null && [ $K != none ]; echo "VLAB-%(word)s-setup:$?:$K:"')
+_LOOP = (
+    'sh -c \'stty -echo icrnl; echo VLAB"-"%(word)s-up; [ "$VLAB_LOOP" ] && exit; export VLAB_LOOP=1; trap "stty echo" 0; trap exit 2;'
+    ' while IFS= read -r V; do eval "$V"; done\''
+)
+_SETUP = (
+    'VLAB_T=${VLAB_T:-$(mktemp -d)} && trap "rm -rf $VLAB_T; stty echo" 0; '
+    'f() { base64 <$1 | grep -n "" | sed -n "$2s/^/VLAB-%(word)s-$3:/p"; }; '
+    "for K in sha256sum sha256 cksum none; do command -v $K >/dev/null && break; done; "
+    "k() { echo $(wc -c <$1) $($K <$1); }; "
+    's() { R="VLAB-%(word)s-r:$1:$(k $2):$(k $3):;"; echo "$R"; }; '
+    '[ -d "$VLAB_T" ] && command -v base64 >/dev/null && [ $K != none ]; echo "VLAB-%(word)s-setup:$?:$K:"'
+)
 _SUM = rb"(\d+) (\w+)[^:]*"  # size and sum, as k gives them
 
 
@@ -76,7 +94,9 @@ class SerialShell:
         self._is_sha256 = match.group(2) != b"cksum"
         if match.group(1) != b"0":
             self.__exit__()
-            raise GuestError("the guest has not what the serial connection needs: a folder for temporary files, base64, and sha256sum, sha256 or cksum")
+            raise GuestError(
+                "the guest has not what the serial connection needs: a folder for temporary files, base64, and sha256sum, sha256 or cksum"
+            )
         return self
 
     def __exit__(self, *exception):
@@ -93,22 +113,32 @@ class SerialShell:
         timeout: seconds for the command; for ever without one.
         """
         if len(command) < _LINE // 2 and not data:
-            line = "{ printf %%s %s | base64 -d >$VLAB_T/c && sh $VLAB_T/c </dev/null; } >$VLAB_T/o 2>$VLAB_T/e; s $? $VLAB_T/o $VLAB_T/e" % _base64(command)
+            line = (
+                "{ printf %%s %s | base64 -d >$VLAB_T/c && sh $VLAB_T/c </dev/null; } >$VLAB_T/o 2>$VLAB_T/e; s $? $VLAB_T/o $VLAB_T/e"
+                % _base64(command)
+            )
         else:
             self._upload(command.encode("utf-8", "surrogateescape"), "$VLAB_T/c")
             self._upload(data, "$VLAB_T/i")
             line = "sh $VLAB_T/c <$VLAB_T/i >$VLAB_T/o 2>$VLAB_T/e; s $? $VLAB_T/o $VLAB_T/e"
         # Short outputs come at once.
         line += "; [ -s $VLAB_T/o ] && f $VLAB_T/o 1,40 o; [ -s $VLAB_T/e ] && f $VLAB_T/e 1,40 e"
-        match = self._ask(line, rb"r:(\d+):" + _SUM + b":" + _SUM + b":;", "echo \"$R\"", timeout)
+        match = self._ask(line, rb"r:(\d+):" + _SUM + b":" + _SUM + b":;", 'echo "$R"', timeout)
         code, *sums = match.groups()
-        return int(code), self._download("$VLAB_T/o", "o", *sums[:2]), self._download("$VLAB_T/e", "e", *sums[2:])
+        return (
+            int(code),
+            self._download("$VLAB_T/o", "o", *sums[:2]),
+            self._download("$VLAB_T/e", "e", *sums[2:]),
+        )
 
     def write(self, path, data, append=False):
         """Write a file of the guest, or add to its end, once all of it has arrived. Raises GuestError."""
         code, _out, error = self.run("cat >%s%s" % (">" if append else "", quote(path)), data)
         if code:
-            raise GuestError("cannot write %s in the guest: %s" % (path, error.decode("utf-8", "replace").strip()))
+            raise GuestError(
+                "cannot write %s in the guest: %s"
+                % (path, error.decode("utf-8", "replace").strip())
+            )
 
     def read(self, path, offset=0, size=None):
         """Bytes of a file of the guest from offset on, at most size of them. Raises GuestError."""
@@ -116,11 +146,15 @@ class SerialShell:
         # So that the shell opens the file, and says when it cannot.
         code, data, error = self.run("{ tail -c +%d%s; } <%s" % (offset + 1, end, quote(path)))
         if code:
-            raise GuestError("cannot read %s in the guest: %s" % (path, error.decode("utf-8", "replace").strip()))
+            raise GuestError(
+                "cannot read %s in the guest: %s" % (path, error.decode("utf-8", "replace").strip())
+            )
         return data
 
     def _send(self, line):
-        self.console.send(line.encode("utf-8", "surrogateescape") + b"\r", time.monotonic() + self.timeout)
+        self.console.send(
+            line.encode("utf-8", "surrogateescape") + b"\r", time.monotonic() + self.timeout
+        )
 
     def _ask(self, line, answer, again=None, timeout=0):
         """Send a line and wait for our word and what follows it; a damaged answer is asked for again. timeout 0: ours; None: for ever."""
@@ -132,33 +166,50 @@ class SerialShell:
         while True:
             pause = time.monotonic() + _ASK_AGAIN[min(number, len(_ASK_AGAIN) - 1)]
             # A guest that has started again asks for a login each time that we ask it for an answer.
-            which, match = self.console.expect([expected, login] if number > 3 else [expected], pause if limit is None else min(pause, limit))
+            which, match = self.console.expect(
+                [expected, login] if number > 3 else [expected],
+                pause if limit is None else min(pause, limit),
+            )
             if which == 0:
                 return match
             prompts += which == 1
             if prompts > 2:
-                raise GuestError("the guest's shell has gone: the console at %s asks for a login" % self.console.where)
+                raise GuestError(
+                    "the guest's shell has gone: the console at %s asks for a login"
+                    % self.console.where
+                )
             if limit is not None and time.monotonic() >= limit:
-                raise GuestError("the guest did not answer within %d s on its console" % (timeout or self.timeout))
+                raise GuestError(
+                    "the guest did not answer within %d s on its console"
+                    % (timeout or self.timeout)
+                )
             self._send(again or line)
             number += 1
 
     def _upload(self, data, path):
         letters = _base64(data)
-        lines = [letters[start:start + _LINE] for start in range(0, len(letters), _LINE)]
+        lines = [letters[start : start + _LINE] for start in range(0, len(letters), _LINE)]
         for _try in range(_TRIES):
             self._ask(": >$VLAB_T/b; echo VLAB-%s-new:" % self.word, rb"new:")
             for number, line in enumerate(lines):
                 self._send("printf %%s %s >>$VLAB_T/b" % line)
                 if number % _LINES == _LINES - 1:
                     self._ask("echo VLAB-%s-has:%d:" % (self.word, number), rb"has:%d:" % number)
-            match = self._ask("base64 -d <$VLAB_T/b >%s; echo \"VLAB-%s-sum:$(k %s):\"" % (path, self.word, path), b"sum:" + _SUM + b":")
+            match = self._ask(
+                'base64 -d <$VLAB_T/b >%s; echo "VLAB-%s-sum:$(k %s):"' % (path, self.word, path),
+                b"sum:" + _SUM + b":",
+            )
             if (int(match.group(1)), match.group(2)) == (len(data), self._sum(data)):
                 return
-        raise GuestError("%d bytes did not reach the guest unharmed in %d tries on its console" % (len(data), _TRIES))
+        raise GuestError(
+            "%d bytes did not reach the guest unharmed in %d tries on its console"
+            % (len(data), _TRIES)
+        )
 
     def _sum(self, data):
-        return (hashlib.sha256(data).hexdigest() if self._is_sha256 else str(posix_cksum(data))).encode("ascii")
+        return (
+            hashlib.sha256(data).hexdigest() if self._is_sha256 else str(posix_cksum(data))
+        ).encode("ascii")
 
     def _download(self, path, mark, size, checksum):
         """What a file of the guest holds, of which the first lines are on their way."""
@@ -180,7 +231,9 @@ class SerialShell:
                     break
                 deadline = time.monotonic() + pause
                 index, piece = int(match.group(1)), match.group(2)
-                if 1 <= index <= total and len(piece) == (_WIDTH if index < total else letters - _WIDTH * (total - 1)):
+                if 1 <= index <= total and len(piece) == (
+                    _WIDTH if index < total else letters - _WIDTH * (total - 1)
+                ):
                     got[index] = piece
             if len(got) == total:
                 data = base64.b64decode(b"".join(got[index] for index in sorted(got)))
@@ -189,7 +242,10 @@ class SerialShell:
                 got = {}
             for part in _ranges(index for index in range(1, total + 1) if index not in got):
                 self._send("f %s %s %s" % (path, part, mark))
-        raise GuestError("%d bytes did not come from the guest unharmed in %d tries on its console" % (size, _TRIES))
+        raise GuestError(
+            "%d bytes did not come from the guest unharmed in %d tries on its console"
+            % (size, _TRIES)
+        )
 
 
 def get_in(console, login, timeout, wake, up):
@@ -198,11 +254,17 @@ def get_in(console, login, timeout, wake, up):
     Raises GuestNotReady when the console stays silent, LoginRefused.
     """
     deadline = time.monotonic() + timeout
-    asks = [pattern("login_prompt", login.login_prompt), pattern("password_prompt", login.password_prompt), pattern("prompt", login.prompt)]
+    asks = [
+        pattern("login_prompt", login.login_prompt),
+        pattern("password_prompt", login.password_prompt),
+        pattern("prompt", login.prompt),
+    ]
     refused, said, empty = pattern("login_failed", login.failed), b"", 0
     while time.monotonic() < deadline:
         # A line that somebody left half typed must not have our words; nor must a command, when nothing else helps.
-        console.send(b"\x15\r" if empty < _EMPTY_LINES else b"\x03\r\n" if empty % 2 else b"\x03\r", deadline)
+        console.send(
+            b"\x15\r" if empty < _EMPTY_LINES else b"\x03\r\n" if empty % 2 else b"\x03\r", deadline
+        )
         number, _match = console.expect(asks, min(deadline, time.monotonic() + _PATIENCE))
         if number == 0:
             log_in(console, login, asks, deadline)
@@ -218,7 +280,9 @@ def get_in(console, login, timeout, wake, up):
         for pause, end in zip(_ASK_AGAIN, _LINE_ENDS):
             # Its answer may be damaged; the loop that may be there by now answers, too.
             console.send(b"\x15" + wake.encode("ascii") + end, deadline)
-            number, _match = console.expect([up, asks[1], refused], min(deadline, time.monotonic() + 2 * pause))
+            number, _match = console.expect(
+                [up, asks[1], refused], min(deadline, time.monotonic() + 2 * pause)
+            )
             if number == 0:
                 return
             if number is not None:
@@ -226,9 +290,11 @@ def get_in(console, login, timeout, wake, up):
         said, empty = console.printed or said, empty + 1
     if not console.drain(time.monotonic() + _PATIENCE):
         raise console.stuck()
-    raise GuestNotReady("nobody answered at the console %s within %d s: the guest may still be booting, or its prompts are others than those in "
-                        "login_prompt, password_prompt and prompt. It showed last: %s"
-                        % (console.where, timeout, said[-200:].decode("utf-8", "replace").strip() or "nothing"))
+    raise GuestNotReady(
+        "nobody answered at the console %s within %d s: the guest may still be booting, or its prompts are others than those in "
+        "login_prompt, password_prompt and prompt. It showed last: %s"
+        % (console.where, timeout, said[-200:].decode("utf-8", "replace").strip() or "nothing")
+    )
 
 
 def log_in(console, login, asks, deadline):
@@ -238,9 +304,14 @@ def log_in(console, login, asks, deadline):
     if number == 0:
         if login.password is None:
             console.send(b"\r", deadline)  # the next who comes finds a login prompt
-            raise LoginRefused("the guest asks for the password of %s, and none was given" % login.user)
+            raise LoginRefused(
+                "the guest asks for the password of %s, and none was given" % login.user
+            )
         console.send(login.password.encode("utf-8") + b"\r", deadline)
-        number, _match = console.expect([pattern("login_failed", login.failed), asks[0], asks[2]], (time.monotonic() + deadline) / 2)
+        number, _match = console.expect(
+            [pattern("login_failed", login.failed), asks[0], asks[2]],
+            (time.monotonic() + deadline) / 2,
+        )
         if number in (0, 1):
             raise LoginRefused("the guest did not let %s in with the password given" % login.user)
 

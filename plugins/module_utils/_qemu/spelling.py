@@ -8,13 +8,17 @@
 from __future__ import annotations
 
 # Every name with an underscore in query-qmp-schema of QEMU 5.2 to 10.0; QEMU adds none (qapi/pragma.json lists them as old exceptions).
-_COMMANDS = frozenset("""add_client block_passwd block_resize block_set_io_throttle client_migrate_info device_add device_del
+_COMMANDS = frozenset(
+    """add_client block_passwd block_resize block_set_io_throttle client_migrate_info device_add device_del
     expire_password migrate_cancel migrate_set_downtime migrate_set_speed netdev_add netdev_del qmp_capabilities set_link
-    set_password system_powerdown system_reset system_wakeup""".split())
-_KEYS = frozenset("""bps_max bps_max_length bps_rd bps_rd_max bps_rd_max_length bps_wr bps_wr_max bps_wr_max_length
+    set_password system_powerdown system_reset system_wakeup""".split()
+)
+_KEYS = frozenset(
+    """bps_max bps_max_length bps_rd bps_rd_max bps_rd_max_length bps_wr bps_wr_max bps_wr_max_length
     compare_timeout expired_scan_cycle grab_all iops_max iops_max_length iops_rd iops_rd_max iops_rd_max_length iops_size
     iops_wr iops_wr_max iops_wr_max_length max_queue_size new_state notify_dev primary_in secondary_in vnet_hdr
-    vnet_hdr_support""".split())
+    vnet_hdr_support""".split()
+)
 _FREE = {"device_add": None, "qom-set": "value", "query-cpu-model-expansion": "model"}
 
 

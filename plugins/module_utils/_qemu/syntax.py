@@ -64,7 +64,9 @@ def check_properties(path, properties, ours=(), nested=True):
         if nested and isinstance(value, dict):
             check_properties("%s.%s" % (path, key), value)
         elif not all(item is None or isinstance(item, (str, bool, int, float)) for item in items):
-            raise OptionError("%s.%s" % (path, key), "%r cannot be the value of a property" % (value,))
+            raise OptionError(
+                "%s.%s" % (path, key), "%r cannot be the value of a property" % (value,)
+            )
 
 
 def device(properties):

@@ -10,7 +10,11 @@ from __future__ import annotations
 import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, remove_file, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    read_json,
+    remove_file,
+    write_json,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import ABOUT, default_root
 
 

@@ -22,9 +22,19 @@ import re
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device
 
-_SINGLE = {"display": 2, "serial": 3, "scsi": 4, "sata": 5, "rng": 6, "balloon": 7, "watchdog": 8, "usb": 9, "sd": 10}
+_SINGLE = {
+    "display": 2,
+    "serial": 3,
+    "scsi": 4,
+    "sata": 5,
+    "rng": 6,
+    "balloon": 7,
+    "watchdog": 8,
+    "usb": 9,
+    "sd": 10,
+}
 _PER_BRIDGE = 31
-_PCI_ROOM = 0x0b
+_PCI_ROOM = 0x0B
 _NIC_ROOM = 0x10
 _ROOT_NICS = 7
 _ROOT_DEVICES = 5
@@ -34,8 +44,17 @@ _SPARE_PORTS = 2
 MOST_NICS = 255
 
 # How many units a bus has. IDE: two channels of two; AHCI: six ports; the i82078 floppy controller: two drives.
-_UNITS = {"ide": 4, "sata": 6, "scsi": 256, "floppy": 2, "usb": 14, "sd": 1, "pflash": 2, "pci": _ROOT_DEVICES + _PER_BRIDGE,
-          "nic": MOST_NICS}
+_UNITS = {
+    "ide": 4,
+    "sata": 6,
+    "scsi": 256,
+    "floppy": 2,
+    "usb": 14,
+    "sd": 1,
+    "pflash": 2,
+    "pci": _ROOT_DEVICES + _PER_BRIDGE,
+    "nic": MOST_NICS,
+}
 
 
 def family(machine, arch):
@@ -68,7 +87,11 @@ def assign(places, wanted):
         elif old and old["kind"] == kind:
             index = old["index"]
         if (kind, index) in taken:
-            raise OptionError(option, "unit %d of %s is for %s and for %s: only one can have it" % (index, kind, taken[kind, index], key))
+            raise OptionError(
+                option,
+                "unit %d of %s is for %s and for %s: only one can have it"
+                % (index, kind, taken[kind, index], key),
+            )
         if index is None:
             fresh.append((key, kind, option))
         else:
@@ -86,7 +109,9 @@ def assign(places, wanted):
             else:
                 index = next((n for n in range(_UNITS[kind]) if (kind, n) not in taken), None)
                 if index is None:
-                    raise OptionError(option, "%s has no unit left for %s: %d at most" % (kind, key, _UNITS[kind]))
+                    raise OptionError(
+                        option, "%s has no unit left for %s: %d at most" % (kind, key, _UNITS[kind])
+                    )
             kept[key] = {"kind": kind, "index": index}
             taken[kind, index] = key
     return kept
@@ -95,7 +120,11 @@ def assign(places, wanted):
 def _number_in(key):
     """A NIC called eth3 sits third whenever it comes; high numbers would need bridges for nothing."""
     match = re.search(r"(\d+)$", key) if key.startswith("nics/") else None
-    return int(match.group(1)) if match and len(match.group(1)) < 3 and int(match.group(1)) < 32 else None
+    return (
+        int(match.group(1))
+        if match and len(match.group(1)) < 3 and int(match.group(1)) < 32
+        else None
+    )
 
 
 def identifier(place):
@@ -122,7 +151,11 @@ def pci(kind, place):
 
 def single(kind, name):
     """bus and addr of a device that a machine has once: display, serial, scsi, sata, rng, balloon, watchdog, usb, sd."""
-    return {} if kind == "none" else {"bus": "pcie.0" if is_pcie(kind) else "pci.0", "addr": "%x" % _SINGLE[name]}
+    return (
+        {}
+        if kind == "none"
+        else {"bus": "pcie.0" if is_pcie(kind) else "pci.0", "addr": "%x" % _SINGLE[name]}
+    )
 
 
 def buses(kind, places):
@@ -134,19 +167,42 @@ def buses(kind, places):
     if not is_pcie(kind):
         bridges = [("nics%d" % n, 0x17 + n) for n in range(_count(nics - _ROOT_NICS))]
         if devices > _ROOT_DEVICES:
-            bridges.append(("devices", 0x1f))
-        return [{"driver": "pci-bridge", "id": name, "bus": "pci.0", "addr": "%x" % slot, "chassis_nr": chassis}
-                for chassis, (name, slot) in enumerate(bridges, 1)]
+            bridges.append(("devices", 0x1F))
+        return [
+            {
+                "driver": "pci-bridge",
+                "id": name,
+                "bus": "pci.0",
+                "addr": "%x" % slot,
+                "chassis_nr": chassis,
+            }
+            for chassis, (name, slot) in enumerate(bridges, 1)
+        ]
     ports = [("nic", n) for n in range(min(nics + _SPARE_PORTS, _PORT_NICS))]
     ports += [("pci", n) for n in range(min(devices + _SPARE_PORTS, _PORT_DEVICES))]
     made = []
     for name, n in ports:
         slot, function = divmod(n, 8)
-        made.append({"driver": "pcie-root-port", "id": "%s-port%d" % (name, n), "bus": "pcie.0",
-                     "addr": "%x.%x" % ((_NIC_ROOM if name == "nic" else _PCI_ROOM) + slot, function),
-                     "multifunction": True if function == 0 else None, "chassis": n + (1 if name == "nic" else 101), "slot": n})
-    made += [{"driver": "pcie-pci-bridge", "id": "nics%d" % n, "bus": "pcie.0", "addr": "%x" % (0x18 + n)}
-             for n in range(_count(nics - _PORT_NICS))]
+        made.append(
+            {
+                "driver": "pcie-root-port",
+                "id": "%s-port%d" % (name, n),
+                "bus": "pcie.0",
+                "addr": "%x.%x" % ((_NIC_ROOM if name == "nic" else _PCI_ROOM) + slot, function),
+                "multifunction": True if function == 0 else None,
+                "chassis": n + (1 if name == "nic" else 101),
+                "slot": n,
+            }
+        )
+    made += [
+        {
+            "driver": "pcie-pci-bridge",
+            "id": "nics%d" % n,
+            "bus": "pcie.0",
+            "addr": "%x" % (0x18 + n),
+        }
+        for n in range(_count(nics - _PORT_NICS))
+    ]
     return made
 
 
@@ -157,7 +213,9 @@ def _count(beyond):
 def bus_exists(kind, places, address):
     """Whether a machine that runs with places has the bus for one more device at address."""
     bus = address.get("bus")
-    return bus in (None, "pci.0", "pcie.0") or any(made["id"] == bus for made in buses(kind, places))
+    return bus in (None, "pci.0", "pcie.0") or any(
+        made["id"] == bus for made in buses(kind, places)
+    )
 
 
 def bus_arguments(kind, places):

@@ -14,10 +14,30 @@ import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, remove_file, remove_unfinished, write_json
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start, processes_with, run
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, definition as definitions, ports, process
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    LaunchError,
+    MonitorError,
+    VlabError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_folder,
+    remove_file,
+    remove_unfinished,
+    write_json,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    boot_id,
+    process_start,
+    processes_with,
+    run,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
+    command_line,
+    definition as definitions,
+    ports,
+    process,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import device_types
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
@@ -51,11 +71,17 @@ class Live:
 
     def last_with(self, option, name):
         """The latest definition that has this item in its list."""
-        return next(definition for definition in [self.running] + self.past if name in by_name(definition[option]))
+        return next(
+            definition
+            for definition in [self.running] + self.past
+            if name in by_name(definition[option])
+        )
 
     def refresh_devices(self):
         """Ask which devices there are."""
-        self.devices = device_types(self.monitor.execute("qom-list", {"path": "/machine/peripheral"}))
+        self.devices = device_types(
+            self.monitor.execute("qom-list", {"path": "/machine/peripheral"})
+        )
 
 
 class Applier:
@@ -65,7 +91,14 @@ class Applier:
     """
 
     def __init__(self, host, seen, wanted, plan, settings):
-        self.host, self.folder, self.seen, self.wanted, self.plan, self.settings = host, host.folder, seen, wanted, plan, settings
+        self.host, self.folder, self.seen, self.wanted, self.plan, self.settings = (
+            host,
+            host.folder,
+            seen,
+            wanted,
+            plan,
+            settings,
+        )
         self.actions = []
         self.stopped_by = None
         self.live = None
@@ -109,7 +142,14 @@ class Applier:
         """Set what every run sets in a VM that runs."""
         seen = self.seen
         if seen.alive and self.wanted and seen.monitor:
-            live = Live(self.host, seen.monitor, seen.pid, seen.running, seen.devices, self.settings["unplug_timeout"])
+            live = Live(
+                self.host,
+                seen.monitor,
+                seen.pid,
+                seen.running,
+                seen.devices,
+                self.settings["unplug_timeout"],
+            )
             for part in PARTS:
                 part.refresh(self.wanted, live)
 
@@ -142,14 +182,23 @@ class Applier:
     def _live(self):
         """Make the changes that a running VM takes; when one fails, the definition stays what it was."""
         seen = self.seen
-        self.live = Live(self.host, seen.monitor, seen.pid, seen.running, seen.devices, self.settings["unplug_timeout"])
+        self.live = Live(
+            self.host,
+            seen.monitor,
+            seen.pid,
+            seen.running,
+            seen.devices,
+            self.settings["unplug_timeout"],
+        )
         self.live.past = [seen.run["definition"], seen.saved]
         try:
             for change in self.plan.changes:
                 if change.how == LIVE:
                     BY_NAME[change.part].apply(change, self.wanted, self.live)
                     self.actions.append("change %s" % change.option)
-                    before = self.live.last_with(*change.path[:2]) if change.verb == "remove" else None
+                    before = (
+                        self.live.last_with(*change.path[:2]) if change.verb == "remove" else None
+                    )
                     before = copied(before)
                     adopt(change, self.live.running, self.wanted)
                     self._save_run(self.live.running)
@@ -167,7 +216,11 @@ class Applier:
         return dict(self.seen.saved, ports=dict(self.wanted["ports"], **self.seen.saved["ports"]))
 
     def _save_run(self, running):
-        self.seen.run = {key: value for key, value in dict(self.seen.run, definition=running).items() if key != "resume"}
+        self.seen.run = {
+            key: value
+            for key, value in dict(self.seen.run, definition=running).items()
+            if key != "resume"
+        }
         write_json(self.folder.run, self.seen.run)
 
     def _stop(self):
@@ -179,9 +232,14 @@ class Applier:
             return
         if restart:
             # Should we be killed now, whoever comes next knows that it was running.
-            write_json(self.folder.run, dict(seen.run, resume="paused" if "hold" in self.plan.steps else "running"))
+            write_json(
+                self.folder.run,
+                dict(seen.run, resume="paused" if "hold" in self.plan.steps else "running"),
+            )
         family = (seen.running or seen.saved)["family"]
-        self.stopped_by = process.shut_down(seen.monitor, seen.pid, seen.start, self.settings["shutdown"], family, seen.status)
+        self.stopped_by = process.shut_down(
+            seen.monitor, seen.pid, seen.start, self.settings["shutdown"], family, seen.status
+        )
         self.actions.append("stop (%s)" % self.stopped_by)
         self.forget_run(keep_record=restart)
 
@@ -248,16 +306,30 @@ class Applier:
     def _settle(self, child, monitor):
         wanted, seen, host = self.wanted, self.seen, self.host
         pid = monitor.peer_pid
-        live = self.live = Live(host, monitor, pid, copied(wanted), {}, self.settings["unplug_timeout"])
-        status, peripheral = monitor.batch([("query-status", None), ("qom-list", {"path": "/machine/peripheral"})])
+        live = self.live = Live(
+            host, monitor, pid, copied(wanted), {}, self.settings["unplug_timeout"]
+        )
+        status, peripheral = monitor.batch(
+            [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]
+        )
         live.devices = device_types(peripheral)
         for part in PARTS:
             part.verify(wanted, live)
             part.before_continue(wanted, live)
         live.flush()
-        seen.run = {"pid": pid, "start": process_start(pid), "boot_id": boot_id(), "uuid": wanted["uuid"], "argv": child.argv,
-                    "qemu_version": host.capabilities.version_text, "accel": host.accel, "accel_reason": host.accel_reason,
-                    "started": int(time.time()), "console_from": self.console_from, "definition": wanted}
+        seen.run = {
+            "pid": pid,
+            "start": process_start(pid),
+            "boot_id": boot_id(),
+            "uuid": wanted["uuid"],
+            "argv": child.argv,
+            "qemu_version": host.capabilities.version_text,
+            "accel": host.accel,
+            "accel_reason": host.accel_reason,
+            "started": int(time.time()),
+            "console_from": self.console_from,
+            "definition": wanted,
+        }
         write_json(self.folder.run, seen.run)
         seen.pid, seen.start, seen.devices = pid, seen.run["start"], live.devices
         seen.running, seen.alive, seen.status = copied(wanted), True, status["status"]
@@ -289,8 +361,11 @@ class Applier:
         monitor.execute("cont")
         status = monitor.execute("query-status")["status"]
         if status not in ("running", "inmigrate", "shutdown"):
-            raise LaunchError("the guest of the VM %s does not run: QEMU says %s" % (self.folder.name, status),
-                              cmd=self.seen.run["argv"], log=process.tail(self.folder.log))
+            raise LaunchError(
+                "the guest of the VM %s does not run: QEMU says %s" % (self.folder.name, status),
+                cmd=self.seen.run["argv"],
+                log=process.tail(self.folder.log),
+            )
         self.seen.status = status
         self.actions.append("resume")
 
@@ -308,8 +383,16 @@ class Applier:
         process.end_orphans(folder)
         keep = set()
         if self.settings["keep_disks"]:
-            from ansible_collections.vlab.qemu.plugins.module_utils._vm.bases import disk_path, images_in
-            keep = {disk_path(folder, disk) for disk in self.seen.saved["disks"]} if self.seen.saved else images_in(folder)
+            from ansible_collections.vlab.qemu.plugins.module_utils._vm.bases import (
+                disk_path,
+                images_in,
+            )
+
+            keep = (
+                {disk_path(folder, disk) for disk in self.seen.saved["disks"]}
+                if self.seen.saved
+                else images_in(folder)
+            )
         ports.release(folder)
         remove_folder(folder, keep)
         self.seen.status = "absent"
@@ -353,7 +436,9 @@ def remove_folder(folder, keep):
             os.rmdir(folder.path)
             folder.leave_lab()
     except OSError as error:
-        raise HostError("cannot remove %s: %s" % (error.filename, error.strerror), path=error.filename)
+        raise HostError(
+            "cannot remove %s: %s" % (error.filename, error.strerror), path=error.filename
+        )
 
 
 def adopt(change, running, wanted):

@@ -13,8 +13,15 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, read_json, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
+    OptionError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_folder,
+    read_json,
+    write_json,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
@@ -32,8 +39,12 @@ def is_owned(folder, disk):
 
 def images_in(folder):
     """The images in a VM's folder whose definition is gone."""
-    return {entry.path for entry in os.scandir(folder.path)
-            if entry.name.rpartition(".")[2] in disks.FORMATS and not entry.name.endswith(".temporary.qcow2")}
+    return {
+        entry.path
+        for entry in os.scandir(folder.path)
+        if entry.name.rpartition(".")[2] in disks.FORMATS
+        and not entry.name.endswith(".temporary.qcow2")
+    }
 
 
 def detect_format(path):
@@ -53,7 +64,10 @@ def _verify(option, path, expected, first, host_folder):
     state = os.stat(path)
     cache = os.path.join(host_folder, "checksums.json")
     known = read_json(cache) or {}
-    key, mark = "%s %s%s" % (path, expected, " first MiB" if first else ""), [state.st_size, state.st_mtime_ns, state.st_ino]
+    key, mark = (
+        "%s %s%s" % (path, expected, " first MiB" if first else ""),
+        [state.st_size, state.st_mtime_ns, state.st_ino],
+    )
     if known.get(key) == mark:
         return
     images.verify(option, path, expected, first)
@@ -67,19 +81,31 @@ def check_base(option, disk, recorded):
     path = disk["backing_file"]
     here = option + ".backing_file"
     if recorded and not os.path.lexists(path):
-        raise ImageError("%s: the base image %s is gone since the overlay was made over it. If it was moved, give its new path in "
-                         "backing_file: the overlay then follows" % (here, path), path=path, option=here)
+        raise ImageError(
+            "%s: the base image %s is gone since the overlay was made over it. If it was moved, give its new path in "
+            "backing_file: the overlay then follows" % (here, path),
+            path=path,
+            option=here,
+        )
     images.readable(here, path)
     if not recorded or recorded["path"] != path:
         return
     state = os.stat(path)
     if (state.st_size, state.st_mtime_ns) == (recorded["size"], recorded["mtime_ns"]):
         return
-    if disk["checksum"] or state.st_ino != recorded["inode"] and images.same_content(recorded, images.fingerprint(path)):
+    if (
+        disk["checksum"]
+        or state.st_ino != recorded["inode"]
+        and images.same_content(recorded, images.fingerprint(path))
+    ):
         return  # a faithful copy took its place, or its checksum vouches for it
-    raise ImageError("%s: the base image %s was changed under its overlay: %d bytes then, %d now, or written since. What the overlay "
-                     "holds no longer fits. Restore the base, or remove the disk and let it be made anew"
-                     % (here, path, recorded["size"], state.st_size), path=path, option=here)
+    raise ImageError(
+        "%s: the base image %s was changed under its overlay: %d bytes then, %d now, or written since. What the overlay "
+        "holds no longer fits. Restore the base, or remove the disk and let it be made anew"
+        % (here, path, recorded["size"], state.st_size),
+        path=path,
+        option=here,
+    )
 
 
 def record_base(disk):
@@ -91,10 +117,20 @@ def make_image(option, disk, path, qemu_img):
     """Create the image of a disk that has none: an overlay, or a blank one. Return what was done, in words."""
     make_folder(os.path.dirname(path))
     if disk["backing_file"]:
-        qemu_img.overlay(path, disk["backing_file"], disk["backing_format"], size=disk["size"], options=disk["format_options"])
+        qemu_img.overlay(
+            path,
+            disk["backing_file"],
+            disk["backing_format"],
+            size=disk["size"],
+            options=disk["format_options"],
+        )
         return "create %s over %s" % (path, disk["backing_file"])
     if disk["size"] is None:
-        raise OptionError(option + ".size", "%s does not exist: give size to have it made, or the path of an image that does" % path)
+        raise OptionError(
+            option + ".size",
+            "%s does not exist: give size to have it made, or the path of an image that does"
+            % path,
+        )
     qemu_img.create(path, disk["format"], disk["size"], options=disk["format_options"])
     return "create %s, %s" % (path, format_size(disk["size"]))
 
@@ -103,17 +139,30 @@ def follow_base(option, disk, path, recorded, qemu_img):
     """Point an overlay at the base that its disk names now; the content must be the same. Return what was done, or None."""
     header = images.probe(path)
     wanted = disk["backing_file"]
-    now = header.backing_file and os.path.normpath(os.path.join(os.path.dirname(path), header.backing_file))
+    now = header.backing_file and os.path.normpath(
+        os.path.join(os.path.dirname(path), header.backing_file)
+    )
     if now == wanted:
         return None
     if not now:
-        raise OptionError(option + ".backing_file", "%s is not an overlay: it has no base. Remove the disk to have it made anew, or use "
-                                                    "qemu_disk to give it one" % path)
+        raise OptionError(
+            option + ".backing_file",
+            "%s is not an overlay: it has no base. Remove the disk to have it made anew, or use "
+            "qemu_disk to give it one" % path,
+        )
     there = images.fingerprint(wanted)
-    if not (images.same_content(recorded, there) if recorded else os.path.exists(now) and images.same_content(images.fingerprint(now), there)):
-        raise ImageError("%s.backing_file: %s is not the image that the overlay %s was made over (%s): its content differs. Give the same "
-                         "image at its new place; to move the disk to another base, use qemu_disk" % (option, wanted, path, now),
-                         path=wanted, option=option + ".backing_file")
+    if not (
+        images.same_content(recorded, there)
+        if recorded
+        else os.path.exists(now) and images.same_content(images.fingerprint(now), there)
+    ):
+        raise ImageError(
+            "%s.backing_file: %s is not the image that the overlay %s was made over (%s): its content differs. Give the same "
+            "image at its new place; to move the disk to another base, use qemu_disk"
+            % (option, wanted, path, now),
+            path=wanted,
+            option=option + ".backing_file",
+        )
     qemu_img.rebase(path, wanted, disk["backing_format"], unsafe=True)
     return "rebase %s on %s" % (path, wanted)
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, make_private_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_folder,
+    make_private_folder,
+)
 
 
 def capture_path(folder, nic):
@@ -33,4 +36,6 @@ def keep_older(folder, path):
     try:
         os.rename(path, "%s.%d%s" % (stem, number, ending))
     except OSError as error:
-        raise HostError("cannot keep the earlier capture %s: %s" % (path, error.strerror), path=path)
+        raise HostError(
+            "cannot keep the earlier capture %s: %s" % (path, error.strerror), path=path
+        )

@@ -19,6 +19,8 @@ def build(definition, host):
             words += part.arguments(definition, host)
     # The machine comes first on the command line and last in time: other parts add to its properties.
     head = [host.binary, "-S", "-nodefaults", "-no-user-config", "-pidfile", host.folder.pidfile]
-    head += MACHINE.arguments(definition, host) + addresses.bus_arguments(definition["family"], definition["places"])
+    head += MACHINE.arguments(definition, host) + addresses.bus_arguments(
+        definition["family"], definition["places"]
+    )
     tail = ["-incoming", host.incoming] if host.incoming else []
     return definition["wrapper"] + head + words + tail + definition["extra_args"]

@@ -14,7 +14,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 
 _PID_NAMESPACE = "/proc/self/ns/pid"
 _MACHINES_OWN = 0xEFFFFFFC  # the inode of the PID namespace that the kernel boots with: linux/proc_ns.h, PROC_PID_INIT_INO
-_MARKS = (("/run/.containerenv", "Podman or CRI-O"), ("/.dockerenv", "Docker"), ("/var/run/secrets/kubernetes.io/serviceaccount", "Kubernetes"))
+_MARKS = (
+    ("/run/.containerenv", "Podman or CRI-O"),
+    ("/.dockerenv", "Docker"),
+    ("/var/run/secrets/kubernetes.io/serviceaccount", "Kubernetes"),
+)
 _BOOTED_BY_SYSTEMD = "/run/systemd/system"
 
 
@@ -48,5 +52,8 @@ def refuse_start(allowed):
     """Raise HostError where a VM would be started in an application container, and that was not asked for."""
     if allowed or not _here():
         return
-    raise HostError("no VM is started here, as this is an application container of %s, and its end would end the VM: run against a hypervisor "
-                    "that Ansible reaches over SSH, or set allow_container: true" % _here(), container=_here())
+    raise HostError(
+        "no VM is started here, as this is an application container of %s, and its end would end the VM: run against a hypervisor "
+        "that Ansible reaches over SSH, or set allow_container: true" % _here(),
+        container=_here(),
+    )

@@ -19,7 +19,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import o
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan, starts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import PLACE_SPEC, SETTINGS_SPEC, settings_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
+    PLACE_SPEC,
+    SETTINGS_SPEC,
+    settings_of,
+)
 
 # What only ever becomes bytes in a file may be any text.
 _CONTENT = ("cloud_init", "config_drive.files")
@@ -27,10 +31,19 @@ _CONTENT = ("cloud_init", "config_drive.files")
 
 def vm_argument_spec():
     """The argument spec of qemu_vm."""
-    return dict({"name": {"type": "str", "required": True}, "state": {"type": "str", "choices": STATES, "default": "started"},
-                 "keep_disks": {"type": "bool", "default": False}, "incoming": {"type": "str"},
-                 "allow_container": {"type": "bool", "default": False}},
-                **PLACE_SPEC, **SETTINGS_SPEC, **definitions.RUN_SPEC, **definitions.argument_spec())
+    return dict(
+        {
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": STATES, "default": "started"},
+            "keep_disks": {"type": "bool", "default": False},
+            "incoming": {"type": "str"},
+            "allow_container": {"type": "bool", "default": False},
+        },
+        **PLACE_SPEC,
+        **SETTINGS_SPEC,
+        **definitions.RUN_SPEC,
+        **definitions.argument_spec(),
+    )
 
 
 def converge_vm(params, check_mode):
@@ -62,10 +75,20 @@ def converge_item(params, check_mode, option, item, remove=None):
         try:
             if seen.saved is None:
                 if remove is not None:
-                    return {"changed": False, "changes": [], "actions": [], "diff": {"before": {}, "after": {}}, "vm": {}}
+                    return {
+                        "changed": False,
+                        "changes": [],
+                        "actions": [],
+                        "diff": {"before": {}, "after": {}},
+                        "vm": {},
+                    }
                 raise OptionError("vm", no_such_vm(folder))
-            given = {"state": "present", "allow_restart": params["allow_restart"], option: [item] if item else None,
-                     "remove_" + option: [remove] if remove is not None else None}
+            given = {
+                "state": "present",
+                "allow_restart": params["allow_restart"],
+                option: [item] if item else None,
+                "remove_" + option: [remove] if remove is not None else None,
+            }
             host = Host(folder)
             host.allow_shrink = bool(params.get("allow_shrink"))
             return _converge(given, host, settings, seen, check_mode)
@@ -98,8 +121,13 @@ def _converge(params, host, settings, seen, check_mode):
 
 def result(seen, wanted, todo, applier, host, check_mode):
     """The result of a module that works on a VM."""
-    told = {"changed": todo.changed, "changes": [change.result() for change in todo.changes], "actions": applier.actions,
-            "diff": before_after(todo.changes), "vm": report(seen, wanted)}
+    told = {
+        "changed": todo.changed,
+        "changes": [change.result() for change in todo.changes],
+        "actions": applier.actions,
+        "diff": before_after(todo.changes),
+        "vm": report(seen, wanted),
+    }
     if applier.stopped_by:
         told["stopped_by"] = applier.stopped_by
     if check_mode and told["vm"]:

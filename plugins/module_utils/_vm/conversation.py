@@ -10,12 +10,25 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number, check_texts
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    MonitorError,
+    OptionError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import (
+    check_number,
+    check_texts,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.spelling import spell
 
-_READ_ONLY = ("qom-get", "qom-list", "qom-list-types", "qom-list-properties", "device-list-properties", "trace-event-get-state")
+_READ_ONLY = (
+    "qom-get",
+    "qom-list",
+    "qom-list-types",
+    "qom-list-properties",
+    "device-list-properties",
+    "trace-event-get-state",
+)
 _MODES = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT, "rw": os.O_RDWR | os.O_CREAT}
 
 
@@ -30,16 +43,35 @@ def steps_of(commands):
     steps = []
     for number, entry in enumerate(commands):
         here = "commands[%d]" % number
-        step = {"execute": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, dict) else None
+        step = (
+            {"execute": entry}
+            if isinstance(entry, str)
+            else dict(entry)
+            if isinstance(entry, dict)
+            else None
+        )
         kinds = [kind for kind in ("execute", "human", "event") if step and step.get(kind)]
         if len(kinds) != 1:
-            raise OptionError(here, "%r is not a command: give its name, or a dict with one of execute, human or event" % (entry,))
-        allowed = {"execute": {"execute", "arguments", "fds", "timeout"}, "human": {"human", "timeout"},
-                   "event": {"event", "match", "timeout"}}[kinds[0]]
+            raise OptionError(
+                here,
+                "%r is not a command: give its name, or a dict with one of execute, human or event"
+                % (entry,),
+            )
+        allowed = {
+            "execute": {"execute", "arguments", "fds", "timeout"},
+            "human": {"human", "timeout"},
+            "event": {"event", "match", "timeout"},
+        }[kinds[0]]
         unknown = sorted(set(step) - allowed)
         if unknown:
-            raise OptionError("%s.%s" % (here, unknown[0]), "an entry with %s does not have it" % kinds[0])
-        for word in [step[kinds[0]]] if kinds[0] != "event" or not isinstance(step["event"], list) else step["event"]:
+            raise OptionError(
+                "%s.%s" % (here, unknown[0]), "an entry with %s does not have it" % kinds[0]
+            )
+        for word in (
+            [step[kinds[0]]]
+            if kinds[0] != "event" or not isinstance(step["event"], list)
+            else step["event"]
+        ):
             if not isinstance(word, str):
                 raise OptionError("%s.%s" % (here, kinds[0]), "%r is not a text" % (word,))
         if kinds[0] == "execute":
@@ -48,18 +80,27 @@ def steps_of(commands):
             if step.get(key) is not None and not isinstance(step[key], dict):
                 raise OptionError("%s.%s" % (here, key), "it must be a dict")
         try:
-            step["timeout"] = check_number(here + ".timeout", float(step.get("timeout") or 30), 0, 1000000, "a time in seconds")
+            step["timeout"] = check_number(
+                here + ".timeout", float(step.get("timeout") or 30), 0, 1000000, "a time in seconds"
+            )
         except (TypeError, ValueError):
             raise OptionError(here + ".timeout", "%r is not a time in seconds" % (step["timeout"],))
         if not isinstance(step.get("fds") or [], list):
             raise OptionError(here + ".fds", "it must be a list")
-        step["fds"] = [_descriptor("%s.fds[%d]" % (here, n), fd) for n, fd in enumerate(step.get("fds") or ())]
+        step["fds"] = [
+            _descriptor("%s.fds[%d]" % (here, n), fd) for n, fd in enumerate(step.get("fds") or ())
+        ]
         steps.append(dict(step, kind=kinds[0]))
     return steps
 
 
 def _descriptor(here, entry):
-    if not (isinstance(entry, dict) and isinstance(entry.get("path"), str) and entry["path"] and entry.get("mode", "r") in list(_MODES)):
+    if not (
+        isinstance(entry, dict)
+        and isinstance(entry.get("path"), str)
+        and entry["path"]
+        and entry.get("mode", "r") in list(_MODES)
+    ):
         raise OptionError(here, "a descriptor is {path: ..., mode: r, w or rw}")
     return entry["path"], entry.get("mode", "r")
 
@@ -94,7 +135,9 @@ def _run(monitor, step):
     if step["kind"] == "event":
         return monitor.wait_event(step["event"], step.get("match"), timeout=step["timeout"])
     if step["kind"] == "human":
-        return monitor.execute("human-monitor-command", {"command-line": step["human"]}, timeout=step["timeout"])
+        return monitor.execute(
+            "human-monitor-command", {"command-line": step["human"]}, timeout=step["timeout"]
+        )
     with contextlib.ExitStack() as stack:
         handles = []
         for path, mode in step["fds"]:

@@ -14,7 +14,12 @@ import signal
 import subprocess
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start, processes_with, send_signal, start_program
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    process_start,
+    processes_with,
+    send_signal,
+    start_program,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_program
 
 _PERIOD = 100000  # microseconds; the kernel's default for cpu.cfs_period_us and cpu.max
@@ -25,17 +30,24 @@ _V2 = "/sys/fs/cgroup"
 def find_means():
     """How a process can be limited here: ("v1", folder), ("v2", folder) or ("cpulimit", program). Raises HostError."""
     for folder in _V1:
-        if os.path.exists(os.path.join(folder, "cpu.cfs_quota_us")) or os.path.exists(os.path.join(folder, "cgroup.procs")):
+        if os.path.exists(os.path.join(folder, "cpu.cfs_quota_us")) or os.path.exists(
+            os.path.join(folder, "cgroup.procs")
+        ):
             if os.access(folder, os.W_OK):
                 return "v1", folder
-    with contextlib.suppress(OSError), open(os.path.join(_V2, "cgroup.subtree_control"), encoding="ascii") as stream:
+    with (
+        contextlib.suppress(OSError),
+        open(os.path.join(_V2, "cgroup.subtree_control"), encoding="ascii") as stream,
+    ):
         if "cpu" in stream.read().split() and os.access(_V2, os.W_OK):
             return "v2", _V2
     program = find_program("cpulimit")
     if program:
         return "cpulimit", program
-    raise HostError("cpu_limit: no control group can be made here (are we root?), and the program cpulimit is not installed: "
-                    "install it, or set cpu_limit: 0")
+    raise HostError(
+        "cpu_limit: no control group can be made here (are we root?), and the program cpulimit is not installed: "
+        "install it, or set cpu_limit: 0"
+    )
 
 
 def limit(pid, name, percent):
@@ -55,7 +67,9 @@ def limit(pid, name, percent):
             _write(group, "cpu.max", "%s %d" % (quota or "max", _PERIOD))
         _write(group, "cgroup.procs", pid)
     except OSError as error:
-        raise HostError("cpu_limit: cannot set up the control group %s: %s" % (group, error.strerror))
+        raise HostError(
+            "cpu_limit: cannot set up the control group %s: %s" % (group, error.strerror)
+        )
 
 
 def release(name):
@@ -77,5 +91,10 @@ def _run_cpulimit(program, pid, percent):
     send_signal(pid, process_start(pid), signal.SIGCONT)
     if percent:
         # It ends by itself with the process (--lazy).
-        start_program([program, "--lazy", "--pid=%d" % pid, "--limit=%d" % percent], stdin=subprocess.DEVNULL,
-                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        start_program(
+            [program, "--lazy", "--pid=%d" % pid, "--limit=%d" % percent],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )

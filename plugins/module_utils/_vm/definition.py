@@ -15,7 +15,18 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import NET
 
 FORMAT = 1
 # What no default stands in for.
-_DERIVED = {"name", "lab", "uuid", "machine", "family", "arch", "places", "ports", "pci_devices", "bases"}
+_DERIVED = {
+    "name",
+    "lab",
+    "uuid",
+    "machine",
+    "family",
+    "arch",
+    "places",
+    "ports",
+    "pci_devices",
+    "bases",
+}
 
 # What qemu_vm adds to the parts' options and no definition keeps.
 RUN_SPEC = {
@@ -36,11 +47,17 @@ def load(folder):
         return None
     form = saved.get("format") if isinstance(saved, dict) else None
     if not isinstance(form, int) or not _DERIVED <= set(saved):
-        raise HostError("%s is damaged: it is not a whole definition. Restore it, or remove it to begin anew" % folder.definition,
-                        path=folder.definition)
+        raise HostError(
+            "%s is damaged: it is not a whole definition. Restore it, or remove it to begin anew"
+            % folder.definition,
+            path=folder.definition,
+        )
     if form > FORMAT:
-        raise HostError("%s has format %d; this version of vlab.qemu reads up to %d: use a newer one" % (folder.definition, form, FORMAT),
-                        path=folder.definition)
+        raise HostError(
+            "%s has format %d; this version of vlab.qemu reads up to %d: use a newer one"
+            % (folder.definition, form, FORMAT),
+            path=folder.definition,
+        )
     for name, option in OPTIONS.items():
         if name not in saved:
             saved[name] = copied(option.default)
@@ -58,12 +75,19 @@ def compose(saved, given, host):
     saved: a definition or None. given: the module's options, None for what was not said.
     """
     base = copied(saved or {})
-    wanted = {"format": FORMAT, "lab": host.folder.lab, "name": host.folder.name, "ports": base.get("ports", {})}
+    wanted = {
+        "format": FORMAT,
+        "lab": host.folder.lab,
+        "name": host.folder.name,
+        "ports": base.get("ports", {}),
+    }
     for part in PARTS:
         wanted.update(copied(part.merge(base, given)))
     for part in PARTS:
         part.complete(wanted, base, given, host)
-    wanted["places"] = addresses.assign(base.get("places", {}), [place for part in PARTS for place in part.places(wanted)])
+    wanted["places"] = addresses.assign(
+        base.get("places", {}), [place for part in PARTS for place in part.places(wanted)]
+    )
     NETWORK.fill_macs(wanted, host)
     return wanted
 
@@ -77,4 +101,6 @@ def lacks_ports(definition):
     """Whether a port is still to be claimed, or one is held for nothing."""
     wanted = {wish.key: wish.port for wish in wishes(definition)}
     held = definition["ports"]
-    return set(wanted) != set(held) or any(port not in ("auto", held[key]) for key, port in wanted.items())
+    return set(wanted) != set(held) or any(
+        port not in ("auto", held[key]) for key, port in wanted.items()
+    )

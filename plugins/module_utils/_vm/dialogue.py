@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console, pattern
 
 _MASK = "********"
@@ -27,11 +30,18 @@ class Dialogue:
     def __init__(self, address, steps, timeout=30, newline="\r", unless=None):
         self.address, self.steps, self.timeout, self.newline = address, steps, timeout, newline
         self.unless = pattern("unless", unless) if unless else None
-        self.expected = [pattern("steps[%d].expect" % number, step["expect"]) if step.get("expect") else None for number, step in enumerate(steps)]
+        self.expected = [
+            pattern("steps[%d].expect" % number, step["expect"]) if step.get("expect") else None
+            for number, step in enumerate(steps)
+        ]
         for number, step in enumerate(steps):
             if step.get("send") is not None and step.get("secret") is not None:
                 raise OptionError("steps[%d].secret" % number, "give send or secret, not both")
-            if step.get("expect") is None and step.get("send") is None and step.get("secret") is None:
+            if (
+                step.get("expect") is None
+                and step.get("send") is None
+                and step.get("secret") is None
+            ):
                 raise OptionError("steps[%d]" % number, "a step needs expect, send or secret")
         self.matches, self.changed, self._seen = [], False, b""
 
@@ -74,8 +84,15 @@ class Dialogue:
             if match is None:
                 self._seen += console.printed
                 console.printed = b""
-                raise GuestError("steps[%d].expect: the console did not show %r within %d s. It showed last: %s" % (
-                    number, step["expect"], seconds, self.transcript[-_SHOWN:].strip() or "nothing"))
+                raise GuestError(
+                    "steps[%d].expect: the console did not show %r within %d s. It showed last: %s"
+                    % (
+                        number,
+                        step["expect"],
+                        seconds,
+                        self.transcript[-_SHOWN:].strip() or "nothing",
+                    )
+                )
         self.matches.append(match.group().decode("utf-8", "replace") if match else None)
         words = step["secret"] if step.get("secret") is not None else step.get("send")
         if words is not None:
@@ -87,7 +104,7 @@ class Dialogue:
         """The match of what is wanted, or None at deadline. What came is seen."""
         _number, match = console.expect([wanted], deadline)
         if match:
-            self._seen += match.string[:match.end()]
+            self._seen += match.string[: match.end()]
         return match
 
     def _listen(self, console, deadline):

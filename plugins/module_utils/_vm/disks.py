@@ -22,10 +22,15 @@ _HOT_PLUGGED = ("virtio", "scsi", "nvme", "usb")
 # What the serial number of a device may be long; QEMU cuts or refuses more.
 _SERIAL_LENGTH = {"virtio": 20, "ide": 20, "sata": 20, "scsi": 36, "nvme": 20}
 # How a cache mode is said to -blockdev: direct and no-flush of the file, write-cache of the device. Source: qemu(1), -drive cache=.
-_CACHE = {"writeback": (False, False, True), "none": (True, False, True), "writethrough": (False, False, False),
-          "directsync": (True, False, False), "unsafe": (False, True, True)}
+_CACHE = {
+    "writeback": (False, False, True),
+    "none": (True, False, True),
+    "writethrough": (False, False, False),
+    "directsync": (True, False, False),
+    "unsafe": (False, True, True),
+}
 _ERROR_BUSES = ("virtio", "scsi", "ide", "sata")
-_HIGHEST_RATE = 10 ** 15  # QEMU, include/qemu/throttle.h, THROTTLE_VALUE_MAX
+_HIGHEST_RATE = 10**15  # QEMU, include/qemu/throttle.h, THROTTLE_VALUE_MAX
 
 # What a disk is besides its image: the suboptions that qemu_disk has, too.
 ATTACHMENT_SPEC = {
@@ -55,10 +60,29 @@ IMAGE_SPEC = {
 }
 DISK_SPEC = dict({"name": {"type": "str", "required": True}}, **IMAGE_SPEC, **ATTACHMENT_SPEC)
 
-DEFAULTS = {"path": None, "size": None, "format": None, "format_options": {}, "backing_file": None, "backing_format": None,
-            "checksum": None, "checksum_first_mib": None, "bus": "virtio", "index": None, "cache": "writeback", "aio": "threads",
-            "discard": True, "detect_zeroes": "off", "werror": None, "rerror": None, "serial": None, "boot_index": None,
-            "read_only": False, "snapshot": False, "limits": {}}
+DEFAULTS = {
+    "path": None,
+    "size": None,
+    "format": None,
+    "format_options": {},
+    "backing_file": None,
+    "backing_format": None,
+    "checksum": None,
+    "checksum_first_mib": None,
+    "bus": "virtio",
+    "index": None,
+    "cache": "writeback",
+    "aio": "threads",
+    "discard": True,
+    "detect_zeroes": "off",
+    "werror": None,
+    "rerror": None,
+    "serial": None,
+    "boot_index": None,
+    "read_only": False,
+    "snapshot": False,
+    "limits": {},
+}
 
 
 def normalise_disk(path, given):
@@ -75,14 +99,25 @@ def normalise_disk(path, given):
             disk[key] = normalise_checksum(path + key, disk[key])
     if "format_options" in disk:
         check_properties(path + "format_options", disk["format_options"], nested=False)
-        disk["format_options"] = {key: str(value).lower() if isinstance(value, bool) else str(value)
-                                  for key, value in disk["format_options"].items() if value is not None}
+        disk["format_options"] = {
+            key: str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in disk["format_options"].items()
+            if value is not None
+        }
     if "limits" in disk:
-        disk["limits"] = {key: _rate("%slimits.%s" % (path, key), value) for key, value in disk["limits"].items()
-                          if value not in (None, "", "0")}
+        disk["limits"] = {
+            key: _rate("%slimits.%s" % (path, key), value)
+            for key, value in disk["limits"].items()
+            if value not in (None, "", "0")
+        }
         for kind in ("bps", "iops"):
-            if kind + "_total" in disk["limits"] and {kind + "_read", kind + "_write"} & set(disk["limits"]):
-                raise OptionError("%slimits.%s_total" % (path, kind), "it cannot go with %s_read or %s_write" % (kind, kind))
+            if kind + "_total" in disk["limits"] and {kind + "_read", kind + "_write"} & set(
+                disk["limits"]
+            ):
+                raise OptionError(
+                    "%slimits.%s_total" % (path, kind),
+                    "it cannot go with %s_read or %s_write" % (kind, kind),
+                )
     if disk.get("backing_file") and disk.get("path") == disk["backing_file"]:
         raise OptionError(path + "backing_file", "an image cannot be its own base")
     return disk
@@ -127,18 +162,26 @@ def check(disk, path, family, capabilities):
     if disk["aio"] == "native" and not _CACHE[disk["cache"]][0]:
         raise OptionError(path + ".aio", "native needs cache: none or directsync")
     if disk["aio"] == "io_uring" and not capabilities.at_least(5, 0):
-        raise OptionError(path + ".aio", "io_uring needs QEMU 5.0; this is %s" % capabilities.version_text)
+        raise OptionError(
+            path + ".aio", "io_uring needs QEMU 5.0; this is %s" % capabilities.version_text
+        )
     for key in ("werror", "rerror"):
         if disk[key] and bus not in _ERROR_BUSES:
             raise OptionError("%s.%s" % (path, key), "disks on %s do not have it" % bus)
     if disk["read_only"] and bus in ("ide", "sata"):
-        raise OptionError(path + ".read_only", "a disk on %s cannot be read only: use another bus, a cdrom, or snapshot" % bus)
+        raise OptionError(
+            path + ".read_only",
+            "a disk on %s cannot be read only: use another bus, a cdrom, or snapshot" % bus,
+        )
     if disk["serial"]:
         most = _SERIAL_LENGTH.get(bus)
         if most is None:
             raise OptionError(path + ".serial", "disks on %s have no serial number" % bus)
         if len(disk["serial"].encode("utf-8")) > most:
-            raise OptionError(path + ".serial", "%r is too long: %d bytes at most on %s" % (disk["serial"], most, bus))
+            raise OptionError(
+                path + ".serial",
+                "%r is too long: %d bytes at most on %s" % (disk["serial"], most, bus),
+            )
 
 
 def place_kind(bus, family):
@@ -158,15 +201,32 @@ def node(disk, identifier, path):
     direct, no_flush, _write_cache = _CACHE[disk["cache"]]
     cache = {"direct": direct, "no-flush": no_flush}
     block = is_block_device(path)
-    file_node = {"driver": "host_device" if block else "file", "filename": path, "aio": disk["aio"], "cache": cache,
-                 "discard": "unmap" if disk["discard"] else "ignore"}
-    made = {"driver": disk["format"], "read-only": disk["read_only"], "cache": cache, "file": file_node,
-            "discard": "unmap" if disk["discard"] else "ignore", "detect-zeroes": disk["detect_zeroes"]}
+    file_node = {
+        "driver": "host_device" if block else "file",
+        "filename": path,
+        "aio": disk["aio"],
+        "cache": cache,
+        "discard": "unmap" if disk["discard"] else "ignore",
+    }
+    made = {
+        "driver": disk["format"],
+        "read-only": disk["read_only"],
+        "cache": cache,
+        "file": file_node,
+        "discard": "unmap" if disk["discard"] else "ignore",
+        "detect-zeroes": disk["detect_zeroes"],
+    }
     if disk["read_only"]:
         file_node["read-only"] = True
     if disk["limits"]:
-        return {"driver": "throttle", "node-name": identifier, "throttle-group": group_id(identifier), "file": made,
-                "read-only": disk["read_only"], "cache": cache}
+        return {
+            "driver": "throttle",
+            "node-name": identifier,
+            "throttle-group": group_id(identifier),
+            "file": made,
+            "read-only": disk["read_only"],
+            "cache": cache,
+        }
     made["node-name"] = identifier
     return made
 
@@ -186,7 +246,11 @@ def group_id(identifier):
 
 def group(disk, identifier):
     """The throttle group of a disk, as object-add takes it."""
-    return {"qom-type": "throttle-group", "id": group_id(identifier), "limits": throttle(disk["limits"])}
+    return {
+        "qom-type": "throttle-group",
+        "id": group_id(identifier),
+        "limits": throttle(disk["limits"]),
+    }
 
 
 def throttle(limits):
@@ -209,7 +273,9 @@ def device(disk, identifier, place, family, arch):
     elif bus == "nvme":
         made.update({"driver": "nvme", **addresses.pci(family, place)})
     elif bus == "scsi":
-        made.update({"driver": "scsi-hd", "bus": "scsi.0", "channel": 0, "scsi-id": index, "lun": 0})
+        made.update(
+            {"driver": "scsi-hd", "bus": "scsi.0", "channel": 0, "scsi-id": index, "lun": 0}
+        )
     elif bus in ("ide", "sata"):
         made.update({"driver": "ide-hd", **ide_unit(family, place)})
     elif bus == "usb":
@@ -237,7 +303,9 @@ def controllers(kinds, family, arch):
     made = []
     if "scsi" in kinds:
         suffix = "ccw" if arch == "s390x" else "device" if family == "none" else "pci"
-        made.append({"driver": "virtio-scsi-" + suffix, "id": "scsi", **addresses.single(family, "scsi")})
+        made.append(
+            {"driver": "virtio-scsi-" + suffix, "id": "scsi", **addresses.single(family, "scsi")}
+        )
     if "sata" in kinds and family != "q35":
         made.append({"driver": "ahci", "id": "sata", **addresses.single(family, "sata")})
     if "sd" in kinds:

@@ -9,14 +9,30 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, MonitorError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    MonitorError,
+    VlabError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_program, find_qemu_img, host_architecture, list_binaries
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities, nic_models
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import (
+    find_program,
+    find_qemu_img,
+    host_architecture,
+    list_binaries,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import (
+    capabilities,
+    nic_models,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import cpu_limit
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, check_name, default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
+    Folder,
+    check_name,
+    default_root,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import definitions
@@ -43,7 +59,9 @@ def vms(root, lab=None, name=None, ask_agent=False, agent_timeout=2):
             found.append(_vm(Folder(root, its_lab, its_name), ask_agent, agent_timeout))
         except VlabError as error:
             warnings.append("%s/%s: %s" % (its_lab, its_name, error.message))
-            found.append({"name": its_name, "lab": its_lab, "status": "unknown", "error": error.message})
+            found.append(
+                {"name": its_name, "lab": its_lab, "status": "unknown", "error": error.message}
+            )
     return found, warnings
 
 
@@ -72,8 +90,11 @@ def _add_agent_addresses(told, timeout):
         if nic is not None:
             nic["guest_name"] = interface["name"]
             known = {entry["address"] for entry in nic["addresses"]}
-            nic["addresses"] += [{"address": address, "port": None, "source": "agent"} for address in interface["addresses"]
-                                 if address not in known]
+            nic["addresses"] += [
+                {"address": address, "port": None, "source": "agent"}
+                for address in interface["addresses"]
+                if address not in known
+            ]
 
 
 def image_chain(path):
@@ -92,11 +113,24 @@ def image_chain(path):
 def host():
     """What this hypervisor can do: its QEMUs, KVM and why not, memory, processors, programs."""
     memory = host_memory()
-    told = {"arch": host_architecture(), "cpus": len(os.sched_getaffinity(0)), "root": default_root(),
-            "memory_mb": {"total": memory.get("MemTotal", 0) >> 20, "available": memory.get("MemAvailable", 0) >> 20},
-            "hugepages": {"size_kb": memory.get("Hugepagesize", 0) >> 10, "total": memory.get("HugePages_Total", 0),
-                          "free": memory.get("HugePages_Free", 0)},
-            "programs": {name: find_program(name) for name in _PROGRAMS}, "qemu": [], "kvm": None, "accel": None}
+    told = {
+        "arch": host_architecture(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "root": default_root(),
+        "memory_mb": {
+            "total": memory.get("MemTotal", 0) >> 20,
+            "available": memory.get("MemAvailable", 0) >> 20,
+        },
+        "hugepages": {
+            "size_kb": memory.get("Hugepagesize", 0) >> 10,
+            "total": memory.get("HugePages_Total", 0),
+            "free": memory.get("HugePages_Free", 0),
+        },
+        "programs": {name: find_program(name) for name in _PROGRAMS},
+        "qemu": [],
+        "kvm": None,
+        "accel": None,
+    }
     try:
         told["qemu_img"] = find_qemu_img()
     except VlabError:
@@ -113,13 +147,25 @@ def host():
             warnings.append(error.message)
             continue
         status = kvm_status(path, arch, known)
-        entry = {"path": path, "arch": arch, "version": ".".join(map(str, known.version)), "version_text": known.version_text,
-                 "default_machine": known.default_machine, "accelerators": sorted(known.accelerators), "nic_models": nic_models(known),
-                 "netdevs": sorted(known.netdev_types), "kvm": {"usable": status.usable, "reason": status.reason, "cause": status.cause}}
+        entry = {
+            "path": path,
+            "arch": arch,
+            "version": ".".join(map(str, known.version)),
+            "version_text": known.version_text,
+            "default_machine": known.default_machine,
+            "accelerators": sorted(known.accelerators),
+            "nic_models": nic_models(known),
+            "netdevs": sorted(known.netdev_types),
+            "kvm": {"usable": status.usable, "reason": status.reason, "cause": status.cause},
+        }
         told["qemu"].append(entry)
         if arch == told["arch"] and told["kvm"] is None:
             told["kvm"] = entry["kvm"]
             told["accel"] = "kvm" if status.usable else "tcg"
     if told["kvm"] is None:
-        told["kvm"] = {"usable": False, "reason": "no QEMU for %s is installed" % told["arch"], "cause": "not_built_in"}
+        told["kvm"] = {
+            "usable": False,
+            "reason": "no QEMU for %s is installed" % told["arch"],
+            "cause": "not_built_in",
+        }
     return told, warnings

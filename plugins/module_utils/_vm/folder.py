@@ -11,7 +11,10 @@ import hashlib
 import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, make_private_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_folder,
+    make_private_folder,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 
 _NAMES = 10  # of VMs that a message lists
@@ -26,7 +29,9 @@ def default_root():
     """/var/lib/vlab for root, $XDG_STATE_HOME/vlab for others."""
     if os.geteuid() == 0:
         return "/var/lib/vlab"
-    return os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "vlab")
+    return os.path.join(
+        os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "vlab"
+    )
 
 
 def check_name(option, name):
@@ -34,7 +39,11 @@ def check_name(option, name):
     if not name or not name.strip():
         raise OptionError(option, "a name must not be empty")
     if name.startswith(".") or "/" in name:
-        raise OptionError(option, "%r cannot be a name: it would leave or hide in its folder (no / and no leading dot)" % name)
+        raise OptionError(
+            option,
+            "%r cannot be a name: it would leave or hide in its folder (no / and no leading dot)"
+            % name,
+        )
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
         raise OptionError(option, "%r cannot be a name: it has control characters" % name)
     try:
@@ -42,7 +51,9 @@ def check_name(option, name):
     except UnicodeEncodeError:
         raise OptionError(option, "%r cannot be a name: it is not valid UTF-8" % name)
     if length > 200:
-        raise OptionError(option, "a name of %d bytes is too long for a file name: 200 at most" % length)
+        raise OptionError(
+            option, "a name of %d bytes is too long for a file name: 200 at most" % length
+        )
     return name
 
 
@@ -64,13 +75,22 @@ def existing(root, lab, name):
 def no_such_vm(folder):
     """The message for a VM that is not defined: it names one with a similar name, or those that the lab has."""
     import difflib
+
     home = os.path.dirname(folder.path)
     try:
-        names = sorted(name for name in os.listdir(home) if os.path.exists(os.path.join(home, name, os.path.basename(folder.definition))))
+        names = sorted(
+            name
+            for name in os.listdir(home)
+            if os.path.exists(os.path.join(home, name, os.path.basename(folder.definition)))
+        )
     except OSError:
         names = []
     similar = difflib.get_close_matches(folder.name, names, 1)
-    hint = "did you mean %s?" % similar[0] if similar else "it has %s" % (", ".join(names[:_NAMES] + ["..."] * (len(names) > _NAMES)) or "none")
+    hint = (
+        "did you mean %s?" % similar[0]
+        if similar
+        else "it has %s" % (", ".join(names[:_NAMES] + ["..."] * (len(names) > _NAMES)) or "none")
+    )
     return "the lab %s has no VM %s under %s: %s" % (folder.lab, folder.name, folder.root, hint)
 
 
@@ -110,7 +130,11 @@ class Folder:
         if os.geteuid() == 0:
             base = "/run/vlab"
         else:
-            base = os.path.join(os.environ["XDG_RUNTIME_DIR"], "vlab") if os.environ.get("XDG_RUNTIME_DIR") else "/tmp/vlab-%d" % os.geteuid()
+            base = (
+                os.path.join(os.environ["XDG_RUNTIME_DIR"], "vlab")
+                if os.environ.get("XDG_RUNTIME_DIR")
+                else "/tmp/vlab-%d" % os.geteuid()
+            )
         return os.path.join(base, hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12])
 
     def socket(self, name):
@@ -154,4 +178,6 @@ class Folder:
 
     def locked(self, create, timeout=300):
         """Hold the VM's lock, as a context. With create False, a VM that has no folder gets none, nor a folder of kept disks a lock."""
-        return file_lock(self.file("lock"), timeout=timeout, remake=self.make if create else None, create=create)
+        return file_lock(
+            self.file("lock"), timeout=timeout, remake=self.make if create else None, create=create
+        )

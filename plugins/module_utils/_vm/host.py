@@ -11,9 +11,16 @@ import functools
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu, find_qemu_img
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import (
+    find_qemu,
+    find_qemu_img,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, check_name, no_such_vm
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
+    Folder,
+    check_name,
+    no_such_vm,
+)
 
 
 class Host:
@@ -44,6 +51,7 @@ class Host:
     def qemu_img(self):
         """qemu-img; its room is imported only when an image has to be made."""
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
+
         return QemuImg(find_qemu_img(self.binary))
 
     def warn(self, message):

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, Change, Item, before_after
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, remove_file
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+    FILE,
+    Change,
+    Item,
+    before_after,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
+    OptionError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_folder,
+    remove_file,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu_img
@@ -20,20 +31,23 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import users_of
 
-SPEC = dict(disks.IMAGE_SPEC, **{
-    "source": {"type": "path"},
-    "source_format": {"type": "str", "choices": disks.FORMATS},
-    "compress": {"type": "bool", "default": False},
-    "allow_shrink": {"type": "bool", "default": False},
-    "convert": {"type": "bool", "default": False},
-    "commit": {"type": "bool", "default": False},
-    "check": {"type": "bool", "default": False},
-    "repair": {"type": "str", "choices": ["none", "leaks", "all"], "default": "none"},
-    "snapshots": {"type": "list", "elements": "str"},
-    "purge_snapshots": {"type": "bool", "default": False},
-    "restore_snapshot": {"type": "str"},
-    "force": {"type": "bool", "default": False},
-})
+SPEC = dict(
+    disks.IMAGE_SPEC,
+    **{
+        "source": {"type": "path"},
+        "source_format": {"type": "str", "choices": disks.FORMATS},
+        "compress": {"type": "bool", "default": False},
+        "allow_shrink": {"type": "bool", "default": False},
+        "convert": {"type": "bool", "default": False},
+        "commit": {"type": "bool", "default": False},
+        "check": {"type": "bool", "default": False},
+        "repair": {"type": "str", "choices": ["none", "leaks", "all"], "default": "none"},
+        "snapshots": {"type": "list", "elements": "str"},
+        "purge_snapshots": {"type": "bool", "default": False},
+        "restore_snapshot": {"type": "str"},
+        "force": {"type": "bool", "default": False},
+    },
+)
 
 
 class Image:
@@ -72,7 +86,12 @@ class Image:
             self._plan_existing()
 
     def _step(self, option, before, after, function, item=None):
-        self.steps.append((Change((option,) if item is None else (option, Item(item)), before, after, FILE), function))
+        self.steps.append(
+            (
+                Change((option,) if item is None else (option, Item(item)), before, after, FILE),
+                function,
+            )
+        )
 
     def _plan_new(self):
         wanted = self.wanted
@@ -88,9 +107,15 @@ class Image:
             images.readable("backing_file", wanted["backing_file"])
             self._verify(wanted["backing_file"])
         elif not wanted.get("size"):
-            raise OptionError("size", "%s does not exist: give size, backing_file or source to have it made" % self.path)
+            raise OptionError(
+                "size",
+                "%s does not exist: give size, backing_file or source to have it made" % self.path,
+            )
         if wanted.get("snapshots") or wanted.get("restore_snapshot"):
-            raise OptionError("snapshots" if wanted.get("snapshots") else "restore_snapshot", "%s does not exist yet" % self.path)
+            raise OptionError(
+                "snapshots" if wanted.get("snapshots") else "restore_snapshot",
+                "%s does not exist yet" % self.path,
+            )
         self._step("path", None, self.path, self._create)
 
     def _verify(self, path):
@@ -100,13 +125,25 @@ class Image:
 
     def _create(self):
         make_folder(os.path.dirname(self.path))
-        self.qemu_img.create(self.path, self.wanted.get("format") or "qcow2", self.wanted.get("size"), self.wanted.get("format_options"),
-                             self.wanted.get("backing_file") or None, self.wanted.get("backing_format"))
+        self.qemu_img.create(
+            self.path,
+            self.wanted.get("format") or "qcow2",
+            self.wanted.get("size"),
+            self.wanted.get("format_options"),
+            self.wanted.get("backing_file") or None,
+            self.wanted.get("backing_format"),
+        )
 
     def _copy(self, source):
         make_folder(os.path.dirname(self.path))
-        self.qemu_img.convert(source, self.path, self.wanted.get("format") or "qcow2", self.wanted.get("format_options"),
-                              self.params["source_format"], self.params["compress"])
+        self.qemu_img.convert(
+            source,
+            self.path,
+            self.wanted.get("format") or "qcow2",
+            self.wanted.get("format_options"),
+            self.params["source_format"],
+            self.params["compress"],
+        )
         size = self.wanted.get("size")
         if size and size > describe(self.path, self.qemu_img)["size"]:
             self.qemu_img.resize(self.path, size, format=self.wanted.get("format") or "qcow2")
@@ -119,7 +156,11 @@ class Image:
         form = wanted.get("format")
         if form and form != now["format"]:
             if not self.params["convert"]:
-                raise OptionError("format", "%s is %s; set convert: true to have it converted to %s" % (self.path, now["format"], form))
+                raise OptionError(
+                    "format",
+                    "%s is %s; set convert: true to have it converted to %s"
+                    % (self.path, now["format"], form),
+                )
             self._check_free("be converted", disk_too=True)
             self._step("format", now["format"], form, lambda: self._convert(form))
         if wanted.get("backing_file") is not None or self.params["backing_file"] == "":
@@ -128,10 +169,17 @@ class Image:
         self._plan_snapshots(now)
         if self.params["commit"]:
             if not now["backing_file"]:
-                raise OptionError("commit", "%s is no overlay: there is nothing to commit into" % self.path)
+                raise OptionError(
+                    "commit", "%s is no overlay: there is nothing to commit into" % self.path
+                )
             if not self.qemu_img.is_empty_overlay(self.path):
                 self._check_free("be committed", also=now["backing_file"])
-                self._step("commit", "differs from %s" % now["backing_file"], "committed", lambda: self.qemu_img.commit(self.path))
+                self._step(
+                    "commit",
+                    "differs from %s" % now["backing_file"],
+                    "committed",
+                    lambda: self.qemu_img.commit(self.path),
+                )
 
     def _plan_check(self):
         repair = self.params["repair"]
@@ -140,11 +188,19 @@ class Image:
         self.report = self.qemu_img.check(self.path)
         leaks, broken = self.report.get("leaks", 0), self.report.get("corruptions", 0)
         if repair != "none" and (leaks or broken and repair == "all"):
-            self._step("repair", {"leaks": leaks, "corruptions": broken}, {"leaks": 0, "corruptions": 0 if repair == "all" else broken},
-                       lambda: self._repair(repair))
+            self._step(
+                "repair",
+                {"leaks": leaks, "corruptions": broken},
+                {"leaks": 0, "corruptions": 0 if repair == "all" else broken},
+                lambda: self._repair(repair),
+            )
         elif broken:
-            raise ImageError("check: %s has %d corruptions: set repair: all to mend what can be mended" % (self.path, broken), path=self.path,
-                             check=self.report)
+            raise ImageError(
+                "check: %s has %d corruptions: set repair: all to mend what can be mended"
+                % (self.path, broken),
+                path=self.path,
+                check=self.report,
+            )
 
     def _repair(self, repair):
         self.report = self.qemu_img.check(self.path, repair=repair)
@@ -152,7 +208,13 @@ class Image:
     def _convert(self, form):
         temporary = self.path + ".converted"
         remove_file(temporary)
-        self.qemu_img.convert(self.path, temporary, form, self.wanted.get("format_options"), compress=self.params["compress"])
+        self.qemu_img.convert(
+            self.path,
+            temporary,
+            form,
+            self.wanted.get("format_options"),
+            compress=self.params["compress"],
+        )
         os.replace(temporary, self.path)
 
     def _plan_backing(self, now):
@@ -165,33 +227,74 @@ class Image:
         self._check_free("be rebased")
         # The old base is needed to keep the content; where it is gone, a same-looking base is all that can be asked for.
         moved = bool(wanted and has and not os.path.exists(has))
-        self._step("backing_file", has, wanted, lambda: self.qemu_img.rebase(self.path, wanted or "", self.wanted.get("backing_format"),
-                                                                             unsafe=moved))
+        self._step(
+            "backing_file",
+            has,
+            wanted,
+            lambda: self.qemu_img.rebase(
+                self.path, wanted or "", self.wanted.get("backing_format"), unsafe=moved
+            ),
+        )
 
     def _plan_size(self, now):
         wanted, has = self.wanted.get("size"), now["size"]
         if not wanted or wanted == has:
             return
         if wanted < has and not self.params["allow_shrink"]:
-            raise OptionError("size", "%s is %s; making it %s would cut data off: set allow_shrink: true if that is wanted"
-                              % (self.path, format_size(has), format_size(wanted)))
+            raise OptionError(
+                "size",
+                "%s is %s; making it %s would cut data off: set allow_shrink: true if that is wanted"
+                % (self.path, format_size(has), format_size(wanted)),
+            )
         self._check_free("be resized")
-        self._step("size", format_size(has), format_size(wanted),
-                   lambda: self.qemu_img.resize(self.path, wanted, shrink=wanted < has, format=self.wanted.get("format") or now["format"]))
+        self._step(
+            "size",
+            format_size(has),
+            format_size(wanted),
+            lambda: self.qemu_img.resize(
+                self.path,
+                wanted,
+                shrink=wanted < has,
+                format=self.wanted.get("format") or now["format"],
+            ),
+        )
 
     def _plan_snapshots(self, now):
         wanted, have = self.wanted.get("snapshots"), [entry["name"] for entry in now["snapshots"]]
         restore = self.params["restore_snapshot"]
         if restore:
             if restore not in have:
-                raise OptionError("restore_snapshot", "%s has no snapshot %r; it has %s" % (self.path, restore, ", ".join(have) or "none"))
-            self._step("restore_snapshot", None, restore, lambda: self.qemu_img.snapshot_apply(self.path, restore))
+                raise OptionError(
+                    "restore_snapshot",
+                    "%s has no snapshot %r; it has %s"
+                    % (self.path, restore, ", ".join(have) or "none"),
+                )
+            self._step(
+                "restore_snapshot",
+                None,
+                restore,
+                lambda: self.qemu_img.snapshot_apply(self.path, restore),
+            )
         if wanted is None:
             return
         for name in [name for name in wanted if name not in have]:
-            self._step("snapshots", None, name, lambda name=name: self.qemu_img.snapshot_create(self.path, name), name)
-        for name in [name for name in have if name not in wanted] if self.params["purge_snapshots"] else ():
-            self._step("snapshots", name, None, lambda name=name: self.qemu_img.snapshot_delete(self.path, name), name)
+            self._step(
+                "snapshots",
+                None,
+                name,
+                lambda name=name: self.qemu_img.snapshot_create(self.path, name),
+                name,
+            )
+        for name in (
+            [name for name in have if name not in wanted] if self.params["purge_snapshots"] else ()
+        ):
+            self._step(
+                "snapshots",
+                name,
+                None,
+                lambda name=name: self.qemu_img.snapshot_delete(self.path, name),
+                name,
+            )
 
     def _check_free(self, what, also=None, disk_too=False):
         """Refuse what would harm a VM: what it does to the base under its overlay, and with disk_too to its disk, even if it is stopped."""
@@ -200,9 +303,23 @@ class Image:
         for path in (self.path, also) if also else (self.path,):
             users = users_of(self.root, path)
             if users and (path == also or disk_too or any(user.role == "base" for user in users)):
-                raise ImageError("%s cannot %s: it is the %s" % (path, what, ", ".join(
-                    "%s of the VM %s" % ("base image" if user.role == "base" else "disk %s" % user.disk, user.vm) for user in users))
-                    + ": remove those first, or set force: true", path=path)
+                raise ImageError(
+                    "%s cannot %s: it is the %s"
+                    % (
+                        path,
+                        what,
+                        ", ".join(
+                            "%s of the VM %s"
+                            % (
+                                "base image" if user.role == "base" else "disk %s" % user.disk,
+                                user.vm,
+                            )
+                            for user in users
+                        ),
+                    )
+                    + ": remove those first, or set force: true",
+                    path=path,
+                )
 
 
 def describe(path, qemu_img):
@@ -210,12 +327,25 @@ def describe(path, qemu_img):
     # A fixed vpc has its mark at the end, where qemu-img does not look.
     form = images.probe(path).format
     info = qemu_img.info(path, format=form if form != "raw" else None)
-    return {"path": path, "format": info["format"], "size": info["virtual-size"], "actual_size": info["actual-size"],
-            "backing_file": info.get("full-backing-filename") or info.get("backing-filename"),
-            "backing_format": info.get("backing-filename-format"), "dirty": bool(info.get("dirty-flag")),
-            "encrypted": bool(info.get("encrypted")),
-            "snapshots": [{"name": entry["name"], "id": entry["id"], "vm_state_size": entry["vm-state-size"], "date": entry["date-sec"]}
-                          for entry in info.get("snapshots", ())]}
+    return {
+        "path": path,
+        "format": info["format"],
+        "size": info["virtual-size"],
+        "actual_size": info["actual-size"],
+        "backing_file": info.get("full-backing-filename") or info.get("backing-filename"),
+        "backing_format": info.get("backing-filename-format"),
+        "dirty": bool(info.get("dirty-flag")),
+        "encrypted": bool(info.get("encrypted")),
+        "snapshots": [
+            {
+                "name": entry["name"],
+                "id": entry["id"],
+                "vm_state_size": entry["vm-state-size"],
+                "date": entry["date-sec"],
+            }
+            for entry in info.get("snapshots", ())
+        ],
+    }
 
 
 def converge_image(params, check_mode):
@@ -226,5 +356,10 @@ def converge_image(params, check_mode):
         for _change, function in image.steps:
             function()
     changes = [change for change, _function in image.steps]
-    return {"changed": bool(changes), "changes": [change.result() for change in changes], "diff": before_after(changes),
-            "actions": [change.option for change in changes] if not check_mode else [], "disk": image.info()}
+    return {
+        "changed": bool(changes),
+        "changes": [change.result() for change in changes],
+        "diff": before_after(changes),
+        "actions": [change.option for change in changes] if not check_mode else [],
+        "disk": image.info(),
+    }

@@ -29,8 +29,13 @@ def unrecorded(option, observation, identify):
     """
     running, saved = observation.running, observation.saved
     known = {identify(running, name) for name in by_name(running[option])}
-    return [copied(item) for name, item in by_name(saved[option]).items() if name not in by_name(running[option])
-            and identify(saved, name) in observation.devices and identify(saved, name) not in known]
+    return [
+        copied(item)
+        for name, item in by_name(saved[option]).items()
+        if name not in by_name(running[option])
+        and identify(saved, name) in observation.devices
+        and identify(saved, name) not in known
+    ]
 
 
 def merge_items(option, saved, given, defaults, normalise, purge=False, remove=()):
@@ -49,13 +54,25 @@ def merge_items(option, saved, given, defaults, normalise, purge=False, remove=(
             raise OptionError(here + ".name", "each item needs a name")
         check_name(here + ".name", name)
         if name in seen:
-            raise OptionError(here + ".name", "%r is also the name of %s[%d]" % (name, option, seen[name]))
+            raise OptionError(
+                here + ".name", "%r is also the name of %s[%d]" % (name, option, seen[name])
+            )
         seen[name] = number
         path = "%s[%s]" % (option, name)
         for key in _OR_NONE:
             if item.get(key) is not None:
-                check_number("%s.%s" % (path, key), item[key], -1, (1 << 31) - 1, "a number to sort by")
-        back = {key: defaults[key] for key, value in item.items() if value == "" or key in _OR_NONE and value == -1}
-        said = normalise(path, {key: value for key, value in item.items() if key != "name" and key not in back})
-        merged[name] = copied({**defaults, "name": name, **by_name(saved).get(name, {}), **said, **back})
+                check_number(
+                    "%s.%s" % (path, key), item[key], -1, (1 << 31) - 1, "a number to sort by"
+                )
+        back = {
+            key: defaults[key]
+            for key, value in item.items()
+            if value == "" or key in _OR_NONE and value == -1
+        }
+        said = normalise(
+            path, {key: value for key, value in item.items() if key != "name" and key not in back}
+        )
+        merged[name] = copied(
+            {**defaults, "name": name, **by_name(saved).get(name, {}), **said, **back}
+        )
     return [item for name, item in merged.items() if name not in remove]

@@ -17,7 +17,10 @@ import os
 import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_address, check_number
+from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import (
+    check_address,
+    check_number,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
 
@@ -28,8 +31,20 @@ _SUN_PATH = 107  # unix(7): 108 bytes with the end
 # Suboptions by the types that understand them; type itself apart.
 _UNDERSTOOD = {
     "none": (),
-    "user": ("network", "host_address", "dhcp_start", "dns", "hostname", "domain", "dns_search", "restrict", "tftp", "bootfile", "ipv6",
-             "forwards"),
+    "user": (
+        "network",
+        "host_address",
+        "dhcp_start",
+        "dns",
+        "hostname",
+        "domain",
+        "dns_search",
+        "restrict",
+        "tftp",
+        "bootfile",
+        "ipv6",
+        "forwards",
+    ),
     "udp": ("peer", "local_address", "local_port", "remote_address", "remote_port"),
     "unix": ("path", "remote_path"),
     "stream": ("path", "local_address", "local_port", "remote_address", "remote_port", "reconnect"),
@@ -63,13 +78,17 @@ SPEC = {
     "tftp": {"type": "path"},
     "bootfile": {"type": "str"},
     "ipv6": {"type": "bool"},
-    "forwards": {"type": "list", "elements": "dict", "options": {
-        "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
-        "host_address": {"type": "str", "default": "127.0.0.1"},
-        "host_port": {"type": "str", "default": "auto"},
-        "guest_address": {"type": "str"},
-        "guest_port": {"type": "int", "required": True},
-    }},
+    "forwards": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
+            "host_address": {"type": "str", "default": "127.0.0.1"},
+            "host_port": {"type": "str", "default": "auto"},
+            "guest_address": {"type": "str"},
+            "guest_port": {"type": "int", "required": True},
+        },
+    },
     "interface": {"type": "str"},
     "script": {"type": "path"},
     "down_script": {"type": "path"},
@@ -81,7 +100,12 @@ SPEC = {
     "mode": {"type": "str"},
 }
 
-_NEEDED = {"udp": ("local_port", "remote_port"), "unix": ("path", "remote_path"), "bridge": ("bridge",), "mcast": ("group", "port")}
+_NEEDED = {
+    "udp": ("local_port", "remote_port"),
+    "unix": ("path", "remote_path"),
+    "bridge": ("bridge",),
+    "mcast": ("group", "port"),
+}
 
 
 def normalise(path, given):
@@ -101,10 +125,15 @@ def normalise(path, given):
         if key in link:
             link[key] = port_number("%s.%s" % (path, key), link[key])
             if link[key] == "auto" and not (key == "local_port" and kind == "stream"):
-                raise OptionError("%s.%s" % (path, key), "auto does not work here: the other side could not know it; use peer, or a number")
+                raise OptionError(
+                    "%s.%s" % (path, key),
+                    "auto does not work here: the other side could not know it; use peer, or a number",
+                )
     for key in ("local_address", "remote_address", "group", "host_address", "dhcp_start", "dns"):
         if key in link:
-            check_address("%s.%s" % (path, key), link[key], 4 if kind in ("user", "mcast") else None)
+            check_address(
+                "%s.%s" % (path, key), link[key], 4 if kind in ("user", "mcast") else None
+            )
     if "network" in link:
         _check_network(path + ".network", link["network"])
     if kind == "mcast":
@@ -112,21 +141,37 @@ def normalise(path, given):
     if "reconnect" in link:
         check_number(path + ".reconnect", link["reconnect"], 1, 1000000, "a time in seconds")
     if "mode" in link and not _MODE.fullmatch(link["mode"]):
-        raise OptionError(path + ".mode", "%r is not the mode of a socket, such as 0700" % link["mode"])
+        raise OptionError(
+            path + ".mode", "%r is not the mode of a socket, such as 0700" % link["mode"]
+        )
     for key in ("path", "remote_path"):
         if key in link:
             link[key] = os.path.abspath(link[key])
             if len(os.fsencode(link[key])) > _SUN_PATH:
-                raise OptionError("%s.%s" % (path, key), "a socket's path has %d bytes at most" % _SUN_PATH)
+                raise OptionError(
+                    "%s.%s" % (path, key), "a socket's path has %d bytes at most" % _SUN_PATH
+                )
     if kind == "stream":
         _check_stream(path, link)
     if kind == "passt" and "path" in link and link.get("forwards"):
-        raise OptionError(path + ".forwards", "the passt that listens at path was told its own forwards when it was started")
-    if "interface" in link and (len(link["interface"].encode()) > 15 or "/" in link["interface"] or not link["interface"].strip()):
-        raise OptionError(path + ".interface", "%r is not the name of a network interface" % link["interface"])
+        raise OptionError(
+            path + ".forwards",
+            "the passt that listens at path was told its own forwards when it was started",
+        )
+    if "interface" in link and (
+        len(link["interface"].encode()) > 15
+        or "/" in link["interface"]
+        or not link["interface"].strip()
+    ):
+        raise OptionError(
+            path + ".interface", "%r is not the name of a network interface" % link["interface"]
+        )
     if "queues" in link:
         check_number(path + ".queues", link["queues"], 1, 256, "a number of queues")
-    link["forwards"] = [_forward("%s.forwards[%d]" % (path, n), forward) for n, forward in enumerate(link.get("forwards", ()))]
+    link["forwards"] = [
+        _forward("%s.forwards[%d]" % (path, n), forward)
+        for n, forward in enumerate(link.get("forwards", ()))
+    ]
     if not link["forwards"]:
         del link["forwards"]
     else:
@@ -139,7 +184,10 @@ def _check_twice(path, forwards):
     for number, forward in enumerate(forwards):
         first = seen.setdefault(forward_key("", forward), number)
         if first != number:
-            raise OptionError("%s.forwards[%d].guest_port" % (path, number), "forwards[%d] has the same port of the guest" % first)
+            raise OptionError(
+                "%s.forwards[%d].guest_port" % (path, number),
+                "forwards[%d] has the same port of the guest" % first,
+            )
 
 
 def _guess(link):
@@ -159,8 +207,21 @@ def _check_peer(path, link):
 
 def _check_stream(path, link):
     listens, connects = "local_port" in link, "remote_port" in link
-    if sum((listens, connects, "path" in link and "reconnect" not in link, "path" in link and "reconnect" in link)) != 1:
-        raise OptionError(path, "a stream has one end: path (listens; with reconnect it connects), local_port (listens) or remote_port")
+    if (
+        sum(
+            (
+                listens,
+                connects,
+                "path" in link and "reconnect" not in link,
+                "path" in link and "reconnect" in link,
+            )
+        )
+        != 1
+    ):
+        raise OptionError(
+            path,
+            "a stream has one end: path (listens; with reconnect it connects), local_port (listens) or remote_port",
+        )
 
 
 def _check_network(path, text):
@@ -171,8 +232,16 @@ def _check_network(path, text):
 
 
 def _forward(path, given):
-    forward = {key: entry["default"] for key, entry in SPEC["forwards"]["options"].items() if "default" in entry}
-    forward.update((key, value) for key, value in given.items() if value is not None and (key, value) != ("guest_address", ""))
+    forward = {
+        key: entry["default"]
+        for key, entry in SPEC["forwards"]["options"].items()
+        if "default" in entry
+    }
+    forward.update(
+        (key, value)
+        for key, value in given.items()
+        if value is not None and (key, value) != ("guest_address", "")
+    )
     if forward["host_address"] in ("", "*"):
         forward["host_address"] = "0.0.0.0"
     for key in ("host_address", "guest_address"):
@@ -185,8 +254,12 @@ def _forward(path, given):
 
 def forward_key(nic, forward):
     """What a forwarded port is for: stable as long as the same guest port is forwarded."""
-    return "nics/%s/%s/%s%d" % (nic, forward["protocol"], forward.get("guest_address", "") and forward["guest_address"] + ":",
-                                forward["guest_port"])
+    return "nics/%s/%s/%s%d" % (
+        nic,
+        forward["protocol"],
+        forward.get("guest_address", "") and forward["guest_address"] + ":",
+        forward["guest_port"],
+    )
 
 
 def end_key(lab, vm, nic):
@@ -208,14 +281,35 @@ def port_wishes(lab, vm, nic, link, option):
     """The host ports that a link needs."""
     wishes = []
     if "peer" in link:
-        wishes += [Wish(key, "udp", "127.0.0.1", "auto", option + ".peer") for key in _ends(lab, vm, nic, link)]
-    elif link["type"] in ("udp", "stream") and "local_port" in link and not _is_private(link.get("local_address", "")):
+        wishes += [
+            Wish(key, "udp", "127.0.0.1", "auto", option + ".peer")
+            for key in _ends(lab, vm, nic, link)
+        ]
+    elif (
+        link["type"] in ("udp", "stream")
+        and "local_port" in link
+        and not _is_private(link.get("local_address", ""))
+    ):
         protocol = "udp" if link["type"] == "udp" else "tcp"
-        wishes.append(Wish("nics/%s/local" % nic, protocol, link.get("local_address", "127.0.0.1"), link["local_port"],
-                           option + ".local_port"))
+        wishes.append(
+            Wish(
+                "nics/%s/local" % nic,
+                protocol,
+                link.get("local_address", "127.0.0.1"),
+                link["local_port"],
+                option + ".local_port",
+            )
+        )
     for number, forward in enumerate(link.get("forwards", ())):
-        wishes.append(Wish(forward_key(nic, forward), forward["protocol"], forward["host_address"], forward["host_port"],
-                           "%s.forwards[%d].host_port" % (option, number)))
+        wishes.append(
+            Wish(
+                forward_key(nic, forward),
+                forward["protocol"],
+                forward["host_address"],
+                forward["host_port"],
+                "%s.forwards[%d].host_port" % (option, number),
+            )
+        )
     return wishes
 
 
@@ -227,7 +321,10 @@ def check(link, capabilities, option):
 def check_host(link, option):
     """Raise HostError when the host lacks what the link needs: some QEMUs abort for want of it."""
     if link.get("vhost") and not os.path.exists("/dev/vhost-net"):
-        raise HostError("%s.vhost: this host has no /dev/vhost-net: load the kernel module vhost_net, or leave vhost out" % option)
+        raise HostError(
+            "%s.vhost: this host has no /dev/vhost-net: load the kernel module vhost_net, or leave vhost out"
+            % option
+        )
 
 
 def is_direct(link):
@@ -237,22 +334,34 @@ def is_direct(link):
 
 def runs_programs(link):
     """Whether QEMU starts a program for the link."""
-    return link["type"] in ("bridge", "passt") or bool(link.get("script") or link.get("down_script"))
+    return link["type"] in ("bridge", "passt") or bool(
+        link.get("script") or link.get("down_script")
+    )
 
 
 def backend(identifier, lab, vm, nic, link, ports, capabilities, option):
     """The backend of a link, as netdev_add takes it. Raises OptionError when the QEMU at hand does not have it."""
     made = _BACKENDS[link["type"]](link, _Place(lab, vm, nic, ports, capabilities, option))
     if not capabilities.has_netdev(made["type"]):
-        raise OptionError(option + ".type", "this QEMU (%s) was built without the backend %s that a link of type %s needs"
-                          % (capabilities.version_text, made["type"], link["type"]))
+        raise OptionError(
+            option + ".type",
+            "this QEMU (%s) was built without the backend %s that a link of type %s needs"
+            % (capabilities.version_text, made["type"], link["type"]),
+        )
     made["id"] = identifier
     return {key: value for key, value in made.items() if value is not None}
 
 
 class _Place:
     def __init__(self, lab, vm, nic, ports, capabilities, option):
-        self.lab, self.vm, self.nic, self.ports, self.capabilities, self.option = lab, vm, nic, ports, capabilities, option
+        self.lab, self.vm, self.nic, self.ports, self.capabilities, self.option = (
+            lab,
+            vm,
+            nic,
+            ports,
+            capabilities,
+            option,
+        )
 
 
 def _joined(address, port):
@@ -260,13 +369,34 @@ def _joined(address, port):
 
 
 def _user(link, place):
-    return {"type": "user", "net": link.get("network"), "host": link.get("host_address"), "dhcpstart": link.get("dhcp_start"),
-            "dns": link.get("dns"), "hostname": link.get("hostname"), "domainname": link.get("domain"),
-            "dnssearch": [{"str": name} for name in link.get("dns_search", ())] or None, "restrict": link.get("restrict"),
-            "tftp": link.get("tftp"), "bootfile": link.get("bootfile"), "ipv6": link.get("ipv6"),
-            "hostfwd": [{"str": "%s:%s:%d-%s:%d" % (f["protocol"], f["host_address"], place.ports[forward_key(place.nic, f)],
-                                                    f.get("guest_address", ""), f["guest_port"])}
-                        for f in link.get("forwards", ())] or None}
+    return {
+        "type": "user",
+        "net": link.get("network"),
+        "host": link.get("host_address"),
+        "dhcpstart": link.get("dhcp_start"),
+        "dns": link.get("dns"),
+        "hostname": link.get("hostname"),
+        "domainname": link.get("domain"),
+        "dnssearch": [{"str": name} for name in link.get("dns_search", ())] or None,
+        "restrict": link.get("restrict"),
+        "tftp": link.get("tftp"),
+        "bootfile": link.get("bootfile"),
+        "ipv6": link.get("ipv6"),
+        "hostfwd": [
+            {
+                "str": "%s:%s:%d-%s:%d"
+                % (
+                    f["protocol"],
+                    f["host_address"],
+                    place.ports[forward_key(place.nic, f)],
+                    f.get("guest_address", ""),
+                    f["guest_port"],
+                )
+            }
+            for f in link.get("forwards", ())
+        ]
+        or None,
+    }
 
 
 def _udp(link, place):
@@ -274,39 +404,70 @@ def _udp(link, place):
         local, remote = (place.ports[key] for key in _ends(place.lab, place.vm, place.nic, link))
     else:
         local, remote = link["local_port"], link["remote_port"]
-    return {"type": "socket", "udp": _joined(link.get("remote_address", "127.0.0.1"), remote),
-            "localaddr": _joined(link.get("local_address", "127.0.0.1"), local)}
+    return {
+        "type": "socket",
+        "udp": _joined(link.get("remote_address", "127.0.0.1"), remote),
+        "localaddr": _joined(link.get("local_address", "127.0.0.1"), local),
+    }
 
 
 def _unix(link, place):
-    return {"type": "dgram", "local": {"type": "unix", "path": link["path"]}, "remote": {"type": "unix", "path": link["remote_path"]}}
+    return {
+        "type": "dgram",
+        "local": {"type": "unix", "path": link["path"]},
+        "remote": {"type": "unix", "path": link["remote_path"]},
+    }
 
 
 def _stream(link, place, connects=False):
     listens = "local_port" in link or "path" in link and not connects and "reconnect" not in link
     if "reconnect" in link and not place.capabilities.at_least(8, 0):
-        raise OptionError(place.option + ".reconnect", "it needs QEMU 8.0; this is %s" % place.capabilities.version_text)
+        raise OptionError(
+            place.option + ".reconnect",
+            "it needs QEMU 8.0; this is %s" % place.capabilities.version_text,
+        )
     if "path" in link:
         address = {"type": "unix", "path": link["path"]}
     else:
         side = "local" if listens else "remote"
         port = place.ports["nics/%s/local" % place.nic] if listens else link["remote_port"]
-        address = {"type": "inet", "host": link.get(side + "_address", "127.0.0.1"), "port": str(port)}
+        address = {
+            "type": "inet",
+            "host": link.get(side + "_address", "127.0.0.1"),
+            "port": str(port),
+        }
         if not place.capabilities.has_netdev("stream"):
-            return {"type": "socket", "listen" if listens else "connect": _joined(address["host"], port)}
+            return {
+                "type": "socket",
+                "listen" if listens else "connect": _joined(address["host"], port),
+            }
     made = {"type": "stream", "server": listens, "addr": address}
     if "reconnect" in link:
-        made.update({"reconnect-ms": link["reconnect"] * 1000} if place.capabilities.at_least(9, 2) else {"reconnect": link["reconnect"]})
+        made.update(
+            {"reconnect-ms": link["reconnect"] * 1000}
+            if place.capabilities.at_least(9, 2)
+            else {"reconnect": link["reconnect"]}
+        )
     return made
 
 
 def _mcast(link, place):
-    return {"type": "socket", "mcast": _joined(link["group"], link["port"]), "localaddr": link.get("local_address", "127.0.0.1")}
+    return {
+        "type": "socket",
+        "mcast": _joined(link["group"], link["port"]),
+        "localaddr": link.get("local_address", "127.0.0.1"),
+    }
 
 
 def _tap(link, place):
-    return {"type": "tap", "ifname": link.get("interface"), "script": link.get("script", "no"), "downscript": link.get("down_script", "no"),
-            "vhost": link.get("vhost"), "queues": link.get("queues")}
+    return {
+        "type": "tap",
+        "ifname": link.get("interface"),
+        "script": link.get("script", "no"),
+        "downscript": link.get("down_script", "no"),
+        "vhost": link.get("vhost"),
+        "queues": link.get("queues"),
+    }
 
 
 def _bridge(link, place):
@@ -314,8 +475,13 @@ def _bridge(link, place):
 
 
 def _vde(link, place):
-    return {"type": "vde", "sock": link.get("path"), "port": link.get("port"), "group": link.get("vde_group"),
-            "mode": int(link["mode"], 8) if "mode" in link else None}
+    return {
+        "type": "vde",
+        "sock": link.get("path"),
+        "port": link.get("port"),
+        "group": link.get("vde_group"),
+        "mode": int(link["mode"], 8) if "mode" in link else None,
+    }
 
 
 def _passt(link, place):
@@ -323,13 +489,32 @@ def _passt(link, place):
         # passt serves one client on its socket and keeps it: QEMU documentation, "Using passt as the user mode network stack".
         reconnect = {"reconnect": 1} if place.capabilities.at_least(8, 0) else {}
         return _stream({"path": link["path"], **reconnect}, place, connects=True)
-    return {"type": "passt", "tcp-ports": _passt_ports(link, place, "tcp"), "udp-ports": _passt_ports(link, place, "udp")}
+    return {
+        "type": "passt",
+        "tcp-ports": _passt_ports(link, place, "tcp"),
+        "udp-ports": _passt_ports(link, place, "udp"),
+    }
 
 
 def _passt_ports(link, place, protocol):
-    return [{"str": "%s/%d:%d" % (f["host_address"], place.ports[forward_key(place.nic, f)], f["guest_port"])}
-            for f in link.get("forwards", ()) if f["protocol"] == protocol] or None
+    return [
+        {
+            "str": "%s/%d:%d"
+            % (f["host_address"], place.ports[forward_key(place.nic, f)], f["guest_port"])
+        }
+        for f in link.get("forwards", ())
+        if f["protocol"] == protocol
+    ] or None
 
 
-_BACKENDS = {"user": _user, "udp": _udp, "unix": _unix, "stream": _stream, "mcast": _mcast, "tap": _tap, "bridge": _bridge, "vde": _vde,
-             "passt": _passt}
+_BACKENDS = {
+    "user": _user,
+    "udp": _udp,
+    "unix": _unix,
+    "stream": _stream,
+    "mcast": _mcast,
+    "tap": _tap,
+    "bridge": _bridge,
+    "vde": _vde,
+    "passt": _passt,
+}

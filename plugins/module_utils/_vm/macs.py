@@ -18,25 +18,31 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 def normalise(path, value):
     """A MAC address as six lower-case pairs with colons; it must be a unicast one. Raises OptionError."""
     digits = re.sub(r"[:.-]", "", value).lower()
-    mac = ":".join(digits[n:n + 2] for n in range(0, len(digits), 2))
+    mac = ":".join(digits[n : n + 2] for n in range(0, len(digits), 2))
     if not _MAC.fullmatch(mac):
         # YAML 1.1 reads 52:54:00:12:34:56 as a number to the base 60.
         hint = ": put it in quotes, YAML takes it for a number" if value.isdigit() else ""
-        raise OptionError(path, "%r is not a MAC address, such as 52:54:00:12:34:56%s" % (value, hint))
+        raise OptionError(
+            path, "%r is not a MAC address, such as 52:54:00:12:34:56%s" % (value, hint)
+        )
     if int(mac[:2], 16) & 1:
-        raise OptionError(path, "%s is a group address (IEEE 802, lowest bit of the first byte): a NIC needs its own" % mac)
+        raise OptionError(
+            path,
+            "%s is a group address (IEEE 802, lowest bit of the first byte): a NIC needs its own"
+            % mac,
+        )
     return mac
 
 
 def derived(lab, vm, nic):
     """The MAC of a NIC from its names: locally administered (IEEE 802, second bit of the first byte)."""
     digest = bytearray(hashlib.sha256("\0".join((lab, vm, nic)).encode("utf-8")).digest()[:6])
-    digest[0] = digest[0] & 0xfc | 0x02
+    digest[0] = digest[0] & 0xFC | 0x02
     return ":".join("%02x" % byte for byte in digest)
 
 
 def counted(base, index):
     """The MAC that is index after base, within the same half of vendor and number."""
     number = int(base.replace(":", ""), 16)
-    number = number & ~0xffffff | (number + index) & 0xffffff
-    return ":".join("%02x" % (number >> shift & 0xff) for shift in range(40, -8, -8))
+    number = number & ~0xFFFFFF | (number + index) & 0xFFFFFF
+    return ":".join("%02x" % (number >> shift & 0xFF) for shift in range(40, -8, -8))

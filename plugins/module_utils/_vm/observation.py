@@ -12,15 +12,32 @@ import select
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError, MonitorGone, MonitorTimeout
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, read_text, tail
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start, wait_for_exit
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    MonitorError,
+    MonitorGone,
+    MonitorTimeout,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    read_json,
+    read_text,
+    tail,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    boot_id,
+    process_start,
+    wait_for_exit,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import is_supervised, orphans
 
-_QUESTIONS = [("query-status", None), ("query-uuid", None), ("qom-list", {"path": "/machine/peripheral"})]
+_QUESTIONS = [
+    ("query-status", None),
+    ("query-uuid", None),
+    ("qom-list", {"path": "/machine/peripheral"}),
+]
 
 _ENDING = 5  # seconds for a QEMU on its way out, or in, to be gone, or there
 _LOOK = 0.01
@@ -44,7 +61,9 @@ class Observation:
         self.run = read_json(folder.run)
         self.alive = False
         self.status = "stopped" if self.saved else "absent"
-        self.running = self.pid = self.start = self.exit_code = self.monitor = self.orphan = self.silent = None
+        self.running = self.pid = self.start = self.exit_code = self.monitor = self.orphan = (
+            self.silent
+        ) = None
         self.resume = (self.run or {}).get("resume")
         self.debris = self.saved is None and folder.is_debris()
         self.devices, self.media = {}, {}
@@ -108,17 +127,23 @@ def _ask(seen):
     monitor = seen.monitor = Monitor(seen.folder.qmp)
     monitor.connect()
     if monitor.peer_pid != seen.pid:
-        raise HostError("the socket %s belongs to process %s, not to the QEMU of the VM %s (process %d): a stranger is in its place; "
-                        "end it first" % (seen.folder.qmp, monitor.peer_pid, seen.folder.name, seen.pid))
+        raise HostError(
+            "the socket %s belongs to process %s, not to the QEMU of the VM %s (process %d): a stranger is in its place; "
+            "end it first" % (seen.folder.qmp, monitor.peer_pid, seen.folder.name, seen.pid)
+        )
     # What is in removable drives is asked only where there are some: each question takes its time.
     drives = [option for option in ("cdroms", "floppies") if seen.run["definition"].get(option)]
-    status, uuid, peripheral, *blocks = monitor.batch(_QUESTIONS + ([("query-block", None)] if drives else []))
+    status, uuid, peripheral, *blocks = monitor.batch(
+        _QUESTIONS + ([("query-block", None)] if drives else [])
+    )
     for answer in (status, uuid, peripheral):
         if isinstance(answer, MonitorError):
             raise answer
     if uuid["UUID"] != seen.run["uuid"]:
-        raise HostError("the QEMU of process %d has the UUID %s, not %s: it is not the VM %s" %
-                        (seen.pid, uuid["UUID"], seen.run["uuid"], seen.folder.name))
+        raise HostError(
+            "the QEMU of process %d has the UUID %s, not %s: it is not the VM %s"
+            % (seen.pid, uuid["UUID"], seen.run["uuid"], seen.folder.name)
+        )
     seen.alive, seen.status = True, status["status"]
     seen.devices = device_types(peripheral)
     seen.media = _media(blocks[0]) if blocks and not isinstance(blocks[0], MonitorError) else {}
@@ -131,14 +156,22 @@ def _ask(seen):
 
 def device_types(peripheral):
     """{id: type} from qom-list /machine/peripheral, whose types read child<TYPE>."""
-    return {entry["name"]: entry["type"][len("child<"):-1] for entry in peripheral if entry["type"].startswith("child<")}
+    return {
+        entry["name"]: entry["type"][len("child<") : -1]
+        for entry in peripheral
+        if entry["type"].startswith("child<")
+    }
 
 
 def _media(blocks):
     media = {}
     for block in blocks:
         if block.get("removable"):
-            parts = [part for part in block.get("qdev", "").split("/") if part not in ("", "machine", "peripheral")]
+            parts = [
+                part
+                for part in block.get("qdev", "").split("/")
+                if part not in ("", "machine", "peripheral")
+            ]
             if parts:
                 media[parts[0]] = block["inserted"]["file"] if block.get("inserted") else None
     return media

@@ -28,7 +28,11 @@ def definitions(root):
 
 def _folders(path):
     try:
-        return [entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
+        return [
+            entry.name
+            for entry in os.scandir(path)
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+        ]
     except OSError:
         return []
 
@@ -47,9 +51,18 @@ def users_of(root, path):
     real, found = os.path.realpath(path), []
     for lab, name, definition in definitions(root):
         for disk in definition.get("disks", ()):
-            held = disk.get("path") or os.path.join(root, lab, name, "%s.%s" % (disk["name"], disk.get("format")))
+            held = disk.get("path") or os.path.join(
+                root, lab, name, "%s.%s" % (disk["name"], disk.get("format"))
+            )
             if os.path.realpath(held) == real:
-                found.append(User("%s/%s" % (lab, name), disk["name"], "disk", not disk.get("read_only") and not disk.get("snapshot")))
+                found.append(
+                    User(
+                        "%s/%s" % (lab, name),
+                        disk["name"],
+                        "disk",
+                        not disk.get("read_only") and not disk.get("snapshot"),
+                    )
+                )
             elif disk.get("backing_file") and os.path.realpath(disk["backing_file"]) == real:
                 found.append(User("%s/%s" % (lab, name), disk["name"], "base", False))
     return found

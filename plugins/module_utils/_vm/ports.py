@@ -18,7 +18,13 @@ import socket
 from typing import NamedTuple, Union
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, read_json, read_text, remove_file, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_folder,
+    read_json,
+    read_text,
+    remove_file,
+    write_json,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 
 # Below Linux's range for outgoing connections (ip_local_port_range, 32768 and up), away from well-known services.
@@ -84,7 +90,11 @@ def _claim(folder, wishes, held):
     """An entry of the registry names the VMs that count on its port: one, or both VMs of a cable for each of its ends."""
     owner = _owner(folder)
     granted, kept = {}, set()
-    known = {entry["key"]: place for place, entry in held.items() if owner in entry["vms"] or entry["key"].startswith("/%s/" % folder.lab)}
+    known = {
+        entry["key"]: place
+        for place, entry in held.items()
+        if owner in entry["vms"] or entry["key"].startswith("/%s/" % folder.lab)
+    }
     for wish in wishes:
         old = known.get(wish.key)
         if wish.port == "auto" and old and _split(old)[0] == wish.protocol:
@@ -102,18 +112,28 @@ def _claim(folder, wishes, held):
 
 
 def _check_taken(wish, place, holder, owner, wished):
-    if holder and (holder["vms"] != [owner] or holder["key"] != wish.key and holder["key"] in wished):
-        raise OptionError(wish.option, "port %s is taken by the VM %s (%s): choose another, or auto"
-                          % (place, " and ".join(holder["vms"]), holder["key"]))
+    if holder and (
+        holder["vms"] != [owner] or holder["key"] != wish.key and holder["key"] in wished
+    ):
+        raise OptionError(
+            wish.option,
+            "port %s is taken by the VM %s (%s): choose another, or auto"
+            % (place, " and ".join(holder["vms"]), holder["key"]),
+        )
     protocol, port = _split(place)
     if not holder and not _is_free(protocol, wish.address, port):
-        raise OptionError(wish.option, "port %s on %s is taken by %s: choose another, or auto"
-                          % (place, wish.address, who_has(protocol, port)))
+        raise OptionError(
+            wish.option,
+            "port %s on %s is taken by %s: choose another, or auto"
+            % (place, wish.address, who_has(protocol, port)),
+        )
 
 
 def _leave(held, owner, kept=()):
     """Take owner from the ports that are not kept; a port that no VM counts on goes."""
-    for place in [place for place, entry in held.items() if owner in entry["vms"] and place not in kept]:
+    for place in [
+        place for place, entry in held.items() if owner in entry["vms"] and place not in kept
+    ]:
         others = [vm for vm in held[place]["vms"] if vm != owner]
         if others:
             held[place] = dict(held[place], vms=others)
@@ -140,8 +160,10 @@ def check_free(definition, wishes):
         # The other end of a cable is taken by the VM that has it.
         mine = not wish.key.startswith("/") or wish.key.startswith(my_ends)
         if wish.address is not None and mine and not _is_free(wish.protocol, wish.address, port):
-            raise HostError("%s: port %s/%d on %s is taken by %s: stop that, or choose another port"
-                            % (wish.option, wish.protocol, port, wish.address, who_has(wish.protocol, port)))
+            raise HostError(
+                "%s: port %s/%d on %s is taken by %s: stop that, or choose another port"
+                % (wish.option, wish.protocol, port, wish.address, who_has(wish.protocol, port))
+            )
 
 
 def _split(place):
@@ -151,7 +173,9 @@ def _split(place):
 
 def _find(wish, held):
     for port in _VNC_RANGE if wish.key == "display" else _RANGES[wish.protocol]:
-        if "%s/%d" % (wish.protocol, port) not in held and _is_free(wish.protocol, wish.address, port):
+        if "%s/%d" % (wish.protocol, port) not in held and _is_free(
+            wish.protocol, wish.address, port
+        ):
             return port
     raise HostError("%s: no free %s port is left on this host" % (wish.option, wish.protocol))
 
@@ -175,13 +199,17 @@ def who_has(protocol, port):
     for name in (protocol, protocol + "6"):
         for line in (read_text("/proc/net/%s" % name) or "").splitlines()[1:]:
             fields = line.split()
-            if int(fields[1].rpartition(":")[2], 16) == port and (protocol == "udp" or fields[3] == "0A"):
+            if int(fields[1].rpartition(":")[2], 16) == port and (
+                protocol == "udp" or fields[3] == "0A"
+            ):
                 inodes.add("socket:[%s]" % fields[9])
     for pid in filter(str.isdigit, os.listdir("/proc") if inodes else ()):
         with contextlib.suppress(OSError):
             for handle in os.scandir("/proc/%s/fd" % pid):
                 with contextlib.suppress(OSError):
                     if os.readlink(handle.path) in inodes:
-                        name = re.sub(r"[^\x20-\x7e]", "?", (read_text("/proc/%s/comm" % pid) or "").strip())
+                        name = re.sub(
+                            r"[^\x20-\x7e]", "?", (read_text("/proc/%s/comm" % pid) or "").strip()
+                        )
                         return "process %s (%s)" % (pid, name)
     return "another process"

@@ -14,10 +14,24 @@ import select
 import signal
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError, MonitorGone
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, remove_file, tail
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    LaunchError,
+    MonitorError,
+    MonitorGone,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    read_text,
+    remove_file,
+    tail,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
-    process_handle, process_start, processes_with, send_signal, start_program, wait_for_exit,
+    process_handle,
+    process_start,
+    processes_with,
+    send_signal,
+    start_program,
+    wait_for_exit,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 
@@ -37,8 +51,15 @@ class Child:
         code = _open(folder.exit_code, os.O_RDWR)
         fcntl.flock(code, fcntl.LOCK_EX)
         try:
-            self.process = start_program(["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv, stdin=code, stdout=log, stderr=log,
-                                         start_new_session=True, cwd="/", env=dict(os.environ, **environment))
+            self.process = start_program(
+                ["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv,
+                stdin=code,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+                env=dict(os.environ, **environment),
+            )
         except OSError as error:
             raise LaunchError("cannot run %s: %s" % (argv[0], error.strerror), cmd=argv)
         finally:
@@ -52,9 +73,15 @@ class Child:
             while True:
                 if os.path.exists(self.folder.qmp):
                     with contextlib.suppress(MonitorGone):
-                        return Monitor(self.folder.qmp, timeout=max(1, deadline - time.monotonic())).connect()
+                        return Monitor(
+                            self.folder.qmp, timeout=max(1, deadline - time.monotonic())
+                        ).connect()
                 # The end of QEMU wakes us up; its socket does not.
-                if select.select([] if handle is None else [handle], [], [], _PROBE)[0] or handle is None and self.process.poll() is not None:
+                if (
+                    select.select([] if handle is None else [handle], [], [], _PROBE)[0]
+                    or handle is None
+                    and self.process.poll() is not None
+                ):
                     raise self.failure("QEMU ended with exit code %s" % self.process.wait())
                 if time.monotonic() > deadline:
                     raise self.failure("QEMU's monitor did not answer within %d s" % timeout)
@@ -62,8 +89,13 @@ class Child:
     def failure(self, what):
         """A LaunchError with QEMU's own words and the command line."""
         said = tail(self.folder.log)
-        return LaunchError("cannot start the VM %s: %s. It said: %s%s" % (self.folder.name, what, said or "nothing", _hint(said)),
-                           cmd=self.argv, rc=self.process.returncode, log=said)
+        return LaunchError(
+            "cannot start the VM %s: %s. It said: %s%s"
+            % (self.folder.name, what, said or "nothing", _hint(said)),
+            cmd=self.argv,
+            rc=self.process.returncode,
+            log=said,
+        )
 
     def end(self):
         """Kill what was started; nothing of it stays."""
@@ -81,17 +113,42 @@ def _open(path, flags):
 def _hint(said):
     """What to do about the failures that users meet most."""
     for words, advice in (
-            ("Could not access KVM", "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info"),
-            ("failed to initialize kvm", "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info"),
-            ("Failed to initialize KVM", "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info"),
-            ("host doesn't support requested feature", "the CPU model asks for more than this host has: choose another cpu"),
-            ("unable to map backing store", "the memory backend cannot be had: fewer hugepages are free than memory needs"),
-            ("cannot set up guest memory", "the host cannot give that much memory: lower memory"),
-            ("Cannot allocate memory", "the host cannot give that much memory: lower memory"),
-            ("Failed to get \"write\" lock", "another QEMU has that image open"),
-            ("Could not open '/dev/vfio", "the passthrough device cannot be opened: is it bound to vfio-pci, and may we use it?"),
-            ("could not configure /dev/net/tun", "a tap link needs privileges: become root, or use a tap made for this user"),
-            ("failed to parse default acl file", "a bridge link needs /etc/qemu/bridge.conf with a line: allow BRIDGE")):
+        (
+            "Could not access KVM",
+            "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info",
+        ),
+        (
+            "failed to initialize kvm",
+            "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info",
+        ),
+        (
+            "Failed to initialize KVM",
+            "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info",
+        ),
+        (
+            "host doesn't support requested feature",
+            "the CPU model asks for more than this host has: choose another cpu",
+        ),
+        (
+            "unable to map backing store",
+            "the memory backend cannot be had: fewer hugepages are free than memory needs",
+        ),
+        ("cannot set up guest memory", "the host cannot give that much memory: lower memory"),
+        ("Cannot allocate memory", "the host cannot give that much memory: lower memory"),
+        ('Failed to get "write" lock', "another QEMU has that image open"),
+        (
+            "Could not open '/dev/vfio",
+            "the passthrough device cannot be opened: is it bound to vfio-pci, and may we use it?",
+        ),
+        (
+            "could not configure /dev/net/tun",
+            "a tap link needs privileges: become root, or use a tap made for this user",
+        ),
+        (
+            "failed to parse default acl file",
+            "a bridge link needs /etc/qemu/bridge.conf with a line: allow BRIDGE",
+        ),
+    ):
         if words in said:
             return " (%s)" % advice
     return ""
@@ -120,7 +177,11 @@ def is_supervised(folder):
 
 def orphans(folder):
     """QEMUs of this VM, by the pidfile on their command line, whoever started them."""
-    return [pid for pid in _processes(folder) if not (read_text("/proc/%d/cmdline" % pid) or "").startswith("/bin/sh\0-c\0")]
+    return [
+        pid
+        for pid in _processes(folder)
+        if not (read_text("/proc/%d/cmdline" % pid) or "").startswith("/bin/sh\0-c\0")
+    ]
 
 
 def _processes(folder):
@@ -152,7 +213,9 @@ def kill(pid, start):
         return
     send_signal(pid, start, signal.SIGKILL)
     if not wait_for_exit(pid, start, 10):
-        raise HostError("process %d does not end, not even by SIGKILL: the host's kernel holds it" % pid)
+        raise HostError(
+            "process %d does not end, not even by SIGKILL: the host's kernel holds it" % pid
+        )
 
 
 def listens_to_power_button(monitor, family):
@@ -169,7 +232,7 @@ def listens_to_power_button(monitor, family):
     except (MonitorError, ValueError):
         return None
     # Where the firmware has not come so far, nothing is at that port, and all bits read as ones.
-    return enabled != 0xffff and bool(enabled & 0x100)
+    return enabled != 0xFFFF and bool(enabled & 0x100)
 
 
 def shut_down(monitor, pid, start, policy, family, status):
@@ -178,15 +241,25 @@ def shut_down(monitor, pid, start, policy, family, status):
     policy: {acpi, timeout, quit_timeout, term_timeout, force}, times in seconds. monitor may be None, when it does not answer.
     Raises HostError when the guest does not obey and force is false.
     """
-    was_asked = monitor and policy["acpi"] and status == "running" and listens_to_power_button(monitor, family) is not False
+    was_asked = (
+        monitor
+        and policy["acpi"]
+        and status == "running"
+        and listens_to_power_button(monitor, family) is not False
+    )
     if was_asked:
         with contextlib.suppress(MonitorGone):  # it may end at this very moment
             monitor.execute("system_powerdown")
         if wait_for_exit(pid, start, policy["timeout"]):
             return "acpi"
     if policy["acpi"] and not policy["force"]:
-        why = ("did not power down within %d s, and shutdown.force is false: raise shutdown.timeout, or" % policy["timeout"] if was_asked else
-               "does not listen to the power button (%s), and shutdown.force is false: wait until it is up, or" % status)
+        why = (
+            "did not power down within %d s, and shutdown.force is false: raise shutdown.timeout, or"
+            % policy["timeout"]
+            if was_asked
+            else "does not listen to the power button (%s), and shutdown.force is false: wait until it is up, or"
+            % status
+        )
         raise HostError("the guest %s set shutdown.force: true" % why)
     if monitor:
         try:

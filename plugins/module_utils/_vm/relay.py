@@ -15,7 +15,14 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, HostError, LoginRefused, MonitorError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    GuestNotReady,
+    HostError,
+    LoginRefused,
+    MonitorError,
+    VlabError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 
 _KINDS = ((GuestNotReady, "not_ready"), (LoginRefused, "login"), (VlabError, "error"))
@@ -27,7 +34,13 @@ def serve(source, target):
     try:
         told, *pieces = _ERRANDS[asked["errand"]](asked, source.read())
     except VlabError as error:
-        told, pieces = {"error": error.message, "kind": next(word for kind, word in _KINDS if isinstance(error, kind))}, []
+        told, pieces = (
+            {
+                "error": error.message,
+                "kind": next(word for kind, word in _KINDS if isinstance(error, kind)),
+            },
+            [],
+        )
     told["sizes"] = [len(piece) for piece in pieces]
     target.write(b"\n".join((asked["mark"].encode("ascii"), json.dumps(told).encode("utf-8"), b"")))
     for piece in pieces:
@@ -56,6 +69,7 @@ def _vms(asked, _data):
     """The VMs of a lab or of all, with what a controller has to know to reach them; and what qemu_lab wrote about their nodes."""
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import read_about
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
+
     root = asked.get("root")
     found, warnings = vms(root, asked.get("lab"), None, bool(asked.get("ask_agent")))
     about = {lab: read_about(root, lab) for lab in {vm["lab"] for vm in found}}
@@ -87,6 +101,7 @@ class _guest:
     def _cause(self, error):
         """The error with what is wrong with the VM, if anything is."""
         from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
+
         folder = self.folder
         name = "%s of the lab %s" % (folder.name, folder.lab)
         if not folder.exists():
@@ -101,14 +116,19 @@ class _guest:
         if seen.status == "paused":
             return GuestError("the VM %s is paused: state=started resumes it" % name)
         if self.asked["channel"] == "agent" and not seen.running.get("guest_agent"):
-            return GuestError("the VM %s has no channel for a guest agent: give it guest_agent: true" % name)
+            return GuestError(
+                "the VM %s has no channel for a guest agent: give it guest_agent: true" % name
+            )
         return error
 
 
 class _Agent:
     def __init__(self, asked, folder):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
-        self.agent = GuestAgent(folder.socket("agent.sock"), timeout=asked.get("connect_timeout") or 10)
+
+        self.agent = GuestAgent(
+            folder.socket("agent.sock"), timeout=asked.get("connect_timeout") or 10
+        )
 
     def __enter__(self):
         self.agent.__enter__()
@@ -118,16 +138,21 @@ class _Agent:
         self.agent.close()
 
     def run(self, command, data, timeout):
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import exec_in_guest
+        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import (
+            exec_in_guest,
+        )
+
         # The agent's own umask would make every new file its owner's alone.
         return exec_in_guest(self.agent, ["/bin/sh", "-c", "umask 022\n" + command], timeout, data)
 
     def write(self, path, data, append):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_files import write_file
+
         write_file(self.agent, path, data, append)
 
     def read(self, path, offset, size):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_files import read_file
+
         return read_file(self.agent, path, offset, size)
 
 
@@ -138,16 +163,26 @@ class _Serial:
     def __enter__(self):
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import Login, SerialShell
-        from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import console_address
+        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import (
+            Login,
+            SerialShell,
+        )
+        from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import (
+            console_address,
+        )
+
         asked = self.asked
         address = console_address(self.folder, asked.get("console"))
-        login = Login(**{key: value for key, value in (asked.get("login") or {}).items() if value is not None})
+        login = Login(
+            **{key: value for key, value in (asked.get("login") or {}).items() if value is not None}
+        )
         timeout = asked.get("connect_timeout") or 10
         self.console = Console(address, timeout)
         self.console.__enter__()
         try:
-            self.shell = (SerialCli if asked.get("cli") else SerialShell)(self.console, login, timeout)
+            self.shell = (SerialCli if asked.get("cli") else SerialShell)(
+                self.console, login, timeout
+            )
             self.shell.__enter__()
         except VlabError:
             self.console.__exit__()

@@ -15,10 +15,18 @@ def report(seen, definition, parts=PARTS):
     if definition is None:
         return {}
     folder, run = seen.folder, seen.run or {}
-    told = {"name": folder.name, "lab": folder.lab, "folder": folder.path, "status": seen.status,
-            "pid": run.get("pid") if seen.alive else None, "qmp": folder.socket("monitor.sock"),
-            "qemu_version": run.get("qemu_version"), "command_line": run.get("argv") if seen.alive else None,
-            "exit_code": seen.exit_code, "log": seen.log or None}
+    told = {
+        "name": folder.name,
+        "lab": folder.lab,
+        "folder": folder.path,
+        "status": seen.status,
+        "pid": run.get("pid") if seen.alive else None,
+        "qmp": folder.socket("monitor.sock"),
+        "qemu_version": run.get("qemu_version"),
+        "command_line": run.get("argv") if seen.alive else None,
+        "exit_code": seen.exit_code,
+        "log": seen.log or None,
+    }
     for part in parts:
         part.report(definition, seen, told)
     return told

@@ -17,10 +17,16 @@ PLACE_SPEC = {
 }
 SETTINGS_SPEC = {
     "allow_restart": {"type": "bool", "default": False},
-    "shutdown": {"type": "dict", "options": {
-        "acpi": {"type": "bool", "default": True}, "timeout": {"type": "int", "default": 30},
-        "quit_timeout": {"type": "int", "default": 10}, "term_timeout": {"type": "int", "default": 10},
-        "force": {"type": "bool", "default": True}}},
+    "shutdown": {
+        "type": "dict",
+        "options": {
+            "acpi": {"type": "bool", "default": True},
+            "timeout": {"type": "int", "default": 30},
+            "quit_timeout": {"type": "int", "default": 10},
+            "term_timeout": {"type": "int", "default": 10},
+            "force": {"type": "bool", "default": True},
+        },
+    },
     "start_timeout": {"type": "int", "default": 30},
     "unplug_timeout": {"type": "int", "default": 15},
     "lock_timeout": {"type": "int", "default": 300},
@@ -29,10 +35,19 @@ SETTINGS_SPEC = {
 
 def settings_of(params):
     """What a run is told about how to do things, with times in seconds."""
-    policy = dict(SHUTDOWN, **{key: value for key, value in (params.get("shutdown") or {}).items() if value is not None})
+    policy = dict(
+        SHUTDOWN,
+        **{
+            key: value for key, value in (params.get("shutdown") or {}).items() if value is not None
+        },
+    )
     for key in ("timeout", "quit_timeout", "term_timeout"):
         check_number("shutdown." + key, policy[key], 0, _LONGEST, _SECONDS)
-    if params.get("state") == "absent" and not params.get("shutdown") and not params.get("keep_disks"):
+    if (
+        params.get("state") == "absent"
+        and not params.get("shutdown")
+        and not params.get("keep_disks")
+    ):
         policy["acpi"] = False  # nothing of it will be left: there is no use in asking the guest
     settings = {"shutdown": policy, "keep_disks": bool(params.get("keep_disks"))}
     for key in ("start_timeout", "unplug_timeout", "lock_timeout"):

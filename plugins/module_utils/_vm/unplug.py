@@ -10,7 +10,11 @@ from __future__ import annotations
 import contextlib
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, MonitorError, MonitorTimeout
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    MonitorError,
+    MonitorTimeout,
+)
 
 # How long to wait for an event before a node is asked for again, in seconds.
 _RETRY = 0.05
@@ -38,9 +42,11 @@ def unplug(live, identifier, option):
     if event is None or event["event"] != "DEVICE_DELETED":
         live.refresh_devices()
         if identifier in live.devices:
-            raise GuestError("%s: the guest did not let go of the device %s within %d s%s. It goes at the next reset or restart of "
-                             "the VM; state: reset or allow_restart: true does that"
-                             % (option, identifier, live.unplug_timeout, " (it refused)" if event else ""))
+            raise GuestError(
+                "%s: the guest did not let go of the device %s within %d s%s. It goes at the next reset or restart of "
+                "the VM; state: reset or allow_restart: true does that"
+                % (option, identifier, live.unplug_timeout, " (it refused)" if event else "")
+            )
     live.refresh_devices()
     return True
 

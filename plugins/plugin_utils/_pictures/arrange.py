@@ -28,7 +28,10 @@ def arrange(view, boxes, edges, small):
         _circle([boxes[key] for key in ring])
     else:
         layout.freely(boxes, edges)
-        _straighten(list(boxes.values()), [(boxes[tail], boxes[head]) for tail, head in edges if tail != head])
+        _straighten(
+            list(boxes.values()),
+            [(boxes[tail], boxes[head]) for tail, head in edges if tail != head],
+        )
     return {}
 
 
@@ -38,9 +41,14 @@ def _in_tiers(boxes, edges, small):
     shown = {key: box for key, box in boxes.items() if key not in stacked}
     for parent, keys in stacks.items():
         some = boxes[keys[0]]
-        shown["stack", parent] = Box(some.width + _INDENT, len(keys) * (some.height + _GAP) - _GAP, some.row)
-    pairs = [(tail, head) if (shown[tail].row or 0) <= (shown[head].row or 0) else (head, tail)
-             for tail, head in edges if tail not in stacked and head not in stacked and tail != head]
+        shown["stack", parent] = Box(
+            some.width + _INDENT, len(keys) * (some.height + _GAP) - _GAP, some.row
+        )
+    pairs = [
+        (tail, head) if (shown[tail].row or 0) <= (shown[head].row or 0) else (head, tail)
+        for tail, head in edges
+        if tail not in stacked and head not in stacked and tail != head
+    ]
     pairs += [(parent, ("stack", parent)) for parent in stacks]
     for key, box in shown.items():
         # The words at a fan of wires need more than the card.
@@ -62,7 +70,11 @@ def _set_apart(boxes, pairs, small):
     row_of = {key: number for number, row in enumerate(rows) for key in row}
     y = 0.0
     for number, row in enumerate(rows):
-        wires = [pair for pair in pairs if min(row_of[key] for key in pair) < number <= max(row_of[key] for key in pair)]
+        wires = [
+            pair
+            for pair in pairs
+            if min(row_of[key] for key in pair) < number <= max(row_of[key] for key in pair)
+        ]
         # Steep enough that wires can be told from each other.
         far = max((abs(boxes[tail].x - boxes[head].x) for tail, head in wires), default=0)
         is_tree = len(wires) <= len(row)
@@ -84,24 +96,48 @@ def _straighten(boxes, pairs):
     before = [(box.x, box.y) for box in boxes]
     if turns and math.hypot(across, along) > 0.6 * len(turns) and abs(angle) < 0.3:
         for box in boxes:
-            box.x, box.y = box.x * math.cos(angle) + box.y * math.sin(angle), box.y * math.cos(angle) - box.x * math.sin(angle)
-        if any(first.overlaps(second, 12) for number, first in enumerate(boxes) for second in boxes[number + 1:]):
+            box.x, box.y = (
+                box.x * math.cos(angle) + box.y * math.sin(angle),
+                box.y * math.cos(angle) - box.x * math.sin(angle),
+            )
+        if any(
+            first.overlaps(second, 12)
+            for number, first in enumerate(boxes)
+            for second in boxes[number + 1 :]
+        ):
             for box, (x, y) in zip(boxes, before):
                 box.x, box.y = x, y
-    middle_x, middle_y = (sum(box.x for box in boxes) / len(boxes), sum(box.y for box in boxes) / len(boxes))
-    flip_x, flip_y = (-1 if boxes[0].x > middle_x + 1 else 1), (-1 if boxes[0].y > middle_y + 1 else 1)
+    middle_x, middle_y = (
+        sum(box.x for box in boxes) / len(boxes),
+        sum(box.y for box in boxes) / len(boxes),
+    )
+    flip_x, flip_y = (
+        (-1 if boxes[0].x > middle_x + 1 else 1),
+        (-1 if boxes[0].y > middle_y + 1 else 1),
+    )
     for box in boxes:
         box.x, box.y = flip_x * box.x, flip_y * box.y
 
 
 def _rows(boxes, pairs):
     """The boxes of each tier from left to right: near those above that they are connected with, else by name."""
-    rows = [[key for key in boxes if boxes[key].row == row] for row in sorted({box.row for box in boxes.values() if box.row is not None})]
+    rows = [
+        [key for key in boxes if boxes[key].row == row]
+        for row in sorted({box.row for box in boxes.values() if box.row is not None})
+    ]
     place = {}
     for row in rows:
+
         def wanted(key):
-            above = [place[other] for pair in pairs if key in pair for other in pair if other != key and other in place]
+            above = [
+                place[other]
+                for pair in pairs
+                if key in pair
+                for other in pair
+                if other != key and other in place
+            ]
             return sum(above) / len(above) if above else 0.5, natural(str(key[-1]))
+
         row.sort(key=wanted)
         place.update({key: (number + 0.5) / len(row) for number, key in enumerate(row)})
     return rows
@@ -109,7 +145,10 @@ def _rows(boxes, pairs):
 
 def _centre(boxes, pairs, rows):
     """Put rows whose boxes all have the same neighbours below, such as spines, in the middle: graphviz finds any place as good."""
-    middle = {number: (min(boxes[key].left for key in row) + max(boxes[key].right for key in row)) / 2 for number, row in enumerate(rows)}
+    middle = {
+        number: (min(boxes[key].left for key in row) + max(boxes[key].right for key in row)) / 2
+        for number, row in enumerate(rows)
+    }
     for number in range(len(rows) - 2, -1, -1):
         below = [frozenset(head for tail, head in pairs if tail == key) for key in rows[number]]
         if len(set(below)) == 1 and below[0]:
@@ -162,7 +201,9 @@ def _ring(boxes, edges):
     for tail, head in edges:
         neighbours[tail].add(head)
         neighbours[head].add(tail)
-    if len(boxes) < 3 or any(len(others) != 2 or key in others for key, others in neighbours.items()):
+    if len(boxes) < 3 or any(
+        len(others) != 2 or key in others for key, others in neighbours.items()
+    ):
         return None
     start = min(boxes, key=lambda key: natural(key[1]))
     ring = [start, min(neighbours[start], key=lambda key: natural(key[1]))]
@@ -181,8 +222,15 @@ def _circle(boxes):
         for number, box in enumerate(boxes):
             angle = 2 * math.pi * number / len(boxes)
             # Cards are wider than high, and so is the ring.
-            box.x, box.y = round(1.35 * radius * math.sin(angle), 2), round(-radius * math.cos(angle), 2)
-        if not any(first.overlaps(second, 46) for number, first in enumerate(boxes) for second in boxes[number + 1:]):
+            box.x, box.y = (
+                round(1.35 * radius * math.sin(angle), 2),
+                round(-radius * math.cos(angle), 2),
+            )
+        if not any(
+            first.overlaps(second, 46)
+            for number, first in enumerate(boxes)
+            for second in boxes[number + 1 :]
+        ):
             break
         radius *= 1.06
     least = 125.0

@@ -36,8 +36,15 @@ def read(name):
 @functools.lru_cache(maxsize=None)
 def _templates():
     # finalize sees everything that a template prints, so that nothing can be forgotten.
-    return jinja2.Environment(loader=jinja2.FunctionLoader(read), autoescape=True, finalize=escaped, undefined=jinja2.StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(read),
+        autoescape=True,
+        finalize=escaped,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
 
 
 def fill(name, **values):

@@ -15,9 +15,27 @@ _GROUPS = (
     ("switch", ("switch", "access", "tor", "leaf", "leaves", "spine")),
 )
 _KINDS = {
-    "firewall": ("cisco_asav", "cisco_ftdv", "fortinet_fortigate", "juniper_vsrx", "opnsense", "paloalto_panos"),
-    "switch": ("arista_veos", "aruba_aoscx", "cisco_cat9kv", "cisco_n9kv", "cisco_viosl2", "dell_ftosv", "extreme_exos", "ipinfusion_ocnos",
-               "juniper_vjunosswitch", "nvidia_cumulusvx", "sonic"),
+    "firewall": (
+        "cisco_asav",
+        "cisco_ftdv",
+        "fortinet_fortigate",
+        "juniper_vsrx",
+        "opnsense",
+        "paloalto_panos",
+    ),
+    "switch": (
+        "arista_veos",
+        "aruba_aoscx",
+        "cisco_cat9kv",
+        "cisco_n9kv",
+        "cisco_viosl2",
+        "dell_ftosv",
+        "extreme_exos",
+        "ipinfusion_ocnos",
+        "juniper_vjunosswitch",
+        "nvidia_cumulusvx",
+        "sonic",
+    ),
     "host": ("tiny", "cloud", "freebsd", "openbsd", "f5_bigip_ve", "cisco_cat9800"),
 }
 

@@ -14,7 +14,10 @@ import os
 import subprocess
 from typing import Dict, List, Optional, Tuple
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ProgramError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ProgramError,
+    VlabError,
+)
 
 _SECONDS = 120
 _INCH = 72.0
@@ -53,32 +56,56 @@ class Box:
 
     def overlaps(self, other, gap=0.0):
         """Whether it has something in common with another, or is nearer than the gap."""
-        return (abs(self.x - other.x) * 2 < self.width + other.width + 2 * gap
-                and abs(self.y - other.y) * 2 < self.height + other.height + 2 * gap)
+        return (
+            abs(self.x - other.x) * 2 < self.width + other.width + 2 * gap
+            and abs(self.y - other.y) * 2 < self.height + other.height + 2 * gap
+        )
 
 
 def in_rows(boxes: Dict[str, Box], edges: List[Tuple[str, str]], rows: List[List[str]]):
     """Place boxes in rows, each from left to right as given, and boxes in no row where they fit."""
     ids = _ids(boxes)
-    text = ["digraph lab {", "graph [nodesep=0.36, ranksep=1.2, splines=line]", *_graph(boxes, edges, "->")]
+    text = [
+        "digraph lab {",
+        "graph [nodesep=0.36, ranksep=1.2, splines=line]",
+        *_graph(boxes, edges, "->"),
+    ]
     for row in rows:
         text.append("{ rank=same; %s }" % "; ".join(ids[name] for name in row))
-        text += ["%s -> %s [style=invis]" % (ids[first], ids[second]) for first, second in zip(row, row[1:])]
-    text += ["%s -> %s [style=invis, weight=0]" % (ids[above[0]], ids[below[0]]) for above, below in zip(rows, rows[1:])]
+        text += [
+            "%s -> %s [style=invis]" % (ids[first], ids[second])
+            for first, second in zip(row, row[1:])
+        ]
+    text += [
+        "%s -> %s [style=invis, weight=0]" % (ids[above[0]], ids[below[0]])
+        for above, below in zip(rows, rows[1:])
+    ]
     _place(text, "dot", boxes)
 
 
 def freely(boxes: Dict[str, Box], edges: List[Tuple[str, str]]):
     """Place boxes so that those with an edge are near each other."""
     size = max(box.width + box.height for box in boxes.values()) / 2
-    text = ["graph lab {", 'graph [overlap=false, sep="+26,26", mode=major, start=1, splines=line]',
-            *_graph(boxes, edges, "--", "len=%.2f" % ((size + 70) / _INCH))]
+    text = [
+        "graph lab {",
+        'graph [overlap=false, sep="+26,26", mode=major, start=1, splines=line]',
+        *_graph(boxes, edges, "--", "len=%.2f" % ((size + 70) / _INCH)),
+    ]
     _place(text, "neato", boxes)
 
 
 def ways_around(boxes: Dict[str, Box], edges: List[Tuple[str, str]]):
     """The ways of edges around boxes that stand where they are, as points of cubic curves: {number of the edge: points}."""
-    told = _place(["graph lab {", "graph [splines=true, notranslate=true]", *_graph(boxes, edges, "--", pins=True)], "neato", None, "-n")
+    told = _place(
+        [
+            "graph lab {",
+            "graph [splines=true, notranslate=true]",
+            *_graph(boxes, edges, "--", pins=True),
+        ],
+        "neato",
+        None,
+        "-n",
+    )
     ways = {}
     for edge in told.get("edges", ()):
         if edge.get("pos"):
@@ -93,12 +120,20 @@ def _ids(boxes):
 def _graph(boxes, edges, joint, more="", pins=False):
     """The nodes and edges as lines of graphviz' language."""
     ids = _ids(boxes)
-    lines = ['node [shape=box, fixedsize=true, label=""]', "edge [dir=none%s]" % (more and ", " + more)]
+    lines = [
+        'node [shape=box, fixedsize=true, label=""]',
+        "edge [dir=none%s]" % (more and ", " + more),
+    ]
     for name, box in boxes.items():
         pin = ', pos="%.2f,%.2f"' % (box.x, -box.y) if pins else ""
         width = box.width if pins else box.width + box.room
-        lines.append("%s [width=%.3f, height=%.3f%s]" % (ids[name], width / _INCH, box.height / _INCH, pin))
-    return lines + ["%s %s %s [id=e%d]" % (ids[tail], joint, ids[head], number) for number, (tail, head) in enumerate(edges)]
+        lines.append(
+            "%s [width=%.3f, height=%.3f%s]" % (ids[name], width / _INCH, box.height / _INCH, pin)
+        )
+    return lines + [
+        "%s %s %s [id=e%d]" % (ids[tail], joint, ids[head], number)
+        for number, (tail, head) in enumerate(edges)
+    ]
 
 
 def _place(lines, engine, boxes, *more):
@@ -119,16 +154,33 @@ def _point(text):
 def _ask(text, *arguments):
     command = ["dot", *arguments]
     try:
-        done = subprocess.run(command, input=text, capture_output=True, check=False, encoding="utf-8", timeout=_SECONDS,
-                              env=dict(os.environ, LC_ALL="C"))
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            timeout=_SECONDS,
+            env=dict(os.environ, LC_ALL="C"),
+        )
     except FileNotFoundError:
-        raise VlabError("graphviz is needed to draw a lab, but its program dot is not in the PATH of the controller: install the package "
-                        "graphviz (Debian, Ubuntu, Fedora, Red Hat), or ask for the format mermaid, which needs none") from None
+        raise VlabError(
+            "graphviz is needed to draw a lab, but its program dot is not in the PATH of the controller: install the package "
+            "graphviz (Debian, Ubuntu, Fedora, Red Hat), or ask for the format mermaid, which needs none"
+        ) from None
     except OSError as error:
         raise VlabError("graphviz could not be started: dot: %s" % error.strerror) from error
     except subprocess.TimeoutExpired:
-        raise VlabError("graphviz did not find a place for everything in %d s; ask for the format mermaid" % _SECONDS) from None
+        raise VlabError(
+            "graphviz did not find a place for everything in %d s; ask for the format mermaid"
+            % _SECONDS
+        ) from None
     if done.returncode:
-        raise ProgramError("graphviz could not draw the lab: %s" % (done.stderr.strip() or "dot ended with %d" % done.returncode),
-                           cmd=command, rc=done.returncode, stderr=done.stderr)
+        raise ProgramError(
+            "graphviz could not draw the lab: %s"
+            % (done.stderr.strip() or "dot ended with %d" % done.returncode),
+            cmd=command,
+            rc=done.returncode,
+            stderr=done.stderr,
+        )
     return json.loads(done.stdout)

@@ -13,8 +13,27 @@ import collections
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
 
 # Groups that everybody draws in this order, whichever comes first in the file.
-_KNOWN = ("internet", "wan", "isp", "provider", "core", "superspine", "super_spine", "super-spine", "border", "spine", "aggregation",
-          "distribution", "leaf", "tor", "access", "edge", "host", "server", "client")
+_KNOWN = (
+    "internet",
+    "wan",
+    "isp",
+    "provider",
+    "core",
+    "superspine",
+    "super_spine",
+    "super-spine",
+    "border",
+    "spine",
+    "aggregation",
+    "distribution",
+    "leaf",
+    "tor",
+    "access",
+    "edge",
+    "host",
+    "server",
+    "client",
+)
 
 
 def tiers_of(topology):
@@ -33,7 +52,10 @@ def _by_groups(topology):
         if not own:
             return {}
         tier_of["node", node.name] = min(own)
-    within = sum(tier_of["node", link.ends[0].node] == tier_of["node", link.ends[1].node] for link in topology.links)
+    within = sum(
+        tier_of["node", link.ends[0].node] == tier_of["node", link.ends[1].node]
+        for link in topology.links
+    )
     if len(set(tier_of.values())) < 2 or within * 3 > len(topology.links):
         return {}
     used = sorted(set(tier_of.values()))
@@ -42,7 +64,11 @@ def _by_groups(topology):
 
 def _known(group):
     word = group.lower()
-    for form in (word, word[:-1] if word.endswith("s") else word, "leaf" if word == "leaves" else word):
+    for form in (
+        word,
+        word[:-1] if word.endswith("s") else word,
+        "leaf" if word == "leaves" else word,
+    ):
         if form in _KNOWN:
             return _KNOWN.index(form)
     return None
@@ -53,13 +79,21 @@ def _by_distance(topology):
     neighbours = {("node", name): [] for name in topology.nodes}
     neighbours.update({("segment", name): [] for name in topology.segments})
     pairs = [(("node", link.ends[0].node), ("node", link.ends[1].node)) for link in topology.links]
-    pairs += [(("node", end.node), ("segment", segment.name)) for segment in topology.segments.values() for end in segment.ends]
+    pairs += [
+        (("node", end.node), ("segment", segment.name))
+        for segment in topology.segments.values()
+        for end in segment.ends
+    ]
     for first, second in pairs:
         neighbours[first].append(second)
         neighbours[second].append(first)
     # As many links as could be cut before a part is on its own.
     circles = len(pairs) - len(neighbours) + 1
-    if not pairs or circles > max(2, len(neighbours) // 4) or all(len(others) == 2 for others in neighbours.values()):
+    if (
+        not pairs
+        or circles > max(2, len(neighbours) // 4)
+        or all(len(others) == 2 for others in neighbours.values())
+    ):
         return {}
     tier_of = {}
     for start in sorted(neighbours, key=lambda key: (-len(neighbours[key]), natural(key[1]))):

@@ -18,11 +18,25 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing imp
 # What a state is to somebody who looks at the lab; QEMU has more words than these.
 _TONES = {
     "running": "up",
-    "paused": "held", "prelaunch": "held", "suspended": "held", "inmigrate": "held", "postmigrate": "held", "finish-migrate": "held",
-    "save-vm": "held", "restore-vm": "held", "debug": "held", "colo": "held",
-    "stopped": "off", "shutdown": "off",
+    "paused": "held",
+    "prelaunch": "held",
+    "suspended": "held",
+    "inmigrate": "held",
+    "postmigrate": "held",
+    "finish-migrate": "held",
+    "save-vm": "held",
+    "restore-vm": "held",
+    "debug": "held",
+    "colo": "held",
+    "stopped": "off",
+    "shutdown": "off",
     "absent": "absent",
-    "crashed": "bad", "unresponsive": "bad", "guest-panicked": "bad", "io-error": "bad", "internal-error": "bad", "watchdog": "bad",
+    "crashed": "bad",
+    "unresponsive": "bad",
+    "guest-panicked": "bad",
+    "io-error": "bad",
+    "internal-error": "bad",
+    "watchdog": "bad",
 }
 
 
@@ -115,16 +129,24 @@ class View:
     @property
     def hypervisors(self):
         """Those that are known, each once."""
-        return sorted({node.hypervisor for node in self.nodes.values() if node.hypervisor}, key=natural)
+        return sorted(
+            {node.hypervisor for node in self.nodes.values() if node.hypervisor}, key=natural
+        )
 
     @property
     def summary(self):
         """The lab in a line."""
-        parts = [_count(len(self.nodes), "node"), _count(sum(not link.segment for link in self.links), "link")]
+        parts = [
+            _count(len(self.nodes), "node"),
+            _count(sum(not link.segment for link in self.links), "link"),
+        ]
         if self.segments:
             parts.append(_count(len(self.segments), "segment"))
         states = [node.state for node in self.nodes.values() if node.state]
-        parts += ["%d %s" % (states.count(state), state) for state in sorted(set(states), key=lambda state: (state != "running", state))]
+        parts += [
+            "%d %s" % (states.count(state), state)
+            for state in sorted(set(states), key=lambda state: (state != "running", state))
+        ]
         return ", ".join(parts)
 
 
@@ -136,17 +158,44 @@ def view_of(topology, vms=None, placement=None):
     here = {vm.get("name"): vm for vm in vms or () if vm.get("lab", topology.name) == topology.name}
     tiers = tiers_of(topology)
     names = sorted(topology.nodes, key=lambda name: (tiers.get(("node", name), 0), natural(name)))
-    nodes = {name: _node(topology.nodes[name], topology, here.get(name), vms is not None, placement or {}, tiers) for name in names}
+    nodes = {
+        name: _node(
+            topology.nodes[name], topology, here.get(name), vms is not None, placement or {}, tiers
+        )
+        for name in names
+    }
     links = []
     for link in sorted(topology.links, key=lambda link: natural(link.name)):
         ends = sorted((_end(topology, end) for end in link.ends), key=lambda end: natural(str(end)))
-        links.append(Link(len(links), link.name, ends, _prefixes(link), None, _is_down(link, ends, topology, here, nodes)))
+        links.append(
+            Link(
+                len(links),
+                link.name,
+                ends,
+                _prefixes(link),
+                None,
+                _is_down(link, ends, topology, here, nodes),
+            )
+        )
     segments = {}
     for name in sorted(topology.segments, key=natural):
         segment = topology.segments[name]
-        segments[name] = Segment(name, segment.kind, _prefixes(segment), tiers.get(("segment", name)))
-        for end in sorted((_end(topology, end) for end in segment.ends), key=lambda end: natural(str(end))):
-            links.append(Link(len(links), "%s -- %s" % (end, name), [end], _prefixes(segment), name, _is_down(segment, [end], topology, here, nodes)))
+        segments[name] = Segment(
+            name, segment.kind, _prefixes(segment), tiers.get(("segment", name))
+        )
+        for end in sorted(
+            (_end(topology, end) for end in segment.ends), key=lambda end: natural(str(end))
+        ):
+            links.append(
+                Link(
+                    len(links),
+                    "%s -- %s" % (end, name),
+                    [end],
+                    _prefixes(segment),
+                    name,
+                    _is_down(segment, [end], topology, here, nodes),
+                )
+            )
     return View(topology.name, nodes, links, segments, bool(tiers), vms is not None)
 
 
@@ -155,10 +204,25 @@ def _node(node, topology, vm, looked, placement, tiers):
     state = str(vm.get("status") or "unknown") if vm else "absent" if looked else ""
     consoles = vm.get("consoles") or [{}]
     return Node(
-        node.name, node.kind, icons.icon_of(node, topology.data["kinds"]), list(node.groups), tiers.get(("node", node.name)), node.asn,
-        [address for address in (node.loopback, node.loopback6) if address], node.management, _nics(node, vm),
-        str(vm.get("hypervisor") or placement.get(node.name) or node.settings.get("hypervisor") or ""),
-        state, _TONES.get(state, "unknown") if state else "", str(consoles[0].get("command") or ""))
+        node.name,
+        node.kind,
+        icons.icon_of(node, topology.data["kinds"]),
+        list(node.groups),
+        tiers.get(("node", node.name)),
+        node.asn,
+        [address for address in (node.loopback, node.loopback6) if address],
+        node.management,
+        _nics(node, vm),
+        str(
+            vm.get("hypervisor")
+            or placement.get(node.name)
+            or node.settings.get("hypervisor")
+            or ""
+        ),
+        state,
+        _TONES.get(state, "unknown") if state else "",
+        str(consoles[0].get("command") or ""),
+    )
 
 
 def _nics(node, vm):
@@ -168,7 +232,14 @@ def _nics(node, vm):
         reach = []
         for entry in known.get(nic.name, {}).get("addresses") or ():
             port = " port %s" % entry["port"] if entry.get("port") else ""
-            reach.append("%s%s%s" % (entry.get("address"), port, " for port %s" % entry["guest_port"] if entry.get("guest_port") else ""))
+            reach.append(
+                "%s%s%s"
+                % (
+                    entry.get("address"),
+                    port,
+                    " for port %s" % entry["guest_port"] if entry.get("guest_port") else "",
+                )
+            )
         if nic.wire is not None or nic.addresses or nic.settings.get("link") or reach:
             nics.append(Nic(nic.name, nic.mac, list(nic.addresses), reach))
     return nics
@@ -187,9 +258,14 @@ def _is_down(wire, ends, topology, here, nodes):
     if wire.settings.get("down"):
         return True
     for end in ends:
-        if topology.nodes[end.node].nics[end.nic].settings.get("link_down") or nodes[end.node].tone in ("off", "absent", "bad"):
+        if topology.nodes[end.node].nics[end.nic].settings.get("link_down") or nodes[
+            end.node
+        ].tone in ("off", "absent", "bad"):
             return True
-        nic = next((nic for nic in here.get(end.node, {}).get("nics") or () if nic.get("name") == end.nic), {})
+        nic = next(
+            (nic for nic in here.get(end.node, {}).get("nics") or () if nic.get("name") == end.nic),
+            {},
+        )
         if nic.get("link_down") or (nodes[end.node].tone == "up" and nic.get("carrier") is False):
             return True
     return False

@@ -28,7 +28,11 @@ def _about(node):
 
 def address_of(node):
     """What it is known by: its loopback, else its management address, else the first of a NIC."""
-    known = node.loopbacks + [node.management] + [address for nic in node.nics for address in nic.addresses]
+    known = (
+        node.loopbacks
+        + [node.management]
+        + [address for nic in node.nics for address in nic.addresses]
+    )
     return next((address for address in known if address), "")
 
 

@@ -13,9 +13,24 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.slices import 
 
 def about(node):
     """A node as plain data."""
-    told = {"kind": node.kind, "groups": node.groups, "network_os": node.shape["facts"].get("ansible_network_os") or None,
-            "loopback": node.loopback, "loopback6": node.loopback6, "management": node.management, "asn": node.asn,
-            "nics": [{"name": nic.name, "vm_nic": vm_nic_name(nic.name), "mac": nic.mac, "addresses": list(nic.addresses)} for nic in node.nics.values()]}
+    told = {
+        "kind": node.kind,
+        "groups": node.groups,
+        "network_os": node.shape["facts"].get("ansible_network_os") or None,
+        "loopback": node.loopback,
+        "loopback6": node.loopback6,
+        "management": node.management,
+        "asn": node.asn,
+        "nics": [
+            {
+                "name": nic.name,
+                "vm_nic": vm_nic_name(nic.name),
+                "mac": nic.mac,
+                "addresses": list(nic.addresses),
+            }
+            for nic in node.nics.values()
+        ],
+    }
     return {key: value for key, value in told.items() if value is not None}
 
 

@@ -69,7 +69,9 @@ def _pools(topology, problems):
     pools = {}
     for key in ("loopback", "loopback6", "links", "links6", "lans", "lans6", "management"):
         if isinstance(given.get(key), str):
-            pools[key] = _network(given[key], "addressing.%s" % key, problems, 6 if key.endswith("6") else 4)
+            pools[key] = _network(
+                given[key], "addressing.%s" % key, problems, 6 if key.endswith("6") else 4
+            )
     if given.get("ipv6"):
         digest = hashlib.sha256(topology.name.encode("utf-8")).hexdigest()
         # RFC 4193: fd and a global id of 40 bits.
@@ -77,7 +79,12 @@ def _pools(topology, problems):
         thirds = {"loopback6": (0, 64), "links6": (0x8000, 49), "lans6": (0x4000, 50)}
         for key, (offset, length) in thirds.items():
             if key == "loopback6" or key.replace("6", "") in pools:
-                pools.setdefault(key, netaddr.IPNetwork("%s/%d" % (netaddr.IPAddress(base.first + (offset << 64), 6), length)))
+                pools.setdefault(
+                    key,
+                    netaddr.IPNetwork(
+                        "%s/%d" % (netaddr.IPAddress(base.first + (offset << 64), 6), length)
+                    ),
+                )
     return {key: pool for key, pool in pools.items() if pool is not None}
 
 
@@ -85,7 +92,12 @@ def _network(text, place, problems, version=None):
     try:
         network = netaddr.IPNetwork(text).cidr
     except (netaddr.AddrFormatError, ValueError):
-        problems.add(place, "%r is not a network, such as %s", text, "fd00::/48" if version == 6 else "10.0.0.0/16")
+        problems.add(
+            place,
+            "%r is not a network, such as %s",
+            text,
+            "fd00::/48" if version == 6 else "10.0.0.0/16",
+        )
         return None
     if version and network.version != version:
         problems.add(place, "%s is not an IPv%d network", text, version)
@@ -114,23 +126,40 @@ def _nodes(topology, pools, taken, problems):
                 if node.settings.get(key) in (None, True):
                     address = _pick_address(pool, node.name, used)
                     if address is None:
-                        problems.add("addressing.%s" % key, "%s is too small for %d nodes", pool, len(topology.nodes))
+                        problems.add(
+                            "addressing.%s" % key,
+                            "%s is too small for %d nodes",
+                            pool,
+                            len(topology.nodes),
+                        )
                         break
                     _use(used, address, node, "addressing.%s" % key, problems)
         for address, node in used.items():
             setattr(node, key, str(address))
     base = topology.data["addressing"].get("asn")
-    numbers = {node.settings["asn"]: node.name for node in topology.nodes.values() if isinstance(node.settings.get("asn"), int)}
+    numbers = {
+        node.settings["asn"]: node.name
+        for node in topology.nodes.values()
+        if isinstance(node.settings.get("asn"), int)
+    }
     for node in sorted(topology.nodes.values(), key=lambda n: natural(n.name)):
         node.asn = node.settings.get("asn")
         if node.asn is None and isinstance(base, int):
-            node.asn = next(base + n for n in range(len(topology.nodes) + len(numbers) + 1) if base + n not in numbers)
+            node.asn = next(
+                base + n
+                for n in range(len(topology.nodes) + len(numbers) + 1)
+                if base + n not in numbers
+            )
             numbers[node.asn] = node.name
 
 
 def natural(name):
     """A key that sorts r2 before r10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
 
 
 def _address(text, place, problems):
@@ -163,9 +192,13 @@ def _pick_address(pool, name, used):
 
 def _wires(topology, pools, taken, problems):
     wires = [(link, link.place, "links") for link in topology.links if len(link.ends) == 2]
-    wires += [(segment, "segments.%s" % name, "lans") for name, segment in topology.segments.items()]
-    length = {"links": topology.data["addressing"].get("link_length", _LINK_LENGTH),
-              "lans": topology.data["addressing"].get("lan_length", _LAN_LENGTH)}
+    wires += [
+        (segment, "segments.%s" % name, "lans") for name, segment in topology.segments.items()
+    ]
+    length = {
+        "links": topology.data["addressing"].get("link_length", _LINK_LENGTH),
+        "lans": topology.data["addressing"].get("lan_length", _LAN_LENGTH),
+    }
     for suffix, key in (("", "prefix"), ("6", "prefix6")):
         asked = []
         for wire, place, pool in wires:
@@ -182,8 +215,13 @@ def _wires(topology, pools, taken, problems):
             if getattr(wire, key) is None and room is not None:
                 network = _pick_network(room, 64 if suffix else length[pool], wire.name, taken)
                 if network is None:
-                    problems.add("addressing.%s%s" % (pool, suffix), "%s is too small for %d networks of length %d", room, len(wires),
-                                 64 if suffix else length[pool])
+                    problems.add(
+                        "addressing.%s%s" % (pool, suffix),
+                        "%s is too small for %d networks of length %d",
+                        room,
+                        len(wires),
+                        64 if suffix else length[pool],
+                    )
                     break
                 taken.take(network, place)
                 setattr(wire, key, str(network))
@@ -198,7 +236,10 @@ def _pick_network(pool, length, name, taken):
     count = 1 << (length - pool.prefixlen)
     start, size = _order(name) % count, 1 << ((32 if pool.version == 4 else 128) - length)
     for step in range(min(count, 1 << 16)):
-        network = netaddr.IPNetwork("%s/%d" % (netaddr.IPAddress(pool.first + (start + step) % count * size, pool.version), length))
+        network = netaddr.IPNetwork(
+            "%s/%d"
+            % (netaddr.IPAddress(pool.first + (start + step) % count * size, pool.version), length)
+        )
         if taken.is_free(network):
             return network
     return None
@@ -218,19 +259,52 @@ def _number_ends(topology, wire, place, problems):
                 problems.add(place, "%r, the address of %s, is not an address", text, end)
                 continue
             network = next((net for net in networks if address.ip in net), None)
-            if networks and network is None and any(net.version == address.version for net in networks):
-                problems.add(place, "%s, the address of %s, is not in %s", text, end, " or ".join(map(str, networks)))
+            if (
+                networks
+                and network is None
+                and any(net.version == address.version for net in networks)
+            ):
+                problems.add(
+                    place,
+                    "%s, the address of %s, is not in %s",
+                    text,
+                    end,
+                    " or ".join(map(str, networks)),
+                )
                 continue
             if address.ip in used:
-                problems.add(place, "%s is the address of %s and of %s", address.ip, used[address.ip], end)
+                problems.add(
+                    place, "%s is the address of %s and of %s", address.ip, used[address.ip], end
+                )
                 continue
             used[address.ip] = end
-            nic.addresses.append("%s/%d" % (address.ip, network.prefixlen if network is not None and "/" not in text else address.prefixlen))
+            nic.addresses.append(
+                "%s/%d"
+                % (
+                    address.ip,
+                    network.prefixlen
+                    if network is not None and "/" not in text
+                    else address.prefixlen,
+                )
+            )
     for network in networks:
-        short = network.version == 4 and network.prefixlen >= 31 or network.version == 6 and network.prefixlen >= 127
-        numbers = iter(range(0 if short else 1, network.size if short or network.version == 6 else network.size - 1))
+        short = (
+            network.version == 4
+            and network.prefixlen >= 31
+            or network.version == 6
+            and network.prefixlen >= 127
+        )
+        numbers = iter(
+            range(
+                0 if short else 1,
+                network.size if short or network.version == 6 else network.size - 1,
+            )
+        )
         for end in sorted(nics, key=natural):
-            if any(netaddr.IPNetwork(address).version == network.version for address in nics[end].addresses):
+            if any(
+                netaddr.IPNetwork(address).version == network.version
+                for address in nics[end].addresses
+            ):
                 continue
             for number in numbers:
                 address = netaddr.IPAddress(network.first + number, network.version)
@@ -252,6 +326,10 @@ def _loose_nics(topology, problems):
                 try:
                     address = netaddr.IPNetwork(text)
                 except (netaddr.AddrFormatError, ValueError):
-                    problems.add("nodes.%s.nics.%s.address" % (node.name, nic.name), "%r is not an address", text)
+                    problems.add(
+                        "nodes.%s.nics.%s.address" % (node.name, nic.name),
+                        "%r is not an address",
+                        text,
+                    )
                 else:
                     nic.addresses.append("%s/%d" % (address.ip, address.prefixlen))

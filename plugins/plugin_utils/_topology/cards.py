@@ -32,8 +32,13 @@ class Cards:
 
     def number(self, name):
         """The number of a data NIC; None for other names."""
-        middle = name[len(self.head):len(name) - len(self.tail)]
-        if name in self.management or not (middle.isascii() and middle.isdigit() and len(middle) < 5 and self.name(int(middle)) == name):
+        middle = name[len(self.head) : len(name) - len(self.tail)]
+        if name in self.management or not (
+            middle.isascii()
+            and middle.isdigit()
+            and len(middle) < 5
+            and self.name(int(middle)) == name
+        ):
             return None
         return int(middle)
 
@@ -72,6 +77,12 @@ class Cards:
         if self.fill_slots or self.block_size > 1 or self.minimum:
             # One is spare at least, except where the system counts its cards.
             full = wanted + (self.block_size > 1 and not self.fill_slots)
-            upto = min(max(-(-full // self.block_size) * self.block_size, self.minimum), self.maximum)
-            spare = [self.name(number) for number in range(self.first, self.first + upto) if number not in numbers]
+            upto = min(
+                max(-(-full // self.block_size) * self.block_size, self.minimum), self.maximum
+            )
+            spare = [
+                self.name(number)
+                for number in range(self.first, self.first + upto)
+                if number not in numbers
+            ]
         return [name for name in self.management if name not in names] + spare

@@ -14,7 +14,18 @@ import os
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")
-EMPTY = {"description": "", "image": None, "vm": {}, "vars": {}, "disk": {}, "nic": {}, "files": {}, "config": {}, "ready": {}, "facts": {}}
+EMPTY = {
+    "description": "",
+    "image": None,
+    "vm": {},
+    "vars": {},
+    "disk": {},
+    "nic": {},
+    "files": {},
+    "config": {},
+    "ready": {},
+    "facts": {},
+}
 
 
 def shipped():
@@ -24,7 +35,9 @@ def shipped():
 
 @functools.lru_cache(maxsize=None)
 def _names():
-    return sorted(name for name, ending in map(os.path.splitext, os.listdir(_FOLDER)) if ending == ".yml")
+    return sorted(
+        name for name, ending in map(os.path.splitext, os.listdir(_FOLDER)) if ending == ".yml"
+    )
 
 
 @functools.lru_cache(maxsize=None)
@@ -36,7 +49,12 @@ def _read(name):
 def resolve(name, own, problems, place, seen=()):
     """A kind, complete: what it extends laid under it. own: the topology's kinds. None when it is unknown, which is noted."""
     if name not in own and name not in _names():
-        problems.add(place, "there is no kind %r; known are %s", name, ", ".join(sorted({*_names(), *own}, key=str)))
+        problems.add(
+            place,
+            "there is no kind %r; known are %s",
+            name,
+            ", ".join(sorted({*_names(), *own}, key=str)),
+        )
         return None
     if name in seen:
         problems.add(place, "the kind %r extends itself", name)
@@ -44,7 +62,10 @@ def resolve(name, own, problems, place, seen=()):
     given = own[name] if name in own else _read(name)
     base = EMPTY
     if given.get("extends"):
-        base = resolve(given["extends"], own, problems, "kinds.%s.extends" % name, seen + (name,)) or EMPTY
+        base = (
+            resolve(given["extends"], own, problems, "kinds.%s.extends" % name, seen + (name,))
+            or EMPTY
+        )
     made = merge(base, {key: value for key, value in given.items() if key != "extends"})
     made["image"] = given.get("image") or (base["image"] if given.get("extends") else name)
     return made
@@ -54,5 +75,9 @@ def merge(under, over):
     """over laid upon under: dicts are merged at every depth, all else is replaced."""
     merged = dict(under)
     for key, value in over.items():
-        merged[key] = merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+        merged[key] = (
+            merge(merged[key], value)
+            if isinstance(value, dict) and isinstance(merged.get(key), dict)
+            else value
+        )
     return merged

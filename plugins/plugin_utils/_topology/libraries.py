@@ -28,4 +28,6 @@ netaddr = _Library("netaddr")
 
 def missing():
     """The name of a library that is not installed, or None."""
-    return next((name for name in ("jsonschema", "netaddr") if importlib.util.find_spec(name) is None), None)
+    return next(
+        (name for name in ("jsonschema", "netaddr") if importlib.util.find_spec(name) is None), None
+    )

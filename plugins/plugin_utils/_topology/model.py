@@ -95,7 +95,9 @@ class Link:
 
     def other(self, node, nic):
         """The end that is not this one."""
-        return self.ends[1] if (self.ends[0].node, self.ends[0].nic) == (node, nic) else self.ends[0]
+        return (
+            self.ends[1] if (self.ends[0].node, self.ends[0].nic) == (node, nic) else self.ends[0]
+        )
 
 
 @dataclasses.dataclass
@@ -127,13 +129,19 @@ class Topology:
 
 def build(data):
     """The Topology that data, as read from a file, describes. Raises TopologyError with every mistake in it."""
-    from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import assign_addresses
+    from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
+        assign_addresses,
+    )
+
     problems = Problems()
     if not isinstance(data, dict):
         problems.add("the topology", "it must be a mapping with name and nodes")
         problems.check()
     if not _is_tree(data):
-        problems.add("the topology", "it contains itself, is nested too deep, or has characters that no file can hold")
+        problems.add(
+            "the topology",
+            "it contains itself, is nested too deep, or has characters that no file can hold",
+        )
         problems.check()
     # What the schema finds is told together with what can still be understood.
     sound = _sound(schema.check(data, problems))
@@ -156,7 +164,20 @@ def _is_tree(data):
 
 def _sound(data):
     """data, of which the schema left what is right, with everything there that may be missing."""
-    sound = {key: {} for key in ("defaults", "kinds", "groups", "nodes", "segments", "addressing", "placement", "limits", "vars")}
+    sound = {
+        key: {}
+        for key in (
+            "defaults",
+            "kinds",
+            "groups",
+            "nodes",
+            "segments",
+            "addressing",
+            "placement",
+            "limits",
+            "vars",
+        )
+    }
     sound.update({"name": "", "links": []}, **data)
     sound["nodes"] = {name: node or {} for name, node in sound["nodes"].items()}
     return sound
@@ -164,7 +185,9 @@ def _sound(data):
 
 def _listed(values):
     """The entries of a list without those that the schema took away, each with its number in the file."""
-    return [(number, value) for number, value in enumerate(values or ()) if value is not schema.NOTHING]
+    return [
+        (number, value) for number, value in enumerate(values or ()) if value is not schema.NOTHING
+    ]
 
 
 def _nodes(data, problems):
@@ -172,7 +195,9 @@ def _nodes(data, problems):
     for group, settings in data["groups"].items():
         for number, member in _listed(settings.get("members")):
             if member not in data["nodes"]:
-                problems.add("groups.%s.members[%d]" % (group, number), "there is no node %s", member)
+                problems.add(
+                    "groups.%s.members[%d]" % (group, number), "there is no node %s", member
+                )
             elif group not in groups_of[member]:
                 groups_of[member].append(group)
     for name in data["kinds"]:
@@ -185,12 +210,18 @@ def _nodes(data, problems):
             if group not in data["groups"]:
                 problems.add(place + ".groups", "there is no group %s", group)
             else:
-                layers.append({key: value for key, value in data["groups"][group].items() if key != "members"})
+                layers.append(
+                    {key: value for key, value in data["groups"][group].items() if key != "members"}
+                )
         layers.append(own)
         settings: Dict[str, Any] = {}
         for layer in layers:
             settings = kinds.merge(settings, layer)
-        kind_place = "defaults.kind" if data["defaults"].get("kind") and "kind" not in own else place + ".kind"
+        kind_place = (
+            "defaults.kind"
+            if data["defaults"].get("kind") and "kind" not in own
+            else place + ".kind"
+        )
         if not settings.get("kind"):
             problems.add(kind_place, "the node has no kind: give it one, or defaults.kind")
             continue
@@ -225,13 +256,22 @@ def _node(name, settings, shape, groups, place, problems):
         if shape["config"].get("file"):
             merged["files"][shape["config"]["file"]] = settings["config"]
         else:
-            problems.add(place + ".config", "a node of the kind %s takes no configuration from a drive", settings["kind"])
+            problems.add(
+                place + ".config",
+                "a node of the kind %s takes no configuration from a drive",
+                settings["kind"],
+            )
     merged["ready"] = kinds.merge(shape["ready"], settings.get("ready") or {})
     for key in ("console", "failed"):
         try:
             re.compile(merged["ready"].get(key) or "")
         except re.error as error:
-            problems.add("%s.ready.%s" % (place, key), "%r is not a regular expression: %s", merged["ready"][key], error)
+            problems.add(
+                "%s.ready.%s" % (place, key),
+                "%r is not a regular expression: %s",
+                merged["ready"][key],
+                error,
+            )
     merged["vars"] = kinds.merge(shape["vars"], settings.get("vars") or {})
     after = settings.get("after") or {}
     if isinstance(after, list):
@@ -281,7 +321,12 @@ class _Wiring:
                 self.problems.add(place, "both ends are %s:%s", ends[0][1], ends[0][2])
                 continue
             if given.get("name") in seen:
-                self.problems.add(place + ".name", "%r is also the name of links[%d]", given["name"], seen[given["name"]])
+                self.problems.add(
+                    place + ".name",
+                    "%r is also the name of links[%d]",
+                    given["name"],
+                    seen[given["name"]],
+                )
             if given.get("name"):
                 seen[given["name"]] = number
             link = Link([None, None], place, given)
@@ -326,15 +371,33 @@ class _Wiring:
         nic = node.nics.get(nic_name)
         if nic is None:
             if not node.cards.has(nic_name):
-                self.problems.add(place, "%s, a %s, has no NIC %s; it has %s", node_name, node.kind, nic_name, node.cards)
+                self.problems.add(
+                    place,
+                    "%s, a %s, has no NIC %s; it has %s",
+                    node_name,
+                    node.kind,
+                    nic_name,
+                    node.cards,
+                )
                 return
             nic = node.nics[nic_name] = self._nic(node, nic_name)
         if nic.wire is not None:
-            self.problems.add(place, "%s:%s is plugged in already, by %s", node_name, nic_name,
-                              nic.wire.place if isinstance(nic.wire, Link) else "segments.%s" % nic.wire.name)
+            self.problems.add(
+                place,
+                "%s:%s is plugged in already, by %s",
+                node_name,
+                nic_name,
+                nic.wire.place if isinstance(nic.wire, Link) else "segments.%s" % nic.wire.name,
+            )
             return
         if nic.settings.get("link"):
-            self.problems.add(place, "%s:%s has a link of its own in nodes.%s.nics", node_name, nic_name, node_name)
+            self.problems.add(
+                place,
+                "%s:%s has a link of its own in nodes.%s.nics",
+                node_name,
+                nic_name,
+                node_name,
+            )
             return
         nic.wire = wire
         if address:
@@ -345,18 +408,31 @@ class _Wiring:
         settings = dict((node.settings.get("nics") or {}).get(name) or {})
         mac = None
         try:
-            given = {key: settings[key] for key in ("mac", "link", "mtu", "properties") if settings.get(key)}
+            given = {
+                key: settings[key]
+                for key in ("mac", "link", "mtu", "properties")
+                if settings.get(key)
+            }
             mac = normalise_nic("nodes.%s.nics.%s" % (node.name, name), given).get("mac")
         except OptionError as error:
             self.problems.add(error.option, error.reason)
-        return Nic(name, mac or macs.derived(self.topology.name, node.name, name), settings, position=node.cards.position(name))
+        return Nic(
+            name,
+            mac or macs.derived(self.topology.name, node.name, name),
+            settings,
+            position=node.cards.position(name),
+        )
 
     def _next_free(self, node_name, place):
         node = self.topology.nodes[node_name]
         for name in node.cards.names():
-            if name not in node.nics and not (node.settings.get("nics") or {}).get(name, {}).get("link"):
+            if name not in node.nics and not (node.settings.get("nics") or {}).get(name, {}).get(
+                "link"
+            ):
                 return name
-        self.problems.add(place, "%s has no NIC left: a %s takes %d", node_name, node.kind, node.cards.maximum)
+        self.problems.add(
+            place, "%s has no NIC left: a %s takes %d", node_name, node.kind, node.cards.maximum
+        )
         return None
 
     def _loose_nics(self):
@@ -368,14 +444,24 @@ class _Wiring:
                 if node.cards.has(name):
                     node.nics[name] = self._nic(node, name)
                 else:
-                    self.problems.add("nodes.%s.nics.%s" % (node.name, name), "a %s has no such NIC; it has %s", node.kind, node.cards)
+                    self.problems.add(
+                        "nodes.%s.nics.%s" % (node.name, name),
+                        "a %s has no such NIC; it has %s",
+                        node.kind,
+                        node.cards,
+                    )
             for name in node.cards.missing(node.nics):
                 node.nics[name] = self._nic(node, name)
             node.nics = {name: node.nics[name] for name in sorted(node.nics, key=node.cards.order)}
             seen = {}
             for nic in node.nics.values():
                 if nic.mac in seen:
-                    self.problems.add("nodes.%s.nics.%s.mac" % (node.name, nic.name), "%s is also the MAC of %s", nic.mac, seen[nic.mac])
+                    self.problems.add(
+                        "nodes.%s.nics.%s.mac" % (node.name, nic.name),
+                        "%s is also the MAC of %s",
+                        nic.mac,
+                        seen[nic.mac],
+                    )
                 seen[nic.mac] = nic.name
 
 
@@ -391,12 +477,17 @@ def _check_order(topology, problems):
         if name in done or name not in topology.nodes:
             return
         if name in path:
-            problems.add("nodes.%s.after" % name, "the nodes wait for each other: %s", " -> ".join(path[path.index(name):] + [name]))
+            problems.add(
+                "nodes.%s.after" % name,
+                "the nodes wait for each other: %s",
+                " -> ".join(path[path.index(name) :] + [name]),
+            )
             return
         path.append(name)
         for other in sorted(topology.nodes[name].after):
             visit(other)
         path.pop()
         done.add(name)
+
     for name in sorted(topology.nodes):
         visit(name)

@@ -9,7 +9,11 @@
 from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import QEMU_OVERHEAD, resources, row
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
+    QEMU_OVERHEAD,
+    resources,
+    row,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
@@ -20,7 +24,9 @@ _ALIVE = ("running", "paused", "prelaunch")
 
 def memory_of(node):
     """MiB that a node takes of a host: its guest's memory and QEMU's own."""
-    return (parse_size("memory", node.settings.get("memory") or _MEMORY, unit="m") >> 20) + QEMU_OVERHEAD
+    return (
+        parse_size("memory", node.settings.get("memory") or _MEMORY, unit="m") >> 20
+    ) + QEMU_OVERHEAD
 
 
 def place(topology, hosts, facts=None):
@@ -38,10 +44,18 @@ def place(topology, hosts, facts=None):
     here = {name: host for host in hosts for name in facts.get(host, {}).get("vms", {})}
     nodes = sorted(topology.nodes.values(), key=lambda node: natural(node.name))
     pins = [("nodes.%s" % node.name, node.settings.get("hypervisor")) for node in nodes]
-    pins += [("segments.%s" % segment.name, segment.settings.get("hypervisor")) for segment in topology.segments.values()]
+    pins += [
+        ("segments.%s" % segment.name, segment.settings.get("hypervisor"))
+        for segment in topology.segments.values()
+    ]
     for what, pin in pins:
         if pin and pin not in hosts:
-            problems.add(what + ".hypervisor", "%s is not among the hypervisors of this play: %s", pin, ", ".join(hosts))
+            problems.add(
+                what + ".hypervisor",
+                "%s is not among the hypervisors of this play: %s",
+                pin,
+                ", ".join(hosts),
+            )
     for node in nodes:
         pin = node.settings.get("hypervisor")
         if pin:
@@ -59,10 +73,17 @@ def place(topology, hosts, facts=None):
             placed[node.name] = host
             free[host] -= memory_of(node)
     for segment in topology.segments.values():
-        homes = sorted({placed[end.node] for end in segment.ends} | set(filter(None, [segment.settings.get("hypervisor")])))
+        homes = sorted(
+            {placed[end.node] for end in segment.ends}
+            | set(filter(None, [segment.settings.get("hypervisor")]))
+        )
         if segment.kind == "bridge" and len(homes) > 1:
-            problems.add("segments.%s" % segment.name, "a bridge joins nodes of one hypervisor, and these are on %s: set hypervisor for them, or "
-                         "use type: hub", ", ".join(homes))
+            problems.add(
+                "segments.%s" % segment.name,
+                "a bridge joins nodes of one hypervisor, and these are on %s: set hypervisor for them, or "
+                "use type: hub",
+                ", ".join(homes),
+            )
     problems.check()
     return placed
 
@@ -71,7 +92,9 @@ def _choose(policy, hosts, placed, free, need):
     if policy == "memory":
         return max(hosts, key=lambda host: free[host])
     if policy == "pack":
-        return next((host for host in hosts if free[host] >= need), max(hosts, key=lambda host: free[host]))
+        return next(
+            (host for host in hosts if free[host] >= need), max(hosts, key=lambda host: free[host])
+        )
     count = {host: list(placed.values()).count(host) for host in hosts}
     return min(hosts, key=lambda host: count[host])
 
@@ -88,22 +111,46 @@ def shortages(topology, placed, facts, ports=None):
         if not has:
             continue
         nodes = [node for node in topology.nodes.values() if placed[node.name] == host]
-        new = [node for node in nodes if has["vms"].get(node.name, {}).get("status") not in _ALIVE
-               and node.settings.get("state") not in ("stopped", "present")]
-        rows += resources(host, {
-            "memory_mb": sum(memory_of(node) for node in new if node.settings.get("check_host_memory") is not False),
-            "vcpus": sum(node.vcpus for node in nodes), "starting": len(new),
-            "memory_overcommit": limits.get("memory_overcommit"), "vcpu_ratio": limits.get("vcpu_ratio")}, has)
+        new = [
+            node
+            for node in nodes
+            if has["vms"].get(node.name, {}).get("status") not in _ALIVE
+            and node.settings.get("state") not in ("stopped", "present")
+        ]
+        rows += resources(
+            host,
+            {
+                "memory_mb": sum(
+                    memory_of(node)
+                    for node in new
+                    if node.settings.get("check_host_memory") is not False
+                ),
+                "vcpus": sum(node.vcpus for node in nodes),
+                "starting": len(new),
+                "memory_overcommit": limits.get("memory_overcommit"),
+                "vcpu_ratio": limits.get("vcpu_ratio"),
+            },
+            has,
+        )
         for node in new:
             for path in image_paths(node):
                 if path in has.get("missing_files", ()):
                     rows.append(row(host, "image of %s" % node.name, path, "no such file"))
         for port, (name, purpose) in sorted((ports or {}).get(host, {}).items()):
             if port in has.get("udp_ports", ()) and name in {node.name for node in new}:
-                rows.append(row(host, "UDP port of %s" % purpose, str(port), "taken by another program"))
+                rows.append(
+                    row(host, "UDP port of %s" % purpose, str(port), "taken by another program")
+                )
         for need_version, names in _versions(nodes).items():
             if tuple(has.get("qemu_version") or (99,))[:2] < need_version:
-                rows.append(row(host, "QEMU for %s" % ", ".join(names), "%d.%d" % need_version, ".".join(map(str, has["qemu_version"]))))
+                rows.append(
+                    row(
+                        host,
+                        "QEMU for %s" % ", ".join(names),
+                        "%d.%d" % need_version,
+                        ".".join(map(str, has["qemu_version"])),
+                    )
+                )
     return rows
 
 
@@ -128,8 +175,18 @@ def image_paths(node):
 
 def will_run(topology, states, facts):
     """{node: whether it runs once its state is reached}; of those whose power is left alone, the facts tell."""
-    alive = {name for has in facts.values() for name, vm in has.get("vms", {}).items() if vm["status"] in _ALIVE}
-    return {name: states[name] in ("started", "paused") or states[name] in ("present", "keep") and name in alive for name in topology.nodes}
+    alive = {
+        name
+        for has in facts.values()
+        for name, vm in has.get("vms", {}).items()
+        if vm["status"] in _ALIVE
+    }
+    return {
+        name: states[name] in ("started", "paused")
+        or states[name] in ("present", "keep")
+        and name in alive
+        for name in topology.nodes
+    }
 
 
 def waves(topology, placed):
@@ -138,8 +195,15 @@ def waves(topology, placed):
 
     def wave(name):
         if name not in found:
-            found[name] = max([wave(other) + (placed[other] != placed[name]) for other in topology.nodes[name].after], default=0)
+            found[name] = max(
+                [
+                    wave(other) + (placed[other] != placed[name])
+                    for other in topology.nodes[name].after
+                ],
+                default=0,
+            )
         return found[name]
+
     for name in topology.nodes:
         wave(name)
     return found

@@ -15,8 +15,14 @@ class TopologyError(Exception):
     def __init__(self, problems):
         self.problems = list(dict.fromkeys(problems))
         count = len(self.problems)
-        super().__init__("the topology has %d mistake%s:\n%s" % (
-            count, "" if count == 1 else "s", "\n".join("  %s: %s" % problem for problem in self.problems)))
+        super().__init__(
+            "the topology has %d mistake%s:\n%s"
+            % (
+                count,
+                "" if count == 1 else "s",
+                "\n".join("  %s: %s" % problem for problem in self.problems),
+            )
+        )
 
 
 class Problems:

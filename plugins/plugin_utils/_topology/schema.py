@@ -23,25 +23,65 @@ _NOT_A_NODES = ("nics", "uuid", "mac_copy_from", "config_drive")
 
 # Python's $ also matches before a line's end.
 NAME = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"}
-_NIC_NAME = {"type": "string", "pattern": r"^[^\s:,/.\x00-\x1f\x7f][^\s:,/\x00-\x1f\x7f]*(/[^\s:,/\x00-\x1f\x7f]+)*$(?!\n)", "maxLength": 60}
-_PREFIX = {"type": "string", "description": "A network with its length, such as 10.0.0.0/16 or fd00::/48."}
+_NIC_NAME = {
+    "type": "string",
+    "pattern": r"^[^\s:,/.\x00-\x1f\x7f][^\s:,/\x00-\x1f\x7f]*(/[^\s:,/\x00-\x1f\x7f]+)*$(?!\n)",
+    "maxLength": 60,
+}
+_PREFIX = {
+    "type": "string",
+    "description": "A network with its length, such as 10.0.0.0/16 or fd00::/48.",
+}
 _SIZE = {"type": ["integer", "string"]}
-_CONTENT = {"oneOf": [
-    {"type": "string"},
-    {"type": "object", "properties": {"template": {"type": "string", "description": "Path of a template on the controller."}},
-     "required": ["template"], "additionalProperties": False}]}
+_CONTENT = {
+    "oneOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {
+                "template": {
+                    "type": "string",
+                    "description": "Path of a template on the controller.",
+                }
+            },
+            "required": ["template"],
+            "additionalProperties": False,
+        },
+    ]
+}
 
 _READY = {
     "type": "object",
     "description": "When a node counts as ready. All that is given must hold, in this order.",
     "properties": {
-        "console": {"type": "string", "description": "A regular expression that the console's log must match."},
-        "failed": {"type": "string", "description": "A regular expression: once the console's log matches it, the node will not become ready."},
+        "console": {
+            "type": "string",
+            "description": "A regular expression that the console's log must match.",
+        },
+        "failed": {
+            "type": "string",
+            "description": "A regular expression: once the console's log matches it, the node will not become ready.",
+        },
         "agent": {"type": "boolean", "description": "The guest agent answers."},
-        "port": {"type": "integer", "minimum": 1, "maximum": 65535, "description": "A forwarded guest port accepts connections."},
-        "command": {"type": "string", "description": "A shell command in the guest, run through its agent, ends with 0."},
-        "timeout": {"type": "integer", "minimum": 1, "description": "Seconds for all of it; 300 by default."},
-        "hint": {"type": "string", "description": "What to look at when it does not become ready; told in the error."},
+        "port": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 65535,
+            "description": "A forwarded guest port accepts connections.",
+        },
+        "command": {
+            "type": "string",
+            "description": "A shell command in the guest, run through its agent, ends with 0.",
+        },
+        "timeout": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "Seconds for all of it; 300 by default.",
+        },
+        "hint": {
+            "type": "string",
+            "description": "What to look at when it does not become ready; told in the error.",
+        },
     },
     "additionalProperties": False,
 }
@@ -57,37 +97,84 @@ _NIC = {
     "description": "What a NIC has beyond its link.",
     "properties": {
         "model": {"type": "string", "description": "NIC model; the kind's by default."},
-        "mac": {"type": "string", "description": "MAC address; derived from lab, node and NIC by default."},
-        "address": {"type": ["string", "array"], "items": {"type": "string"}, "description": "Addresses with their prefix length."},
+        "mac": {
+            "type": "string",
+            "description": "MAC address; derived from lab, node and NIC by default.",
+        },
+        "address": {
+            "type": ["string", "array"],
+            "items": {"type": "string"},
+            "description": "Addresses with their prefix length.",
+        },
         "mtu": {"type": "integer", "description": "MTU that a virtio NIC tells the guest."},
-        "capture": {"type": ["object", "boolean"], "description": "Capture its frames; see qemu_nic."},
-        "link": {"type": "object", "description": "A link to the outside instead of one of the lab: see qemu_vm, nics[].link."},
+        "capture": {
+            "type": ["object", "boolean"],
+            "description": "Capture its frames; see qemu_nic.",
+        },
+        "link": {
+            "type": "object",
+            "description": "A link to the outside instead of one of the lab: see qemu_vm, nics[].link.",
+        },
         "link_down": {"type": "boolean", "description": "Take this end's carrier away."},
         "boot_index": {"type": "integer", "description": "Place in the boot order."},
-        "boot_rom": {"type": "boolean", "description": "Whether the card has its ROM to boot from the network."},
-        "properties": {"type": "object", "description": "Further properties of the card, as QEMU has them."},
+        "boot_rom": {
+            "type": "boolean",
+            "description": "Whether the card has its ROM to boot from the network.",
+        },
+        "properties": {
+            "type": "object",
+            "description": "Further properties of the card, as QEMU has them.",
+        },
     },
     "additionalProperties": False,
 }
 
-_ENDPOINT = {"description": "NODE:NIC, or NODE for its next free NIC, or a mapping.", "oneOf": [
-    {"type": "string"},
-    {"type": "object", "properties": {
-        "node": dict(NAME, description="The node."),
-        "nic": dict(_NIC_NAME, description="Its NIC; the next free one by default."),
-        "address": dict(_NIC["properties"]["address"], description="Addresses of this end; from the wire's network by default.")},
-     "required": ["node"], "additionalProperties": False}]}
+_ENDPOINT = {
+    "description": "NODE:NIC, or NODE for its next free NIC, or a mapping.",
+    "oneOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {
+                "node": dict(NAME, description="The node."),
+                "nic": dict(_NIC_NAME, description="Its NIC; the next free one by default."),
+                "address": dict(
+                    _NIC["properties"]["address"],
+                    description="Addresses of this end; from the wire's network by default.",
+                ),
+            },
+            "required": ["node"],
+            "additionalProperties": False,
+        },
+    ],
+}
 
 _LINK = {
     "type": "object",
     "description": "A cable between two NICs.",
     "properties": {
-        "endpoints": {"type": "array", "items": _ENDPOINT, "minItems": 2, "maxItems": 2, "description": "The two ends."},
-        "name": {"type": "string", "description": "A name for messages; NODE:NIC--NODE:NIC by default."},
-        "prefix": dict(_PREFIX, description="The link's IPv4 network; from addressing.links by default."),
-        "prefix6": dict(_PREFIX, description="The link's IPv6 network; from addressing.links6 by default."),
+        "endpoints": {
+            "type": "array",
+            "items": _ENDPOINT,
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "The two ends.",
+        },
+        "name": {
+            "type": "string",
+            "description": "A name for messages; NODE:NIC--NODE:NIC by default.",
+        },
+        "prefix": dict(
+            _PREFIX, description="The link's IPv4 network; from addressing.links by default."
+        ),
+        "prefix6": dict(
+            _PREFIX, description="The link's IPv6 network; from addressing.links6 by default."
+        ),
         "down": {"type": "boolean", "description": "Take the carrier of both ends away."},
-        "capture": {"type": ["object", "boolean"], "description": "Capture its frames, at its first end."},
+        "capture": {
+            "type": ["object", "boolean"],
+            "description": "Capture its frames, at its first end.",
+        },
         "vars": {"type": "object", "description": "Anything, for templates."},
     },
     "required": ["endpoints"],
@@ -99,13 +186,28 @@ _SEGMENT = {
     "type": "object",
     "description": "A network of any number of NICs.",
     "properties": {
-        "members": {"type": "array", "items": _ENDPOINT, "minItems": 1, "description": "The NICs on it."},
-        "type": {"enum": ["hub", "bridge"], "description": "hub: a QEMU without a machine, needs no root; bridge: a Linux bridge, needs "
-                                                           "root and one hypervisor."},
+        "members": {
+            "type": "array",
+            "items": _ENDPOINT,
+            "minItems": 1,
+            "description": "The NICs on it.",
+        },
+        "type": {
+            "enum": ["hub", "bridge"],
+            "description": "hub: a QEMU without a machine, needs no root; bridge: a Linux bridge, needs "
+            "root and one hypervisor.",
+        },
         "prefix": dict(_PREFIX, description="Its IPv4 network; from addressing.lans by default."),
         "prefix6": dict(_PREFIX, description="Its IPv6 network; from addressing.lans6 by default."),
-        "bridge": {"type": "string", "pattern": _INTERFACE, "description": "Name of the Linux bridge; derived from lab and segment by default."},
-        "hypervisor": {"type": "string", "description": "Where its hub runs; where most members are by default."},
+        "bridge": {
+            "type": "string",
+            "pattern": _INTERFACE,
+            "description": "Name of the Linux bridge; derived from lab and segment by default.",
+        },
+        "hypervisor": {
+            "type": "string",
+            "description": "Where its hub runs; where most members are by default.",
+        },
         "vars": {"type": "object", "description": "Anything, for templates."},
     },
     "required": ["members"],
@@ -120,14 +222,31 @@ _ADDRESSING = {
         "loopback6": dict(_PREFIX, description="IPv6 loopbacks."),
         "links": dict(_PREFIX, description="IPv4 networks of links."),
         "links6": dict(_PREFIX, description="IPv6 networks of links, each a /64."),
-        "link_length": {"type": "integer", "enum": [24, 29, 30, 31], "description": "Length of a link's IPv4 network; 30 by default."},
+        "link_length": {
+            "type": "integer",
+            "enum": [24, 29, 30, 31],
+            "description": "Length of a link's IPv4 network; 30 by default.",
+        },
         "lans": dict(_PREFIX, description="IPv4 networks of segments."),
         "lans6": dict(_PREFIX, description="IPv6 networks of segments, each a /64."),
-        "lan_length": {"type": "integer", "minimum": 8, "maximum": 30, "description": "Length of a segment's IPv4 network; 24 by default."},
+        "lan_length": {
+            "type": "integer",
+            "minimum": 8,
+            "maximum": 30,
+            "description": "Length of a segment's IPv4 network; 24 by default.",
+        },
         "management": dict(_PREFIX, description="Management addresses, one for each node."),
-        "ipv6": {"type": "boolean", "description": "Take IPv6 addresses, too: from fd00::/48, derived from the lab's name, where no pool is "
-                                                   "given."},
-        "asn": {"type": "integer", "minimum": 1, "maximum": 4294967295, "description": "The first AS number; nodes count from it."},
+        "ipv6": {
+            "type": "boolean",
+            "description": "Take IPv6 addresses, too: from fd00::/48, derived from the lab's name, where no pool is "
+            "given.",
+        },
+        "asn": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 4294967295,
+            "description": "The first AS number; nodes count from it.",
+        },
     },
     "additionalProperties": False,
 }
@@ -138,36 +257,102 @@ _KIND = {
     "properties": {
         "description": {"type": "string", "description": "What it is, in a sentence."},
         "extends": {"type": "string", "description": "Another kind that this one changes."},
-        "image": {"type": "string", "description": "The image's name among the images that qemu_lab is given; the kind's name by default."},
-        "vm": {"type": "object", "description": "Options of qemu_vm. In texts, `{name}`, `{lab}`, `{uuid}`, `{management}`, `{loopback}` and "
-                                                "`{vars.NAME}` stand for what the node has."},
+        "image": {
+            "type": "string",
+            "description": "The image's name among the images that qemu_lab is given; the kind's name by default.",
+        },
+        "vm": {
+            "type": "object",
+            "description": "Options of qemu_vm. In texts, `{name}`, `{lab}`, `{uuid}`, `{management}`, `{loopback}` and "
+            "`{vars.NAME}` stand for what the node has.",
+        },
         "vars": {"type": "object", "description": "Defaults of the nodes' vars."},
-        "disk": {"type": "object", "description": "What the root disk has besides its image: suboptions of qemu_vm's disks."},
-        "nic": {"type": "object", "description": "The system's NICs.", "properties": {
-            "model": {"type": "string", "description": "NIC model; virtio-net-pci by default."},
-            "name": {"type": "string", "pattern": r"\{n\}", "description": "How data NICs are called, with {n} for the number; eth{n} by default."},
-            "first": {"type": "integer", "minimum": 0, "maximum": 1000, "description": "The first data NIC's number; 1 by default."},
-            "management": {"type": ["string", "array"], "items": {"type": "string"},
-                           "description": "The NICs that come before the data NICs, always there."},
-            "max": {"type": "integer", "minimum": 1, "maximum": 250, "description": "How many data NICs the system takes; 250 by default."},
-            "min": {"type": "integer", "minimum": 0, "maximum": 250, "description": "How many data NICs the system wants to see at least."},
-            "fill_slots": {"type": "boolean", "description": "The system counts its cards: each sits at its number's place, and holes are filled "
-                                                             "with unconnected ones."},
-            "block_size": {"type": "integer", "minimum": 1, "maximum": 250,
-                           "description": "Make data NICs in blocks of so many, one more than there are links at least; the spare ones have no "
-                                          "cable, and take a link that is added while the node runs."},
-        }, "additionalProperties": False},
+        "disk": {
+            "type": "object",
+            "description": "What the root disk has besides its image: suboptions of qemu_vm's disks.",
+        },
+        "nic": {
+            "type": "object",
+            "description": "The system's NICs.",
+            "properties": {
+                "model": {"type": "string", "description": "NIC model; virtio-net-pci by default."},
+                "name": {
+                    "type": "string",
+                    "pattern": r"\{n\}",
+                    "description": "How data NICs are called, with {n} for the number; eth{n} by default.",
+                },
+                "first": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "maximum": 1000,
+                    "description": "The first data NIC's number; 1 by default.",
+                },
+                "management": {
+                    "type": ["string", "array"],
+                    "items": {"type": "string"},
+                    "description": "The NICs that come before the data NICs, always there.",
+                },
+                "max": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 250,
+                    "description": "How many data NICs the system takes; 250 by default.",
+                },
+                "min": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "maximum": 250,
+                    "description": "How many data NICs the system wants to see at least.",
+                },
+                "fill_slots": {
+                    "type": "boolean",
+                    "description": "The system counts its cards: each sits at its number's place, and holes are filled "
+                    "with unconnected ones.",
+                },
+                "block_size": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 250,
+                    "description": "Make data NICs in blocks of so many, one more than there are links at least; the spare ones have no "
+                    "cable, and take a link that is added while the node runs.",
+                },
+            },
+            "additionalProperties": False,
+        },
         "files": _FILES,
-        "config": {"type": "object", "properties": {
-            "label": {"type": "string", "description": "Label of the config drive's file system."},
-            "format": {"enum": ["iso", "fat"], "description": "Its file system; iso by default."},
-            "bus": {"enum": ["virtio", "scsi", "ide", "sata", "usb"], "description": "How it is attached; virtio by default."},
-            "file": {"type": "string", "description": "The file that the node's config becomes."},
-            "addresses": {"enum": ["none", "shell", "cloud_init"], "description": "shell: start.sh on the drive sets addresses, interfaces "
-                                                                                  "names NICs. cloud_init: the files of a NoCloud seed."},
-        }, "additionalProperties": False, "description": "How the first configuration reaches the system without a console."},
+        "config": {
+            "type": "object",
+            "properties": {
+                "label": {
+                    "type": "string",
+                    "description": "Label of the config drive's file system.",
+                },
+                "format": {
+                    "enum": ["iso", "fat"],
+                    "description": "Its file system; iso by default.",
+                },
+                "bus": {
+                    "enum": ["virtio", "scsi", "ide", "sata", "usb"],
+                    "description": "How it is attached; virtio by default.",
+                },
+                "file": {
+                    "type": "string",
+                    "description": "The file that the node's config becomes.",
+                },
+                "addresses": {
+                    "enum": ["none", "shell", "cloud_init"],
+                    "description": "shell: start.sh on the drive sets addresses, interfaces "
+                    "names NICs. cloud_init: the files of a NoCloud seed.",
+                },
+            },
+            "additionalProperties": False,
+            "description": "How the first configuration reaches the system without a console.",
+        },
         "ready": _READY,
-        "facts": {"type": "object", "description": "Anything else that is known of the system; not used, shown in documentation."},
+        "facts": {
+            "type": "object",
+            "description": "Anything else that is known of the system; not used, shown in documentation.",
+        },
     },
     "additionalProperties": False,
 }
@@ -177,58 +362,177 @@ _KIND = {
 def schema():
     """The schema of a topology file, with the options of qemu_vm in nodes."""
     vm = vm_options()
-    kind = dict(_KIND, properties=dict(_KIND["properties"], vm=dict(_KIND["properties"]["vm"], properties=vm, additionalProperties=False),
-                                       disk=dict(_KIND["properties"]["disk"], **_disk())))
-    settings = dict(vm, kind={"type": "string", "description": "The node's kind."},
-                    image={"type": "string", "description": "An image's name, or the path of a disk image on the hypervisor."},
-                    hypervisor={"type": "string", "description": "The inventory host that it runs on."},
-                    state={"enum": ["started", "stopped", "paused", "present"], "description": "What it shall be while the lab is started."},
-                    after={"description": "Nodes that must be there before it starts.", "oneOf": [
-                        {"type": "array", "items": NAME},
-                        {"type": "object", "additionalProperties": {"enum": ["started", "ready"]}}]},
-                    ready=_READY, files=_FILES,
-                    config=dict(_CONTENT, description="Its first configuration, for kinds that take one from a drive: the content, or a "
-                                                      "template."),
-                    nic_model={"type": "string", "description": "Model of its NICs."},
-                    vars={"type": "object", "description": "Anything, for templates and conditions."})
-    node = dict(settings, groups={"type": "array", "items": NAME, "description": "Groups whose settings it takes, the last one wins."},
-                loopback={"type": ["string", "boolean"], "description": "Its IPv4 loopback; false for none."},
-                loopback6={"type": ["string", "boolean"], "description": "Its IPv6 loopback; false for none."},
-                management={"type": ["string", "boolean"], "description": "Its management address; false for none."},
-                asn={"type": "integer", "minimum": 1, "maximum": 4294967295, "description": "Its AS number."},
-                nics={"type": "object", "additionalProperties": _as_qemu_vm(_NIC, "link", "capture"), "propertyNames": _NIC_NAME,
-                      "description": "Its NICs by name."})
+    kind = dict(
+        _KIND,
+        properties=dict(
+            _KIND["properties"],
+            vm=dict(_KIND["properties"]["vm"], properties=vm, additionalProperties=False),
+            disk=dict(_KIND["properties"]["disk"], **_disk()),
+        ),
+    )
+    settings = dict(
+        vm,
+        kind={"type": "string", "description": "The node's kind."},
+        image={
+            "type": "string",
+            "description": "An image's name, or the path of a disk image on the hypervisor.",
+        },
+        hypervisor={"type": "string", "description": "The inventory host that it runs on."},
+        state={
+            "enum": ["started", "stopped", "paused", "present"],
+            "description": "What it shall be while the lab is started.",
+        },
+        after={
+            "description": "Nodes that must be there before it starts.",
+            "oneOf": [
+                {"type": "array", "items": NAME},
+                {"type": "object", "additionalProperties": {"enum": ["started", "ready"]}},
+            ],
+        },
+        ready=_READY,
+        files=_FILES,
+        config=dict(
+            _CONTENT,
+            description="Its first configuration, for kinds that take one from a drive: the content, or a "
+            "template.",
+        ),
+        nic_model={"type": "string", "description": "Model of its NICs."},
+        vars={"type": "object", "description": "Anything, for templates and conditions."},
+    )
+    node = dict(
+        settings,
+        groups={
+            "type": "array",
+            "items": NAME,
+            "description": "Groups whose settings it takes, the last one wins.",
+        },
+        loopback={
+            "type": ["string", "boolean"],
+            "description": "Its IPv4 loopback; false for none.",
+        },
+        loopback6={
+            "type": ["string", "boolean"],
+            "description": "Its IPv6 loopback; false for none.",
+        },
+        management={
+            "type": ["string", "boolean"],
+            "description": "Its management address; false for none.",
+        },
+        asn={
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 4294967295,
+            "description": "Its AS number.",
+        },
+        nics={
+            "type": "object",
+            "additionalProperties": _as_qemu_vm(_NIC, "link", "capture"),
+            "propertyNames": _NIC_NAME,
+            "description": "Its NICs by name.",
+        },
+    )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A network lab",
         "type": "object",
         "properties": {
             "name": dict(NAME, description="Name of the lab."),
-            "defaults": {"type": "object", "properties": settings, "additionalProperties": False, "description": "Settings of all nodes."},
-            "kinds": {"type": "object", "propertyNames": NAME, "additionalProperties": kind,
-                      "description": "Kinds of this lab, besides those of the collection."},
-            "groups": {"type": "object", "description": "Settings shared by some nodes.", "propertyNames": NAME, "additionalProperties": {
-                "type": "object", "additionalProperties": False,
-                "properties": dict(settings, members={"type": "array", "items": NAME, "description": "Nodes of the group."},
-                                   asn=node["asn"],
-                                   **{key: {"type": "boolean", "description": "false: its nodes have none."}
-                                      for key in ("loopback", "loopback6", "management")})}},
-            "nodes": {"type": "object", "propertyNames": NAME, "minProperties": 1, "description": "The nodes by name.",
-                      "additionalProperties": {"oneOf": [{"type": "null"},
-                                                         {"type": "object", "properties": node, "additionalProperties": False}]}},
-            "links": {"type": "array", "description": "The links, each short, NODE:NIC -- NODE:NIC, or long.",
-                      "items": {"oneOf": [{"type": "string"}, _as_qemu_vm(_LINK, "capture")]}},
-            "segments": {"type": "object", "propertyNames": NAME, "additionalProperties": _SEGMENT,
-                         "description": "Networks of any number of NICs."},
+            "defaults": {
+                "type": "object",
+                "properties": settings,
+                "additionalProperties": False,
+                "description": "Settings of all nodes.",
+            },
+            "kinds": {
+                "type": "object",
+                "propertyNames": NAME,
+                "additionalProperties": kind,
+                "description": "Kinds of this lab, besides those of the collection.",
+            },
+            "groups": {
+                "type": "object",
+                "description": "Settings shared by some nodes.",
+                "propertyNames": NAME,
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": dict(
+                        settings,
+                        members={
+                            "type": "array",
+                            "items": NAME,
+                            "description": "Nodes of the group.",
+                        },
+                        asn=node["asn"],
+                        **{
+                            key: {"type": "boolean", "description": "false: its nodes have none."}
+                            for key in ("loopback", "loopback6", "management")
+                        },
+                    ),
+                },
+            },
+            "nodes": {
+                "type": "object",
+                "propertyNames": NAME,
+                "minProperties": 1,
+                "description": "The nodes by name.",
+                "additionalProperties": {
+                    "oneOf": [
+                        {"type": "null"},
+                        {"type": "object", "properties": node, "additionalProperties": False},
+                    ]
+                },
+            },
+            "links": {
+                "type": "array",
+                "description": "The links, each short, NODE:NIC -- NODE:NIC, or long.",
+                "items": {"oneOf": [{"type": "string"}, _as_qemu_vm(_LINK, "capture")]},
+            },
+            "segments": {
+                "type": "object",
+                "propertyNames": NAME,
+                "additionalProperties": _SEGMENT,
+                "description": "Networks of any number of NICs.",
+            },
             "addressing": _ADDRESSING,
-            "placement": {"type": "object", "additionalProperties": False, "description": "Which hypervisor each node runs on.", "properties": {
-                "policy": {"enum": ["pack", "spread", "memory"],
-                           "description": "pack: as few hypervisors as hold it; spread: evenly by number; memory: by free memory."},
-                "hypervisors": {"type": "array", "items": {"type": "string"}, "description": "The hosts to use; those of the play by default."}}},
-            "limits": {"type": "object", "additionalProperties": False, "description": "What a hypervisor may be asked for.", "properties": {
-                "booting": {"type": "integer", "minimum": 1, "description": "How many nodes may boot at a time on a hypervisor."},
-                "memory_overcommit": {"type": "number", "minimum": 0.1, "description": "How much of the free memory may be given away; 1."},
-                "vcpu_ratio": {"type": "number", "minimum": 0.1, "description": "Virtual CPUs for each of the host's; no limit by default."}}},
+            "placement": {
+                "type": "object",
+                "additionalProperties": False,
+                "description": "Which hypervisor each node runs on.",
+                "properties": {
+                    "policy": {
+                        "enum": ["pack", "spread", "memory"],
+                        "description": "pack: as few hypervisors as hold it; spread: evenly by number; memory: by free memory.",
+                    },
+                    "hypervisors": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "The hosts to use; those of the play by default.",
+                    },
+                },
+            },
+            "limits": {
+                "type": "object",
+                "additionalProperties": False,
+                "description": "What a hypervisor may be asked for.",
+                "properties": {
+                    "booting": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "description": "How many nodes may boot at a time on a hypervisor.",
+                    },
+                    "memory_overcommit": {
+                        "type": "number",
+                        "minimum": 0.1,
+                        "description": "How much of the free memory may be given away; 1.",
+                    },
+                    "vcpu_ratio": {
+                        "type": "number",
+                        "minimum": 0.1,
+                        "description": "Virtual CPUs for each of the host's; no limit by default.",
+                    },
+                },
+            },
             "vars": {"type": "object", "description": "Anything, for templates."},
         },
         "required": ["name", "nodes"],
@@ -240,14 +544,29 @@ def _of_argument(spec):
     """The schema of an option from its entry in an argument spec; as tolerant as the argument spec is."""
     kind = spec.get("type", "str")
     if kind == "list":
-        return {"type": "array", "items": _of_argument({"type": spec.get("elements", "raw"), "options": spec.get("options")})}
+        return {
+            "type": "array",
+            "items": _of_argument(
+                {"type": spec.get("elements", "raw"), "options": spec.get("options")}
+            ),
+        }
     if kind == "dict":
         options = spec.get("options")
         if not options:
             return {"type": "object"}
-        return {"type": "object", "additionalProperties": False, "required": [name for name, entry in options.items() if entry.get("required")],
-                "properties": {name: _of_argument(entry) for key, entry in options.items() for name in [key] + entry.get("aliases", [])}}
-    made = {"bool": {"type": "boolean"}, "int": {"type": "integer"}, "raw": {}}.get(kind, _SIZE if kind == "str" else {"type": "string"})
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [name for name, entry in options.items() if entry.get("required")],
+            "properties": {
+                name: _of_argument(entry)
+                for key, entry in options.items()
+                for name in [key] + entry.get("aliases", [])
+            },
+        }
+    made = {"bool": {"type": "boolean"}, "int": {"type": "integer"}, "raw": {}}.get(
+        kind, _SIZE if kind == "str" else {"type": "string"}
+    )
     if spec.get("choices"):
         made = {"enum": spec["choices"]}
     return made
@@ -262,18 +581,27 @@ def kind_schema():
 @functools.lru_cache(maxsize=None)
 def vm_options():
     """The options of qemu_vm that a node takes, each with its schema."""
-    return {name: _of_argument(option.spec) for name, option in OPTIONS.items() if name not in _NOT_A_NODES}
+    return {
+        name: _of_argument(option.spec)
+        for name, option in OPTIONS.items()
+        if name not in _NOT_A_NODES
+    }
 
 
 def _as_qemu_vm(shape, *options):
     """shape, of which these options of a NIC have the suboptions that qemu_vm has there."""
-    made = {name: dict(_of_argument(NIC_SPEC[name]), **shape["properties"][name]) for name in options}
+    made = {
+        name: dict(_of_argument(NIC_SPEC[name]), **shape["properties"][name]) for name in options
+    }
     return dict(shape, properties=dict(shape["properties"], **made))
 
 
 def _disk():
     made = _of_argument({"type": "dict", "options": DISK_SPEC})
-    return {"properties": {key: value for key, value in made["properties"].items() if key != "name"}, "additionalProperties": False}
+    return {
+        "properties": {key: value for key, value in made["properties"].items() if key != "name"},
+        "additionalProperties": False,
+    }
 
 
 def check(data, problems):
@@ -298,12 +626,29 @@ _NUMBERED = ("links", "endpoints", "members")
 def _without(data, here, wrong):
     if isinstance(data, dict):
         # A node of which nothing can be understood is there all the same: links to it are right.
-        kept = {key: None if here == ("nodes",) and isinstance(key, str) and key else NOTHING for key in data if here + (key,) in wrong}
-        kept.update({key: _without(value, here + (key,), wrong) for key, value in data.items() if key not in kept})
+        kept = {
+            key: None if here == ("nodes",) and isinstance(key, str) and key else NOTHING
+            for key in data
+            if here + (key,) in wrong
+        }
+        kept.update(
+            {
+                key: _without(value, here + (key,), wrong)
+                for key, value in data.items()
+                if key not in kept
+            }
+        )
         return {key: value for key, value in kept.items() if value is not NOTHING}
     if isinstance(data, list):
-        made = [NOTHING if here + (number,) in wrong else _without(value, here + (number,), wrong) for number, value in enumerate(data)]
-        return made if here[-1:] and here[-1] in _NUMBERED else [value for value in made if value is not NOTHING]
+        made = [
+            NOTHING if here + (number,) in wrong else _without(value, here + (number,), wrong)
+            for number, value in enumerate(data)
+        ]
+        return (
+            made
+            if here[-1:] and here[-1] in _NUMBERED
+            else [value for value in made if value is not NOTHING]
+        )
     return data
 
 
@@ -312,47 +657,104 @@ def _tell(error, problems, wrong):
     place = place_of(path)
     if error.validator == "oneOf" and error.context:
         # Of several forms, the one of the value's own type is what was meant.
-        kept = [inner for inner in error.context if inner.validator != "type" or len(inner.absolute_path) > len(path)]
+        kept = [
+            inner
+            for inner in error.context
+            if inner.validator != "type" or len(inner.absolute_path) > len(path)
+        ]
         if kept:
             for inner in kept:
                 _tell(inner, problems, wrong)
             return
-        problems.add(place, "%s is not what can be here: %s", _shown(error.instance), " or ".join(
-            _TYPES.get(inner.validator_value, str(inner.validator_value)) for inner in error.context if inner.validator == "type"))
+        problems.add(
+            place,
+            "%s is not what can be here: %s",
+            _shown(error.instance),
+            " or ".join(
+                _TYPES.get(inner.validator_value, str(inner.validator_value))
+                for inner in error.context
+                if inner.validator == "type"
+            ),
+        )
     elif error.validator == "additionalProperties" and "properties" in error.schema:
         for name in sorted(set(error.instance) - set(error.schema["properties"]), key=str):
-            problems.add(place_of(path + (name,)), "there is no such setting%s", _nearest(name, error.schema["properties"]))
+            problems.add(
+                place_of(path + (name,)),
+                "there is no such setting%s",
+                _nearest(name, error.schema["properties"]),
+            )
             wrong.append(path + (name,))
         return
     elif "propertyNames" in list(error.relative_schema_path)[-2:]:
-        problems.add(place_of(path + (error.instance,)), "%s cannot be a name here: %s", _shown(error.instance),
-                     _RULES[error.schema["pattern"]] if isinstance(error.instance, str) else "put it in quotes")
+        problems.add(
+            place_of(path + (error.instance,)),
+            "%s cannot be a name here: %s",
+            _shown(error.instance),
+            _RULES[error.schema["pattern"]]
+            if isinstance(error.instance, str)
+            else "put it in quotes",
+        )
         wrong.append(path + (error.instance,))
         return
     elif error.validator in ("pattern", "maxLength"):
-        problems.add(place, "%s cannot be a name here: %s", _shown(error.instance), _RULES[error.schema["pattern"]])
+        problems.add(
+            place,
+            "%s cannot be a name here: %s",
+            _shown(error.instance),
+            _RULES[error.schema["pattern"]],
+        )
     elif error.validator == "type":
-        kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        problems.add(place or "the topology", "%s is not %s", _shown(error.instance), " or ".join(_TYPES.get(kind, kind) for kind in kinds))
+        kinds = (
+            error.validator_value
+            if isinstance(error.validator_value, list)
+            else [error.validator_value]
+        )
+        problems.add(
+            place or "the topology",
+            "%s is not %s",
+            _shown(error.instance),
+            " or ".join(_TYPES.get(kind, kind) for kind in kinds),
+        )
     elif error.validator == "enum":
-        problems.add(place, "%s is not one of %s%s", _shown(error.instance), ", ".join(map(str, error.validator_value)),
-                     _nearest(error.instance, [value for value in error.validator_value if isinstance(value, str)]))
+        problems.add(
+            place,
+            "%s is not one of %s%s",
+            _shown(error.instance),
+            ", ".join(map(str, error.validator_value)),
+            _nearest(
+                error.instance, [value for value in error.validator_value if isinstance(value, str)]
+            ),
+        )
     elif error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
         problems.add(place or "the topology", "%s is missing", " and ".join(missing))
         if not path:
             return
     else:
-        problems.add(place or "the topology", error.message if len(error.message) < 200 else error.message[:120] + " ... " + error.message[-70:])
+        problems.add(
+            place or "the topology",
+            error.message
+            if len(error.message) < 200
+            else error.message[:120] + " ... " + error.message[-70:],
+        )
     wrong.append(path)
 
 
-_RULES = {_INTERFACE: "letters, digits, . - and _, 15 at most",
-          NAME["pattern"]: "letters, digits, - and _, 63 at most, no - or _ first",
-          _NIC_NAME["pattern"]: "60 letters at most, without spaces, commas and colons",
-          _KIND["properties"]["nic"]["properties"]["name"]["pattern"]: "it must have {n} for the number"}
-_TYPES = {"object": "a mapping", "array": "a list", "string": "a text", "integer": "a whole number", "number": "a number",
-          "boolean": "true or false", "null": "nothing"}
+_RULES = {
+    _INTERFACE: "letters, digits, . - and _, 15 at most",
+    NAME["pattern"]: "letters, digits, - and _, 63 at most, no - or _ first",
+    _NIC_NAME["pattern"]: "60 letters at most, without spaces, commas and colons",
+    _KIND["properties"]["nic"]["properties"]["name"]["pattern"]: "it must have {n} for the number",
+}
+_TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
 
 
 def _shown(value):
@@ -375,5 +777,7 @@ def place_of(path):
         if isinstance(part, int) and not isinstance(part, bool):
             text += "[%d]" % part
         else:
-            text += ("." if text else "") + (part if isinstance(part, str) and part and part.isprintable() else ascii(part))
+            text += ("." if text else "") + (
+                part if isinstance(part, str) and part and part.isprintable() else ascii(part)
+            )
     return text

@@ -31,14 +31,22 @@ def apply_images(topology, images, problems):
         name = asked or node.shape["image"]
         image = {"disk": name} if asked and asked.startswith("/") else images.get(name)
         if image is None:
-            if not asked and (settings.get("kernel") or settings.get("disks") != node.shape["vm"].get("disks")):
+            if not asked and (
+                settings.get("kernel") or settings.get("disks") != node.shape["vm"].get("disks")
+            ):
                 continue
-            problems.add("nodes.%s.image" % node.name, "there is no image %r among those that qemu_lab was given (%s)", name,
-                         ", ".join(sorted(images)) or "none")
+            problems.add(
+                "nodes.%s.image" % node.name,
+                "there is no image %r among those that qemu_lab was given (%s)",
+                name,
+                ", ".join(sorted(images)) or "none",
+            )
             continue
         if image.get("disk"):
             # It comes before the config drive, which some firmware would try else.
-            root = merge({"name": "root", "backing_file": image["disk"], "boot_index": 1}, node.shape["disk"])
+            root = merge(
+                {"name": "root", "backing_file": image["disk"], "boot_index": 1}, node.shape["disk"]
+            )
             if image.get("format"):
                 root["backing_format"] = image["format"]
             own = {disk.get("name"): disk for disk in settings.get("disks") or ()}
@@ -50,13 +58,19 @@ def apply_images(topology, images, problems):
             if image.get(option) and not settings.get(option):
                 settings[option] = image[option]
         if image.get("cmdline"):
-            settings["cmdline"] = " ".join(part for part in (image["cmdline"], settings.get("cmdline")) if part)
+            settings["cmdline"] = " ".join(
+                part for part in (image["cmdline"], settings.get("cmdline")) if part
+            )
 
 
 def end_address(lab, node, nic):
     """The loopback address and port of a NIC whose link stays on its host: one of its own, from its names."""
     digest = hashlib.sha256("\0".join((lab, node, nic)).encode("utf-8")).digest()
-    return "127.%d.%d.%d" % (64 + digest[0] % 128, digest[1], 1 + digest[2] % 254), _FIRST_PORT + int.from_bytes(digest[3:5], "big") % _PORTS
+    return "127.%d.%d.%d" % (
+        64 + digest[0] % 128,
+        digest[1],
+        1 + digest[2] % 254,
+    ), _FIRST_PORT + int.from_bytes(digest[3:5], "big") % _PORTS
 
 
 class Wires:
@@ -91,7 +105,10 @@ class Wires:
         return len({self.placed[end.node] for end in ends})
 
     def _port(self, key, host):
-        start = int.from_bytes(hashlib.sha256(("%s\0%s" % (self.topology.name, key)).encode("utf-8")).digest()[:4], "big")
+        start = int.from_bytes(
+            hashlib.sha256(("%s\0%s" % (self.topology.name, key)).encode("utf-8")).digest()[:4],
+            "big",
+        )
         for step in range(_PORTS):
             port = _FIRST_PORT + (start + step) % _PORTS
             if (host, port) not in self.used:
@@ -119,7 +136,13 @@ class Wires:
             remote = self.address(str(other), other.node, other.nic)
         else:
             remote = self.hub_port(wire, end)
-        return {"type": "udp", "local_address": local[0], "local_port": str(local[1]), "remote_address": remote[0], "remote_port": str(remote[1])}
+        return {
+            "type": "udp",
+            "local_address": local[0],
+            "local_port": str(local[1]),
+            "remote_address": remote[0],
+            "remote_port": str(remote[1]),
+        }
 
     def hub_port(self, segment, end):
         """Where the hub of a segment listens for an end."""
@@ -138,7 +161,9 @@ def hosts_with_addresses(topology, placed):
         hosts = {placed[end.node] for end in link.ends}
         crossing |= hosts if len(hosts) > 1 else set()
     for segment in topology.segments.values():
-        hosts = {placed[end.node] for end in segment.ends} | ({segment.settings["hypervisor"]} if segment.settings.get("hypervisor") else set())
+        hosts = {placed[end.node] for end in segment.ends} | (
+            {segment.settings["hypervisor"]} if segment.settings.get("hypervisor") else set()
+        )
         crossing |= hosts if len(hosts) > 1 else set()
     return crossing
 
@@ -149,28 +174,53 @@ def slice_for(topology, placed, host, wires, states, runs, render):
     states: {node: its state in this run}. runs: {node: whether it runs then}.
     render(node, text or {template}): the content of a file on a node's config drive.
     """
-    vms = [_vm(topology, node, wires, states, runs, render) for node in topology.nodes.values() if placed[node.name] == host]
+    vms = [
+        _vm(topology, node, wires, states, runs, render)
+        for node in topology.nodes.values()
+        if placed[node.name] == host
+    ]
     # Nodes of other hosts wait for these.
-    awaited = {name for node in topology.nodes.values() for name, what in node.after.items() if what == "ready" and placed[node.name] != placed[name]}
+    awaited = {
+        name
+        for node in topology.nodes.values()
+        for name, what in node.after.items()
+        if what == "ready" and placed[node.name] != placed[name]
+    }
     for vm in vms:
         vm["awaited"] = vm["name"] in awaited
-    segments = [_segment(topology, segment, wires) for segment in topology.segments.values() if wires.home(segment) == host]
+    segments = [
+        _segment(topology, segment, wires)
+        for segment in topology.segments.values()
+        if wires.home(segment) == host
+    ]
     return {"lab": topology.name, "vms": vms, "segments": segments}
 
 
 def _segment(topology, segment, wires):
     if segment.kind == "bridge":
-        return {"name": segment.name, "bridge": segment.settings.get("bridge") or bridge_name(topology.name, segment.name)}
+        return {
+            "name": segment.name,
+            "bridge": segment.settings.get("bridge") or bridge_name(topology.name, segment.name),
+        }
     ports = {}
     for end in segment.ends:
         hub, nic = wires.hub_port(segment, end), wires.address(str(end), end.node, end.nic)
-        ports[str(end)] = {"local_address": hub[0], "local_port": hub[1], "remote_address": nic[0], "remote_port": nic[1]}
+        ports[str(end)] = {
+            "local_address": hub[0],
+            "local_port": hub[1],
+            "remote_address": nic[0],
+            "remote_port": nic[1],
+        }
     return {"name": segment.name, "ports": ports}
 
 
 def _vm(topology, node, wires, states, runs, render):
     settings = node.settings
-    options = {name: settings[name] for name in OPTIONS if settings.get(name) is not None and name != "nics"}
+    options = {
+        name: settings[name]
+        for name in OPTIONS
+        if settings.get(name) is not None and name != "nics"
+    }
     for name, alias in (("vcpus", "cpus"), ("arch", "platform")):
         if settings.get(alias) is not None and name not in options:
             options[name] = settings[alias]
@@ -179,9 +229,22 @@ def _vm(topology, node, wires, states, runs, render):
     files = config_files(topology, node, render)
     if files:
         shape = node.shape["config"]
-        options["config_drive"] = {"files": files, "update": "next_start", **{key: shape[key] for key in ("label", "format", "bus") if key in shape}}
-    return {"name": node.name, "state": states[node.name], "options": options, "ready": settings["ready"] or {},
-            "after": {name: what for name, what in node.after.items() if wires.placed[name] == wires.placed[node.name]}}
+        options["config_drive"] = {
+            "files": files,
+            "update": "next_start",
+            **{key: shape[key] for key in ("label", "format", "bus") if key in shape},
+        }
+    return {
+        "name": node.name,
+        "state": states[node.name],
+        "options": options,
+        "ready": settings["ready"] or {},
+        "after": {
+            name: what
+            for name, what in node.after.items()
+            if wires.placed[name] == wires.placed[node.name]
+        },
+    }
 
 
 _WORD = re.compile(r"\{(name|lab|uuid|management|loopback|vars\.[^{}]+)\}")
@@ -189,8 +252,13 @@ _WORD = re.compile(r"\{(name|lab|uuid|management|loopback|vars\.[^{}]+)\}")
 
 def _words(topology, node):
     """What the names in braces of a kind's vm stand for."""
-    words = {"name": node.name, "lab": topology.name, "uuid": derived_uuid(topology.name, node.name),
-             "management": node.management, "loopback": node.loopback}
+    words = {
+        "name": node.name,
+        "lab": topology.name,
+        "uuid": derived_uuid(topology.name, node.name),
+        "management": node.management,
+        "loopback": node.loopback,
+    }
     words.update(("vars.%s" % name, value) for name, value in node.settings["vars"].items())
     return {name: "" if value is None else str(value) for name, value in words.items()}
 
@@ -200,7 +268,11 @@ def _filled(value, words):
         return _WORD.sub(lambda match: words.get(match.group(1), ""), value)
     if isinstance(value, list):
         return [_filled(entry, words) for entry in value]
-    return {key: _filled(entry, words) for key, entry in value.items()} if isinstance(value, dict) else value
+    return (
+        {key: _filled(entry, words) for key, entry in value.items()}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def vm_nic_name(name):
@@ -209,8 +281,13 @@ def vm_nic_name(name):
 
 
 def _nic(topology, node, nic, wires, runs):
-    made = {"name": vm_nic_name(nic.name), "mac": nic.mac, "model": nic.settings.get("model") or node.settings.get("nic_model")
-            or node.shape["nic"].get("model", "virtio-net-pci")}
+    made = {
+        "name": vm_nic_name(nic.name),
+        "mac": nic.mac,
+        "model": nic.settings.get("model")
+        or node.settings.get("nic_model")
+        or node.shape["nic"].get("model", "virtio-net-pci"),
+    }
     if nic.position is not None:
         made["index"] = nic.position
     for key in ("mtu", "boot_index", "boot_rom", "properties"):
@@ -238,14 +315,20 @@ def _nic(topology, node, nic, wires, runs):
             if nic.wire.ends[0] is end and nic.wire.settings.get("capture") is not None:
                 capture = nic.wire.settings["capture"]
     made["link_down"] = down
-    made["capture"] = {"enabled": bool(capture)} if isinstance(capture, bool) or capture is None else {"enabled": True, **capture}
+    made["capture"] = (
+        {"enabled": bool(capture)}
+        if isinstance(capture, bool) or capture is None
+        else {"enabled": True, **capture}
+    )
     return made
 
 
 def config_files(topology, node, render):
     """The files on a node's config drive, by name."""
     files = {name: render(node, content) for name, content in node.settings["files"].items()}
-    made = {"shell": _shell_files, "cloud_init": _cloud_init_files}.get(node.shape["config"].get("addresses"))
+    made = {"shell": _shell_files, "cloud_init": _cloud_init_files}.get(
+        node.shape["config"].get("addresses")
+    )
     if made:
         for name, content in made(topology, node, files).items():
             files.setdefault(name, content)
@@ -258,10 +341,23 @@ def _shell_files(topology, node, files):
         # Also those that links may bring while it runs; so a link does not change the drive for the names' sake.
         for name in itertools.islice(node.cards.names(), _NAMED):
             named.setdefault(name, macs.derived(topology.name, node.name, name))
-    made = {"hostname": node.name + "\n", "interfaces": "".join("%s %s\n" % (name, named[name]) for name in sorted(named, key=node.cards.order))}
+    made = {
+        "hostname": node.name + "\n",
+        "interfaces": "".join(
+            "%s %s\n" % (name, named[name]) for name in sorted(named, key=node.cards.order)
+        ),
+    }
     if "frr.conf" not in files:
-        lines = ["ip address add %s dev %s" % (address, nic.name) for nic in node.nics.values() for address in nic.addresses]
-        lines += ["ip address add %s dev lo" % address for address in (node.loopback, node.loopback6) if address]
+        lines = [
+            "ip address add %s dev %s" % (address, nic.name)
+            for nic in node.nics.values()
+            for address in nic.addresses
+        ]
+        lines += [
+            "ip address add %s dev lo" % address
+            for address in (node.loopback, node.loopback6)
+            if address
+        ]
         if lines:
             made["start.sh"] = "".join(line + "\n" for line in lines)
     return made
@@ -270,27 +366,54 @@ def _shell_files(topology, node, files):
 def _cloud_init_files(topology, node, files):
     """A NoCloud seed (cloud-init, data source NoCloud; network configuration version 2). Vars of the node: user, password, ssh_keys."""
     known = node.settings["vars"]
-    user = {"name": known.get("user") or "lab", "sudo": "ALL=(ALL) NOPASSWD:ALL", "lock_passwd": not known.get("password")}
+    user = {
+        "name": known.get("user") or "lab",
+        "sudo": "ALL=(ALL) NOPASSWD:ALL",
+        "lock_passwd": not known.get("password"),
+    }
     if known.get("shell"):
         user["shell"] = known["shell"]
     if known.get("password"):
         user["plain_text_passwd"] = str(known["password"])
     keys = known.get("ssh_keys") or []
     user["ssh_authorized_keys"] = [keys] if isinstance(keys, str) else keys
-    data = {"hostname": node.name, "users": [user], "ssh_pwauth": bool(known.get("password")),
-            # Also what a link brought that was added after the first start.
-            "updates": {"network": {"when": ["boot"]}}}
+    data = {
+        "hostname": node.name,
+        "users": [user],
+        "ssh_pwauth": bool(known.get("password")),
+        # Also what a link brought that was added after the first start.
+        "updates": {"network": {"when": ["boot"]}},
+    }
     loopbacks = [address for address in (node.loopback, node.loopback6) if address]
     if loopbacks:
         # Not in the network configuration, whose renderers differ about lo.
-        data["bootcmd"] = [["sh", "-c", "ip address replace %s dev lo || ifconfig lo0 %s %s alias"
-                            % (address, "inet6" if ":" in address else "inet", address)] for address in loopbacks]
+        data["bootcmd"] = [
+            [
+                "sh",
+                "-c",
+                "ip address replace %s dev lo || ifconfig lo0 %s %s alias"
+                % (address, "inet6" if ":" in address else "inet", address),
+            ]
+            for address in loopbacks
+        ]
     # A management NIC that leads outside gets its address from there.
-    ethernets = {nic.name: {"match": {"macaddress": nic.mac}, "set-name": nic.name, "optional": True, "addresses": nic.addresses,
-                            "dhcp4": not nic.addresses and (nic.settings.get("link") or {}).get("type") == "user"}
-                 for nic in node.nics.values()}
-    return {"meta-data": _json({"instance-id": derived_uuid(topology.name, node.name), "local-hostname": node.name}),
-            "user-data": "#cloud-config\n" + _json(data), "network-config": _json({"version": 2, "ethernets": ethernets})}
+    ethernets = {
+        nic.name: {
+            "match": {"macaddress": nic.mac},
+            "set-name": nic.name,
+            "optional": True,
+            "addresses": nic.addresses,
+            "dhcp4": not nic.addresses and (nic.settings.get("link") or {}).get("type") == "user",
+        }
+        for nic in node.nics.values()
+    }
+    return {
+        "meta-data": _json(
+            {"instance-id": derived_uuid(topology.name, node.name), "local-hostname": node.name}
+        ),
+        "user-data": "#cloud-config\n" + _json(data),
+        "network-config": _json({"version": 2, "ethernets": ethernets}),
+    }
 
 
 def _json(data):
@@ -304,9 +427,33 @@ def variables(topology, node):
     for nic in node.nics.values():
         peer = nic.wire.other(node.name, nic.name) if isinstance(nic.wire, Link) else None
         other = topology.nodes[peer.node] if peer else None
-        nics.append({"name": nic.name, "mac": nic.mac, "addresses": list(nic.addresses), "wire": nic.wire.name if nic.wire is not None else None,
-                     "peer": {"node": peer.node, "nic": peer.nic, "addresses": list(other.nics[peer.nic].addresses), "asn": other.asn,
-                              "groups": other.groups, "loopback": other.loopback} if peer else None,
-                     "vars": (nic.wire.settings.get("vars") or {}) if nic.wire is not None else {}})
-    return {"name": node.name, "kind": node.kind, "groups": node.groups, "loopback": node.loopback, "loopback6": node.loopback6,
-            "management": node.management, "asn": node.asn, "nics": nics, "vars": node.settings.get("vars") or {}}
+        nics.append(
+            {
+                "name": nic.name,
+                "mac": nic.mac,
+                "addresses": list(nic.addresses),
+                "wire": nic.wire.name if nic.wire is not None else None,
+                "peer": {
+                    "node": peer.node,
+                    "nic": peer.nic,
+                    "addresses": list(other.nics[peer.nic].addresses),
+                    "asn": other.asn,
+                    "groups": other.groups,
+                    "loopback": other.loopback,
+                }
+                if peer
+                else None,
+                "vars": (nic.wire.settings.get("vars") or {}) if nic.wire is not None else {},
+            }
+        )
+    return {
+        "name": node.name,
+        "kind": node.kind,
+        "groups": node.groups,
+        "loopback": node.loopback,
+        "loopback6": node.loopback6,
+        "management": node.management,
+        "asn": node.asn,
+        "nics": nics,
+        "vars": node.settings.get("vars") or {},
+    }

@@ -14,7 +14,10 @@ import re
 
 def is_sound(data, schema):
     """True only when jsonschema would find no mistake. What is not known here, or may be a mistake, is left to jsonschema."""
-    return all(key in _SAYS_NOTHING or key in _CHECKS and _CHECKS[key](data, asked, schema) for key, asked in schema.items())
+    return all(
+        key in _SAYS_NOTHING or key in _CHECKS and _CHECKS[key](data, asked, schema)
+        for key, asked in schema.items()
+    )
 
 
 _SAYS_NOTHING = ("$schema", "title", "description")
@@ -25,7 +28,12 @@ _TYPES = {
     "boolean": lambda data: isinstance(data, bool),
     "null": lambda data: data is None,
     "number": lambda data: isinstance(data, numbers.Number) and not isinstance(data, bool),
-    "integer": lambda data: isinstance(data, int) and not isinstance(data, bool) or isinstance(data, float) and data.is_integer(),
+    "integer": lambda data: (
+        isinstance(data, int)
+        and not isinstance(data, bool)
+        or isinstance(data, float)
+        and data.is_integer()
+    ),
 }
 
 
@@ -34,14 +42,20 @@ def _type(data, asked, schema):
 
 
 def _properties(data, asked, schema):
-    return not isinstance(data, dict) or all(is_sound(data[name], inner) for name, inner in asked.items() if name in data)
+    return not isinstance(data, dict) or all(
+        is_sound(data[name], inner) for name, inner in asked.items() if name in data
+    )
 
 
 def _additional(data, asked, schema):
     if not isinstance(data, dict):
         return True
     more = [value for name, value in data.items() if name not in schema.get("properties", ())]
-    return not more if asked is False else isinstance(asked, dict) and all(is_sound(value, asked) for value in more)
+    return (
+        not more
+        if asked is False
+        else isinstance(asked, dict) and all(is_sound(value, asked) for value in more)
+    )
 
 
 def _names(data, asked, schema):
@@ -50,7 +64,9 @@ def _names(data, asked, schema):
 
 def _one_of(data, asked, schema):
     # Exactly one must fit: the others do not when they are of another type.
-    candidates = [inner for inner in asked if "type" not in inner or _type(data, inner["type"], inner)]
+    candidates = [
+        inner for inner in asked if "type" not in inner or _type(data, inner["type"], inner)
+    ]
     return len(candidates) == 1 and is_sound(data, candidates[0])
 
 
@@ -60,10 +76,18 @@ _CHECKS = {
     "additionalProperties": _additional,
     "propertyNames": _names,
     "oneOf": _one_of,
-    "required": lambda data, asked, schema: not isinstance(data, dict) or all(name in data for name in asked),
-    "items": lambda data, asked, schema: not isinstance(data, list) or all(is_sound(value, asked) for value in data),
-    "enum": lambda data, asked, schema: any(value == data and isinstance(value, bool) == isinstance(data, bool) for value in asked),
-    "pattern": lambda data, asked, schema: not isinstance(data, str) or re.search(asked, data) is not None,
+    "required": lambda data, asked, schema: (
+        not isinstance(data, dict) or all(name in data for name in asked)
+    ),
+    "items": lambda data, asked, schema: (
+        not isinstance(data, list) or all(is_sound(value, asked) for value in data)
+    ),
+    "enum": lambda data, asked, schema: any(
+        value == data and isinstance(value, bool) == isinstance(data, bool) for value in asked
+    ),
+    "pattern": lambda data, asked, schema: (
+        not isinstance(data, str) or re.search(asked, data) is not None
+    ),
     "maxLength": lambda data, asked, schema: not isinstance(data, str) or len(data) <= asked,
     "minItems": lambda data, asked, schema: not isinstance(data, list) or len(data) >= asked,
     "maxItems": lambda data, asked, schema: not isinstance(data, list) or len(data) <= asked,

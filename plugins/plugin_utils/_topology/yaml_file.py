@@ -21,8 +21,12 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         for key, _value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if (key.tag, key.value) in seen:
-                    raise yaml.constructor.ConstructorError("while constructing a mapping", node.start_mark,
-                                                            "the key %s is there twice" % key.value, key.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        "while constructing a mapping",
+                        node.start_mark,
+                        "the key %s is there twice" % key.value,
+                        key.start_mark,
+                    )
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 

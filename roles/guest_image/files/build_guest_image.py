@@ -46,16 +46,45 @@ ROUTER_MODULES = """
 """.split()
 
 # Where ncurses-base has them up to Debian 12, and since then.
-TERMINALS = [f"lib/terminfo/{name}|usr/share/terminfo/{name}" for name in ("d/dumb", "l/linux", "v/vt100", "v/vt220", "x/xterm")]
+TERMINALS = [
+    f"lib/terminfo/{name}|usr/share/terminfo/{name}"
+    for name in ("d/dumb", "l/linux", "v/vt100", "v/vt220", "x/xterm")
+]
 
 # Folders end in "/". Of several paths with "|" between them the first that there is counts. A path that does not exist is an error
 # unless it starts with "?".
 KINDS = {
-    "tiny": {"packages": ["busybox-static"], "modules": MODULES, "programs": [], "data": [], "passwd": [], "group": []},
+    "tiny": {
+        "packages": ["busybox-static"],
+        "modules": MODULES,
+        "programs": [],
+        "data": [],
+        "passwd": [],
+        "group": [],
+    },
     "frr": {
-        "packages": ["bash", "busybox-static", "frr", "iproute2", "iputils-ping", "libpam-modules", "ncurses-base", "qemu-guest-agent"],
+        "packages": [
+            "bash",
+            "busybox-static",
+            "frr",
+            "iproute2",
+            "iputils-ping",
+            "libpam-modules",
+            "ncurses-base",
+            "qemu-guest-agent",
+        ],
         "modules": MODULES + ROUTER_MODULES,
-        "programs": ["bin/bash", "usr/lib/frr/*", "usr/bin/vtysh", "bin/ip", "sbin/bridge", "sbin/tc", "bin/ss", "bin/ping", "usr/sbin/qemu-ga"],
+        "programs": [
+            "bin/bash",
+            "usr/lib/frr/*",
+            "usr/bin/vtysh",
+            "bin/ip",
+            "sbin/bridge",
+            "sbin/tc",
+            "bin/ss",
+            "bin/ping",
+            "usr/sbin/qemu-ga",
+        ],
         "data": [
             "usr/share/yang/",
             "etc/frr/daemons",
@@ -71,11 +100,34 @@ KINDS = {
     },
     # What Ansible's modules need: Python with its whole standard library, but none of its documentation and tests.
     "linux": {
-        "packages": ["bash", "busybox-static", "dropbear-bin", "iproute2", "iputils-ping", "ncurses-base", "python3", "qemu-guest-agent"],
+        "packages": [
+            "bash",
+            "busybox-static",
+            "dropbear-bin",
+            "iproute2",
+            "iputils-ping",
+            "ncurses-base",
+            "python3",
+            "qemu-guest-agent",
+        ],
         "modules": MODULES,
-        "programs": ["bin/bash", "bin/ip", "bin/ss", "bin/ping", "usr/sbin/dropbear", "usr/sbin/qemu-ga", "usr/bin/python3.*",
-                     "usr/lib/python3.*/lib-dynload/*.so"],
-        "data": ["usr/lib/python3.[0-9]*/", "?etc/iproute2/", "?usr/share/iproute2/", "?lib/*/libnss_files.so.2", *TERMINALS],
+        "programs": [
+            "bin/bash",
+            "bin/ip",
+            "bin/ss",
+            "bin/ping",
+            "usr/sbin/dropbear",
+            "usr/sbin/qemu-ga",
+            "usr/bin/python3.*",
+            "usr/lib/python3.*/lib-dynload/*.so",
+        ],
+        "data": [
+            "usr/lib/python3.[0-9]*/",
+            "?etc/iproute2/",
+            "?usr/share/iproute2/",
+            "?lib/*/libnss_files.so.2",
+            *TERMINALS,
+        ],
         "skip": r"/(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|config-3[^/]*|lib-dynload)/|\.pyc$",
         "links": {"usr/bin/python3": "python3.*"},
         "passwd": [],
@@ -98,7 +150,9 @@ class Tree:
         """Paths relative to the root that match a pattern relative to it."""
         plain = re.sub("^usr/(?=(s?bin|lib|lib64)/)", "", pattern)
         found = []
-        for variant in {plain, "usr/" + plain} if re.match("(s?bin|lib|lib64)/", plain) else {pattern}:
+        for variant in (
+            {plain, "usr/" + plain} if re.match("(s?bin|lib|lib64)/", plain) else {pattern}
+        ):
             found += glob.glob(os.path.join(glob.escape(self.root), variant))
         return sorted(os.path.relpath(path, self.root) for path in found)
 
@@ -116,7 +170,11 @@ class Tree:
                 with open(full, "rb") as file:
                     return file.read()
             target = os.readlink(full)
-            path = target.lstrip("/") if target.startswith("/") else os.path.normpath(os.path.join(os.path.dirname(path), target))
+            path = (
+                target.lstrip("/")
+                if target.startswith("/")
+                else os.path.normpath(os.path.join(os.path.dirname(path), target))
+            )
             path = self.find(path)
         raise BuildError(f"too many links at {path}")
 
@@ -125,15 +183,29 @@ class Tree:
         loader = list(self.glob("lib64/ld-linux*.so.*")) + list(self.glob("lib/ld-linux*.so.*"))
         if not loader:
             return []
-        folders = [os.path.join(self.root, name) for name in self.glob("lib/*-linux-gnu*") + self.glob("lib/*-linux-gnu*/frr")]
+        folders = [
+            os.path.join(self.root, name)
+            for name in self.glob("lib/*-linux-gnu*") + self.glob("lib/*-linux-gnu*/frr")
+        ]
         done = subprocess.run(
-            [os.path.join(self.root, loader[0]), "--inhibit-cache", "--library-path", ":".join(folders), "--list", os.path.join(self.root, path)],
-            capture_output=True, text=True, check=False,
+            [
+                os.path.join(self.root, loader[0]),
+                "--inhibit-cache",
+                "--library-path",
+                ":".join(folders),
+                "--list",
+                os.path.join(self.root, path),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode or "not found" in done.stdout:
             raise BuildError(f"libraries of {path}: {done.stdout}{done.stderr}")
         found = re.findall(r"=> (\S+) \(", done.stdout)
-        return [os.path.relpath(name, self.root) for name in found if name.startswith(self.root)] + loader[:1]
+        return [
+            os.path.relpath(name, self.root) for name in found if name.startswith(self.root)
+        ] + loader[:1]
 
 
 class Archive:
@@ -161,7 +233,21 @@ class Archive:
         def entry(number, path, mode, data, device):
             name = path.encode() + b"\0"
             links = 2 if stat.S_ISDIR(mode) else 1
-            fields = [number, mode, 0, 0, links, 0, len(data), 0, 0, device[0], device[1], len(name), 0]
+            fields = [
+                number,
+                mode,
+                0,
+                0,
+                links,
+                0,
+                len(data),
+                0,
+                0,
+                device[0],
+                device[1],
+                len(name),
+                0,
+            ]
             head = b"070701" + b"".join(b"%08X" % field for field in fields) + name
             out.append(head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4))
 
@@ -177,19 +263,46 @@ def unpack_packages(root, packages, suite, sources):
     settings = os.path.join(work, "apt.conf")
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
     # Proxies, time-outs, checks and credentials; not folders, and nothing of what apt does after an installation.
-    kept = [line for line in dump.splitlines() if re.match(r"Acquire::(?!IndexTargets|CompressionTypes|Changelogs)\S+ \"[^\"]", line)]
+    kept = [
+        line
+        for line in dump.splitlines()
+        if re.match(r"Acquire::(?!IndexTargets|CompressionTypes|Changelogs)\S+ \"[^\"]", line)
+    ]
     if os.path.isdir("/etc/apt/auth.conf.d"):
-        kept += ['Dir::Etc::netrc "/etc/apt/auth.conf";', 'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";']
+        kept += [
+            'Dir::Etc::netrc "/etc/apt/auth.conf";',
+            'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";',
+        ]
     with open(settings, "w", encoding="utf-8") as file:
         file.write("\n".join(kept) + "\n")
     if not sources:
-        sources = sorted(glob.glob("/etc/apt/sources.list.d/*.list") + glob.glob("/etc/apt/sources.list.d/*.sources"))
+        sources = sorted(
+            glob.glob("/etc/apt/sources.list.d/*.list")
+            + glob.glob("/etc/apt/sources.list.d/*.sources")
+        )
         if os.path.exists("/etc/apt/sources.list") and os.path.getsize("/etc/apt/sources.list"):
             sources.insert(0, "/etc/apt/sources.list")
-    command = ["mmdebstrap", "--quiet", "--variant=extract", "--aptopt=" + settings, "--include=" + ",".join(sorted(packages)), suite, root]
-    done = subprocess.run(command + sources, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=extract",
+        "--aptopt=" + settings,
+        "--include=" + ",".join(sorted(packages)),
+        suite,
+        root,
+    ]
+    done = subprocess.run(
+        command + sources,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     if done.returncode:
-        raise BuildError(f"{' '.join(command + sources)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+        raise BuildError(
+            f"{' '.join(command + sources)} ended with {done.returncode}:\n{done.stdout[-4000:]}"
+        )
 
 
 def release(field):
@@ -202,7 +315,9 @@ def default_kernel_package():
     """The kernel made for virtual machines: it is small and has few drivers to look for devices with."""
     if release("ID") == "ubuntu":
         return "linux-image-virtual"
-    done = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
+    )
     return "linux-image-cloud-" + done.stdout.strip()
 
 
@@ -245,7 +360,11 @@ def add_modules(archive, tree, version, wanted, work):
         data = read_module(have[name])
         needs = re.search(rb"\0depends=([^\0]*)\0", data)
         todo += [need for need in needs.group(1).decode().split(",") if need] if needs else []
-        path = os.path.join("lib/modules", version, re.sub(r"\.ko\.\w+$", ".ko", os.path.relpath(have[name], folder)))
+        path = os.path.join(
+            "lib/modules",
+            version,
+            re.sub(r"\.ko\.\w+$", ".ko", os.path.relpath(have[name], folder)),
+        )
         archive.add(path, data)
         os.makedirs(os.path.dirname(os.path.join(staged, path)), exist_ok=True)
         with open(os.path.join(staged, path), "wb") as file:
@@ -253,7 +372,10 @@ def add_modules(archive, tree, version, wanted, work):
 
     # Debian's kernel package leaves the index to the installation. busybox makes the very files that its modprobe reads.
     index = os.path.join(staged, "lib/modules", version)
-    subprocess.run([os.path.join(tree.root, tree.find("bin/busybox")), "depmod", "-b", staged, version], check=True)
+    subprocess.run(
+        [os.path.join(tree.root, tree.find("bin/busybox")), "depmod", "-b", staged, version],
+        check=True,
+    )
     for name in sorted(os.listdir(index)):
         if os.path.isfile(os.path.join(index, name)):
             with open(os.path.join(index, name), "rb") as file:
@@ -269,12 +391,18 @@ def add_program(archive, tree, path):
 
 
 def add_data(archive, tree, pattern, skip=None):
-    found = next(filter(None, (tree.glob(path.rstrip("/")) for path in pattern.lstrip("?").split("|"))), [])
+    found = next(
+        filter(None, (tree.glob(path.rstrip("/")) for path in pattern.lstrip("?").split("|"))), []
+    )
     if not found and not pattern.startswith("?"):
         raise BuildError(f"the packages have no file {pattern}")
     for path in found:
         full = os.path.join(tree.root, path)
-        for parent, _folders, names in os.walk(full) if os.path.isdir(full) else [(os.path.dirname(full), [], [os.path.basename(full)])]:
+        for parent, _folders, names in (
+            os.walk(full)
+            if os.path.isdir(full)
+            else [(os.path.dirname(full), [], [os.path.basename(full)])]
+        ):
             for name in names:
                 member = os.path.relpath(os.path.join(parent, name), tree.root)
                 if skip and re.search(skip, member):
@@ -293,7 +421,18 @@ def build_initramfs(kind, tree, kernel_version, work):
     for name in ("bin", "sbin", "lib", "lib64"):
         archive.folder("usr/" + name)
         archive.entries[name] = (stat.S_IFLNK | 0o777, b"usr/" + name.encode(), (0, 0))
-    for name in ("proc", "sys", "dev", "run", "config", "mnt", "etc/frr", "var/log", "var/lib", "var/tmp"):
+    for name in (
+        "proc",
+        "sys",
+        "dev",
+        "run",
+        "config",
+        "mnt",
+        "etc/frr",
+        "var/log",
+        "var/lib",
+        "var/tmp",
+    ):
         archive.folder(name)
     archive.folder("root", 0o700)
     archive.folder("tmp", 0o1777)
@@ -303,7 +442,12 @@ def build_initramfs(kind, tree, kernel_version, work):
 
     busybox = tree.find("bin/busybox")
     archive.add("bin/busybox", tree.read(busybox), 0o755)
-    applets = subprocess.run([os.path.join(tree.root, busybox), "--list-full"], capture_output=True, text=True, check=True).stdout.split()
+    applets = subprocess.run(
+        [os.path.join(tree.root, busybox), "--list-full"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
     for applet in applets:
         path = re.sub("^linuxrc$", "sbin/linuxrc", applet)
         if os.path.basename(path) != "busybox":
@@ -311,9 +455,15 @@ def build_initramfs(kind, tree, kernel_version, work):
     archive.link("init", "/usr/bin/busybox")
 
     for pattern in recipe["programs"]:
-        for path in [name for name in tree.glob(pattern) if is_program(tree, name)] or [tree.find(pattern)]:
+        for path in [name for name in tree.glob(pattern) if is_program(tree, name)] or [
+            tree.find(pattern)
+        ]:
             # The package's own program takes the place of the applet, wherever busybox would have put it.
-            for applet in [name for name in archive.entries if name.startswith("usr/") and os.path.basename(name) == os.path.basename(path)]:
+            for applet in [
+                name
+                for name in archive.entries
+                if name.startswith("usr/") and os.path.basename(name) == os.path.basename(path)
+            ]:
                 del archive.entries[applet]
             add_program(archive, tree, path)
     if "usr/bin/bash" in archive.entries:
@@ -325,12 +475,17 @@ def build_initramfs(kind, tree, kernel_version, work):
         archive.link(path, os.path.basename(tree.find(os.path.join(os.path.dirname(path), target))))
     missing = add_modules(archive, tree, kernel_version, recipe["modules"], work)
 
-    archive.add("etc/passwd", "\n".join(["root:x:0:0:root:/root:/bin/sh"] + recipe["passwd"] + [""]).encode())
+    archive.add(
+        "etc/passwd",
+        "\n".join(["root:x:0:0:root:/root:/bin/sh"] + recipe["passwd"] + [""]).encode(),
+    )
     archive.add("etc/group", "\n".join(["root:x:0:"] + recipe["group"] + [""]).encode())
     for source, path in GUEST_FILES.items():
         with open(os.path.join(HERE, "guest", source.format(kind=kind)), "rb") as file:
             is_script = path.startswith(SCRIPTS)
-            archive.add(path, (SHEBANG if is_script else b"") + file.read(), 0o755 if is_script else 0o644)
+            archive.add(
+                path, (SHEBANG if is_script else b"") + file.read(), 0o755 if is_script else 0o644
+            )
     for name in ("shutdown", "poweroff", "halt", "reboot"):
         archive.link("sbin/" + name, "/usr/lib/vlab/power")
     return archive, missing
@@ -365,7 +520,9 @@ def package_version(tree, package):
 def compress(data):
     # Of gzip, lz4, zstd and nothing at all, zstd gives the smallest file and the fastest boot under emulation.
     # One thread: with more, the bytes would depend on how many.
-    return subprocess.run(["zstd", "-9", "-T1", "-cq"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(
+        ["zstd", "-9", "-T1", "-cq"], input=data, stdout=subprocess.PIPE, check=True
+    ).stdout
 
 
 def memory_for(unpacked):
@@ -393,10 +550,12 @@ def build(args):
         tree = Tree(os.path.join(work, "tree"))
         suite = args.suite or release("VERSION_CODENAME")
         if not suite:
-            raise BuildError("/etc/os-release has no VERSION_CODENAME: say which release to use with --suite")
+            raise BuildError(
+                "/etc/os-release has no VERSION_CODENAME: say which release to use with --suite"
+            )
         unpack_packages(tree.root, packages, suite, args.source)
         kernel = tree.find("boot/vmlinuz-*")
-        version = os.path.basename(kernel)[len("vmlinuz-"):]
+        version = os.path.basename(kernel)[len("vmlinuz-") :]
         vmlinuz = tree.read(kernel)
         for kind in args.kinds:
             archive, missing = build_initramfs(kind, tree, version, work)
@@ -410,14 +569,19 @@ def build(args):
                 "key": args.key,
                 "suite": suite,
                 "kernel": version,
-                "packages": {name: package_version(tree, name) for name in sorted(set(KINDS[kind]["packages"]) | {kernel_package})},
+                "packages": {
+                    name: package_version(tree, name)
+                    for name in sorted(set(KINDS[kind]["packages"]) | {kernel_package})
+                },
                 "kernel_sha256": hashlib.sha256(vmlinuz).hexdigest(),
                 "initrd_sha256": hashlib.sha256(initrd).hexdigest(),
                 "initrd_unpacked": len(plain),
                 "memory": int(memory_for(len(plain))),
                 "modules_not_in_kernel": missing,
             }
-            write_file(prefix + ".json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+            write_file(
+                prefix + ".json", (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
+            )
 
 
 def main():
@@ -425,9 +589,18 @@ def main():
     parser.add_argument("kinds", nargs="+", choices=sorted(KINDS), help="what to build")
     parser.add_argument("--output", required=True, help="folder for the files")
     parser.add_argument("--key", required=True, help="goes into the files' names")
-    parser.add_argument("--kernel-package", default="", help="the release's kernel for virtual machines if empty")
-    parser.add_argument("--suite", default="", help="release to take the packages from; this host's own if empty")
-    parser.add_argument("--source", action="append", default=[], help="an apt source: a file or a line; this host's own if none")
+    parser.add_argument(
+        "--kernel-package", default="", help="the release's kernel for virtual machines if empty"
+    )
+    parser.add_argument(
+        "--suite", default="", help="release to take the packages from; this host's own if empty"
+    )
+    parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        help="an apt source: a file or a line; this host's own if none",
+    )
     try:
         build(parser.parse_args())
     except (BuildError, subprocess.CalledProcessError, OSError) as error:

@@ -14,19 +14,76 @@ from ansible_collections.vlab.qemu.tests.unit import documents
 
 ROOT = documents.ROOT
 SURVEYS = sorted(path.name for path in (ROOT / "playbooks/files/awx_surveys").glob("*.yml"))
-PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "awx.yml")
+PLAYBOOKS = sorted(
+    path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "awx.yml"
+)
 # What AWX takes as an answer, or as a default, to each type of question (its awx/main/models/mixins.py).
-ANSWERS = {"text": str, "textarea": str, "password": str, "integer": int, "float": float, "multiplechoice": str, "multiselect": list}
-KEYS = {"question_name", "question_description", "variable", "type", "required", "default", "choices", "min", "max"}
+ANSWERS = {
+    "text": str,
+    "textarea": str,
+    "password": str,
+    "integer": int,
+    "float": float,
+    "multiplechoice": str,
+    "multiselect": list,
+}
+KEYS = {
+    "question_name",
+    "question_description",
+    "variable",
+    "type",
+    "required",
+    "default",
+    "choices",
+    "min",
+    "max",
+}
 # The questions that suit a role's variable of each type; a role takes true and false as texts, and names with commas between them.
-SUIT = {"str": {"text", "multiplechoice"}, "int": {"integer"}, "bool": {"multiplechoice"}, "list": {"multiselect", "text"}, "raw": {"textarea"}}
+SUIT = {
+    "str": {"text", "multiplechoice"},
+    "int": {"integer"},
+    "bool": {"multiplechoice"},
+    "list": {"multiselect", "text"},
+    "raw": {"textarea"},
+}
 # The options of the modules of awx.awx 24.6 that playbooks/awx.yml may use.
 MODULES = {
-    "awx.awx.execution_environment": {"name", "image", "description", "organization", "credential", "pull", "state"},
-    "awx.awx.project": {"name", "organization", "scm_type", "scm_url", "scm_branch", "scm_update_on_launch", "default_environment", "wait"},
+    "awx.awx.execution_environment": {
+        "name",
+        "image",
+        "description",
+        "organization",
+        "credential",
+        "pull",
+        "state",
+    },
+    "awx.awx.project": {
+        "name",
+        "organization",
+        "scm_type",
+        "scm_url",
+        "scm_branch",
+        "scm_update_on_launch",
+        "default_environment",
+        "wait",
+    },
     "awx.awx.job_template": {
-        "name", "description", "organization", "job_type", "inventory", "project", "playbook", "credentials", "execution_environment",
-        "become_enabled", "ask_diff_mode_on_launch", "ask_job_type_on_launch", "ask_verbosity_on_launch", "survey_enabled", "survey_spec"},
+        "name",
+        "description",
+        "organization",
+        "job_type",
+        "inventory",
+        "project",
+        "playbook",
+        "credentials",
+        "execution_environment",
+        "become_enabled",
+        "ask_diff_mode_on_launch",
+        "ask_job_type_on_launch",
+        "ask_verbosity_on_launch",
+        "survey_enabled",
+        "survey_spec",
+    },
 }
 
 
@@ -35,8 +92,16 @@ def load(path):
 
 
 TEMPLATES = load("playbooks/vars/awx_job_templates.yml")["awx_job_templates"]
-QUESTIONS = [(survey, question) for survey in SURVEYS for question in load("playbooks/files/awx_surveys/" + survey)["spec"]]
-each_question = pytest.mark.parametrize("survey, question", QUESTIONS, ids=lambda given: given if isinstance(given, str) else given["variable"])
+QUESTIONS = [
+    (survey, question)
+    for survey in SURVEYS
+    for question in load("playbooks/files/awx_surveys/" + survey)["spec"]
+]
+each_question = pytest.mark.parametrize(
+    "survey, question",
+    QUESTIONS,
+    ids=lambda given: given if isinstance(given, str) else given["variable"],
+)
 
 
 def play(playbook):
@@ -46,7 +111,9 @@ def play(playbook):
 
 def hosts_variable(playbook):
     """The variable that names the hosts of a play."""
-    return re.fullmatch(r"\{\{ (\w+) \| default\('localhost', true\) \}\}", play(playbook)["hosts"]).group(1)
+    return re.fullmatch(
+        r"\{\{ (\w+) \| default\('localhost', true\) \}\}", play(playbook)["hosts"]
+    ).group(1)
 
 
 def options(survey):
@@ -58,7 +125,9 @@ def options(survey):
 
 
 def test_every_playbook_has_a_job_template_and_a_survey():
-    assert sorted(template["playbook"] for template in TEMPLATES) == ["playbooks/" + name for name in PLAYBOOKS]
+    assert sorted(template["playbook"] for template in TEMPLATES) == [
+        "playbooks/" + name for name in PLAYBOOKS
+    ]
     assert sorted(template["survey"] for template in TEMPLATES) == SURVEYS
     assert all(template["playbook"] == "playbooks/" + template["survey"] for template in TEMPLATES)
     assert len({template["name"] for template in TEMPLATES}) == len(TEMPLATES)
@@ -76,7 +145,9 @@ def test_a_survey_is_one(survey):
 @each_question
 def test_awx_takes_a_question(survey, question):
     assert set(question) <= KEYS
-    assert {"question_name", "question_description", "variable", "type", "required"} <= set(question)
+    assert {"question_name", "question_description", "variable", "type", "required"} <= set(
+        question
+    )
     assert ("choices" in question) == (question["type"] in ("multiplechoice", "multiselect"))
     assert all(isinstance(choice, str) for choice in question.get("choices", []))
     if "default" in question:
@@ -102,28 +173,48 @@ def test_a_question_suits_the_variable(survey, question):
     if option.get("required"):
         assert question["required"]
     elif "default" in question and option["type"] in ("str", "int", "bool"):
-        assert question["default"] == (str(option["default"]).lower() if option["type"] == "bool" else option["default"])
+        assert question["default"] == (
+            str(option["default"]).lower() if option["type"] == "bool" else option["default"]
+        )
 
 
 @pytest.mark.parametrize("survey", SURVEYS)
 def test_the_role_takes_the_answers(survey):
     """By Ansible's own check of a role's arguments, for the defaults and for each choice."""
-    questions = [question for question in load("playbooks/files/awx_surveys/" + survey)["spec"] if question["variable"] != hosts_variable(survey)]
+    questions = [
+        question
+        for question in load("playbooks/files/awx_surveys/" + survey)["spec"]
+        if question["variable"] != hosts_variable(survey)
+    ]
     needed = {"lab_topology": "labs/pair.yml"}
-    answers = {question["variable"]: question["default"] for question in questions if "default" in question}
-    tries = [answers] + [{**answers, question["variable"]: choice if question["type"] == "multiplechoice" else [choice]}
-                         for question in questions for choice in question.get("choices", [])]
+    answers = {
+        question["variable"]: question["default"] for question in questions if "default" in question
+    }
+    tries = [answers] + [
+        {
+            **answers,
+            question["variable"]: choice if question["type"] == "multiplechoice" else [choice],
+        }
+        for question in questions
+        for choice in question.get("choices", [])
+    ]
     spec = options(survey)
     for given in tries:
-        checked = ArgumentSpecValidator({key: value for key, value in spec.items() if key in given or key in needed}).validate(
-            {**{key: value for key, value in needed.items() if key in spec}, **given})
+        checked = ArgumentSpecValidator(
+            {key: value for key, value in spec.items() if key in given or key in needed}
+        ).validate({**{key: value for key, value in needed.items() if key in spec}, **given})
         assert not checked.error_messages
 
 
 def test_the_playbook_for_awx_uses_options_that_there_are():
     (awx,) = load("playbooks/awx.yml")
     defaults = awx["module_defaults"]
-    used = {name: set(given) | set(defaults.get(name, {})) for task in awx["tasks"] for name, given in task.items() if name.startswith("awx.awx.")}
+    used = {
+        name: set(given) | set(defaults.get(name, {}))
+        for task in awx["tasks"]
+        for name, given in task.items()
+        if name.startswith("awx.awx.")
+    }
     assert set(used) == set(MODULES)
     for name, given in used.items():
         assert given <= MODULES[name]
@@ -133,6 +224,17 @@ def test_the_execution_environment_gets_what_the_collection_needs():
     definition = load("playbooks/files/awx_execution_environment.yml")
     assert definition["dependencies"]["galaxy"]["collections"] == [{"name": "vlab.qemu"}]
     needs = load("meta/execution-environment.yml")["dependencies"]
-    named = {line.split(">")[0] for path in needs.values() for line in (ROOT / path).read_text(encoding="utf-8").splitlines() if line[:1] not in ("", "#")}
-    assert named == {"jsonschema", "netaddr", "graphviz [platform:dpkg]", "graphviz [platform:rpm]",
-                     "openssh-client [platform:dpkg]", "openssh-clients [platform:rpm]"}
+    named = {
+        line.split(">")[0]
+        for path in needs.values()
+        for line in (ROOT / path).read_text(encoding="utf-8").splitlines()
+        if line[:1] not in ("", "#")
+    }
+    assert named == {
+        "jsonschema",
+        "netaddr",
+        "graphviz [platform:dpkg]",
+        "graphviz [platform:rpm]",
+        "openssh-client [platform:dpkg]",
+        "openssh-clients [platform:rpm]",
+    }

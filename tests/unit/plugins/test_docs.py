@@ -16,7 +16,10 @@ from ansible_collections.vlab.qemu.tests.unit import documents
 ROOT = documents.ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Of Ansible itself, and of its helper for missing libraries.
-NOT_OURS = ("Cannot resolve 'vlab.qemu....' to an action or module", "Failed to import the required Python library (...)")
+NOT_OURS = (
+    "Cannot resolve 'vlab.qemu....' to an action or module",
+    "Failed to import the required Python library (...)",
+)
 
 
 def _load(path):
@@ -72,7 +75,12 @@ def test_messages_are_quoted_once():
 
 
 def test_the_picture_of_the_house_has_its_rooms():
-    rooms = set(re.findall(r'class="room"[^>]*>(\w+)<', (ROOT / "docs/images/house.svg").read_text(encoding="utf-8")))
+    rooms = set(
+        re.findall(
+            r'class="room"[^>]*>(\w+)<',
+            (ROOT / "docs/images/house.svg").read_text(encoding="utf-8"),
+        )
+    )
     there = {path.stem.lstrip("_") for path in (ROOT / "plugins").rglob("*.py")}
     there |= {path.name for path in (ROOT / "plugins").iterdir()} | {"inventory", "connection"}
     assert len(rooms) > 30 and not rooms - there
@@ -85,7 +93,11 @@ def test_marks_are_understood(page):
     assert len(list(RUNNER.blocks(text))) == len(marks)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "```" in page.read_text(encoding="utf-8")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if "```" in page.read_text(encoding="utf-8")],
+    ids=lambda page: page.name,
+)
 def test_a_page_with_examples_has_one_that_runs_or_says_why_not(page):
     text = page.read_text(encoding="utf-8")
     assert "<!-- run: " in text or re.search(r"^<!-- not run: \w+", text, re.MULTILINE)

@@ -19,6 +19,17 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import Storage
 
 MACHINE, NETWORK, STORAGE = Machine(), Network(), Storage()
-PARTS = (MACHINE, Memory(), Firmware(), Consoles(), Display(), Devices(), STORAGE, Media(), NETWORK, Confinement())
+PARTS = (
+    MACHINE,
+    Memory(),
+    Firmware(),
+    Consoles(),
+    Display(),
+    Devices(),
+    STORAGE,
+    Media(),
+    NETWORK,
+    Confinement(),
+)
 BY_NAME = {part.name: part for part in PARTS}
 OPTIONS = {name: option for part in PARTS for name, option in part.options.items()}

@@ -29,7 +29,10 @@ def set_priority(pid, priority):
                 if os.getpriority(os.PRIO_PROCESS, int(task)) != value:
                     os.setpriority(os.PRIO_PROCESS, int(task), value)
     except PermissionError:
-        raise HostError("priority: %r needs privileges that we do not have: become root, or choose normal or lower" % priority)
+        raise HostError(
+            "priority: %r needs privileges that we do not have: become root, or choose normal or lower"
+            % priority
+        )
 
 
 class Confinement(Part):
@@ -37,8 +40,18 @@ class Confinement(Part):
     options = {
         "sandbox": Option({"type": "bool"}, True),
         "priority": Option({"type": "str", "choices": list(PRIORITIES)}, "normal", how=LIVE),
-        "cpu_limit": Option({"type": "int"}, 0, how=LIVE, normalise=checked(
-            lambda percent: None if percent >= 0 else "%d is not a limit: percent of one core, 0 for none" % percent)),
+        "cpu_limit": Option(
+            {"type": "int"},
+            0,
+            how=LIVE,
+            normalise=checked(
+                lambda percent: (
+                    None
+                    if percent >= 0
+                    else "%d is not a limit: percent of one core, 0 for none" % percent
+                )
+            ),
+        ),
     }
 
     def check_start(self, wanted, host):
@@ -51,7 +64,11 @@ class Confinement(Part):
         # The bridge helper is set-user-id; scripts of a tap and exec: migration are programs of their own.
         helper = needs_helper(wanted) or (host.incoming or "").startswith("exec:")
         allowed = "allow" if helper else "deny"
-        return ["-sandbox", "on,obsolete=deny,elevateprivileges=%s,spawn=%s,resourcecontrol=deny" % (allowed, allowed)]
+        return [
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=%s,spawn=%s,resourcecontrol=deny"
+            % (allowed, allowed),
+        ]
 
     def before_continue(self, wanted, live):
         if wanted["priority"] != "normal":

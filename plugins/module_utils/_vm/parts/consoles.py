@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import shlex
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_listener
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, escape, keyval
@@ -26,18 +29,35 @@ def _consoles(path, value):
     consoles, seen = [], {}
     for number, given in enumerate(value):
         here = "%s[%d]" % (path, number)
-        name = check_name(here + ".name", given.get("name") or ("console" if number == 0 else "console%d" % number))
+        name = check_name(
+            here + ".name",
+            given.get("name") or ("console" if number == 0 else "console%d" % number),
+        )
         if name in seen:
-            raise OptionError(here + ".name", "%r is also the name of %s[%d]" % (name, path, seen[name]))
+            raise OptionError(
+                here + ".name", "%r is also the name of %s[%d]" % (name, path, seen[name])
+            )
         if name == "qemu":
-            raise OptionError(here + ".name", "qemu.log is what QEMU itself says: call it otherwise")
+            raise OptionError(
+                here + ".name", "qemu.log is what QEMU itself says: call it otherwise"
+            )
         seen[name] = number
         kind = given.get("type") or "unix"
         if kind == "unix" and (given.get("port") or given.get("host")):
             raise OptionError(here + ".type", "host and port need type: tcp or telnet")
-        consoles.append({"name": name, "type": kind, "log": given.get("log") is not False,
-                         "host": check_listener(here + ".host", given.get("host") or "127.0.0.1") if kind != "unix" else None,
-                         "port": port_number(here + ".port", given.get("port") or "auto") if kind != "unix" else None})
+        consoles.append(
+            {
+                "name": name,
+                "type": kind,
+                "log": given.get("log") is not False,
+                "host": check_listener(here + ".host", given.get("host") or "127.0.0.1")
+                if kind != "unix"
+                else None,
+                "port": port_number(here + ".port", given.get("port") or "auto")
+                if kind != "unix"
+                else None,
+            }
+        )
     return consoles
 
 
@@ -61,17 +81,33 @@ def log_name(console):
 class Consoles(Part):
     name = "consoles"
     options = {
-        "consoles": Option({"type": "list", "elements": "dict", "options": {
-            "name": {"type": "str"},
-            "type": {"type": "str", "choices": ["unix", "tcp", "telnet"]},
-            "host": {"type": "str"},
-            "port": {"type": "str"},
-            "log": {"type": "bool"},
-        }}, [{"name": "console", "type": "unix", "log": True, "host": None, "port": None}], normalise=_consoles),
-        "monitors": Option({"type": "list", "elements": "dict", "options": {
-            "name": {"type": "str", "required": True},
-            "type": {"type": "str", "choices": ["hmp", "qmp"]},
-        }}, [], normalise=_monitors),
+        "consoles": Option(
+            {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "name": {"type": "str"},
+                    "type": {"type": "str", "choices": ["unix", "tcp", "telnet"]},
+                    "host": {"type": "str"},
+                    "port": {"type": "str"},
+                    "log": {"type": "bool"},
+                },
+            },
+            [{"name": "console", "type": "unix", "log": True, "host": None, "port": None}],
+            normalise=_consoles,
+        ),
+        "monitors": Option(
+            {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "type": {"type": "str", "choices": ["hmp", "qmp"]},
+                },
+            },
+            [],
+            normalise=_monitors,
+        ),
         "guest_agent": Option({"type": "bool"}, False),
     }
 
@@ -80,8 +116,17 @@ class Consoles(Part):
             raise OptionError("consoles", "a PC has %d serial ports" % _ISA_PORTS)
 
     def ports(self, wanted):
-        return [Wish("console/" + console["name"], "tcp", console["host"], console["port"], "consoles[%d].port" % number)
-                for number, console in enumerate(wanted["consoles"]) if console["type"] != "unix"]
+        return [
+            Wish(
+                "console/" + console["name"],
+                "tcp",
+                console["host"],
+                console["port"],
+                "consoles[%d].port" % number,
+            )
+            for number, console in enumerate(wanted["consoles"])
+            if console["type"] != "unix"
+        ]
 
     def arguments(self, wanted, host):
         words = []
@@ -91,40 +136,93 @@ class Consoles(Part):
             if console["type"] == "unix":
                 where["path"] = socket_path(host.folder, number)
             else:
-                where.update({"host": console["host"], "port": wanted["ports"]["console/" + console["name"]],
-                              "telnet": True if console["type"] == "telnet" else None})
+                where.update(
+                    {
+                        "host": console["host"],
+                        "port": wanted["ports"]["console/" + console["name"]],
+                        "telnet": True if console["type"] == "telnet" else None,
+                    }
+                )
             if console["log"]:
                 where.update({"logfile": host.folder.file(log_name(console)), "logappend": True})
             words += ["-chardev", keyval("socket", where), "-serial", "chardev:" + name]
-        words += ["-qmp", "unix:%s,server=on,wait=off" % escape(host.folder.qmp),
-                  "-qmp", "unix:%s,server=on,wait=off" % escape(host.folder.socket("monitor.sock"))]
+        words += [
+            "-qmp",
+            "unix:%s,server=on,wait=off" % escape(host.folder.qmp),
+            "-qmp",
+            "unix:%s,server=on,wait=off" % escape(host.folder.socket("monitor.sock")),
+        ]
         for number, monitor in enumerate(wanted["monitors"]):
             path = host.folder.socket("monitor%d.sock" % number)
-            words += ["-qmp" if monitor["type"] == "qmp" else "-monitor", "unix:%s,server=on,wait=off" % escape(path)]
+            words += [
+                "-qmp" if monitor["type"] == "qmp" else "-monitor",
+                "unix:%s,server=on,wait=off" % escape(path),
+            ]
         if wanted["guest_agent"]:
-            suffix = "ccw" if host.arch == "s390x" else "device" if wanted["family"] == "none" else "pci"
-            words += device({"driver": "virtio-serial-" + suffix, "id": "serial", **addresses.single(wanted["family"], "serial")})
-            words += ["-chardev", keyval("socket", {"id": "agent", "path": host.folder.socket("agent.sock"), "server": True, "wait": False})]
-            words += device({"driver": "virtserialport", "bus": "serial.0", "nr": 1, "chardev": "agent",
-                             "name": "org.qemu.guest_agent.0", "id": "agent0"})
+            suffix = (
+                "ccw" if host.arch == "s390x" else "device" if wanted["family"] == "none" else "pci"
+            )
+            words += device(
+                {
+                    "driver": "virtio-serial-" + suffix,
+                    "id": "serial",
+                    **addresses.single(wanted["family"], "serial"),
+                }
+            )
+            words += [
+                "-chardev",
+                keyval(
+                    "socket",
+                    {
+                        "id": "agent",
+                        "path": host.folder.socket("agent.sock"),
+                        "server": True,
+                        "wait": False,
+                    },
+                ),
+            ]
+            words += device(
+                {
+                    "driver": "virtserialport",
+                    "bus": "serial.0",
+                    "nr": 1,
+                    "chardev": "agent",
+                    "name": "org.qemu.guest_agent.0",
+                    "id": "agent0",
+                }
+            )
         return words
 
     def report(self, definition, observation, told):
         folder = observation.folder
         told["consoles"] = []
         for number, console in enumerate(definition["consoles"]):
-            entry = {"name": console["name"], "type": console["type"], "log": folder.file(log_name(console)) if console["log"] else None}
+            entry = {
+                "name": console["name"],
+                "type": console["type"],
+                "log": folder.file(log_name(console)) if console["log"] else None,
+            }
             if console["type"] == "unix":
                 entry["path"] = socket_path(folder, number)
-                entry["command"] = "socat -,raw,echo=0,escape=0x1d %s" % shlex.quote("UNIX-CONNECT:" + entry["path"])
+                entry["command"] = "socat -,raw,echo=0,escape=0x1d %s" % shlex.quote(
+                    "UNIX-CONNECT:" + entry["path"]
+                )
             else:
                 entry["host"] = console["host"]
                 entry["port"] = definition["ports"].get("console/" + console["name"])
                 entry["command"] = "telnet %s %s" % (entry["host"], entry["port"])
             told["consoles"].append(entry)
-        told["monitors"] = [{"name": "monitor", "type": "qmp", "path": folder.socket("monitor.sock")}]
-        told["monitors"] += [{"name": monitor["name"], "type": monitor["type"], "path": folder.socket("monitor%d.sock" % number)}
-                             for number, monitor in enumerate(definition["monitors"])]
+        told["monitors"] = [
+            {"name": "monitor", "type": "qmp", "path": folder.socket("monitor.sock")}
+        ]
+        told["monitors"] += [
+            {
+                "name": monitor["name"],
+                "type": monitor["type"],
+                "path": folder.socket("monitor%d.sock" % number),
+            }
+            for number, monitor in enumerate(definition["monitors"])
+        ]
         told["agent"] = folder.socket("agent.sock") if definition["guest_agent"] else None
 
 
@@ -139,10 +237,19 @@ def console_address(folder, name=None):
     if definition is None:
         raise GuestError(no_such_vm(folder))
     consoles = definition["consoles"]
-    number = next((number for number, console in enumerate(consoles) if name in (None, console["name"])), None)
+    number = next(
+        (number for number, console in enumerate(consoles) if name in (None, console["name"])), None
+    )
     if number is None:
-        raise OptionError("console", "the VM %s has no console%s; it has %s" % (folder.name, " " + name if name else "", ", ".join(
-            console["name"] for console in consoles) or "none"))
+        raise OptionError(
+            "console",
+            "the VM %s has no console%s; it has %s"
+            % (
+                folder.name,
+                " " + name if name else "",
+                ", ".join(console["name"] for console in consoles) or "none",
+            ),
+        )
     if consoles[number]["type"] == "unix":
         return socket_path(folder, number)
     return consoles[number]["host"], int(definition["ports"]["console/" + consoles[number]["name"]])

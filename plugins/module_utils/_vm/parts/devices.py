@@ -11,11 +11,17 @@ import os
 import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties, device, qom_object
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import (
+    check_properties,
+    device,
+    qom_object,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
-_HOST_ADDRESS = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE)
+_HOST_ADDRESS = re.compile(
+    r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE
+)
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _WATCHDOG_ACTIONS = ["reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"]
 
@@ -25,8 +31,11 @@ def _passthrough(path, value):
     for number, address in enumerate(value):
         match = _HOST_ADDRESS.fullmatch(address)
         if not match:
-            raise OptionError("%s[%d]" % (path, number), "%r is not a PCI address: give domain:bus:slot.function, such as 0000:3b:00.1"
-                              % address)
+            raise OptionError(
+                "%s[%d]" % (path, number),
+                "%r is not a PCI address: give domain:bus:slot.function, such as 0000:3b:00.1"
+                % address,
+            )
         normal.append("%s:%s:%s.%s" % tuple((part or "0000").lower() for part in match.groups()))
     if len(set(normal)) != len(normal):
         raise OptionError(path, "a device is named twice")
@@ -38,14 +47,21 @@ def _devices(path, value):
     for number, entry in enumerate(value):
         here = "%s[%d]" % (path, number)
         if not isinstance(entry.get("driver"), str) or not entry["driver"]:
-            raise OptionError(here + ".driver", "each device needs the name of its driver, such as {driver: pvpanic}")
+            raise OptionError(
+                here + ".driver",
+                "each device needs the name of its driver, such as {driver: pvpanic}",
+            )
         check_properties(here, entry)
         name = entry.get("id")
         if name is not None:
             if not _IDENTIFIER.fullmatch(str(name)):
-                raise OptionError(here + ".id", "%r is not an id: a letter, then letters, digits, - . _" % name)
+                raise OptionError(
+                    here + ".id", "%r is not an id: a letter, then letters, digits, - . _" % name
+                )
             if name in seen:
-                raise OptionError(here + ".id", "%r is also the id of %s[%d]" % (name, path, seen[name]))
+                raise OptionError(
+                    here + ".id", "%r is also the id of %s[%d]" % (name, path, seen[name])
+                )
             seen[name] = number
     return value
 
@@ -59,18 +75,28 @@ class Devices(Part):
         "watchdog_action": Option({"type": "str", "choices": _WATCHDOG_ACTIONS}, "reset"),
         "usb_tablet": Option({"type": "bool"}, False),
         "devices": Option({"type": "list", "elements": "dict"}, [], normalise=_devices),
-        "passthrough": Option({"type": "list", "elements": "str", "no_log": False}, [], normalise=_passthrough),
+        "passthrough": Option(
+            {"type": "list", "elements": "str", "no_log": False}, [], normalise=_passthrough
+        ),
     }
 
     def complete(self, wanted, saved, given, host):
         have = host.capabilities
         for number, entry in enumerate(wanted["devices"]):
             if not have.has_device(entry["driver"]):
-                raise OptionError("devices[%d].driver" % number, "%s has no device %r" % (host.binary, entry["driver"]))
+                raise OptionError(
+                    "devices[%d].driver" % number,
+                    "%s has no device %r" % (host.binary, entry["driver"]),
+                )
         if wanted["watchdog"] != "none" and not have.has_device(wanted["watchdog"]):
             raise OptionError("watchdog", "%s has no device %s" % (host.binary, wanted["watchdog"]))
-        wanted["pci_devices"] = sorted(n for n, entry in enumerate(wanted["devices"])
-                                       if have.device_name(entry["driver"]) in have.pci_devices and "addr" not in entry and "bus" not in entry)
+        wanted["pci_devices"] = sorted(
+            n
+            for n, entry in enumerate(wanted["devices"])
+            if have.device_name(entry["driver"]) in have.pci_devices
+            and "addr" not in entry
+            and "bus" not in entry
+        )
 
     def places(self, wanted):
         keys = [(_key(wanted["devices"][n], n), "devices[%d]" % n) for n in wanted["pci_devices"]]
@@ -87,25 +113,44 @@ class Devices(Part):
 
         def single(name):
             return addresses.single(kind, name)
+
         if wanted["rng"]:
-            words += qom_object({"qom-type": "rng-random", "id": "random", "filename": "/dev/urandom"})
-            words += device({"driver": "virtio-rng-" + suffix, "id": "rng", "rng": "random", **single("rng")})
+            words += qom_object(
+                {"qom-type": "rng-random", "id": "random", "filename": "/dev/urandom"}
+            )
+            words += device(
+                {"driver": "virtio-rng-" + suffix, "id": "rng", "rng": "random", **single("rng")}
+            )
         if wanted["balloon"]:
-            words += device({"driver": "virtio-balloon-" + suffix, "id": "balloon", **single("balloon")})
+            words += device(
+                {"driver": "virtio-balloon-" + suffix, "id": "balloon", **single("balloon")}
+            )
         if wanted["watchdog"] != "none":
             place = single("watchdog") if wanted["watchdog"] == "i6300esb" else {}
             words += device({"driver": wanted["watchdog"], "id": "watchdog", **place})
             words += ["-watchdog-action", wanted["watchdog_action"]]
         if usb_wanted(wanted):
-            words += device({"driver": "qemu-xhci", "id": "usb", "p2": 15, "p3": 15, **single("usb")})
+            words += device(
+                {"driver": "qemu-xhci", "id": "usb", "p2": 15, "p3": 15, **single("usb")}
+            )
         if wanted["usb_tablet"]:
-            words += device({"driver": "usb-tablet", "id": "tablet", "bus": "usb.0", "port": "15"})  # behind those of the disks
+            words += device(
+                {"driver": "usb-tablet", "id": "tablet", "bus": "usb.0", "port": "15"}
+            )  # behind those of the disks
         for number, entry in enumerate(wanted["devices"]):
             place = wanted["places"].get(_key(entry, number))
-            words += device({"id": "device%d" % number, **(addresses.pci(kind, place) if place else {}), **entry})
+            words += device(
+                {
+                    "id": "device%d" % number,
+                    **(addresses.pci(kind, place) if place else {}),
+                    **entry,
+                }
+            )
         for number, address in enumerate(wanted["passthrough"]):
             place = addresses.pci(kind, wanted["places"]["passthrough/%s" % address])
-            words += device({"driver": "vfio-pci", "id": "host%d" % number, "host": address, **place})
+            words += device(
+                {"driver": "vfio-pci", "id": "host%d" % number, "host": address, **place}
+            )
         return words
 
 
@@ -116,7 +161,9 @@ def _key(entry, number):
 
 def usb_wanted(definition):
     """Whether the machine needs a USB controller."""
-    return definition["usb_tablet"] or any(place["kind"] == "usb" for place in definition["places"].values())
+    return definition["usb_tablet"] or any(
+        place["kind"] == "usb" for place in definition["places"].values()
+    )
 
 
 def _check_host_device(address):
@@ -126,13 +173,23 @@ def _check_host_device(address):
         raise HostError("passthrough: the host has no PCI device %s (see lspci -D)" % address)
     group = os.path.join(folder, "iommu_group")
     if not os.path.exists(group):
-        raise HostError("passthrough: %s is in no IOMMU group: switch the IOMMU on (intel_iommu=on or amd_iommu=on) and in the firmware"
-                        % address)
-    driver = os.path.basename(os.path.realpath(os.path.join(folder, "driver"))) if os.path.exists(os.path.join(folder, "driver")) else ""
+        raise HostError(
+            "passthrough: %s is in no IOMMU group: switch the IOMMU on (intel_iommu=on or amd_iommu=on) and in the firmware"
+            % address
+        )
+    driver = (
+        os.path.basename(os.path.realpath(os.path.join(folder, "driver")))
+        if os.path.exists(os.path.join(folder, "driver"))
+        else ""
+    )
     if driver != "vfio-pci":
-        raise HostError("passthrough: %s is bound to %s: bind it to vfio-pci first (driverctl set-override %s vfio-pci)"
-                        % (address, driver or "no driver", address))
+        raise HostError(
+            "passthrough: %s is bound to %s: bind it to vfio-pci first (driverctl set-override %s vfio-pci)"
+            % (address, driver or "no driver", address)
+        )
     number = os.path.basename(os.path.realpath(group))
     if not os.access("/dev/vfio/%s" % number, os.R_OK | os.W_OK):
-        raise HostError("passthrough: no permission on /dev/vfio/%s, the IOMMU group of %s: become root, or change its owner"
-                        % (number, address))
+        raise HostError(
+            "passthrough: no permission on /dev/vfio/%s, the IOMMU group of %s: become root, or change its owner"
+            % (number, address)
+        )

@@ -29,7 +29,9 @@ def _display(path, value):
             raise OptionError(path + ".port", "VNC ports begin at %d" % _VNC_BASE)
         normal["password"] = bool(value.get("password"))
         if not normal["password"] and normal["host"] not in ("127.0.0.1", "::1", "localhost"):
-            raise OptionError(path + ".password", "a display that listens on %s needs a password" % normal["host"])
+            raise OptionError(
+                path + ".password", "a display that listens on %s needs a password" % normal["host"]
+            )
         if kind == "vnc" and len((value.get("password") or "").encode("utf-8")) > 8:
             raise OptionError(path + ".password", "VNC passwords have 8 bytes at most (RFC 6143)")
     return normal
@@ -38,33 +40,54 @@ def _display(path, value):
 class Display(Part):
     name = "display"
     options = {
-        "display": Option({"type": "dict", "options": {
-            "type": {"type": "str", "choices": ["none", "vnc", "spice", "gtk", "sdl"]},
-            "host": {"type": "str"},
-            "port": {"type": "str"},
-            "password": {"type": "str", "no_log": True},
-        }}, {"type": "none"}, normalise=_display),
-        "vga": Option({"type": "str", "choices": ["none", "std", "cirrus", "vmware", "qxl", "virtio"]}, "none"),
+        "display": Option(
+            {
+                "type": "dict",
+                "options": {
+                    "type": {"type": "str", "choices": ["none", "vnc", "spice", "gtk", "sdl"]},
+                    "host": {"type": "str"},
+                    "port": {"type": "str"},
+                    "password": {"type": "str", "no_log": True},
+                },
+            },
+            {"type": "none"},
+            normalise=_display,
+        ),
+        "vga": Option(
+            {"type": "str", "choices": ["none", "std", "cirrus", "vmware", "qxl", "virtio"]}, "none"
+        ),
     }
 
     def complete(self, wanted, saved, given, host):
         if wanted["display"]["type"] != "none" and wanted["vga"] == "none":
             if given.get("vga"):
-                raise OptionError("vga", "a display of type %s needs a graphics card" % wanted["display"]["type"])
-            wanted["vga"] = "qxl" if wanted["display"]["type"] == "spice" and host.capabilities.has_device("qxl-vga") else "std"
+                raise OptionError(
+                    "vga", "a display of type %s needs a graphics card" % wanted["display"]["type"]
+                )
+            wanted["vga"] = (
+                "qxl"
+                if wanted["display"]["type"] == "spice" and host.capabilities.has_device("qxl-vga")
+                else "std"
+            )
         password = (given.get("display") or {}).get("password")
         if password:
             host.secrets["display"] = password
 
     def ports(self, wanted):
         display = wanted["display"]
-        return [Wish("display", "tcp", display["host"], display["port"], "display.port")] if "port" in display else []
+        return (
+            [Wish("display", "tcp", display["host"], display["port"], "display.port")]
+            if "port" in display
+            else []
+        )
 
     def check_start(self, wanted, host):
         if wanted["display"]["type"] == "spice" and not host.capabilities.has_option("spice"):
             raise OptionError("display.type", "%s was built without SPICE" % host.binary)
         if wanted["display"].get("password") and "display" not in host.secrets:
-            host.warn("the display has a password that was not given to this run: nobody can connect until it is given in display.password")
+            host.warn(
+                "the display has a password that was not given to this run: nobody can connect until it is given in display.password"
+            )
 
     def arguments(self, wanted, host):
         display, words = wanted["display"], []
@@ -73,10 +96,18 @@ class Display(Part):
         if display["type"] == "vnc":
             address = "[%s]" % display["host"] if ":" in display["host"] else display["host"]
             head = "%s:%d" % (address, wanted["ports"]["display"] - _VNC_BASE)
-            return words + ["-display", "none", "-vnc", keyval(head, {"password": True if display["password"] else None})]
+            return words + [
+                "-display",
+                "none",
+                "-vnc",
+                keyval(head, {"password": True if display["password"] else None}),
+            ]
         if display["type"] == "spice":
-            settings = {"addr": display["host"], "port": wanted["ports"]["display"],
-                        "disable-ticketing": None if display["password"] else True}
+            settings = {
+                "addr": display["host"],
+                "port": wanted["ports"]["display"],
+                "disable-ticketing": None if display["password"] else True,
+            }
             return words + ["-display", "none", "-spice", keyval("", settings)]
         return words + ["-display", display["type"]]
 
@@ -87,7 +118,9 @@ class Display(Part):
         """Set the password that this run was given."""
         password = live.secrets.get("display")
         if password and wanted["display"].get("password"):
-            live.monitor.execute("set_password", {"protocol": wanted["display"]["type"], "password": password})
+            live.monitor.execute(
+                "set_password", {"protocol": wanted["display"]["type"], "password": password}
+            )
 
     def report(self, definition, observation, told):
         told["display"] = dict(definition["display"])

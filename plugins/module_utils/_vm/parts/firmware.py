@@ -15,7 +15,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_program
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, check_properties, keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import (
+    blockdev,
+    check_properties,
+    keyval,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
 _DESCRIPTORS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware")
@@ -26,7 +30,11 @@ _SMBIOS_TYPES = (0, 1, 2, 3, 4, 8, 11, 17, 41)
 def _boot_order(path, value):
     wrong = set(value) - set("abcdnp")
     if wrong or len(set(value)) != len(value):
-        raise OptionError(path, "%r is not a boot order: each of a, b (floppies), c (disk), d (cdrom), n (network) once at most" % value)
+        raise OptionError(
+            path,
+            "%r is not a boot order: each of a, b (floppies), c (disk), d (cdrom), n (network) once at most"
+            % value,
+        )
     return value
 
 
@@ -34,10 +42,19 @@ def _smbios(path, value):
     for number, entry in enumerate(value):
         check_properties("%s[%d]" % (path, number), entry)
         if str(entry.get("type", "")) not in map(str, _SMBIOS_TYPES):
-            raise OptionError("%s[%d].type" % (path, number), "%r is not an SMBIOS type that QEMU can fill: one of %s"
-                              % (entry.get("type"), ", ".join(map(str, _SMBIOS_TYPES))))
-    return [{key: content if isinstance(content, (list, dict, bool)) else str(content)
-             for key, content in entry.items() if content is not None} for entry in value]
+            raise OptionError(
+                "%s[%d].type" % (path, number),
+                "%r is not an SMBIOS type that QEMU can fill: one of %s"
+                % (entry.get("type"), ", ".join(map(str, _SMBIOS_TYPES))),
+            )
+    return [
+        {
+            key: content if isinstance(content, (list, dict, bool)) else str(content)
+            for key, content in entry.items()
+            if content is not None
+        }
+        for entry in value
+    ]
 
 
 def _file(path, value):
@@ -58,18 +75,32 @@ def find_uefi(arch, machine):
                 continue
             if _suits(descriptor, arch, machine):
                 mapping = descriptor["mapping"]
-                return (mapping["executable"]["filename"], mapping["executable"]["format"],
-                        mapping["nvram-template"]["filename"], mapping["nvram-template"]["format"])
-    raise HostError("firmware: no UEFI for %s is on this host: install the package ovmf (or edk2-ovmf, qemu-efi-aarch64)" % arch)
+                return (
+                    mapping["executable"]["filename"],
+                    mapping["executable"]["format"],
+                    mapping["nvram-template"]["filename"],
+                    mapping["nvram-template"]["format"],
+                )
+    raise HostError(
+        "firmware: no UEFI for %s is on this host: install the package ovmf (or edk2-ovmf, qemu-efi-aarch64)"
+        % arch
+    )
 
 
 def _suits(descriptor, arch, machine):
-    if "uefi" not in descriptor.get("interface-types", ()) or descriptor.get("mapping", {}).get("device") != "flash":
+    if (
+        "uefi" not in descriptor.get("interface-types", ())
+        or descriptor.get("mapping", {}).get("device") != "flash"
+    ):
         return False
-    if "nvram-template" not in descriptor["mapping"] or "requires-smm" in descriptor.get("features", ()):
+    if "nvram-template" not in descriptor["mapping"] or "requires-smm" in descriptor.get(
+        "features", ()
+    ):
         return False
     for target in descriptor.get("targets", ()):
-        if target["architecture"] == arch and any(_like(machine, pattern) for pattern in target["machines"]):
+        if target["architecture"] == arch and any(
+            _like(machine, pattern) for pattern in target["machines"]
+        ):
             return os.path.exists(descriptor["mapping"]["executable"]["filename"])
     return False
 
@@ -105,7 +136,9 @@ class Firmware(Part):
             if wanted[option]:
                 images.readable(option, wanted[option])
         if wanted["tpm"] and not find_program("swtpm"):
-            raise HostError("tpm: the program swtpm is not on this host: install it, or set tpm: false")
+            raise HostError(
+                "tpm: the program swtpm is not on this host: install it, or set tpm: false"
+            )
         if wanted["firmware"] == "uefi":
             find_uefi(host.arch, wanted["machine"])
 
@@ -132,7 +165,12 @@ class Firmware(Part):
         elif wanted["bios_image"]:
             words += ["-bios", wanted["bios_image"]]
         if wanted["boot_order"] or wanted["boot_menu"]:
-            words += ["-boot", keyval("", {"order": wanted["boot_order"] or None, "menu": wanted["boot_menu"] or None})]
+            words += [
+                "-boot",
+                keyval(
+                    "", {"order": wanted["boot_order"] or None, "menu": wanted["boot_menu"] or None}
+                ),
+            ]
         for option, word in (("kernel", "-kernel"), ("initrd", "-initrd"), ("cmdline", "-append")):
             if wanted[option]:
                 words += [word, wanted[option]]
@@ -140,16 +178,33 @@ class Firmware(Part):
             words += ["-smbios", keyval("", entry)]
         if wanted["tpm"]:
             device = "tpm-tis" if wanted["family"] in ("i440fx", "q35") else "tpm-tis-device"
-            words += ["-chardev", keyval("socket", {"id": "tpm", "path": host.folder.socket("tpm.sock")}),
-                      "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "%s,tpmdev=tpm0" % device]
+            words += [
+                "-chardev",
+                keyval("socket", {"id": "tpm", "path": host.folder.socket("tpm.sock")}),
+                "-tpmdev",
+                "emulator,id=tpm0,chardev=tpm",
+                "-device",
+                "%s,tpmdev=tpm0" % device,
+            ]
         return words
 
     def companions(self, wanted, host):
         """The TPM emulator. With --daemon it listens at its socket before the program returns (man swtpm)."""
         if not wanted["tpm"]:
             return []
-        return [[find_program("swtpm"), "socket", "--tpm2", "--daemon", "--terminate", "--tpmstate", "dir=" + host.folder.file("tpm"),
-                 "--ctrl", "type=unixio,path=" + host.folder.socket("tpm.sock")]]
+        return [
+            [
+                find_program("swtpm"),
+                "socket",
+                "--tpm2",
+                "--daemon",
+                "--terminate",
+                "--tpmstate",
+                "dir=" + host.folder.file("tpm"),
+                "--ctrl",
+                "type=unixio,path=" + host.folder.socket("tpm.sock"),
+            ]
+        ]
 
 
 def _variables(host):
@@ -157,4 +212,9 @@ def _variables(host):
 
 
 def _flash(node, path, form, read_only):
-    return {"driver": form, "node-name": node, "read-only": read_only, "file": {"driver": "file", "filename": path}}
+    return {
+        "driver": form,
+        "node-name": node,
+        "read-only": read_only,
+        "file": {"driver": "file", "filename": path},
+    }

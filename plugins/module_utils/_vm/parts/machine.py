@@ -17,12 +17,28 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
 
 # What QEMU calls its most usual machine, where it has no default of its own or one that nobody wants.
-_MACHINES = {"x86_64": ("pc", "q35"), "i386": ("pc", "q35"), "aarch64": ("virt",), "arm": ("virt",), "riscv64": ("virt",),
-             "riscv32": ("virt",), "loongarch64": ("virt",), "ppc64": ("pseries",), "s390x": ("s390-ccw-virtio",)}
+_MACHINES = {
+    "x86_64": ("pc", "q35"),
+    "i386": ("pc", "q35"),
+    "aarch64": ("virt",),
+    "arm": ("virt",),
+    "riscv64": ("virt",),
+    "riscv32": ("virt",),
+    "loongarch64": ("virt",),
+    "ppc64": ("pseries",),
+    "s390x": ("s390-ccw-virtio",),
+}
 
 # Words that would take a VM out of our hands, with the option that does the same within them.
-_OURS = {"-daemonize": "the module detaches QEMU itself", "-pidfile": "the module keeps its own", "-S": "use state: paused",
-         "-name": "use name", "-uuid": "use uuid", "-sandbox": "use sandbox", "-incoming": "use incoming"}
+_OURS = {
+    "-daemonize": "the module detaches QEMU itself",
+    "-pidfile": "the module keeps its own",
+    "-S": "use state: paused",
+    "-name": "use name",
+    "-uuid": "use uuid",
+    "-sandbox": "use sandbox",
+    "-incoming": "use incoming",
+}
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -38,7 +54,9 @@ def _uuid(path, value):
 
 def derived_uuid(lab, name):
     """The UUID of a VM as every host and every run derives it from its lab and name (RFC 4122, version 5)."""
-    return str(uuid.uuid5(uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "vlab/%s/%s" % (lab, name)))
+    return str(
+        uuid.uuid5(uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "vlab/%s/%s" % (lab, name))
+    )
 
 
 def _topology(path, value):
@@ -52,7 +70,9 @@ def _topology(path, value):
 def _words(path, value):
     for word in value:
         # QEMU takes two dashes for one.
-        ours = _OURS.get(word[1:] if word.startswith("--") else word) if path == "extra_args" else None
+        ours = (
+            _OURS.get(word[1:] if word.startswith("--") else word) if path == "extra_args" else None
+        )
         if ours:
             raise OptionError(path, "%s cannot be given: %s" % (word, ours))
     return value
@@ -62,9 +82,16 @@ def _environment(path, value):
     for name, content in value.items():
         # The shell that keeps QEMU's exit code passes on no others.
         if not _VARIABLE.fullmatch(name):
-            raise OptionError(path, "%r cannot be an environment variable: letters, digits and _, no digit first" % name)
+            raise OptionError(
+                path,
+                "%r cannot be an environment variable: letters, digits and _, no digit first"
+                % name,
+            )
         if isinstance(content, (dict, list)):
-            raise OptionError("%s.%s" % (path, name), "%r cannot be the value of an environment variable" % content)
+            raise OptionError(
+                "%s.%s" % (path, name),
+                "%r cannot be the value of an environment variable" % content,
+            )
     return {name: str(content) for name, content in value.items() if content is not None}
 
 
@@ -88,11 +115,29 @@ class Machine(Part):
         "machine_options": Option({"type": "dict"}, {}, normalise=_properties),
         "accel": Option({"type": "str", "choices": ["auto", "kvm", "tcg", "hvf", "whpx"]}, "auto"),
         "cpu": Option({"type": "str"}),
-        "vcpus": Option({"type": "int", "aliases": ["cpus"]}, 1, normalise=checked(
-            lambda count: None if 1 <= count <= 4096 else "%d is not a number of virtual CPUs: 1 to 4096" % count)),
-        "smp": Option({"type": "dict", "options": {
-            "sockets": {"type": "int"}, "cores": {"type": "int"}, "threads": {"type": "int"}, "maxcpus": {"type": "int"}}},
-            normalise=_topology),
+        "vcpus": Option(
+            {"type": "int", "aliases": ["cpus"]},
+            1,
+            normalise=checked(
+                lambda count: (
+                    None
+                    if 1 <= count <= 4096
+                    else "%d is not a number of virtual CPUs: 1 to 4096" % count
+                )
+            ),
+        ),
+        "smp": Option(
+            {
+                "type": "dict",
+                "options": {
+                    "sockets": {"type": "int"},
+                    "cores": {"type": "int"},
+                    "threads": {"type": "int"},
+                    "maxcpus": {"type": "int"},
+                },
+            },
+            normalise=_topology,
+        ),
         "extra_args": Option({"type": "list", "elements": "str"}, [], normalise=_words),
         "wrapper": Option({"type": "list", "elements": "str"}, [], normalise=_words),
         "environment": Option({"type": "dict"}, {}, normalise=_environment),
@@ -112,10 +157,17 @@ class Machine(Part):
             usual = [name for name in _MACHINES.get(host.arch, ()) if known.machine_name(name)]
             wanted["machine"] = usual[0] if usual else known.default_machine
         if not wanted["machine"]:
-            raise OptionError("machine", "%s has no default machine: choose one of %s" % (host.binary, ", ".join(sorted(known.machines))))
+            raise OptionError(
+                "machine",
+                "%s has no default machine: choose one of %s"
+                % (host.binary, ", ".join(sorted(known.machines))),
+            )
         if not known.machine_name(wanted["machine"]):
-            raise OptionError("machine", "%s does not have the machine %r; it has %s"
-                              % (host.binary, wanted["machine"], ", ".join(sorted(known.machines))))
+            raise OptionError(
+                "machine",
+                "%s does not have the machine %r; it has %s"
+                % (host.binary, wanted["machine"], ", ".join(sorted(known.machines))),
+            )
         wanted["family"] = addresses.family(known.machine_name(wanted["machine"]), host.arch)
         self._complete_topology(wanted, given)
 
@@ -131,12 +183,23 @@ class Machine(Part):
         if most < wanted["vcpus"]:
             raise OptionError("smp.maxcpus", "%d is less than vcpus, %d" % (most, wanted["vcpus"]))
         if all(key in smp for key in ("sockets", "cores", "threads")) and product != most:
-            raise OptionError("smp", "%d sockets x %d cores x %d threads are %d, but %d are wanted (%s)" % (
-                smp["sockets"], smp["cores"], smp["threads"], product, most, "smp.maxcpus" if "maxcpus" in smp else "vcpus"))
+            raise OptionError(
+                "smp",
+                "%d sockets x %d cores x %d threads are %d, but %d are wanted (%s)"
+                % (
+                    smp["sockets"],
+                    smp["cores"],
+                    smp["threads"],
+                    product,
+                    most,
+                    "smp.maxcpus" if "maxcpus" in smp else "vcpus",
+                ),
+            )
 
     def check_start(self, wanted, host):
-        host.accel, host.accel_reason = accelerators.choose(wanted["accel"], host.binary, host.arch, host.capabilities,
-                                                            icount=uses_icount(wanted))
+        host.accel, host.accel_reason = accelerators.choose(
+            wanted["accel"], host.binary, host.arch, host.capabilities, icount=uses_icount(wanted)
+        )
 
     def arguments(self, wanted, host):
         properties = dict(wanted["machine_options"])
@@ -144,9 +207,24 @@ class Machine(Part):
             properties["memory-backend"] = "ram"
         properties.update(host.machine_properties)
         cpus = {"cpus": wanted["vcpus"]}
-        cpus.update({key: (wanted["smp"] or {}).get(key) for key in ("maxcpus", "sockets", "cores", "threads")})
-        words = ["-name", keyval("", {"guest": host.folder.name}), "-uuid", wanted["uuid"],
-                 "-machine", keyval(wanted["machine"], properties), "-accel", host.accel, "-smp", keyval("", cpus)]
+        cpus.update(
+            {
+                key: (wanted["smp"] or {}).get(key)
+                for key in ("maxcpus", "sockets", "cores", "threads")
+            }
+        )
+        words = [
+            "-name",
+            keyval("", {"guest": host.folder.name}),
+            "-uuid",
+            wanted["uuid"],
+            "-machine",
+            keyval(wanted["machine"], properties),
+            "-accel",
+            host.accel,
+            "-smp",
+            keyval("", cpus),
+        ]
         cpu = wanted["cpu"] or ("host" if host.accel in ("kvm", "hvf") else None)
         return words + (["-cpu", cpu] if cpu else [])
 
@@ -154,4 +232,8 @@ class Machine(Part):
         for key in ("uuid", "arch", "machine", "vcpus"):
             told[key] = definition[key]
         run = observation.run or {}
-        told["accel"] = {"type": run.get("accel"), "reason": run.get("accel_reason")} if observation.alive else {}
+        told["accel"] = (
+            {"type": run.get("accel"), "reason": run.get("accel_reason")}
+            if observation.alive
+            else {}
+        )

@@ -11,7 +11,13 @@ import hashlib
 import json
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, Item, differing
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+    LIVE,
+    RESTART,
+    Change,
+    Item,
+    differing,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_whole
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
@@ -38,31 +44,65 @@ def _medium(path, given):
 def _cloud_init(path, value):
     """The four files of the NoCloud data source, by what they hold; the definition keeps their digests only."""
     files = {}
-    for option, name in (("user_data", "user-data"), ("meta_data", "meta-data"), ("network_config", "network-config"),
-                         ("vendor_data", "vendor-data")):
+    for option, name in (
+        ("user_data", "user-data"),
+        ("meta_data", "meta-data"),
+        ("network_config", "network-config"),
+        ("vendor_data", "vendor-data"),
+    ):
         content = value.get(option)
         if content is not None:
             # JSON is YAML, and cloud-init wants its user data marked.
             mark = "#cloud-config\n" if option in ("user_data", "vendor_data") else ""
-            files[name] = content if isinstance(content, str) else mark + json.dumps(content, indent=1, sort_keys=True) + "\n"
-    return {"kind": "cloud_init", "label": "cidata", "format": "iso", "bus": value.get("bus") or "virtio", "files": files} if files else None
+            files[name] = (
+                content
+                if isinstance(content, str)
+                else mark + json.dumps(content, indent=1, sort_keys=True) + "\n"
+            )
+    return (
+        {
+            "kind": "cloud_init",
+            "label": "cidata",
+            "format": "iso",
+            "bus": value.get("bus") or "virtio",
+            "files": files,
+        }
+        if files
+        else None
+    )
 
 
 def _config_drive(path, value):
     files = {}
     for name, content in (value.get("files") or {}).items():
-        if not name or name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+        if (
+            not name
+            or name.startswith("/")
+            or any(part in ("", ".", "..") for part in name.split("/"))
+        ):
             raise OptionError("%s.files" % path, "%r cannot be a file on the drive" % name)
         if content is not None:
-            files[name] = content if isinstance(content, str) else json.dumps(content, indent=1, sort_keys=True) + "\n"
+            files[name] = (
+                content
+                if isinstance(content, str)
+                else json.dumps(content, indent=1, sort_keys=True) + "\n"
+            )
     if not files:
         return None
     label, form = value.get("label") or _CONFIG_LABEL, value.get("format") or "iso"
     most = 32 if form == "iso" else 11
     if len(label) > most or not label.isascii() or not label.isprintable():
-        raise OptionError(path + ".label", "%r cannot be a label: %d plain characters at most" % (label, most))
-    return {"kind": "config_drive", "label": label, "format": form, "bus": value.get("bus") or "virtio",
-            "files": files, "update": value.get("update") or "restart"}
+        raise OptionError(
+            path + ".label", "%r cannot be a label: %d plain characters at most" % (label, most)
+        )
+    return {
+        "kind": "config_drive",
+        "label": label,
+        "format": form,
+        "bus": value.get("bus") or "virtio",
+        "files": files,
+        "update": value.get("update") or "restart",
+    }
 
 
 def _digest(content):
@@ -72,30 +112,82 @@ def _digest(content):
 class Media(Part):
     name = "media"
     options = {
-        "cdroms": Option({"type": "list", "elements": "dict", "options": {
-            "name": {"type": "str", "required": True}, "path": {"type": "str"}, "bus": {"type": "str", "choices": ["ide", "sata", "scsi"]},
-            "index": {"type": "int"}, "boot_index": {"type": "int"}, "checksum": {"type": "str"}}}, []),
-        "floppies": Option({"type": "list", "elements": "dict", "options": {
-            "name": {"type": "str", "required": True}, "path": {"type": "str"}, "index": {"type": "int"}, "read_only": {"type": "bool"}}}, []),
-        "cloud_init": Option({"type": "dict", "options": {
-            "user_data": {"type": "raw"}, "meta_data": {"type": "raw"}, "network_config": {"type": "raw"}, "vendor_data": {"type": "raw"},
-            "bus": {"type": "str", "choices": _SEED_BUSES}}}),
-        "config_drive": Option({"type": "dict", "options": {
-            "files": {"type": "dict"}, "label": {"type": "str"}, "format": {"type": "str", "choices": ["iso", "fat"]},
-            "bus": {"type": "str", "choices": _SEED_BUSES}, "update": {"type": "str", "choices": ["restart", "next_start"]}}}),
+        "cdroms": Option(
+            {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "path": {"type": "str"},
+                    "bus": {"type": "str", "choices": ["ide", "sata", "scsi"]},
+                    "index": {"type": "int"},
+                    "boot_index": {"type": "int"},
+                    "checksum": {"type": "str"},
+                },
+            },
+            [],
+        ),
+        "floppies": Option(
+            {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "path": {"type": "str"},
+                    "index": {"type": "int"},
+                    "read_only": {"type": "bool"},
+                },
+            },
+            [],
+        ),
+        "cloud_init": Option(
+            {
+                "type": "dict",
+                "options": {
+                    "user_data": {"type": "raw"},
+                    "meta_data": {"type": "raw"},
+                    "network_config": {"type": "raw"},
+                    "vendor_data": {"type": "raw"},
+                    "bus": {"type": "str", "choices": _SEED_BUSES},
+                },
+            }
+        ),
+        "config_drive": Option(
+            {
+                "type": "dict",
+                "options": {
+                    "files": {"type": "dict"},
+                    "label": {"type": "str"},
+                    "format": {"type": "str", "choices": ["iso", "fat"]},
+                    "bus": {"type": "str", "choices": _SEED_BUSES},
+                    "update": {"type": "str", "choices": ["restart", "next_start"]},
+                },
+            }
+        ),
     }
 
     def merge(self, saved, given):
         merged = {}
         for option, defaults in (("cdroms", _CDROM_DEFAULTS), ("floppies", _FLOPPY_DEFAULTS)):
-            merged[option] = merge_items(option, saved.get(option, []), given.get(option), defaults, _medium, given.get("purge_disks"))
+            merged[option] = merge_items(
+                option,
+                saved.get(option, []),
+                given.get(option),
+                defaults,
+                _medium,
+                given.get("purge_disks"),
+            )
         for option, normalise in (("cloud_init", _cloud_init), ("config_drive", _config_drive)):
-            merged[option] = saved.get(option) if given.get(option) is None else normalise(option, given[option])
+            merged[option] = (
+                saved.get(option) if given.get(option) is None else normalise(option, given[option])
+            )
         return merged
 
     def complete(self, wanted, saved, given, host):
         for cdrom in wanted["cdroms"]:
-            cdrom["bus"] = cdrom["bus"] or {"i440fx": "ide", "q35": "sata"}.get(wanted["family"], "scsi")
+            cdrom["bus"] = cdrom["bus"] or {"i440fx": "ide", "q35": "sata"}.get(
+                wanted["family"], "scsi"
+            )
             disks.check_bus("cdroms[%s]" % cdrom["name"], cdrom["bus"], wanted["family"])
         if wanted["floppies"] and wanted["family"] not in ("i440fx", "q35"):
             raise OptionError("floppies", "this machine has no floppy drive")
@@ -103,14 +195,22 @@ class Media(Part):
             drive = wanted[option]
             if drive:
                 disks.check_bus(option, drive["bus"], wanted["family"])
-            if drive and isinstance(next(iter(drive["files"].values())), str) and not drive.get("digested"):
+            if (
+                drive
+                and isinstance(next(iter(drive["files"].values())), str)
+                and not drive.get("digested")
+            ):
                 self._digest_files(option, drive, wanted, host)
 
     @staticmethod
     def _digest_files(option, drive, wanted, host):
         files = drive["files"]
         if option == "cloud_init":
-            files.setdefault("meta-data", "instance-id: %s\nlocal-hostname: %s\n" % (wanted["uuid"], json.dumps(host.folder.name)))
+            files.setdefault(
+                "meta-data",
+                "instance-id: %s\nlocal-hostname: %s\n"
+                % (wanted["uuid"], json.dumps(host.folder.name)),
+            )
             files.setdefault("user-data", "#cloud-config\n{}\n")
         host.secrets[option] = _image(drive, files)
         drive["files"] = {name: _digest(content) for name, content in files.items()}
@@ -118,11 +218,28 @@ class Media(Part):
 
     def places(self, wanted):
         family = wanted["family"]
-        kept = [("cdroms/%s" % c["name"], disks.place_kind(c["bus"], family), c["index"], "cdroms[%s].index" % c["name"])
-                for c in wanted["cdroms"]]
-        kept += [("floppies/%s" % f["name"], "floppy", f["index"], "floppies[%s].index" % f["name"]) for f in wanted["floppies"]]
-        kept += [("seeds/%s" % drive["kind"], disks.place_kind(drive["bus"], family), None, drive["kind"] + ".bus")
-                 for drive in _drives(wanted)]
+        kept = [
+            (
+                "cdroms/%s" % c["name"],
+                disks.place_kind(c["bus"], family),
+                c["index"],
+                "cdroms[%s].index" % c["name"],
+            )
+            for c in wanted["cdroms"]
+        ]
+        kept += [
+            ("floppies/%s" % f["name"], "floppy", f["index"], "floppies[%s].index" % f["name"])
+            for f in wanted["floppies"]
+        ]
+        kept += [
+            (
+                "seeds/%s" % drive["kind"],
+                disks.place_kind(drive["bus"], family),
+                None,
+                drive["kind"] + ".bus",
+            )
+            for drive in _drives(wanted)
+        ]
         return kept
 
     def compare(self, running, wanted):
@@ -132,27 +249,61 @@ class Media(Part):
             for name in sorted(set(old) | set(new)):
                 path = (option, Item(name))
                 if name not in old or name not in new:
-                    changes.append(Change(path, old.get(name), new.get(name), RESTART, self.name,
-                                          reason="a drive is part of the machine; its medium can be changed live"))
+                    changes.append(
+                        Change(
+                            path,
+                            old.get(name),
+                            new.get(name),
+                            RESTART,
+                            self.name,
+                            reason="a drive is part of the machine; its medium can be changed live",
+                        )
+                    )
                     continue
                 for key in differing(old[name], new[name]):
                     how = LIVE if key in ("path", "checksum") else RESTART
-                    changes.append(Change((*path, key), old[name].get(key), new[name].get(key), how, self.name,
-                                          "medium" if key == "path" else "none"))
+                    changes.append(
+                        Change(
+                            (*path, key),
+                            old[name].get(key),
+                            new[name].get(key),
+                            how,
+                            self.name,
+                            "medium" if key == "path" else "none",
+                        )
+                    )
         for option in ("cloud_init", "config_drive"):
             old, new = running.get(option), wanted[option]
             if old != new:
                 # The drive itself stays, and QEMU keeps the image that it has open: the guest gets the new one with its next start.
-                later = bool(old and new and new.get("update") == "next_start" and _drive_of(old) == _drive_of(new))
-                changes.append(Change((option,), _told(old), _told(new), LIVE if later else RESTART, self.name, "seed",
-                                      reason="the guest sees it after its next start" if later else "a guest reads it when it boots"))
+                later = bool(
+                    old
+                    and new
+                    and new.get("update") == "next_start"
+                    and _drive_of(old) == _drive_of(new)
+                )
+                changes.append(
+                    Change(
+                        (option,),
+                        _told(old),
+                        _told(new),
+                        LIVE if later else RESTART,
+                        self.name,
+                        "seed",
+                        reason="the guest sees it after its next start"
+                        if later
+                        else "a guest reads it when it boots",
+                    )
+                )
         return changes
 
     def look(self, observation):
         """What is in the drives now: the guest may have ejected it."""
         for option in ("cdroms", "floppies"):
             for drive in observation.running[option]:
-                identifier = addresses.identifier(observation.running["places"]["%s/%s" % (option, drive["name"])])
+                identifier = addresses.identifier(
+                    observation.running["places"]["%s/%s" % (option, drive["name"])]
+                )
                 if identifier in observation.media:
                     drive["path"] = observation.media[identifier]
 
@@ -166,7 +317,11 @@ class Media(Part):
                 if drive["path"]:
                     images.readable("%s[%s].path" % (option, drive["name"]), drive["path"])
                     if drive.get("checksum"):
-                        images.verify("%s[%s].checksum" % (option, drive["name"]), drive["path"], drive["checksum"])
+                        images.verify(
+                            "%s[%s].checksum" % (option, drive["name"]),
+                            drive["path"],
+                            drive["checksum"],
+                        )
 
     def prepare(self, wanted, host):
         done = self._write_seeds(wanted, host)
@@ -183,7 +338,11 @@ class Media(Part):
                 write_whole(path, image)
                 done.append("write %s" % path)
             elif not os.path.exists(path):
-                raise OptionError(drive["kind"], "%s is gone, and this run was not given what it held: give %s again" % (path, drive["kind"]))
+                raise OptionError(
+                    drive["kind"],
+                    "%s is gone, and this run was not given what it held: give %s again"
+                    % (path, drive["kind"]),
+                )
         return done
 
     def arguments(self, wanted, host):
@@ -193,22 +352,48 @@ class Media(Part):
                 place = wanted["places"]["%s/%s" % (option, drive["name"])]
                 identifier = addresses.identifier(place)
                 if drive["path"]:
-                    words += blockdev(_raw_node(identifier, drive["path"], option == "cdroms" or drive["read_only"]))
+                    words += blockdev(
+                        _raw_node(
+                            identifier, drive["path"], option == "cdroms" or drive["read_only"]
+                        )
+                    )
                 words += device(self._drive(option, drive, identifier, place, wanted["family"]))
         for drive in _drives(wanted):
             place = wanted["places"]["seeds/%s" % drive["kind"]]
             identifier = addresses.identifier(place)
             words += blockdev(_raw_node(identifier, _seed_path(host.folder, drive), True))
-            words += device(_read_only(disks.device(dict(disks.DEFAULTS, bus=drive["bus"]), identifier, place, wanted["family"], host.arch)))
+            words += device(
+                _read_only(
+                    disks.device(
+                        dict(disks.DEFAULTS, bus=drive["bus"]),
+                        identifier,
+                        place,
+                        wanted["family"],
+                        host.arch,
+                    )
+                )
+            )
         return words
 
     @staticmethod
     def _drive(option, drive, identifier, place, family):
-        made = {"id": identifier, "drive": identifier if drive["path"] else None, "bootindex": drive.get("boot_index")}
+        made = {
+            "id": identifier,
+            "drive": identifier if drive["path"] else None,
+            "bootindex": drive.get("boot_index"),
+        }
         if option == "floppies":
             made.update({"driver": "floppy", "unit": place["index"]})
         elif drive["bus"] == "scsi":
-            made.update({"driver": "scsi-cd", "bus": "scsi.0", "channel": 0, "scsi-id": place["index"], "lun": 0})
+            made.update(
+                {
+                    "driver": "scsi-cd",
+                    "bus": "scsi.0",
+                    "channel": 0,
+                    "scsi-id": place["index"],
+                    "lun": 0,
+                }
+            )
         else:
             made.update({"driver": "ide-cd", **disks.ide_unit(family, place)})
         return made
@@ -227,16 +412,30 @@ class Media(Part):
         live.monitor.execute("eject", {"id": identifier, "force": True})
         if drive["path"]:
             read_only = option == "cdroms" or drive["read_only"]
-            live.monitor.execute("blockdev-change-medium", {"id": identifier, "filename": drive["path"], "format": "raw",
-                                                            "read-only-mode": "read-only" if read_only else "read-write"})
+            live.monitor.execute(
+                "blockdev-change-medium",
+                {
+                    "id": identifier,
+                    "filename": drive["path"],
+                    "format": "raw",
+                    "read-only-mode": "read-only" if read_only else "read-write",
+                },
+            )
         # The medium of the start stays open under its name until it is deleted; it may be gone already.
         live.monitor.batch([("blockdev-del", {"node-name": identifier})])
 
     def report(self, definition, observation, told):
         for option in ("cdroms", "floppies"):
-            told[option] = [{"name": drive["name"], "path": drive["path"],
-                             "id": addresses.identifier(definition["places"]["%s/%s" % (option, drive["name"])])}
-                            for drive in definition[option]]
+            told[option] = [
+                {
+                    "name": drive["name"],
+                    "path": drive["path"],
+                    "id": addresses.identifier(
+                        definition["places"]["%s/%s" % (option, drive["name"])]
+                    ),
+                }
+                for drive in definition[option]
+            ]
 
 
 def _drives(definition):
@@ -244,20 +443,32 @@ def _drives(definition):
 
 
 def _drive_of(drive):
-    return {key: value for key, value in drive.items() if key not in ("files", "update", "digested")}
+    return {
+        key: value for key, value in drive.items() if key not in ("files", "update", "digested")
+    }
 
 
 def _seed_path(folder, drive):
-    return folder.file({"cloud_init": "seed.iso"}.get(drive["kind"], "config." + {"iso": "iso", "fat": "img"}[drive["format"]]))
+    return folder.file(
+        {"cloud_init": "seed.iso"}.get(
+            drive["kind"], "config." + {"iso": "iso", "fat": "img"}[drive["format"]]
+        )
+    )
 
 
 def _image(drive, files):
     content = {name: text.encode("utf-8", "surrogateescape") for name, text in files.items()}
     if drive["format"] == "fat":
         from ansible_collections.vlab.qemu.plugins.module_utils._common.fat import make_fat
+
         return make_fat(content, drive["label"], option="config_drive.files")
     from ansible_collections.vlab.qemu.plugins.module_utils._common.iso9660 import make_iso
-    return make_iso(content, drive["label"], option=drive["kind"] + (".files" if drive["kind"] == "config_drive" else ""))
+
+    return make_iso(
+        content,
+        drive["label"],
+        option=drive["kind"] + (".files" if drive["kind"] == "config_drive" else ""),
+    )
 
 
 def _read(path):
@@ -270,8 +481,12 @@ def _read(path):
 
 def _raw_node(identifier, path, read_only):
     driver = "host_device" if disks.is_block_device(path) else "file"
-    return {"driver": "raw", "node-name": identifier, "read-only": read_only,
-            "file": {"driver": driver, "filename": path, "read-only": read_only}}
+    return {
+        "driver": "raw",
+        "node-name": identifier,
+        "read-only": read_only,
+        "file": {"driver": driver, "filename": path, "read-only": read_only},
+    }
 
 
 def _read_only(made):

@@ -31,7 +31,9 @@ def _backend(path, value):
 def host_memory():
     """The fields of /proc/meminfo, in bytes; HugePages_* are counts."""
     fields = {}
-    for name, number, unit in re.findall(r"^(\S+):\s+(\d+)( kB)?$", read_text("/proc/meminfo") or "", re.MULTILINE):
+    for name, number, unit in re.findall(
+        r"^(\S+):\s+(\d+)( kB)?$", read_text("/proc/meminfo") or "", re.MULTILINE
+    ):
         fields[name] = int(number) * (1024 if unit else 1)
     return fields
 
@@ -40,8 +42,17 @@ class Memory(Part):
     name = "memory"
     options = {
         "memory": Option({"type": "str"}, 256, normalise=_mebibytes),
-        "memory_backend": Option({"type": "dict", "options": {
-            "hugepages": {"type": "bool"}, "prealloc": {"type": "bool"}, "share": {"type": "bool"}}}, normalise=_backend),
+        "memory_backend": Option(
+            {
+                "type": "dict",
+                "options": {
+                    "hugepages": {"type": "bool"},
+                    "prealloc": {"type": "bool"},
+                    "share": {"type": "bool"},
+                },
+            },
+            normalise=_backend,
+        ),
         "check_host_memory": Option({"type": "bool"}, True, how=FILE),
     }
 
@@ -50,24 +61,39 @@ class Memory(Part):
         have = host_memory()
         need = wanted["memory"] << 20
         if backend and not host.capabilities.at_least(5, 0):
-            raise OptionError("memory_backend", "QEMU %s cannot do it: 5.0 or later can" % host.capabilities.version_text)
+            raise OptionError(
+                "memory_backend",
+                "QEMU %s cannot do it: 5.0 or later can" % host.capabilities.version_text,
+            )
         if backend.get("hugepages"):
             page = have.get("Hugepagesize", 0)
             free = have.get("HugePages_Free", 0) * page
             if not page or free < need:
-                raise HostError("memory_backend.hugepages: %d MiB are needed, but %d MiB of huge pages are free: reserve more "
-                                "(sysctl vm.nr_hugepages), or set hugepages: false" % (wanted["memory"], free >> 20))
+                raise HostError(
+                    "memory_backend.hugepages: %d MiB are needed, but %d MiB of huge pages are free: reserve more "
+                    "(sysctl vm.nr_hugepages), or set hugepages: false"
+                    % (wanted["memory"], free >> 20)
+                )
         elif wanted["check_host_memory"] and have.get("MemAvailable", need) < need:
-            raise HostError("memory: %d MiB are wanted, but the host has %d MiB available: lower memory, stop other VMs, or set "
-                            "check_host_memory: false" % (wanted["memory"], have["MemAvailable"] >> 20))
+            raise HostError(
+                "memory: %d MiB are wanted, but the host has %d MiB available: lower memory, stop other VMs, or set "
+                "check_host_memory: false" % (wanted["memory"], have["MemAvailable"] >> 20)
+            )
 
     def arguments(self, wanted, host):
         words = ["-m", "%dM" % wanted["memory"]]
         if wanted["memory_backend"]:
             backend = wanted["memory_backend"]
-            words += qom_object({"qom-type": "memory-backend-memfd", "id": "ram", "size": wanted["memory"] << 20,
-                                 "hugetlb": backend.get("hugepages"), "prealloc": backend.get("prealloc"),
-                                 "share": backend.get("share", False)})
+            words += qom_object(
+                {
+                    "qom-type": "memory-backend-memfd",
+                    "id": "ram",
+                    "size": wanted["memory"] << 20,
+                    "hugetlb": backend.get("hugepages"),
+                    "prealloc": backend.get("prealloc"),
+                    "share": backend.get("share", False),
+                }
+            )
         return words
 
     def report(self, definition, observation, told):

@@ -10,14 +10,38 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE, RESTART, Change, Item, differing
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+    LIVE,
+    RESTART,
+    Change,
+    Item,
+    differing,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    MonitorError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import nic_models
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties, device, netdev, object_add, qom_object
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, links, macs, neighbours
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import (
+    check_properties,
+    device,
+    netdev,
+    object_add,
+    qom_object,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
+    addresses,
+    links,
+    macs,
+    neighbours,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.captures import capture_path, keep_older
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items, unrecorded
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
+    by_name,
+    merge_items,
+    unrecorded,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
 
@@ -31,16 +55,32 @@ NIC_SPEC = {
     "mac": {"type": "str"},
     "link": {"type": "dict", "options": links.SPEC},
     "link_down": {"type": "bool"},
-    "capture": {"type": "dict", "options": {
-        "enabled": {"type": "bool", "default": True}, "path": {"type": "path"}, "snaplen": {"type": "int"}}},
+    "capture": {
+        "type": "dict",
+        "options": {
+            "enabled": {"type": "bool", "default": True},
+            "path": {"type": "path"},
+            "snaplen": {"type": "int"},
+        },
+    },
     "mtu": {"type": "int"},
     "index": {"type": "int"},
     "boot_index": {"type": "int"},
     "boot_rom": {"type": "bool"},
     "properties": {"type": "dict"},
 }
-_DEFAULTS = {"model": "virtio-net-pci", "mac": None, "link": _NO_LINK, "link_down": False, "capture": None, "mtu": None,
-             "index": None, "boot_index": None, "boot_rom": False, "properties": {}}
+_DEFAULTS = {
+    "model": "virtio-net-pci",
+    "mac": None,
+    "link": _NO_LINK,
+    "link_down": False,
+    "capture": None,
+    "mtu": None,
+    "index": None,
+    "boot_index": None,
+    "boot_rom": False,
+    "properties": {},
+}
 
 
 def normalise_nic(path, given):
@@ -53,10 +93,18 @@ def normalise_nic(path, given):
     if "capture" in nic:
         nic["capture"] = _normalise_capture(path + ".capture", nic["capture"])
     if "mtu" in nic and not (nic["mtu"] == 0 or 68 <= nic["mtu"] <= 65535):
-        raise OptionError(path + ".mtu", "%d is not an MTU: 68 to 65535, or 0 for none" % nic["mtu"])
+        raise OptionError(
+            path + ".mtu", "%d is not an MTU: 68 to 65535, or 0 for none" % nic["mtu"]
+        )
     if "properties" in nic:
-        check_properties(path + ".properties", nic["properties"], ours=("driver", "id", "netdev", "mac", "bootindex"))
-        nic["properties"] = {key: value for key, value in nic["properties"].items() if value is not None}
+        check_properties(
+            path + ".properties",
+            nic["properties"],
+            ours=("driver", "id", "netdev", "mac", "bootindex"),
+        )
+        nic["properties"] = {
+            key: value for key, value in nic["properties"].items() if value is not None
+        }
     return nic
 
 
@@ -65,7 +113,10 @@ def _normalise_capture(path, given):
         return None
     if given.get("snaplen") is not None:
         check_number(path + ".snaplen", given["snaplen"], 1, (1 << 31) - 1, "a length in bytes")
-    return {"path": os.path.abspath(given["path"]) if given.get("path") else None, "snaplen": given.get("snaplen")}
+    return {
+        "path": os.path.abspath(given["path"]) if given.get("path") else None,
+        "snaplen": given.get("snaplen"),
+    }
 
 
 def needs_helper(definition):
@@ -84,111 +135,216 @@ def _device_id(definition, name):
 
 def _ids(definition, name):
     number = definition["places"]["nics/%s" % name]["index"]
-    return {"nic": "nic%d" % number, "port": "port%d" % number, "link": "link%d" % number, "plug": "plug%d" % number,
-            "capture": "capture%d" % number, "hub": number}
+    return {
+        "nic": "nic%d" % number,
+        "port": "port%d" % number,
+        "link": "link%d" % number,
+        "plug": "plug%d" % number,
+        "capture": "capture%d" % number,
+        "hub": number,
+    }
 
 
 class Network(Part):
     name = "network"
     options = {
-        "nics": Option({"type": "list", "elements": "dict", "options": dict({"name": {"type": "str", "required": True}}, **NIC_SPEC)}, []),
-        "mac_base": Option({"type": "str"}, normalise=lambda path, value: macs.normalise(path, value) if value else None),
+        "nics": Option(
+            {
+                "type": "list",
+                "elements": "dict",
+                "options": dict({"name": {"type": "str", "required": True}}, **NIC_SPEC),
+            },
+            [],
+        ),
+        "mac_base": Option(
+            {"type": "str"},
+            normalise=lambda path, value: macs.normalise(path, value) if value else None,
+        ),
         "mac_copy_from": Option({"type": "str"}),
     }
 
     def merge(self, saved, given):
         merged = super().merge(saved, {key: value for key, value in given.items() if key != "nics"})
-        merged["nics"] = merge_items("nics", saved.get("nics", []), given.get("nics"), _DEFAULTS, normalise_nic,
-                                     given.get("purge_nics"), given.get("remove_nics") or ())
+        merged["nics"] = merge_items(
+            "nics",
+            saved.get("nics", []),
+            given.get("nics"),
+            _DEFAULTS,
+            normalise_nic,
+            given.get("purge_nics"),
+            given.get("remove_nics") or (),
+        )
         return merged
 
     def complete(self, wanted, saved, given, host):
         if len(wanted["nics"]) > addresses.MOST_NICS:
-            raise OptionError("nics", "%d NICs are too many: %d at most" % (len(wanted["nics"]), addresses.MOST_NICS))
-        copied = by_name(host.other_definition(wanted["mac_copy_from"], "mac_copy_from")["nics"]) if wanted["mac_copy_from"] else {}
+            raise OptionError(
+                "nics",
+                "%d NICs are too many: %d at most" % (len(wanted["nics"]), addresses.MOST_NICS),
+            )
+        copied = (
+            by_name(host.other_definition(wanted["mac_copy_from"], "mac_copy_from")["nics"])
+            if wanted["mac_copy_from"]
+            else {}
+        )
         for nic in wanted["nics"]:
             path = "nics[%s]" % nic["name"]
             nic["model"] = self._model(path, nic["model"], wanted, host)
             if not nic["mac"]:
                 nic["mac"] = copied.get(nic["name"], {}).get("mac")
-            if links.is_direct(nic["link"]) and nic["link"].get("queues", 1) > 1 and "virtio" not in nic["model"]:
-                raise OptionError(path + ".link.queues", "only virtio NICs have several queues, not %s" % nic["model"])
+            if (
+                links.is_direct(nic["link"])
+                and nic["link"].get("queues", 1) > 1
+                and "virtio" not in nic["model"]
+            ):
+                raise OptionError(
+                    path + ".link.queues",
+                    "only virtio NICs have several queues, not %s" % nic["model"],
+                )
             if nic["link"].get("peer") == "%s:%s" % (wanted["name"], nic["name"]):
                 raise OptionError(path + ".link.peer", "a NIC cannot be connected to itself")
             if nic["link"]["type"] != "none":
                 links.check(nic["link"], host.capabilities, path + ".link")
             if nic["mtu"] and "virtio" not in nic["model"]:
-                raise OptionError(path + ".mtu", "only virtio NICs tell the guest an MTU, not %s" % nic["model"])
+                raise OptionError(
+                    path + ".mtu", "only virtio NICs tell the guest an MTU, not %s" % nic["model"]
+                )
             if nic["capture"]:
                 if nic["link"]["type"] == "none":
-                    raise OptionError(path + ".capture", "the NIC is not connected: there is nothing to capture; give it a link first")
+                    raise OptionError(
+                        path + ".capture",
+                        "the NIC is not connected: there is nothing to capture; give it a link first",
+                    )
                 if links.is_direct(nic["link"]):
-                    raise OptionError(path + ".capture", "QEMU does not see the frames of a link with vhost or several queues")
+                    raise OptionError(
+                        path + ".capture",
+                        "QEMU does not see the frames of a link with vhost or several queues",
+                    )
 
     @staticmethod
     def _model(path, model, wanted, host):
         if model in ("virtio", "virtio-net", "virtio-net-pci"):
-            model = {"s390x": "virtio-net-ccw"}.get(host.arch, "virtio-net-device" if wanted["family"] == "none" else "virtio-net-pci")
+            model = {"s390x": "virtio-net-ccw"}.get(
+                host.arch, "virtio-net-device" if wanted["family"] == "none" else "virtio-net-pci"
+            )
         if host.capabilities.device_name(model) not in nic_models(host.capabilities):
-            raise OptionError(path + ".model", "%s has no NIC model %r; it has %s"
-                              % (host.binary, model, ", ".join(nic_models(host.capabilities))))
+            raise OptionError(
+                path + ".model",
+                "%s has no NIC model %r; it has %s"
+                % (host.binary, model, ", ".join(nic_models(host.capabilities))),
+            )
         return model
 
     def places(self, wanted):
-        return [("nics/%s" % nic["name"], "nic", nic["index"], "nics[%s].index" % nic["name"]) for nic in wanted["nics"]]
+        return [
+            ("nics/%s" % nic["name"], "nic", nic["index"], "nics[%s].index" % nic["name"])
+            for nic in wanted["nics"]
+        ]
 
     def fill_macs(self, wanted, host):
         """MACs of NICs that have none; after places, because a base counts them."""
         for nic in wanted["nics"]:
             if not nic["mac"]:
                 index = wanted["places"]["nics/%s" % nic["name"]]["index"]
-                nic["mac"] = (macs.counted(wanted["mac_base"], index) if wanted["mac_base"]
-                              else macs.derived(host.folder.lab, host.folder.name, nic["name"]))
+                nic["mac"] = (
+                    macs.counted(wanted["mac_base"], index)
+                    if wanted["mac_base"]
+                    else macs.derived(host.folder.lab, host.folder.name, nic["name"])
+                )
         seen = {}
         for nic in wanted["nics"]:
             if nic["mac"] in seen:
-                raise OptionError("nics[%s].mac" % nic["name"], "%s is also the MAC of %s" % (nic["mac"], seen[nic["mac"]]))
+                raise OptionError(
+                    "nics[%s].mac" % nic["name"],
+                    "%s is also the MAC of %s" % (nic["mac"], seen[nic["mac"]]),
+                )
             seen[nic["mac"]] = nic["name"]
 
     def ports(self, wanted):
-        return [wish for nic in wanted["nics"]
-                for wish in links.port_wishes(wanted["lab"], wanted["name"], nic["name"], nic["link"], "nics[%s].link" % nic["name"])]
+        return [
+            wish
+            for nic in wanted["nics"]
+            for wish in links.port_wishes(
+                wanted["lab"],
+                wanted["name"],
+                nic["name"],
+                nic["link"],
+                "nics[%s].link" % nic["name"],
+            )
+        ]
 
     def compare(self, running, wanted):
         changes = []
         old, new = by_name(running["nics"]), by_name(wanted["nics"])
         for name in [n for n in old if n not in new]:
-            changes.append(Change(("nics", Item(name)), _told(old[name]), None, LIVE, self.name, "remove"))
+            changes.append(
+                Change(("nics", Item(name)), _told(old[name]), None, LIVE, self.name, "remove")
+            )
         for name, nic in new.items():
             path = ("nics", Item(name))
             if name not in old:
                 changes.append(self._added(path, nic, running, wanted))
                 continue
-            for key in sorted(differing(old[name], nic), key=lambda k: _LIVE_KEYS.index(k) if k in _LIVE_KEYS else 9):
+            for key in sorted(
+                differing(old[name], nic),
+                key=lambda k: _LIVE_KEYS.index(k) if k in _LIVE_KEYS else 9,
+            ):
                 how = LIVE if key in _LIVE_KEYS else RESTART
-                if key == "link" and (links.is_direct(old[name]["link"]) or links.is_direct(nic["link"])):
+                if key == "link" and (
+                    links.is_direct(old[name]["link"]) or links.is_direct(nic["link"])
+                ):
                     how = RESTART
-                changes.append(Change((*path, key), old[name].get(key), nic.get(key), how, self.name, key,
-                                      "vhost and several queues cannot be re-wired live" if key == "link" and how == RESTART else ""))
-        changes += [Change((key,), running.get(key), wanted.get(key), LIVE, self.name, "none")
-                    for key in ("mac_base", "mac_copy_from") if running.get(key) != wanted.get(key)]
+                changes.append(
+                    Change(
+                        (*path, key),
+                        old[name].get(key),
+                        nic.get(key),
+                        how,
+                        self.name,
+                        key,
+                        "vhost and several queues cannot be re-wired live"
+                        if key == "link" and how == RESTART
+                        else "",
+                    )
+                )
+        changes += [
+            Change((key,), running.get(key), wanted.get(key), LIVE, self.name, "none")
+            for key in ("mac_base", "mac_copy_from")
+            if running.get(key) != wanted.get(key)
+        ]
         return changes
 
     def _added(self, path, nic, running, wanted):
         address = addresses.pci(wanted["family"], wanted["places"]["/".join(path)])
-        fits = addresses.bus_exists(wanted["family"], running["places"], address) and wanted["family"] != "none"
-        return Change(path, None, _told(nic), LIVE if fits else RESTART, self.name, "add",
-                      "" if fits else "the running machine has no free PCI bus for it")
+        fits = (
+            addresses.bus_exists(wanted["family"], running["places"], address)
+            and wanted["family"] != "none"
+        )
+        return Change(
+            path,
+            None,
+            _told(nic),
+            LIVE if fits else RESTART,
+            self.name,
+            "add",
+            "" if fits else "the running machine has no free PCI bus for it",
+        )
 
     def look(self, observation):
         """A NIC that somebody took from the running VM is not there, whatever we recorded."""
         running = observation.running
-        running["nics"] = [nic for nic in running["nics"] if _device_id(running, nic["name"]) in observation.devices]
+        running["nics"] = [
+            nic
+            for nic in running["nics"]
+            if _device_id(running, nic["name"]) in observation.devices
+        ]
         for nic in unrecorded("nics", observation, _device_id):
             # How far that run came with what is behind the card, nobody knows.
             link = nic["link"] if links.is_direct(nic["link"]) else dict(_NO_LINK, unknown=True)
             running["nics"].append(dict(nic, link=link, capture=None))
-            running["places"]["nics/%s" % nic["name"]] = observation.saved["places"]["nics/%s" % nic["name"]]
+            running["places"]["nics/%s" % nic["name"]] = observation.saved["places"][
+                "nics/%s" % nic["name"]
+            ]
 
     def arguments(self, wanted, host):
         words = []
@@ -207,20 +363,38 @@ class Network(Part):
         link = nic["link"]
 
         def backend(identifier):
-            return links.backend(identifier, folder.lab, folder.name, nic["name"], link, wanted["ports"], capabilities,
-                                 "nics[%s].link" % nic["name"])
+            return links.backend(
+                identifier,
+                folder.lab,
+                folder.name,
+                nic["name"],
+                link,
+                wanted["ports"],
+                capabilities,
+                "nics[%s].link" % nic["name"],
+            )
+
         if links.is_direct(link):
             return [backend(ids["port"])]
         made = [{"type": "hubport", "id": ids["port"], "hubid": ids["hub"]}]
         if link["type"] != "none":
-            made += [backend(ids["link"]), {"type": "hubport", "id": ids["plug"], "hubid": ids["hub"], "netdev": ids["link"]}]
+            made += [
+                backend(ids["link"]),
+                {"type": "hubport", "id": ids["plug"], "hubid": ids["hub"], "netdev": ids["link"]},
+            ]
         return made
 
     @staticmethod
     def _device(nic, ids, wanted, capabilities, many):
         is_pci = capabilities.device_name(nic["model"]) in capabilities.pci_devices
         is_virtio = nic["model"].startswith("virtio")
-        made = {"driver": nic["model"], "id": ids["nic"], "netdev": ids["port"], "mac": nic["mac"], "bootindex": nic["boot_index"]}
+        made = {
+            "driver": nic["model"],
+            "id": ids["nic"],
+            "netdev": ids["port"],
+            "mac": nic["mac"],
+            "bootindex": nic["boot_index"],
+        }
         if is_pci:
             made.update(addresses.pci(wanted["family"], wanted["places"]["nics/%s" % nic["name"]]))
             made["romfile"] = None if nic["boot_rom"] or nic["boot_index"] is not None else ""
@@ -236,8 +410,13 @@ class Network(Part):
 
     @staticmethod
     def _filter(nic, ids, folder):
-        return {"qom-type": "filter-dump", "id": ids["capture"], "netdev": ids["port"], "file": capture_path(folder, nic),
-                **({"maxlen": nic["capture"]["snaplen"]} if nic["capture"]["snaplen"] else {})}
+        return {
+            "qom-type": "filter-dump",
+            "id": ids["capture"],
+            "netdev": ids["port"],
+            "file": capture_path(folder, nic),
+            **({"maxlen": nic["capture"]["snaplen"]} if nic["capture"]["snaplen"] else {}),
+        }
 
     def check_start(self, wanted, host):
         for nic in wanted["nics"]:
@@ -264,7 +443,10 @@ class Network(Part):
         identifier = _ids(wanted, nic["name"])["nic"]
         has, asked = live.devices.get(identifier), live.capabilities.device_name(nic["model"])
         if has != asked:
-            raise MonitorError("nics[%s].model: %s was asked for, but the running VM has %s" % (nic["name"], asked, has or "no such NIC"))
+            raise MonitorError(
+                "nics[%s].model: %s was asked for, but the running VM has %s"
+                % (nic["name"], asked, has or "no such NIC")
+            )
 
     def apply(self, change, wanted, live):
         if change.verb == "none":
@@ -281,7 +463,9 @@ class Network(Part):
             for properties in self._backends(nic, ids, wanted, live.folder, live.capabilities):
                 live.monitor.execute("netdev_add", properties)
             many = len(wanted["nics"]) > _MANY_NICS
-            live.monitor.execute("device_add", self._device(nic, ids, wanted, live.capabilities, many))
+            live.monitor.execute(
+                "device_add", self._device(nic, ids, wanted, live.capabilities, many)
+            )
         except MonitorError:
             # Half a NIC would be in the way of the next try.
             self._clear(ids, live)
@@ -299,7 +483,10 @@ class Network(Part):
     @staticmethod
     def _clear(ids, live):
         """Delete what is behind a NIC that is gone, whoever took it; what is not there is refused and does no harm."""
-        live.monitor.batch([("object-del", {"id": ids["capture"]})] + [("netdev_del", {"id": ids[key]}) for key in ("plug", "link", "port")])
+        live.monitor.batch(
+            [("object-del", {"id": ids["capture"]})]
+            + [("netdev_del", {"id": ids[key]}) for key in ("plug", "link", "port")]
+        )
 
     def _apply_link(self, nic, ids, wanted, live):
         try:
@@ -330,7 +517,10 @@ class Network(Part):
 
     def _start_capture(self, nic, ids, live):
         keep_older(live.folder, capture_path(live.folder, nic))
-        live.monitor.execute("object-add", object_add(self._filter(nic, ids, live.folder), live.capabilities.json_object))
+        live.monitor.execute(
+            "object-add",
+            object_add(self._filter(nic, ids, live.folder), live.capabilities.json_object),
+        )
 
     def report(self, definition, observation, told):
         told["nics"], told["forwards"] = [], []
@@ -340,14 +530,27 @@ class Network(Part):
             ports = definition["ports"]
             entry["carrier"] = has_carrier(nic) if observation.alive else False
             entry["slot"] = definition["places"]["nics/%s" % nic["name"]]["index"]
-            entry["addresses"] = [{"address": address, "port": None, "source": "neighbours"} for address in known.get(nic["mac"], ())]
-            entry["capture"] = dict(nic["capture"], path=capture_path(observation.folder, nic)) if nic["capture"] else None
+            entry["addresses"] = [
+                {"address": address, "port": None, "source": "neighbours"}
+                for address in known.get(nic["mac"], ())
+            ]
+            entry["capture"] = (
+                dict(nic["capture"], path=capture_path(observation.folder, nic))
+                if nic["capture"]
+                else None
+            )
             for forward in nic["link"].get("forwards", ()):
                 port = ports.get(links.forward_key(nic["name"], forward))
                 told["forwards"].append(dict(forward, nic=nic["name"], host_port=port))
                 if observation.alive:
-                    entry["addresses"].append({"address": forward["host_address"].replace("0.0.0.0", "127.0.0.1"), "port": port,
-                                               "guest_port": forward["guest_port"], "source": "forward"})
+                    entry["addresses"].append(
+                        {
+                            "address": forward["host_address"].replace("0.0.0.0", "127.0.0.1"),
+                            "port": port,
+                            "guest_port": forward["guest_port"],
+                            "source": "forward",
+                        }
+                    )
             told["nics"].append(entry)
 
 
@@ -363,4 +566,8 @@ _CHANGES = {
 
 def _told(nic):
     """A NIC as the user reads it: without what was not asked for."""
-    return {key: value for key, value in nic.items() if key in ("model", "link", "link_down") or value != _DEFAULTS.get(key)}
+    return {
+        key: value
+        for key, value in nic.items()
+        if key in ("model", "link", "link_down") or value != _DEFAULTS.get(key)
+    }

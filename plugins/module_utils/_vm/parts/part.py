@@ -64,8 +64,11 @@ class Part:
 
     def compare(self, running, wanted):
         """The changes from one definition to another."""
-        return [Change((name,), running.get(name), wanted.get(name), option.how, self.name)
-                for name, option in self.options.items() if running.get(name) != wanted.get(name)]
+        return [
+            Change((name,), running.get(name), wanted.get(name), option.how, self.name)
+            for name, option in self.options.items()
+            if running.get(name) != wanted.get(name)
+        ]
 
     def look(self, observation):
         """Correct what observation.running says by what QEMU told."""
@@ -116,9 +119,11 @@ class Part:
 
 def checked(check):
     """An Option.normalise from check(value), which returns None or what is wrong with it."""
+
     def normalise(path, value):
         wrong = check(value)
         if wrong:
             raise OptionError(path, wrong)
         return value
+
     return normalise

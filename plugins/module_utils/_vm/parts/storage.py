@@ -9,14 +9,33 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART, Change, Item, differing
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+    FILE,
+    LIVE,
+    RESTART,
+    Change,
+    Item,
+    differing,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    MonitorError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import remove_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, device, object_add, qom_object
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import (
+    blockdev,
+    device,
+    object_add,
+    qom_object,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, bases, disks
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items, unrecorded
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
+    by_name,
+    merge_items,
+    unrecorded,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import users_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node, unplug
@@ -38,8 +57,17 @@ class Storage(Part):
         wanted = given.get("disks")
         if wanted is None and not saved and not any(given.get(option) for option in _BOOTABLE):
             wanted = [_BLANK]
-        return {"disks": merge_items("disks", saved.get("disks", []), wanted, disks.DEFAULTS, disks.normalise_disk,
-                                     given.get("purge_disks"), given.get("remove_disks") or ())}
+        return {
+            "disks": merge_items(
+                "disks",
+                saved.get("disks", []),
+                wanted,
+                disks.DEFAULTS,
+                disks.normalise_disk,
+                given.get("purge_disks"),
+                given.get("remove_disks") or (),
+            )
+        }
 
     def complete(self, wanted, saved, given, host):
         known = by_name(saved.get("disks", []))
@@ -50,50 +78,96 @@ class Storage(Part):
                 disk["bus"] = "virtio"
             disks.check(disk, path, wanted["family"], host.capabilities)
             if disk["bus"] == "pflash" and wanted["firmware"] == "uefi":
-                raise OptionError(path + ".bus", "the flash of this machine holds its UEFI: use another bus, or firmware: bios")
+                raise OptionError(
+                    path + ".bus",
+                    "the flash of this machine holds its UEFI: use another bus, or firmware: bios",
+                )
             self._complete_formats(disk, path, host)
             if disk["name"] in known:
                 _check_unchanged(path, known[disk["name"]], disk, host.allow_shrink)
             image = os.path.realpath(bases.disk_path(host.folder, disk))
             if image in paths:
-                raise OptionError(path + ".path", "%s is also the image of the disk %r" % (image, paths[image]))
+                raise OptionError(
+                    path + ".path", "%s is also the image of the disk %r" % (image, paths[image])
+                )
             paths[image] = disk["name"]
             if not _same_use(known.get(disk["name"]), disk):
                 _check_users(path, disk, host.folder)
-        wanted["bases"] = {name: base for name, base in saved.get("bases", {}).items() if name in by_name(wanted["disks"])}
+        wanted["bases"] = {
+            name: base
+            for name, base in saved.get("bases", {}).items()
+            if name in by_name(wanted["disks"])
+        }
 
     @staticmethod
     def _complete_formats(disk, path, host):
         image = bases.disk_path(host.folder, dict(disk, format=disk["format"] or "qcow2"))
         if not disk["format"]:
-            disk["format"] = _found_format(path + ".path", image) if disk["path"] and os.path.isfile(image) else "qcow2"
+            disk["format"] = (
+                _found_format(path + ".path", image)
+                if disk["path"] and os.path.isfile(image)
+                else "qcow2"
+            )
         if disk["backing_file"]:
             if disk["format"] not in ("qcow2", "qed", "qcow"):
-                raise OptionError(path + ".format", "an overlay cannot be %s: qcow2 can" % disk["format"])
+                raise OptionError(
+                    path + ".format", "an overlay cannot be %s: qcow2 can" % disk["format"]
+                )
             if not disk["backing_format"] and os.path.isfile(disk["backing_file"]):
                 disk["backing_format"] = _found_format(path + ".backing_file", disk["backing_file"])
 
     def places(self, wanted):
-        return [("disks/%s" % disk["name"], disks.place_kind(disk["bus"], wanted["family"]), disk["index"], "disks[%s].index" % disk["name"])
-                for disk in wanted["disks"]]
+        return [
+            (
+                "disks/%s" % disk["name"],
+                disks.place_kind(disk["bus"], wanted["family"]),
+                disk["index"],
+                "disks[%s].index" % disk["name"],
+            )
+            for disk in wanted["disks"]
+        ]
 
     def compare(self, running, wanted):
         changes = []
         old, new = by_name(running["disks"]), by_name(wanted["disks"])
         for name in [n for n in old if n not in new]:
             how = LIVE if disks.is_hot_plugged(old[name]["bus"]) else RESTART
-            changes.append(Change(("disks", Item(name)), _told(old[name]), None, how, self.name, "remove",
-                                  "" if how == LIVE else "a disk on %s cannot be unplugged" % old[name]["bus"]))
+            changes.append(
+                Change(
+                    ("disks", Item(name)),
+                    _told(old[name]),
+                    None,
+                    how,
+                    self.name,
+                    "remove",
+                    "" if how == LIVE else "a disk on %s cannot be unplugged" % old[name]["bus"],
+                )
+            )
         for name, disk in new.items():
             if name not in old:
                 changes.append(self._added(disk, running, wanted))
                 continue
             for key in differing(old[name], disk):
                 how = RESTART
-                if key == "size" and not _shrinks(old[name], disk) or key in _IGNORED or key == "limits" and old[name]["limits"] and disk["limits"]:
+                if (
+                    key == "size"
+                    and not _shrinks(old[name], disk)
+                    or key in _IGNORED
+                    or key == "limits"
+                    and old[name]["limits"]
+                    and disk["limits"]
+                ):
                     how = LIVE
-                changes.append(Change(("disks", Item(name), key), _value(old[name], key), _value(disk, key), how, self.name,
-                                      key if key in ("size", "limits") else "none"))
+                changes.append(
+                    Change(
+                        ("disks", Item(name), key),
+                        _value(old[name], key),
+                        _value(disk, key),
+                        how,
+                        self.name,
+                        key if key in ("size", "limits") else "none",
+                    )
+                )
         return changes
 
     def _added(self, disk, running, wanted):
@@ -104,19 +178,35 @@ class Storage(Part):
         elif wanted["family"] == "none":
             reason = "this machine takes no cards while it runs"
         elif place["kind"] == "pci":
-            if not addresses.bus_exists(wanted["family"], running["places"], addresses.pci(wanted["family"], place)):
+            if not addresses.bus_exists(
+                wanted["family"], running["places"], addresses.pci(wanted["family"], place)
+            ):
                 reason = "the running machine has no free PCI bus for it"
         elif not any(held["kind"] == place["kind"] for held in running["places"].values()):
             reason = "the running machine has no %s controller" % place["kind"]
-        return Change(("disks", Item(disk["name"])), None, _told(disk), RESTART if reason else LIVE, self.name, "add", reason)
+        return Change(
+            ("disks", Item(disk["name"])),
+            None,
+            _told(disk),
+            RESTART if reason else LIVE,
+            self.name,
+            "add",
+            reason,
+        )
 
     def look(self, observation):
         running = observation.running
-        running["disks"] = [disk for disk in running["disks"] if disk["bus"] in ("pflash",)
-                            or _identifier(running, disk["name"]) in observation.devices]
+        running["disks"] = [
+            disk
+            for disk in running["disks"]
+            if disk["bus"] in ("pflash",)
+            or _identifier(running, disk["name"]) in observation.devices
+        ]
         for disk in unrecorded("disks", observation, _identifier):
             running["disks"].append(disk)
-            running["places"]["disks/%s" % disk["name"]] = observation.saved["places"]["disks/%s" % disk["name"]]
+            running["places"]["disks/%s" % disk["name"]] = observation.saved["places"][
+                "disks/%s" % disk["name"]
+            ]
 
     def pending(self, wanted, host):
         changes = []
@@ -127,7 +217,15 @@ class Storage(Part):
             elif disk["size"] and os.path.isfile(path):
                 size = bases.size_of(path, host.qemu_img)
                 if size < disk["size"]:
-                    changes.append(Change((*option, "size"), format_size(size), format_size(disk["size"]), FILE, self.name))
+                    changes.append(
+                        Change(
+                            (*option, "size"),
+                            format_size(size),
+                            format_size(disk["size"]),
+                            FILE,
+                            self.name,
+                        )
+                    )
         return changes
 
     def prepare(self, wanted, host):
@@ -143,7 +241,11 @@ class Storage(Part):
     @staticmethod
     def _check_base(disk, wanted, host):
         """What is recorded of a disk's base, which must still be true; None for an overlay that is still to be made."""
-        recorded = wanted["bases"].get(disk["name"]) if os.path.lexists(bases.disk_path(host.folder, disk)) else None
+        recorded = (
+            wanted["bases"].get(disk["name"])
+            if os.path.lexists(bases.disk_path(host.folder, disk))
+            else None
+        )
         if disk["backing_file"]:
             bases.check_base("disks[%s]" % disk["name"], disk, recorded)
         return recorded
@@ -156,7 +258,11 @@ class Storage(Part):
             if disk["checksum"] or disk["checksum_first_mib"]:
                 bases.verify_checksums(option, disk, disk["backing_file"], host.folder.host)
         if not os.path.lexists(path):
-            if disk["path"] and (disk["checksum"] or disk["checksum_first_mib"]) and not disk["backing_file"]:
+            if (
+                disk["path"]
+                and (disk["checksum"] or disk["checksum_first_mib"])
+                and not disk["backing_file"]
+            ):
                 images.readable(option + ".path", path)
             if disk["backing_file"]:
                 wanted["bases"][disk["name"]] = bases.record_base(disk)
@@ -182,10 +288,16 @@ class Storage(Part):
             return ["grow %s from %s to %s" % (path, format_size(size), format_size(disk["size"]))]
         if disk["size"] < size and host.allow_shrink:
             host.qemu_img.resize(path, disk["size"], shrink=True, format=disk["format"])
-            return ["shrink %s from %s to %s" % (path, format_size(size), format_size(disk["size"]))]
+            return [
+                "shrink %s from %s to %s" % (path, format_size(size), format_size(disk["size"]))
+            ]
         if disk["size"] < size:
-            raise OptionError(option + ".size", "%s is %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
-                              "allow_shrink while the VM is stopped" % (path, format_size(size), format_size(disk["size"])))
+            raise OptionError(
+                option + ".size",
+                "%s is %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
+                "allow_shrink while the VM is stopped"
+                % (path, format_size(size), format_size(disk["size"])),
+            )
         return []
 
     def before_launch(self, wanted, host):
@@ -198,8 +310,14 @@ class Storage(Part):
 
     def arguments(self, wanted, host):
         family = wanted["family"]
-        kinds = {place["kind"] for key, place in wanted["places"].items() if key.partition("/")[0] in ("disks", "cdroms", "floppies", "seeds")}
-        words = [word for made in disks.controllers(kinds, family, host.arch) for word in device(made)]
+        kinds = {
+            place["kind"]
+            for key, place in wanted["places"].items()
+            if key.partition("/")[0] in ("disks", "cdroms", "floppies", "seeds")
+        }
+        words = [
+            word for made in disks.controllers(kinds, family, host.arch) for word in device(made)
+        ]
         for disk in wanted["disks"]:
             place = wanted["places"]["disks/%s" % disk["name"]]
             identifier = addresses.identifier(place)
@@ -228,9 +346,15 @@ class Storage(Part):
             self.before_launch({"disks": [disk]}, live.host)
         try:
             if disk["limits"]:
-                live.monitor.execute("object-add", object_add(disks.group(disk, identifier), live.capabilities.json_object))
+                live.monitor.execute(
+                    "object-add",
+                    object_add(disks.group(disk, identifier), live.capabilities.json_object),
+                )
             live.monitor.execute("blockdev-add", _node(disk, identifier, live.folder))
-            live.monitor.execute("device_add", disks.device(disk, identifier, place, wanted["family"], live.host.arch))
+            live.monitor.execute(
+                "device_add",
+                disks.device(disk, identifier, place, wanted["family"], live.host.arch),
+            )
         except MonitorError:
             self._clear(identifier, live)
             raise
@@ -251,8 +375,14 @@ class Storage(Part):
             live.monitor.execute("block_resize", {"node-name": identifier, "size": disk["size"]})
 
     def _apply_limits(self, disk, place, identifier, wanted, live):
-        live.monitor.execute("qom-set", {"path": "/objects/" + disks.group_id(identifier), "property": "limits",
-                                         "value": disks.throttle(disk["limits"])})
+        live.monitor.execute(
+            "qom-set",
+            {
+                "path": "/objects/" + disks.group_id(identifier),
+                "property": "limits",
+                "value": disks.throttle(disk["limits"]),
+            },
+        )
 
     def forget(self, change, running, host):
         """After a disk was removed: its image goes, too, when it was the VM's own."""
@@ -265,7 +395,13 @@ class Storage(Part):
         told["disks"] = []
         for disk in definition["disks"]:
             place = definition["places"]["disks/%s" % disk["name"]]
-            told["disks"].append(dict(_told(disk), path=bases.disk_path(observation.folder, disk), id=addresses.identifier(place)))
+            told["disks"].append(
+                dict(
+                    _told(disk),
+                    path=bases.disk_path(observation.folder, disk),
+                    id=addresses.identifier(place),
+                )
+            )
 
 
 # What makes each change of a running disk.
@@ -284,14 +420,24 @@ def _identifier(definition, name):
 def _check_unchanged(path, old, disk, allow_shrink):
     for key in ("path", "format"):
         if old[key] != disk[key]:
-            raise OptionError("%s.%s" % (path, key), "the disk has %s %r: it cannot become %r. Remove the disk first, or use qemu_disk to "
-                                                     "convert it" % (key, old[key], disk[key]))
+            raise OptionError(
+                "%s.%s" % (path, key),
+                "the disk has %s %r: it cannot become %r. Remove the disk first, or use qemu_disk to "
+                "convert it" % (key, old[key], disk[key]),
+            )
     if bool(old["backing_file"]) != bool(disk["backing_file"]):
-        raise OptionError(path + ".backing_file", "an existing disk cannot %s: remove it first, or use qemu_disk"
-                          % ("become an overlay" if disk["backing_file"] else "lose its base"))
+        raise OptionError(
+            path + ".backing_file",
+            "an existing disk cannot %s: remove it first, or use qemu_disk"
+            % ("become an overlay" if disk["backing_file"] else "lose its base"),
+        )
     if not allow_shrink and old["size"] and disk["size"] and disk["size"] < old["size"]:
-        raise OptionError(path + ".size", "the disk has %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
-                          "allow_shrink while the VM is stopped" % (format_size(old["size"]), format_size(disk["size"])))
+        raise OptionError(
+            path + ".size",
+            "the disk has %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
+            "allow_shrink while the VM is stopped"
+            % (format_size(old["size"]), format_size(disk["size"])),
+        )
 
 
 def _found_format(option, image):
@@ -304,19 +450,39 @@ def _writes(disk):
 
 
 def _same_use(old, disk):
-    return bool(old) and (old["path"], old["backing_file"], _writes(old)) == (disk["path"], disk["backing_file"], _writes(disk))
+    return bool(old) and (old["path"], old["backing_file"], _writes(old)) == (
+        disk["path"],
+        disk["backing_file"],
+        _writes(disk),
+    )
 
 
 def _check_users(path, disk, folder):
     """An image that a VM writes to is no other VM's disk, and nobody's base."""
     for key in ("path", "backing_file"):
-        for user in users_of(folder.root, disk[key]) if disk[key] and (key == "backing_file" or _writes(disk)) else ():
+        for user in (
+            users_of(folder.root, disk[key])
+            if disk[key] and (key == "backing_file" or _writes(disk))
+            else ()
+        ):
             if user.role == "base" and key == "path":
-                raise OptionError(path + ".path", "%s is the base image of the VM %s, and nobody may write to a base: use it as "
-                                                  "backing_file, or set read_only or snapshot" % (disk["path"], user.vm))
+                raise OptionError(
+                    path + ".path",
+                    "%s is the base image of the VM %s, and nobody may write to a base: use it as "
+                    "backing_file, or set read_only or snapshot" % (disk["path"], user.vm),
+                )
             if user.writes and user.vm != "%s/%s" % (folder.lab, folder.name):
-                raise OptionError("%s.%s" % (path, key), "%s belongs to the VM %s, and only one VM may write to an image: %s" % (
-                    disk[key], user.vm, "set read_only or snapshot, or make a copy" if key == "path" else "make a copy of it"))
+                raise OptionError(
+                    "%s.%s" % (path, key),
+                    "%s belongs to the VM %s, and only one VM may write to an image: %s"
+                    % (
+                        disk[key],
+                        user.vm,
+                        "set read_only or snapshot, or make a copy"
+                        if key == "path"
+                        else "make a copy of it",
+                    ),
+                )
 
 
 def _shrinks(old, disk):
@@ -324,12 +490,16 @@ def _shrinks(old, disk):
 
 
 def _temporary(folder, disk):
-    return folder.file("%s.temporary" % disk["name"])  # no other disk's image can be called so: that ends with its format
+    return folder.file(
+        "%s.temporary" % disk["name"]
+    )  # no other disk's image can be called so: that ends with its format
 
 
 def _node(disk, identifier, folder):
     if disk["snapshot"]:
-        return disks.node(dict(disk, format="qcow2", read_only=False), identifier, _temporary(folder, disk))
+        return disks.node(
+            dict(disk, format="qcow2", read_only=False), identifier, _temporary(folder, disk)
+        )
     return disks.node(disk, identifier, bases.disk_path(folder, disk))
 
 
@@ -347,5 +517,7 @@ def _value(disk, key):
 
 def _told(disk):
     """A disk as the user reads it: without what was not asked for."""
-    shown = {key: _value(disk, key) for key, value in disk.items() if value != disks.DEFAULTS.get(key)}
+    shown = {
+        key: _value(disk, key) for key, value in disk.items() if value != disks.DEFAULTS.get(key)
+    }
     return dict(shown, name=disk["name"], bus=disk["bus"], format=disk["format"])

@@ -13,7 +13,9 @@ from ansible_collections.vlab.qemu.plugins.filter.lab_picture import DOCUMENTATI
 LAB = {"name": "lab", "nodes": {"r1": {"kind": "frr"}}}
 
 
-@pytest.mark.parametrize("format, start", [("svg", "<svg "), ("mermaid", "---\n"), ("html", "<!DOCTYPE html>")])
+@pytest.mark.parametrize(
+    "format, start", [("svg", "<svg "), ("mermaid", "---\n"), ("html", "<!DOCTYPE html>")]
+)
 def test_formats(format, start, tmp_path):
     (tmp_path / "lab.yml").write_text(yaml.safe_dump(LAB), encoding="utf-8")
     text = lab_picture(LAB, format)
@@ -26,15 +28,21 @@ def test_the_default_is_svg():
     assert lab_picture(LAB) == lab_picture(LAB, "svg") and options["format"]["default"] == "svg"
 
 
-@pytest.mark.parametrize("given, message", [
-    ((LAB, "png"), "there is no format 'png'; there are svg, mermaid, html"),
-    (("/nowhere/lab.yml",), "cannot read the topology /nowhere/lab.yml: No such file or directory"),
-    ((["r1"],), "it must be a mapping"),
-    (({"name": "lab", "nodes": {"r1": {}}, "links": ["r1 -- r9"]},), "there is no node r9"),
-    ((LAB, "svg", {"r1": "running"}), "vms must be a list"),
-    ((LAB, "svg", "r1"), "vms must be a list"),
-    ((LAB, "svg", None, ["hv1"]), "placement must be a dictionary"),
-])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ((LAB, "png"), "there is no format 'png'; there are svg, mermaid, html"),
+        (
+            ("/nowhere/lab.yml",),
+            "cannot read the topology /nowhere/lab.yml: No such file or directory",
+        ),
+        ((["r1"],), "it must be a mapping"),
+        (({"name": "lab", "nodes": {"r1": {}}, "links": ["r1 -- r9"]},), "there is no node r9"),
+        ((LAB, "svg", {"r1": "running"}), "vms must be a list"),
+        ((LAB, "svg", "r1"), "vms must be a list"),
+        ((LAB, "svg", None, ["hv1"]), "placement must be a dictionary"),
+    ],
+)
 def test_mistakes_are_told(given, message):
     with pytest.raises(AnsibleFilterError, match="lab_picture: ") as caught:
         lab_picture(*given)

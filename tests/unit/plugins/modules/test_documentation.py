@@ -16,11 +16,18 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 from ansible_collections.vlab.qemu.tests.unit import documents
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
 
-SENTENCES = {"live": "made live", "restart": "needs? a restart", "no matter": "not concern a running VM", "never": "Cannot be changed"}
+SENTENCES = {
+    "live": "made live",
+    "restart": "needs? a restart",
+    "no matter": "not concern a running VM",
+    "never": "Cannot be changed",
+}
 
 
 def _script():
-    spec = importlib.util.spec_from_file_location("options_table", documents.ROOT / "scripts/options_table.py")
+    spec = importlib.util.spec_from_file_location(
+        "options_table", documents.ROOT / "scripts/options_table.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -46,13 +53,16 @@ def test_every_option_is_documented(module):
         for name, entry in spec.items():
             if entry.get("options"):
                 compare(entry["options"], documented[name]["suboptions"], "%s.%s" % (where, name))
+
     compare(documents.argument_spec(module)["argument_spec"], documents.options(module), module)
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_a_part_has_a_fragment_with_its_options(part):
     beside = {"media": {"purge_disks"}, "network": {"purge_nics"}}.get(part.name, set())
-    assert set(documents.fragment("vlab.qemu." + part.name)["options"]) == set(part.options) | beside
+    assert (
+        set(documents.fragment("vlab.qemu." + part.name)["options"]) == set(part.options) | beside
+    )
 
 
 @pytest.mark.parametrize("row", TABLE.rows(), ids=lambda row: row[0])
@@ -66,7 +76,14 @@ def test_options_say_how_a_change_reaches_a_running_vm(row):
         assert other in how or not re.search(SENTENCES[other], text)
 
 
-@pytest.mark.parametrize("option", [name for name, option in OPTIONS.items() if isinstance(option.default, (bool, int)) or option.default])
+@pytest.mark.parametrize(
+    "option",
+    [
+        name
+        for name, option in OPTIONS.items()
+        if isinstance(option.default, (bool, int)) or option.default
+    ],
+)
 def test_options_say_their_defaults(option):
     _found, text = document(option)
     default = OPTIONS[option].default
@@ -87,13 +104,37 @@ def test_the_table_in_the_guide_is_up_to_date():
 
 def _reported():
     host = FakeHost()
-    given = {"cdroms": [{"name": "cd"}], "floppies": [{"name": "fd"}], "consoles": [{}, {"type": "tcp"}], "guest_agent": True,
-             "disks": [{"name": "root", "size": "1G"}, {"name": "over", "backing_file": "/base"}], "display": {"type": "vnc"},
-             "nics": [{"name": "eth0", "link": {"type": "user", "forwards": [
-                 {"guest_port": 22, "guest_address": "10.0.2.9", "protocol": "tcp", "host_address": "127.0.0.1", "host_port": "auto"}]}}]}
+    given = {
+        "cdroms": [{"name": "cd"}],
+        "floppies": [{"name": "fd"}],
+        "consoles": [{}, {"type": "tcp"}],
+        "guest_agent": True,
+        "disks": [{"name": "root", "size": "1G"}, {"name": "over", "backing_file": "/base"}],
+        "display": {"type": "vnc"},
+        "nics": [
+            {
+                "name": "eth0",
+                "link": {
+                    "type": "user",
+                    "forwards": [
+                        {
+                            "guest_port": 22,
+                            "guest_address": "10.0.2.9",
+                            "protocol": "tcp",
+                            "host_address": "127.0.0.1",
+                            "host_port": "auto",
+                        }
+                    ],
+                },
+            }
+        ],
+    }
     definition = granted(compose(given, host=host))
     seen = Observation(host.folder)
-    seen.alive, seen.run = True, {"pid": 1, "argv": ["q"], "accel": "tcg", "accel_reason": "asked for"}
+    seen.alive, seen.run = (
+        True,
+        {"pid": 1, "argv": ["q"], "accel": "tcg", "accel_reason": "asked for"},
+    )
     return report(seen, definition)
 
 
@@ -122,4 +163,6 @@ def test_both_modules_tell_the_same_of_a_vm():
     other = documents.part("qemu_vm_info", "RETURN")["vms"]["contains"]
     assert {key for key in other if key not in one} == {"agent_error", "error"}
     other["nics"]["contains"].pop("guest_name")
-    assert json.dumps(one).replace("RV(vm.", "RV(vms[].") == json.dumps({key: other[key] for key in one})
+    assert json.dumps(one).replace("RV(vm.", "RV(vms[].") == json.dumps(
+        {key: other[key] for key in one}
+    )

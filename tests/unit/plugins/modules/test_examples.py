@@ -13,7 +13,19 @@ from ansible_collections.vlab.qemu.tests.unit import documents
 
 # What a variable stands for, by the type of its option.
 VARIABLE = {"dict": {}, "list": [], "int": 1, "bool": True}
-KEYWORDS = {"name", "register", "loop", "check_mode", "diff", "failed_when", "changed_when", "when", "vars", "delegate_to", "become"}
+KEYWORDS = {
+    "name",
+    "register",
+    "loop",
+    "check_mode",
+    "diff",
+    "failed_when",
+    "changed_when",
+    "when",
+    "vars",
+    "delegate_to",
+    "become",
+}
 
 
 def filled(value, item):
@@ -31,16 +43,36 @@ def cases():
             for key in task:
                 if key.startswith("vlab.qemu."):
                     for item in task.get("loop", [None]):
-                        yield pytest.param(key[len("vlab.qemu."):], filled(task[key] or {}, item), id="%s: %s" % (module, task["name"]))
+                        yield pytest.param(
+                            key[len("vlab.qemu.") :],
+                            filled(task[key] or {}, item),
+                            id="%s: %s" % (module, task["name"]),
+                        )
 
 
 @pytest.mark.parametrize("module, given", list(cases()))
 def test_options_are_in_the_argument_spec(module, given):
     asked = documents.argument_spec(module)
-    given = {key: VARIABLE.get(asked["argument_spec"].get(key, {}).get("type"), value) if re.fullmatch(r"\{\{[^}]*\}\}", str(value)) else value
-             for key, value in given.items()}
-    rules = {key: asked[key] for key in ("mutually_exclusive", "required_together", "required_one_of", "required_if", "required_by") if key in asked}
-    assert ArgumentSpecValidator(asked["argument_spec"], **rules).validate(given).error_messages == []
+    given = {
+        key: VARIABLE.get(asked["argument_spec"].get(key, {}).get("type"), value)
+        if re.fullmatch(r"\{\{[^}]*\}\}", str(value))
+        else value
+        for key, value in given.items()
+    }
+    rules = {
+        key: asked[key]
+        for key in (
+            "mutually_exclusive",
+            "required_together",
+            "required_one_of",
+            "required_if",
+            "required_by",
+        )
+        if key in asked
+    }
+    assert (
+        ArgumentSpecValidator(asked["argument_spec"], **rules).validate(given).error_messages == []
+    )
 
 
 @pytest.mark.parametrize("module", documents.MODULES)

@@ -26,16 +26,41 @@ placement: {hypervisors: [hv1, hv2]}
 links: [r1 -- r2]
 addressing: {loopback: 10.255.0.0/24}
 """
-VMS = {"hv1": [{"lab": "pair", "name": "r1", "status": "running", "agent": "/a/agent.sock", "forwards": [], "consoles": [],
-                "nics": [{"addresses": [{"address": "{{ 7 * 7 }}", "source": "agent"}]}]}],
-       "hv2": [{"lab": "other", "name": "r1", "status": "stopped", "agent": None, "forwards": [], "consoles": [], "nics": []}]}
+VMS = {
+    "hv1": [
+        {
+            "lab": "pair",
+            "name": "r1",
+            "status": "running",
+            "agent": "/a/agent.sock",
+            "forwards": [],
+            "consoles": [],
+            "nics": [{"addresses": [{"address": "{{ 7 * 7 }}", "source": "agent"}]}],
+        }
+    ],
+    "hv2": [
+        {
+            "lab": "other",
+            "name": "r1",
+            "status": "stopped",
+            "agent": None,
+            "forwards": [],
+            "consoles": [],
+            "nics": [],
+        }
+    ],
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def options():
     """Ansible's loader does this: it reads the options from the documentation."""
     known = {}
-    for text in (constructed.ModuleDocFragment.DOCUMENTATION, inventory_cache.ModuleDocFragment.DOCUMENTATION, lab.DOCUMENTATION):
+    for text in (
+        constructed.ModuleDocFragment.DOCUMENTATION,
+        inventory_cache.ModuleDocFragment.DOCUMENTATION,
+        lab.DOCUMENTATION,
+    ):
         known.update(yaml.safe_load(text)["options"])
     C.config.initialize_plugin_configuration_definitions("inventory", "vlab.qemu.lab", known)
 
@@ -49,6 +74,7 @@ def asked(monkeypatch):
         names.append(self.name)
         about = {"pair": {"r1": {"kind": "frr", "groups": ["core"], "loopback": "10.255.0.1"}}}
         return {"vms": VMS[self.name], "about": about, "warnings": []}
+
     monkeypatch.setattr(_hypervisor.Hypervisor, "errand", errand)
     return names
 
@@ -57,7 +83,9 @@ def asked(monkeypatch):
 def parsed(tmp_path):
     """parse(text): an inventory with the hypervisors hv1 and hv2, and what the plugin adds for a configuration file of that text."""
     (tmp_path / "pair.yml").write_text(TOPOLOGY)
-    (tmp_path / "broken.yml").write_text("name: broken\nnodes: {r1: {kind: none}}\nlinks: [r1 -- r2]\n")
+    (tmp_path / "broken.yml").write_text(
+        "name: broken\nnodes: {r1: {kind: none}}\nlinks: [r1 -- r2]\n"
+    )
 
     def parse(text, cache=True):
         inventory = InventoryData()
@@ -75,39 +103,73 @@ def parsed(tmp_path):
             plugin.update_cache_if_changed()
         inventory.reconcile_inventory()
         return inventory
+
     return parse
 
 
 def members(inventory):
-    return {name: sorted(host.name for host in group.get_hosts()) for name, group in inventory.groups.items() if name not in ("all", "ungrouped")}
+    return {
+        name: sorted(host.name for host in group.get_hosts())
+        for name, group in inventory.groups.items()
+        if name not in ("all", "ungrouped")
+    }
 
 
 def test_from_a_file(parsed, asked):
     inventory = parsed("topology: pair.yml\nhypervisors: [hypervisors]\n")
     assert asked == []
     assert members(inventory) == {
-        "hypervisors": ["hv1", "hv2"], "lab_pair": ["r1", "r2", "sw"], "kind_frr": ["r1", "r2"], "kind_cisco_vios": ["sw"], "role_core": ["r1"],
-        "hypervisor_hv1": ["r1", "sw"], "hypervisor_hv2": ["r2"], "vlab_guest_agent": ["r1", "r2"], "vlab_cli": ["sw"]}
+        "hypervisors": ["hv1", "hv2"],
+        "lab_pair": ["r1", "r2", "sw"],
+        "kind_frr": ["r1", "r2"],
+        "kind_cisco_vios": ["sw"],
+        "role_core": ["r1"],
+        "hypervisor_hv1": ["r1", "sw"],
+        "hypervisor_hv2": ["r2"],
+        "vlab_guest_agent": ["r1", "r2"],
+        "vlab_cli": ["sw"],
+    }
     assert inventory.groups["kind_cisco_vios"].get_vars()["ansible_network_os"] == "cisco.ios.ios"
     known = inventory.hosts["r1"].get_vars()
-    assert (known["vlab_vm"], known["vlab_lab"], known["vlab_hypervisor"], known["vlab_loopback"]) == ("r1", "pair", "hv1", "10.255.0.1")
+    assert (
+        known["vlab_vm"],
+        known["vlab_lab"],
+        known["vlab_hypervisor"],
+        known["vlab_loopback"],
+    ) == ("r1", "pair", "hv1", "10.255.0.1")
     # Not of the host: what a user says of a group must win.
     assert "ansible_connection" not in known
-    assert inventory.groups["vlab_guest_agent"].get_vars()["ansible_connection"] == "vlab.qemu.guest_agent"
+    assert (
+        inventory.groups["vlab_guest_agent"].get_vars()["ansible_connection"]
+        == "vlab.qemu.guest_agent"
+    )
 
 
 def test_asked(parsed, asked):
-    inventory = parsed("hypervisors: [hv1, hv2]\nhost_name: '{lab}-{node}'\nkeyed_groups: [{key: vlab_status, prefix: is}]\ncompose: {seen: vlab_addresses}\n")
+    inventory = parsed(
+        "hypervisors: [hv1, hv2]\nhost_name: '{lab}-{node}'\nkeyed_groups: [{key: vlab_status, prefix: is}]\ncompose: {seen: vlab_addresses}\n"
+    )
     assert asked == ["hv1", "hv2"]
     found = members(inventory)
-    assert (found["lab_pair"], found["lab_other"], found["role_core"]) == (["pair-r1"], ["other-r1"], ["pair-r1"])
-    assert (found["is_running"], found["is_stopped"], found["vlab_serial"]) == (["pair-r1"], ["other-r1"], ["other-r1"])
+    assert (found["lab_pair"], found["lab_other"], found["role_core"]) == (
+        ["pair-r1"],
+        ["other-r1"],
+        ["pair-r1"],
+    )
+    assert (found["is_running"], found["is_stopped"], found["vlab_serial"]) == (
+        ["pair-r1"],
+        ["other-r1"],
+        ["other-r1"],
+    )
     # What a guest says is no template.
     assert inventory.hosts["pair-r1"].get_vars()["seen"] == ["{{ 7 * 7 }}"]
 
 
 def test_the_cache_is_asked_first(parsed, asked, tmp_path):
-    text = "hypervisors: [hv1]\nlabs: [pair]\ncache: true\ncache_plugin: jsonfile\ncache_connection: %s\n" % (tmp_path / "cache")
+    text = (
+        "hypervisors: [hv1]\nlabs: [pair]\ncache: true\ncache_plugin: jsonfile\ncache_connection: %s\n"
+        % (tmp_path / "cache")
+    )
     first, second = members(parsed(text)), members(parsed(text))
     assert asked == ["hv1"]
     assert first == second and first["lab_pair"] == ["r1"]
@@ -115,12 +177,18 @@ def test_the_cache_is_asked_first(parsed, asked, tmp_path):
     assert asked == ["hv1", "hv1"]
 
 
-@pytest.mark.parametrize("text, message", [
-    ("hypervisors: [hv1, hv2]\n", "r1 is the name of a node of the labs other and pair: set host_name"),
-    ("hypervisors: [hv9]\n", "hypervisors: the inventory has no host or group hv9"),
-    ("topology: none.yml\n", "topology: .*none.yml: .*No such file"),
-    ("topology: broken.yml\n", "topology: .*broken.yml: the topology has 2 mistakes"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "hypervisors: [hv1, hv2]\n",
+            "r1 is the name of a node of the labs other and pair: set host_name",
+        ),
+        ("hypervisors: [hv9]\n", "hypervisors: the inventory has no host or group hv9"),
+        ("topology: none.yml\n", "topology: .*none.yml: .*No such file"),
+        ("topology: broken.yml\n", "topology: .*broken.yml: the topology has 2 mistakes"),
+    ],
+)
 def test_mistakes(parsed, asked, text, message):
     with pytest.raises(AnsibleParserError, match=message):
         parsed(text)

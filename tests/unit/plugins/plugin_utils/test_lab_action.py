@@ -15,20 +15,49 @@ from ansible.template import Templar
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _lab_action
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab_action import LabAction
 
-PAIR = {"name": "pair", "kinds": {"blank": {"vm": {"memory": 32}}}, "defaults": {"kind": "blank", "disks": []}, "nodes": {"a": {}, "b": {}},
-        "links": ["a:eth1 -- b:eth1"]}
+PAIR = {
+    "name": "pair",
+    "kinds": {"blank": {"vm": {"memory": 32}}},
+    "defaults": {"kind": "blank", "disks": []},
+    "nodes": {"a": {}, "b": {}},
+    "links": ["a:eth1 -- b:eth1"],
+}
 
 
 def action(hosts=("hv1",), here="hv1", check_mode=False, forks=5, **args):
     """A LabAction for a task with these arguments, in a play on these hosts."""
-    hostvars = {host: {"ansible_host": "192.0.2.%d" % number} for number, host in enumerate(hosts, 1)}
-    task = types.SimpleNamespace(args=dict({"topology": PAIR}, **args), check_mode=check_mode, throttle=0, _uuid="1", async_val=0,
-                                 environment=None, action="qemu_lab", get_search_path=list)
+    hostvars = {
+        host: {"ansible_host": "192.0.2.%d" % number} for number, host in enumerate(hosts, 1)
+    }
+    task = types.SimpleNamespace(
+        args=dict({"topology": PAIR}, **args),
+        check_mode=check_mode,
+        throttle=0,
+        _uuid="1",
+        async_val=0,
+        environment=None,
+        action="qemu_lab",
+        get_search_path=list,
+    )
     loader = DataLoader()
-    made = LabAction(task, types.SimpleNamespace(), types.SimpleNamespace(check_mode=check_mode), loader, Templar(loader=loader, variables={}), None)
-    made.task_vars = {"inventory_hostname": here, "ansible_play_hosts_all": list(hosts), "ansible_play_batch": list(hosts), "hostvars": hostvars}
+    made = LabAction(
+        task,
+        types.SimpleNamespace(),
+        types.SimpleNamespace(check_mode=check_mode),
+        loader,
+        Templar(loader=loader, variables={}),
+        None,
+    )
+    made.task_vars = {
+        "inventory_hostname": here,
+        "ansible_play_hosts_all": list(hosts),
+        "ansible_play_batch": list(hosts),
+        "hostvars": hostvars,
+    }
     made.sent = []
-    made._run_module = lambda given, share: made.sent.append((given, share)) or {"changed": True, "vms": [], "progress": []}
+    made._run_module = lambda given, share: (
+        made.sent.append((given, share)) or {"changed": True, "vms": [], "progress": []}
+    )
     return made
 
 
@@ -56,13 +85,18 @@ def of_the_base_class(monkeypatch):
 
         def finish(self, _lines):
             pass
+
     monkeypatch.setattr(_lab_action, "Progress", NoProgress)
 
 
 def test_a_host_is_sent_its_share_and_nothing_else():
-    made = action(hosts=("hv1", "hv2"), topology=dict(PAIR, nodes={"a": {"hypervisor": "hv1"}, "b": {"hypervisor": "hv2"}}), images={"x": {"disk": "/x"}})
+    made = action(
+        hosts=("hv1", "hv2"),
+        topology=dict(PAIR, nodes={"a": {"hypervisor": "hv1"}, "b": {"hypervisor": "hv2"}}),
+        images={"x": {"disk": "/x"}},
+    )
     result = run(made)
-    (given, share), = made.sent
+    ((given, share),) = made.sent
     assert given["topology"] == {} and given["images"] == {}
     assert [vm["name"] for vm in share["vms"]] == ["a"] and share["lab"] == "pair"
     assert result["placement"] == {"a": "hv1", "b": "hv2"}
@@ -76,20 +110,31 @@ def test_lab_takes_the_place_of_the_name():
     assert made.sent[0][1]["lab"] == "twin"
     other = action()
     run(other)
-    macs = [[nic.get("mac") for nic in sent[0][1]["vms"][0]["options"]["nics"]] for sent in (made.sent, other.sent)]
-    assert made.sent[0][1]["vms"][0]["name"] == other.sent[0][1]["vms"][0]["name"] and len(macs[0]) == len(macs[1])
+    macs = [
+        [nic.get("mac") for nic in sent[0][1]["vms"][0]["options"]["nics"]]
+        for sent in (made.sent, other.sent)
+    ]
+    assert made.sent[0][1]["vms"][0]["name"] == other.sent[0][1]["vms"][0]["name"] and len(
+        macs[0]
+    ) == len(macs[1])
 
 
-@pytest.mark.parametrize("args, says", [
-    ({"topology": [1]}, "give a dictionary, or the path of a YAML file"),
-    ({"topology": "/no/such.yml"}, "topology: cannot read /no/such.yml: No such file or directory"),
-    ({"nodes": ["nobody"]}, "the topology has no node nobody; it has a, b"),
-    ({"nodes": []}, "an empty list names no node"),
-    ({"state": "up"}, "value of state must be one of"),
-    ({"colour": "red"}, "Unsupported parameters for"),
-    ({"share": {}}, "share is not for playbooks"),
-    ({"lab": "a/b"}, "name"),
-])
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        ({"topology": [1]}, "give a dictionary, or the path of a YAML file"),
+        (
+            {"topology": "/no/such.yml"},
+            "topology: cannot read /no/such.yml: No such file or directory",
+        ),
+        ({"nodes": ["nobody"]}, "the topology has no node nobody; it has a, b"),
+        ({"nodes": []}, "an empty list names no node"),
+        ({"state": "up"}, "value of state must be one of"),
+        ({"colour": "red"}, "Unsupported parameters for"),
+        ({"share": {}}, "share is not for playbooks"),
+        ({"lab": "a/b"}, "name"),
+    ],
+)
 def test_what_is_wrong_is_told_before_anything_is_sent(args, says):
     made = action(**args)
     result = run(made)
@@ -108,20 +153,39 @@ def test_code_that_the_hypervisor_does_not_have_is_sent(monkeypatch):
     made = action()
     answers = iter([{"bundle_missing": True}, {"changed": True, "vms": []}])
     made._run_module = lambda given, share: made.sent.append(dict(share)) or next(answers)
-    made._connection = types.SimpleNamespace(_shell=types.SimpleNamespace(join_path=lambda *parts: "/".join(parts), tmpdir="/tmp/t"))
-    made._make_tmp_path, made._fixup_perms2, made._remove_tmp_path = lambda: "/tmp/t", lambda _paths: None, lambda _path: None
+    made._connection = types.SimpleNamespace(
+        _shell=types.SimpleNamespace(join_path=lambda *parts: "/".join(parts), tmpdir="/tmp/t")
+    )
+    made._make_tmp_path, made._fixup_perms2, made._remove_tmp_path = (
+        lambda: "/tmp/t",
+        lambda _paths: None,
+        lambda _path: None,
+    )
     made._transfer_file = lambda local, remote: made.sent.append(remote)
     assert run(made)["changed"]
-    assert "archive" not in made.sent[0] and made.sent[1] == "/tmp/t/bundle.zip" and made.sent[2]["archive"] == "/tmp/t/bundle.zip"
+    assert (
+        "archive" not in made.sent[0]
+        and made.sent[1] == "/tmp/t/bundle.zip"
+        and made.sent[2]["archive"] == "/tmp/t/bundle.zip"
+    )
 
 
-AFTER = dict(PAIR, nodes={"a": {"hypervisor": "hv1"}, "b": {"hypervisor": "hv2", "after": {"a": "started"}}})
+AFTER = dict(
+    PAIR, nodes={"a": {"hypervisor": "hv1"}, "b": {"hypervisor": "hv2", "after": {"a": "started"}}}
+)
 
 
-@pytest.mark.parametrize("batch, forks, says", [
-    (["hv2"], 5, "hv1, hv2 must be in the play at the same time"),
-    (["hv1", "hv2"], 1, "2 hypervisors have to work at the same time, but forks or throttle allow 1"),
-])
+@pytest.mark.parametrize(
+    "batch, forks, says",
+    [
+        (["hv2"], 5, "hv1, hv2 must be in the play at the same time"),
+        (
+            ["hv1", "hv2"],
+            1,
+            "2 hypervisors have to work at the same time, but forks or throttle allow 1",
+        ),
+    ],
+)
 def test_hosts_that_wait_for_each_other_must_be_at_work_together(monkeypatch, batch, forks, says):
     monkeypatch.setattr(_lab_action.context, "CLIARGS", {"forks": forks})
     made = action(hosts=("hv1", "hv2"), here="hv2", topology=AFTER)
@@ -131,18 +195,39 @@ def test_hosts_that_wait_for_each_other_must_be_at_work_together(monkeypatch, ba
 
 
 def test_an_address_that_others_cannot_reach_is_an_error():
-    made = action(hosts=("hv1", "hv2"), topology=dict(PAIR, nodes={"a": {"hypervisor": "hv1"}, "b": {"hypervisor": "hv2"}}))
+    made = action(
+        hosts=("hv1", "hv2"),
+        topology=dict(PAIR, nodes={"a": {"hypervisor": "hv1"}, "b": {"hypervisor": "hv2"}}),
+    )
     made.task_vars["hostvars"]["hv2"] = {"ansible_host": "127.0.0.1"}
     result = run(made)
     assert result["failed"] and "set vlab_address" in result["msg"]
 
 
 def test_results_of_two_runs_are_one():
-    one = {"changed": True, "changes": [1], "warnings": ["w"], "actions": {"a": ["start"]}, "diff": {"before": "x\n", "after": "y\n"}}
-    two = {"changed": False, "changes": [2], "actions": {"a": ["resume"], "b": ["start"]}, "diff": {"before": "z\n", "after": ""}, "vms": [3]}
+    one = {
+        "changed": True,
+        "changes": [1],
+        "warnings": ["w"],
+        "actions": {"a": ["start"]},
+        "diff": {"before": "x\n", "after": "y\n"},
+    }
+    two = {
+        "changed": False,
+        "changes": [2],
+        "actions": {"a": ["resume"], "b": ["start"]},
+        "diff": {"before": "z\n", "after": ""},
+        "vms": [3],
+    }
     joined = _lab_action._joined(one, two)
-    assert joined == {"changed": True, "changes": [1, 2], "warnings": ["w"], "actions": {"a": ["start", "resume"], "b": ["start"]},
-                      "diff": {"before": "x\nz\n", "after": "y\n"}, "vms": [3]}
+    assert joined == {
+        "changed": True,
+        "changes": [1, 2],
+        "warnings": ["w"],
+        "actions": {"a": ["start", "resume"], "b": ["start"]},
+        "diff": {"before": "x\nz\n", "after": "y\n"},
+        "vms": [3],
+    }
     assert _lab_action._joined({}, two) is two
 
 
@@ -152,5 +237,6 @@ def test_no_action_fails_by_an_exception_of_its_own():
 
     def fail(_given, _share):
         raise AnsibleActionFail("no way")
+
     made._run_module = fail
     assert run(made) == {"failed": True, "changed": False, "msg": "no way"}

@@ -11,58 +11,124 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils import _reach
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
 
 LOCAL = {"ansible_connection": "local"}
-REMOTE = {"inventory_hostname": "hv1", "ansible_host": "192.0.2.1", "ansible_port": 2222, "ansible_user": "ops",
-          "ansible_ssh_common_args": "-o 'UserKnownHostsFile=/a b'"}
+REMOTE = {
+    "inventory_hostname": "hv1",
+    "ansible_host": "192.0.2.1",
+    "ansible_port": 2222,
+    "ansible_user": "ops",
+    "ansible_ssh_common_args": "-o 'UserKnownHostsFile=/a b'",
+}
 
 
 def forward(address="127.0.0.1", guest_port=22, protocol="tcp"):
-    return {"forwards": [{"guest_port": guest_port, "host_address": address, "host_port": 20001, "protocol": protocol}]}
+    return {
+        "forwards": [
+            {
+                "guest_port": guest_port,
+                "host_address": address,
+                "host_port": 20001,
+                "protocol": protocol,
+            }
+        ]
+    }
 
 
-@pytest.mark.parametrize("vm, network_os, connection, way", [
-    ({}, None, "auto", "serial"),
-    ({}, "cisco.ios.ios", "auto", "cli"),
-    ({"agent": "/a/agent.sock"}, None, "auto", "guest_agent"),
-    ({"agent": "/a/agent.sock"}, "vyos.vyos.vyos", "auto", "cli"),
-    ({"agent": "/a/agent.sock"}, None, "serial", "serial"),
-    ({}, None, "guest_agent", "guest_agent"),
-    (forward(), None, "auto", "ssh"),
-    (forward(), "cisco.ios.ios", "auto", "network_cli"),
-    (forward(), None, "serial", "serial"),
-    (forward(guest_port=80), None, "auto", "serial"),
-    (forward(protocol="udp"), None, "auto", "serial"),
-])
+@pytest.mark.parametrize(
+    "vm, network_os, connection, way",
+    [
+        ({}, None, "auto", "serial"),
+        ({}, "cisco.ios.ios", "auto", "cli"),
+        ({"agent": "/a/agent.sock"}, None, "auto", "guest_agent"),
+        ({"agent": "/a/agent.sock"}, "vyos.vyos.vyos", "auto", "cli"),
+        ({"agent": "/a/agent.sock"}, None, "serial", "serial"),
+        ({}, None, "guest_agent", "guest_agent"),
+        (forward(), None, "auto", "ssh"),
+        (forward(), "cisco.ios.ios", "auto", "network_cli"),
+        (forward(), None, "serial", "serial"),
+        (forward(guest_port=80), None, "auto", "serial"),
+        (forward(protocol="udp"), None, "auto", "serial"),
+    ],
+)
 def test_way(vm, network_os, connection, way):
     assert _reach.way(vm, network_os, connection, lambda: LOCAL)[0] == way
 
 
-@pytest.mark.parametrize("address, hypervisor, host", [
-    ("127.0.0.1", LOCAL, "127.0.0.1"),
-    ("0.0.0.0", LOCAL, "127.0.0.1"),
-    ("0.0.0.0", REMOTE, "192.0.2.1"),
-    ("192.0.2.9", REMOTE, "192.0.2.9"),
-    ("0.0.0.0", {"inventory_hostname": "hv1"}, "hv1"),
-])
+@pytest.mark.parametrize(
+    "address, hypervisor, host",
+    [
+        ("127.0.0.1", LOCAL, "127.0.0.1"),
+        ("0.0.0.0", LOCAL, "127.0.0.1"),
+        ("0.0.0.0", REMOTE, "192.0.2.1"),
+        ("192.0.2.9", REMOTE, "192.0.2.9"),
+        ("0.0.0.0", {"inventory_hostname": "hv1"}, "hv1"),
+    ],
+)
 def test_ssh_without_a_jump(address, hypervisor, host):
-    assert _reach.way(forward(address), None, "auto", lambda: hypervisor)[1] == {"vlab_ssh_host": host, "vlab_ssh_port": 20001}
+    assert _reach.way(forward(address), None, "auto", lambda: hypervisor)[1] == {
+        "vlab_ssh_host": host,
+        "vlab_ssh_port": 20001,
+    }
 
 
 def test_ssh_by_a_jump_host():
     known = _reach.way(forward(), None, "auto", lambda: REMOTE)[1]
     assert (known["vlab_ssh_host"], known["vlab_ssh_port"]) == ("127.0.0.1", 20001)
-    command = ["ssh", "-W", "%h:%p", "-p", "2222", "-l", "ops", "-o", "UserKnownHostsFile=/a b", "192.0.2.1"]
+    command = [
+        "ssh",
+        "-W",
+        "%h:%p",
+        "-p",
+        "2222",
+        "-l",
+        "ops",
+        "-o",
+        "UserKnownHostsFile=/a b",
+        "192.0.2.1",
+    ]
     assert shlex.split(known["vlab_proxy_command"]) == command
     option, proxy = shlex.split(known["vlab_ssh_common_args"])
     assert (option, shlex.split(proxy.split("=", 1)[1])) == ("-o", command)
 
 
 def test_a_jump_host_behind_a_bastion():
-    known = _reach.way(forward(), None, "auto", lambda: dict(REMOTE, ansible_ssh_common_args="-o ProxyCommand='ssh -W %h:%p bastion'"))[1]
+    known = _reach.way(
+        forward(),
+        None,
+        "auto",
+        lambda: dict(REMOTE, ansible_ssh_common_args="-o ProxyCommand='ssh -W %h:%p bastion'"),
+    )[1]
     # The outer ssh makes % of %%, and the inner one the jump host's address of %h.
-    assert shlex.split(known["vlab_proxy_command"])[-3:] == ["-o", "ProxyCommand=ssh -W %%h:%%p bastion", "192.0.2.1"]
+    assert shlex.split(known["vlab_proxy_command"])[-3:] == [
+        "-o",
+        "ProxyCommand=ssh -W %%h:%%p bastion",
+        "192.0.2.1",
+    ]
 
 
 def test_what_a_topology_tells():
-    topology = model.build({"name": "l", "nodes": {"r1": {"kind": "frr", "nics": {"eth9": {"link": {"type": "user", "forwards": [
-        {"guest_port": 22, "host_port": 2201}, {"guest_port": 80, "host_port": "auto"}, {"guest_port": 53, "host_port": 5300, "protocol": "udp"}]}}}}}})
-    assert _reach.expected(topology.nodes["r1"]) == {"agent": True, "forwards": [{"guest_port": 22, "host_address": "127.0.0.1", "host_port": 2201}]}
+    topology = model.build(
+        {
+            "name": "l",
+            "nodes": {
+                "r1": {
+                    "kind": "frr",
+                    "nics": {
+                        "eth9": {
+                            "link": {
+                                "type": "user",
+                                "forwards": [
+                                    {"guest_port": 22, "host_port": 2201},
+                                    {"guest_port": 80, "host_port": "auto"},
+                                    {"guest_port": 53, "host_port": 5300, "protocol": "udp"},
+                                ],
+                            }
+                        }
+                    },
+                }
+            },
+        }
+    )
+    assert _reach.expected(topology.nodes["r1"]) == {
+        "agent": True,
+        "forwards": [{"guest_port": 22, "host_address": "127.0.0.1", "host_port": 2201}],
+    }

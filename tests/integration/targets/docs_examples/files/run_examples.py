@@ -34,13 +34,25 @@ import time
 
 import yaml
 
-BLOCK = re.compile(r"^<!-- (?P<what>file|run): (?P<how>.+?)(?:, shows: (?P<shows>.+?))? -->\n+```\w*\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^<!-- (?P<what>file|run): (?P<how>.+?)(?:, shows: (?P<shows>.+?))? -->\n+```\w*\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
 WAYS = ("shell", "playbook", "tasks", "topology", "topology, check")
 IMAGES = ("debian-12", "alpine", "iosv", "vsrx")  # blank, for examples that have an image
 DEADLINE = 400  # s for one example
 
-INVENTORY = {"hypervisors": {"hosts": {"hv1": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}}}}
-GUESTS = {"name": "Have the guests", "ansible.builtin.include_role": {"name": "vlab.qemu.guest_image"}}
+INVENTORY = {
+    "hypervisors": {
+        "hosts": {
+            "hv1": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
+        }
+    }
+}
+GUESTS = {
+    "name": "Have the guests",
+    "ansible.builtin.include_role": {"name": "vlab.qemu.guest_image"},
+}
 LAB = """
 - name: Bring the lab up
   vlab.qemu.qemu_lab: {topology: topology.yml, images: "{{ guest_images | combine(more_images) }}"}
@@ -82,13 +94,19 @@ def make_host(scratch):
         ["mkdir", "/run/systemd/system"],
         ["ip", "link", "set", "lo", "up"],
         ["mkdir", "/srv/images"],
-        *(["qemu-img", "create", "-q", "-f", "qcow2", "/srv/images/%s.qcow2" % name, "2G"] for name in IMAGES),
+        *(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "/srv/images/%s.qcow2" % name, "2G"]
+            for name in IMAGES
+        ),
     ):
         subprocess.run(command, check=True)
 
 
 def play(tasks, **variables):
-    return yaml.safe_dump([{"hosts": "hypervisors", "gather_facts": False, "vars": variables, "tasks": tasks}], sort_keys=False)
+    return yaml.safe_dump(
+        [{"hosts": "hypervisors", "gather_facts": False, "vars": variables, "tasks": tasks}],
+        sort_keys=False,
+    )
 
 
 def command_for(way, text, folder, line):
@@ -101,9 +119,18 @@ def command_for(way, text, folder, line):
         text = play(([GUESTS] if "guest_images" in text else []) + tasks)
     elif way.startswith("topology"):
         (folder / "topology.yml").write_text(text, encoding="utf-8")
-        named = {shape.get("image") or shape.get("kind") for shape in yaml.safe_load(text)["nodes"].values() if shape} - {None, "frr", "linux", "tiny"}
-        more = {name: {"disk": "/srv/images/debian-12.qcow2"} for name in {*named, "cloud", "appliance", "debian"}}
-        text = play([GUESTS, *yaml.safe_load(LAB + (AGAIN if way == "topology" else ""))], more_images=more)
+        named = {
+            shape.get("image") or shape.get("kind")
+            for shape in yaml.safe_load(text)["nodes"].values()
+            if shape
+        } - {None, "frr", "linux", "tiny"}
+        more = {
+            name: {"disk": "/srv/images/debian-12.qcow2"}
+            for name in {*named, "cloud", "appliance", "debian"}
+        }
+        text = play(
+            [GUESTS, *yaml.safe_load(LAB + (AGAIN if way == "topology" else ""))], more_images=more
+        )
     file.write_text(text, encoding="utf-8")
     check = ["--check"] if way.endswith("check") else []
     return ["ansible-playbook", *check, str(file)]
@@ -119,8 +146,17 @@ def main(page, scratch):
     make_host(scratch / name)
     inventory = scratch / name / "inventory.yml"
     inventory.write_text(yaml.safe_dump(INVENTORY), encoding="utf-8")
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "XDG_", "SSH_"))}
-    env.update(HOME=str(scratch / "home"), ANSIBLE_INVENTORY=str(inventory), ANSIBLE_NOCOLOR="1", ANSIBLE_LOCALHOST_WARNING="0")
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("ANSIBLE_", "XDG_", "SSH_"))
+    }
+    env.update(
+        HOME=str(scratch / "home"),
+        ANSIBLE_INVENTORY=str(inventory),
+        ANSIBLE_NOCOLOR="1",
+        ANSIBLE_LOCALHOST_WARNING="0",
+    )
     for line, match in blocks(page.read_text(encoding="utf-8")):
         if match["what"] == "file":
             (folder / match["how"]).write_text(match["text"], encoding="utf-8")
@@ -128,14 +164,31 @@ def main(page, scratch):
         command = command_for(match["how"], match["text"], folder, line)
         started = time.monotonic()
         done = subprocess.run(
-            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=DEADLINE, check=False, encoding="utf-8", errors="replace",
+            command,
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=DEADLINE,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
         )
         missed = match["shows"] and match["shows"] not in done.stdout
         if done.returncode != 0 or missed:
             print(textwrap.indent(match["text"], "    "))
             print(done.stdout)
-            print("%s:%d: %s" % (page, line, "does not show %r" % match["shows"] if missed and not done.returncode else "ended with %d" % done.returncode))
+            print(
+                "%s:%d: %s"
+                % (
+                    page,
+                    line,
+                    "does not show %r" % match["shows"]
+                    if missed and not done.returncode
+                    else "ended with %d" % done.returncode,
+                )
+            )
             return 1
         print("%s:%d: ok, %.1f s" % (page, line, time.monotonic() - started), flush=True)
     return 0

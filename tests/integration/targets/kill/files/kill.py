@@ -6,6 +6,7 @@ Each run of a module is a process of its own that can be killed at any moment. T
 timed points, spread evenly over how long the run takes, against a fresh interpreter as Ansible starts it; and the Nth call of
 the functions that change anything (files, processes, commands to QEMU), for every N, against a fork of this process.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -45,7 +46,9 @@ def expect(truth, text):
 
 
 def answer_of(output):
-    lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.startswith("{")]
+    lines = [
+        line for line in output.decode("utf-8", "replace").splitlines() if line.startswith("{")
+    ]
     return json.loads(lines[-1]) if lines else None
 
 
@@ -64,8 +67,13 @@ class Caller:
     def fresh(self, params, kill_after=None):
         """A new interpreter. Returns (answer or None when it was killed, seconds)."""
         started = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-c", RUNNER, self.bundle, _arguments(params)], stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUNNER, self.bundle, _arguments(params)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         if kill_after is not None:
             try:
                 process.wait(kill_after)
@@ -96,7 +104,10 @@ class Caller:
         calls = [line for line in lines if line.startswith("call ")]
         told = [line for line in lines if not line.startswith("call ")]
         if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
-            expect(any(line.startswith("{") for line in told), "no answer: %s" % "\n".join(told)[-3000:])
+            expect(
+                any(line.startswith("{") for line in told),
+                "no answer: %s" % "\n".join(told)[-3000:],
+            )
         return answer_of("\n".join(told).encode()), len(calls), calls[-1] if calls else ""
 
     def _child(self, params, kill_at, writer):
@@ -108,36 +119,67 @@ class Caller:
             function = getattr(owner, name)
 
             def call(*args, **kwargs):
-                polled, last[0] = name in ("wait", "connect") and last[0] in ("wait", "connect"), name
+                polled, last[0] = (
+                    name in ("wait", "connect") and last[0] in ("wait", "connect"),
+                    name,
+                )
                 if polled:  # while QEMU starts, these alternate
                     return function(*args, **kwargs)
                 count[0] += 1
-                os.write(writer, ("call %d %s %s\n" % (count[0], name, _shown(args))).encode("utf-8", "replace"))
+                os.write(
+                    writer,
+                    ("call %d %s %s\n" % (count[0], name, _shown(args))).encode("utf-8", "replace"),
+                )
                 if count[0] == kill_at:
                     kill(os.getpid(), signal.SIGKILL)
                 return function(*args, **kwargs)
+
             setattr(owner, name, call)
-        for owner, names in ((os, ("replace", "rename", "link", "unlink", "mkdir", "rmdir", "chmod", "fchmod", "kill")), (fcntl, ("flock",)),
-                             (shutil, ("rmtree",)), (subprocess.Popen, ("__init__", "wait", "communicate")),
-                             (self.monitor, ("connect", "execute", "batch"))):
+
+        for owner, names in (
+            (
+                os,
+                (
+                    "replace",
+                    "rename",
+                    "link",
+                    "unlink",
+                    "mkdir",
+                    "rmdir",
+                    "chmod",
+                    "fchmod",
+                    "kill",
+                ),
+            ),
+            (fcntl, ("flock",)),
+            (shutil, ("rmtree",)),
+            (subprocess.Popen, ("__init__", "wait", "communicate")),
+            (self.monitor, ("connect", "execute", "batch")),
+        ):
             for name in names:
                 watched(owner, name)
         out = io.StringIO()
-        self.basic._ANSIBLE_ARGS, self.basic._ANSIBLE_PROFILE = _arguments(params).encode(), "legacy"
+        self.basic._ANSIBLE_ARGS, self.basic._ANSIBLE_PROFILE = (
+            _arguments(params).encode(),
+            "legacy",
+        )
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
             try:
                 self.module.main()
             except Exception:
                 import traceback
+
                 out.write(traceback.format_exc())
         data = out.getvalue().encode()
         while data:
-            data = data[os.write(writer, data):]
+            data = data[os.write(writer, data) :]
         os._exit(0)
 
 
 def _shown(args):
-    return " ".join(str(arg)[:160].replace("\n", " ") for arg in args if isinstance(arg, (str, list)))
+    return " ".join(
+        str(arg)[:160].replace("\n", " ") for arg in args if isinstance(arg, (str, list))
+    )
 
 
 def _arguments(params):
@@ -151,7 +193,9 @@ def command_lines():
         if entry.isdigit():
             with contextlib.suppress(OSError, IndexError):
                 argv = pathlib.Path("/proc", entry, "cmdline").read_bytes().split(b"\0")[:-1]
-                state = pathlib.Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[0]
+                state = (
+                    pathlib.Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[0]
+                )
                 if state not in "ZX":
                     found[int(entry)] = [os.fsdecode(word) for word in argv]
     return found
@@ -202,19 +246,36 @@ class Lab:
         self.folder = self.root / "default" / "a"
         self.base = work / "base.qcow2"
         if not self.base.exists():
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(self.base), "16M"], check=True)
+            subprocess.run(
+                ["qemu-img", "create", "-q", "-f", "qcow2", str(self.base), "16M"], check=True
+            )
         self.started = {
-            "name": "a", "root": str(self.root), "state": "started", "memory": "32",
+            "name": "a",
+            "root": str(self.root),
+            "state": "started",
+            "memory": "32",
             "disks": [{"name": "disk0", "backing_file": str(self.base)}],
-            "nics": [{"name": "eth0", "link": {"peer": "b:eth0"}, "capture": {}}, {"name": "eth1", "link": {"peer": "b:eth1"}},
-                     {"name": "eth2", "link": {"type": "user", "forwards": [{"guest_port": 22}]}}],
-            "config_drive": {"files": {"hostname": "a\n"}}, "allow_restart": False}
+            "nics": [
+                {"name": "eth0", "link": {"peer": "b:eth0"}, "capture": {}},
+                {"name": "eth1", "link": {"peer": "b:eth1"}},
+                {"name": "eth2", "link": {"type": "user", "forwards": [{"guest_port": 22}]}},
+            ],
+            "config_drive": {"files": {"hostname": "a\n"}},
+            "allow_restart": False,
+        }
         self.rewired = dict(
             self.started,
-            disks=[{"name": "disk0", "backing_file": str(self.base), "size": "32M"}, {"name": "disk1", "size": "8M"}],
-            nics=[{"name": "eth0", "link": {"peer": "c:eth0"}, "capture": {}}, {"name": "eth1", "link": {"peer": "b:eth1"}, "capture": {}},
-                  {"name": "eth2", "link": {"type": "user", "forwards": [{"guest_port": 22}]}},
-                  {"name": "eth3", "link": {"peer": "c:eth1"}, "link_down": True}])
+            disks=[
+                {"name": "disk0", "backing_file": str(self.base), "size": "32M"},
+                {"name": "disk1", "size": "8M"},
+            ],
+            nics=[
+                {"name": "eth0", "link": {"peer": "c:eth0"}, "capture": {}},
+                {"name": "eth1", "link": {"peer": "b:eth1"}, "capture": {}},
+                {"name": "eth2", "link": {"type": "user", "forwards": [{"guest_port": 22}]}},
+                {"name": "eth3", "link": {"peer": "c:eth1"}, "link_down": True},
+            ],
+        )
         self.restarted = dict(self.started, vcpus=2, memory="48", allow_restart=True)
         self.present = dict(self.restarted, state="present")
         self.stopped = {"name": "a", "root": str(self.root), "state": "stopped"}
@@ -225,32 +286,52 @@ class Lab:
         return json.loads(path.read_text()) if path.exists() else {}
 
     def qemus(self):
-        return {pid: argv for pid, argv in command_lines().items()
-                if str(self.folder / "qemu.pid") in argv and not argv[0].endswith("/sh")}
+        return {
+            pid: argv
+            for pid, argv in command_lines().items()
+            if str(self.folder / "qemu.pid") in argv and not argv[0].endswith("/sh")
+        }
 
     def strays(self):
         """Processes that work on our files and are no QEMU of ours, nor its supervisor."""
         mine = self.qemus()
-        return {pid: argv for pid, argv in command_lines().items()
-                if any(str(self.root) in word for word in argv) and pid not in mine and pid != os.getpid()
-                and not (argv[0].endswith("/sh") and mine)}
+        return {
+            pid: argv
+            for pid, argv in command_lines().items()
+            if any(str(self.root) in word for word in argv)
+            and pid not in mine
+            and pid != os.getpid()
+            and not (argv[0].endswith("/sh") and mine)
+        }
 
     def check_one_qemu(self):
         found = self.qemus()
         expect(len(found) == 1, "%d QEMUs: %s" % (len(found), sorted(found)))
-        supervisors = [pid for pid, argv in command_lines().items()
-                       if argv[:2] == ["/bin/sh", "-c"] and str(self.folder / "qemu.pid") in argv]
+        supervisors = [
+            pid
+            for pid, argv in command_lines().items()
+            if argv[:2] == ["/bin/sh", "-c"] and str(self.folder / "qemu.pid") in argv
+        ]
         expect(len(supervisors) == 1, "%d supervisors" % len(supervisors))
         expect(not self.strays(), "stray processes: %s" % self.strays())
         return next(iter(found))
 
     def check_files(self):
-        left = [str(path) for path in self.root.rglob("*")
-                if path.name.endswith((".new", ".converted")) or path.name.startswith(".") and path != self.root / ".host"]
+        left = [
+            str(path)
+            for path in self.root.rglob("*")
+            if path.name.endswith((".new", ".converted"))
+            or path.name.startswith(".")
+            and path != self.root / ".host"
+        ]
         expect(not left, "files left behind: %s" % left)
         for image in self.folder.glob("*.qcow2"):
-            done = subprocess.run(["qemu-img", "check", "-U", str(image)], capture_output=True, text=True, check=False)
-            expect(done.returncode == 0, "qemu-img check %s: %s" % (image, done.stdout + done.stderr))
+            done = subprocess.run(
+                ["qemu-img", "check", "-U", str(image)], capture_output=True, text=True, check=False
+            )
+            expect(
+                done.returncode == 0, "qemu-img check %s: %s" % (image, done.stdout + done.stderr)
+            )
         for path in self.root.rglob("*.json"):
             json.loads(path.read_text())
 
@@ -260,13 +341,20 @@ class Lab:
             path = self.root / "default" / name / "vm.json"
             if path.exists():
                 for key, port in json.loads(path.read_text())["ports"].items():
-                    entries = [entry for place, entry in held.items() if place.endswith("/%d" % port)]
-                    expect([entry["key"] for entry in entries] == [key], "port %d for %s of %s: %s" % (port, key, name, entries))
+                    entries = [
+                        entry for place, entry in held.items() if place.endswith("/%d" % port)
+                    ]
+                    expect(
+                        [entry["key"] for entry in entries] == [key],
+                        "port %d for %s of %s: %s" % (port, key, name, entries),
+                    )
         # Cables of a: each end of a cable is known to both its VMs; no port is held for what nobody has.
         defined = set()
         for path in self.root.glob("default/*/vm.json"):
             defined |= set(json.loads(path.read_text())["ports"].values())
-        lost = {place: entry for place, entry in held.items() if int(place.split("/")[1]) not in defined}
+        lost = {
+            place: entry for place, entry in held.items() if int(place.split("/")[1]) not in defined
+        }
         expect(not lost, "ports held for nothing: %s" % lost)
 
     def check(self, wanted, status="running"):
@@ -276,26 +364,47 @@ class Lab:
         self.check_ports()
         monitor = Qmp(str(self.folder / "qmp.sock"))
         try:
-            expect(monitor.ask("query-status")["status"] == status, "status is %s" % monitor.ask("query-status"))
-            devices = {entry["name"] for entry in monitor.ask("qom-list", path="/machine/peripheral")}
+            expect(
+                monitor.ask("query-status")["status"] == status,
+                "status is %s" % monitor.ask("query-status"),
+            )
+            devices = {
+                entry["name"] for entry in monitor.ask("qom-list", path="/machine/peripheral")
+            }
             objects = {entry["name"] for entry in monitor.ask("qom-list", path="/objects")}
-            expect({"nic%d" % n for n in range(len(wanted["nics"]))} == {d for d in devices if d.startswith("nic")}, "devices: %s" % devices)
+            expect(
+                {"nic%d" % n for n in range(len(wanted["nics"]))}
+                == {d for d in devices if d.startswith("nic")},
+                "devices: %s" % devices,
+            )
             captured = {"capture%d" % n for n, nic in enumerate(wanted["nics"]) if "capture" in nic}
-            expect(captured == {name for name in objects if name.startswith("capture")}, "captures: %s" % objects)
+            expect(
+                captured == {name for name in objects if name.startswith("capture")},
+                "captures: %s" % objects,
+            )
             nodes = {node["node-name"]: node for node in monitor.ask("query-named-block-nodes")}
-            files = {os.path.basename(node["file"]): node for node in nodes.values() if node["drv"] == "qcow2"}
+            files = {
+                os.path.basename(node["file"]): node
+                for node in nodes.values()
+                if node["drv"] == "qcow2"
+            }
             for disk in wanted["disks"]:
                 node = files.get(disk["name"] + ".qcow2")
                 expect(node is not None, "no node for %s: %s" % (disk["name"], sorted(nodes)))
                 size = int(disk.get("size", "16M")[:-1]) << 20
-                expect(node["image"]["virtual-size"] == size, "%s has %d bytes" % (disk["name"], node["image"]["virtual-size"]))
+                expect(
+                    node["image"]["virtual-size"] == size,
+                    "%s has %d bytes" % (disk["name"], node["image"]["virtual-size"]),
+                )
             attached = [block for block in monitor.ask("query-block") if block.get("inserted")]
             expect(len(attached) == len(wanted["disks"]) + 1, "%d drives" % len(attached))
             expect(len(files) == len(wanted["disks"]) + 1, "qcow2 nodes: %s" % sorted(files))
             memory = monitor.ask("query-memory-size-summary")["base-memory"]
             expect(memory == int(wanted["memory"]) << 20, "memory is %d" % memory)
             expect(len(monitor.ask("query-cpus-fast")) == wanted.get("vcpus", 1), "vcpus")
-            self.check_network(monitor.ask("human-monitor-command", **{"command-line": "info network"}), wanted)
+            self.check_network(
+                monitor.ask("human-monitor-command", **{"command-line": "info network"}), wanted
+            )
         finally:
             monitor.close()
         run = json.loads((self.folder / "run.json").read_text())
@@ -315,9 +424,14 @@ class Lab:
             hub = hubs.get(number, "")
             if "peer" in nic["link"]:
                 other = ports["/default/" + nic["link"]["peer"].replace(":", "/")]
-                expect("127.0.0.1:%d" % other in hub, "%s: port %d is not in its hub: %s" % (nic["name"], other, text))
+                expect(
+                    "127.0.0.1:%d" % other in hub,
+                    "%s: port %d is not in its hub: %s" % (nic["name"], other, text),
+                )
             else:
-                forward = next(port for key, port in ports.items() if key.startswith("nics/%s/" % nic["name"]))
+                forward = next(
+                    port for key, port in ports.items() if key.startswith("nics/%s/" % nic["name"])
+                )
                 expect("link%d" % number in hub, "%s has no link: %s" % (nic["name"], text))
                 expect(forward, "no forward")
         expect(text.count("plug") >= len(wanted["nics"]), "plugs: %s" % text)
@@ -326,20 +440,39 @@ class Lab:
 
     def check_gone(self):
         """Nothing of the VM is left; its neighbours are."""
+
         def no_process():
-            expect(not self.qemus() and not self.strays(), "processes: %s %s" % (self.qemus(), self.strays()))
+            expect(
+                not self.qemus() and not self.strays(),
+                "processes: %s %s" % (self.qemus(), self.strays()),
+            )
+
         eventually(no_process)
-        expect(not self.folder.exists(), "the folder is still there: %s" % (list(self.folder.iterdir()) if self.folder.exists() else ""))
+        expect(
+            not self.folder.exists(),
+            "the folder is still there: %s"
+            % (list(self.folder.iterdir()) if self.folder.exists() else ""),
+        )
         self.check_files()
-        mine = {place: entry for place, entry in self.ports().items() if "default/a" in entry["vms"]}
+        mine = {
+            place: entry for place, entry in self.ports().items() if "default/a" in entry["vms"]
+        }
         expect(not mine, "ports: %s" % mine)
 
     def check_stopped(self):
         def no_process():
-            expect(not self.qemus() and not self.strays(), "processes: %s %s" % (self.qemus(), self.strays()))
+            expect(
+                not self.qemus() and not self.strays(),
+                "processes: %s %s" % (self.qemus(), self.strays()),
+            )
+
         eventually(no_process)
         expect((self.folder / "vm.json").exists(), "the definition is gone")
-        left = [path.name for path in self.folder.iterdir() if path.name.endswith(".sock") or path.name == "qemu.pid"]
+        left = [
+            path.name
+            for path in self.folder.iterdir()
+            if path.name.endswith(".sock") or path.name == "qemu.pid"
+        ]
         expect(not left, "left behind: %s" % left)
         self.check_files()
 
@@ -360,7 +493,10 @@ class Lab:
         """After a killed run: the same again, unkilled, converges; then there is nothing left to do."""
         self.do(params, "the run after")
         again = self.do(params, "the second run after")
-        expect(not again["changed"], "the second run after says changed: %s" % json.dumps(again.get("changes")))
+        expect(
+            not again["changed"],
+            "the second run after says changed: %s" % json.dumps(again.get("changes")),
+        )
         if params["state"] == "absent":
             self.check_gone()
         elif params["state"] == "stopped":
@@ -373,7 +509,11 @@ class Lab:
             self.do(dict(self.absent, name=name), "removing " + name)
         self.check_gone()
         expect(not self.ports(), "ports: %s" % self.ports())
-        left = [str(path) for path in self.root.rglob("*") if path.name not in (".host", "ports.json", "ports.lock", "default")]
+        left = [
+            str(path)
+            for path in self.root.rglob("*")
+            if path.name not in (".host", "ports.json", "ports.lock", "default")
+        ]
         expect(not left, "files: %s" % left)
 
 
@@ -410,9 +550,19 @@ def clear(lab):
 
 def neighbours(lab):
     for name in ("b", "c"):
-        lab.do({"name": name, "root": str(lab.root), "state": "present", "disks": [],
-                "nics": [{"name": "eth%d" % n, "link": {"peer": "a:%s" % end}}
-                         for n, end in enumerate(("eth0", "eth1") if name == "b" else ("eth0", "eth3"))]}, "defining " + name)
+        lab.do(
+            {
+                "name": name,
+                "root": str(lab.root),
+                "state": "present",
+                "disks": [],
+                "nics": [
+                    {"name": "eth%d" % n, "link": {"peer": "a:%s" % end}}
+                    for n, end in enumerate(("eth0", "eth1") if name == "b" else ("eth0", "eth3"))
+                ],
+            },
+            "defining " + name,
+        )
 
 
 def steps(lab, names, every, offset, failures):
@@ -425,11 +575,13 @@ def steps(lab, names, every, offset, failures):
         expect(not answer.get("failed"), "%s: %s" % (name, answer.get("msg")))
         started = time.monotonic()
         for number in range(1 + offset % every, total + 1, every):
+
             def once(number=number):
                 lab.come_to(before)
                 _answer, _calls, last = lab.caller.forked(run, kill_at=number)
                 once.last = last
                 lab.after(run, "running")
+
             once.last = ""
             count = len(failures)
             attempt(lab, "%s, call %d of %d" % (name, number, total), failures, once)
@@ -437,7 +589,11 @@ def steps(lab, names, every, offset, failures):
                 failures[-1] += " [%s]" % once.last
                 print("       ", once.last, flush=True)
             done += 1
-        print("%s: %d calls, every %d killed, %.1f s" % (name, total, every, time.monotonic() - started), flush=True)
+        print(
+            "%s: %d calls, every %d killed, %.1f s"
+            % (name, total, every, time.monotonic() - started),
+            flush=True,
+        )
     return done
 
 
@@ -453,7 +609,10 @@ def timed(lab, names, points, failures):
             expect(not answer.get("failed"), "%s: %s" % (name, answer.get("msg")))
             lengths.append(seconds)
         # Where the work begins: an interpreter that is still importing has done nothing.
-        imports = min(lab.caller.fresh({"name": "nobody", "root": str(lab.root), "state": "absent"})[1] for _repetition in range(3))
+        imports = min(
+            lab.caller.fresh({"name": "nobody", "root": str(lab.root), "state": "absent"})[1]
+            for _repetition in range(3)
+        )
         begin, end = imports * 0.8, sorted(lengths)[1]
         for number in range(points):
             moment = begin + (end - begin) * (number + lab.random.random()) / points
@@ -462,6 +621,7 @@ def timed(lab, names, points, failures):
                 lab.come_to(before)
                 lab.caller.fresh(run, kill_after=moment)
                 lab.after(run, "running")
+
             attempt(lab, "%s, killed after %.3f of %.3f s" % (name, moment, end), failures, once)
             done += 1
         print("%s: %d points from %.3f to %.3f s" % (name, points, begin, end), flush=True)
@@ -471,13 +631,20 @@ def timed(lab, names, points, failures):
 def qemu_itself(lab, failures):
     """kill -9 of QEMU in each state, then the same run again, and what the states make of a crash."""
     cases = {
-        "running": (lab.started, lab.started, "running"), "rewired": (lab.rewired, lab.rewired, "running"),
-        "paused": (dict(lab.started, state="paused"), dict(lab.started, state="paused"), "prelaunch"),
-        "running, then stopped": (lab.started, lab.stopped, None), "running, then absent": (lab.started, lab.absent, None),
+        "running": (lab.started, lab.started, "running"),
+        "rewired": (lab.rewired, lab.rewired, "running"),
+        "paused": (
+            dict(lab.started, state="paused"),
+            dict(lab.started, state="paused"),
+            "prelaunch",
+        ),
+        "running, then stopped": (lab.started, lab.stopped, None),
+        "running, then absent": (lab.started, lab.absent, None),
         "running, then another definition": (lab.started, lab.restarted, "running"),
         "running, then restarted": (lab.started, dict(lab.started, state="restarted"), "running"),
     }
     for name, (before, run, status) in cases.items():
+
         def once(before=before, run=run, status=status):
             lab.come_to(before)
             for pid in lab.qemus():
@@ -485,6 +652,7 @@ def qemu_itself(lab, failures):
 
             def ended():
                 expect(not lab.qemus(), "QEMU is still there")
+
             eventually(ended)
             if run["state"] == "restarted":
                 lab.do(run, "the run after")
@@ -492,11 +660,15 @@ def qemu_itself(lab, failures):
             else:
                 lab.do(run, "the run after")
                 again = lab.do(run, "the second run after")
-                expect(not again["changed"], "the second run after says changed: %s" % json.dumps(again["changes"]))
+                expect(
+                    not again["changed"],
+                    "the second run after says changed: %s" % json.dumps(again["changes"]),
+                )
                 if status:
                     lab.check(run, status)
                 elif run["state"] == "absent":
                     lab.check_gone()
+
         attempt(lab, "QEMU killed: " + name, failures, once)
     return len(cases)
 
@@ -506,9 +678,22 @@ def nothing_to_do(lab, failures):
     seen = []
 
     def hook(event, arguments):
-        if event in ("socket.connect", "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.rename"):
+        if event in (
+            "socket.connect",
+            "subprocess.Popen",
+            "os.fork",
+            "os.forkpty",
+            "os.posix_spawn",
+            "os.exec",
+            "os.system",
+            "os.rename",
+        ):
             seen.append((event, str(arguments[-1])))
-        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        elif (
+            event == "open"
+            and isinstance(arguments[2], int)
+            and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        ):
             if not str(arguments[0]).endswith("/lock"):
                 seen.append((event, str(arguments[0])))
 
@@ -519,20 +704,37 @@ def nothing_to_do(lab, failures):
         pid = os.fork()
         if pid == 0:
             sys.addaudithook(hook)
-            lab.caller.basic._ANSIBLE_ARGS, lab.caller.basic._ANSIBLE_PROFILE = _arguments(params).encode(), "legacy"
+            lab.caller.basic._ANSIBLE_ARGS, lab.caller.basic._ANSIBLE_PROFILE = (
+                _arguments(params).encode(),
+                "legacy",
+            )
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
                 lab.caller.module.main()
-            os.write(writer, json.dumps([seen, answer_of(out.getvalue().encode())["changed"]]).encode())
+            os.write(
+                writer, json.dumps([seen, answer_of(out.getvalue().encode())["changed"]]).encode()
+            )
             os._exit(0)
         os.close(writer)
         with open(reader, "rb") as stream:
             done, changed = json.loads(stream.read())
         os.waitpid(pid, 0)
         expect(not changed, "it says changed")
-        expect([event for event, _what in done] == ["socket.connect"] * connections, "it did %s" % done)
-    for params, connections in ((lab.started, 1), (dict(lab.started, state="present"), 1), (lab.stopped, 0)):
-        attempt(lab, "nothing to do, %s" % params["state"], failures, lambda params=params, connections=connections: once(params, connections))
+        expect(
+            [event for event, _what in done] == ["socket.connect"] * connections, "it did %s" % done
+        )
+
+    for params, connections in (
+        (lab.started, 1),
+        (dict(lab.started, state="present"), 1),
+        (lab.stopped, 0),
+    ):
+        attempt(
+            lab,
+            "nothing to do, %s" % params["state"],
+            failures,
+            lambda params=params, connections=connections: once(params, connections),
+        )
     return 3
 
 
@@ -542,7 +744,9 @@ def main():
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument("--only", default="nothing,qemu,timed,steps")
     parser.add_argument("--scenarios", default="create,live,restart,present,stop,absent")
-    parser.add_argument("--every", type=int, default=1, help="of the calls, kill each which is a multiple of this")
+    parser.add_argument(
+        "--every", type=int, default=1, help="of the calls, kill each which is a multiple of this"
+    )
     parser.add_argument("--offset", type=int, default=0)
     parser.add_argument("--points", type=int, default=10, help="timed points for each scenario")
     parser.add_argument("--seed", type=int, default=1)
@@ -565,7 +769,11 @@ def main():
         lab.remove_all()
     finally:
         for pid, argv in command_lines().items():
-            if any(str(lab.root) in word for word in argv) and pid != os.getpid() and "kill.py" not in " ".join(argv):
+            if (
+                any(str(lab.root) in word for word in argv)
+                and pid != os.getpid()
+                and "kill.py" not in " ".join(argv)
+            ):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
     print("%d points, %d failures" % (done, len(failures)))

@@ -32,7 +32,9 @@ def below(root):
 def ports(root):
     """Who holds which port."""
     with open(os.path.join(root, ".host", "ports.json"), encoding="utf-8") as stream:
-        return sorted("%s %s" % (" ".join(entry["vms"]), port) for port, entry in json.load(stream).items())
+        return sorted(
+            "%s %s" % (" ".join(entry["vms"]), port) for port, entry in json.load(stream).items()
+        )
 
 
 def main(root):
@@ -40,10 +42,17 @@ def main(root):
     files, folders = below(root)
     bridge = "vl" + hashlib.sha256(b"absent\0server").hexdigest()[:10]
     of_ours = [name for name in files + folders if name.split("/")[0] == "absent"]
-    print(json.dumps({
-        "files": [name for name in files if name in of_ours], "folders": [name for name in folders if name in of_ours],
-        "processes": sorted(processes(os.path.join(root, "absent").encode())), "ports": ports(root),
-        "bridges": [bridge] if os.path.exists("/sys/class/net/" + bridge) else []}))
+    print(
+        json.dumps(
+            {
+                "files": [name for name in files if name in of_ours],
+                "folders": [name for name in folders if name in of_ours],
+                "processes": sorted(processes(os.path.join(root, "absent").encode())),
+                "ports": ports(root),
+                "bridges": [bridge] if os.path.exists("/sys/class/net/" + bridge) else [],
+            }
+        )
+    )
 
 
 main(sys.argv[1])

@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kill runs of a playbook, and QEMUs, at points spread over a run; each time the next run converges: lab_kill.py FOLDER PLAYBOOK."""
+
 import json
 import os
 import pathlib
@@ -22,8 +23,19 @@ def expect(holds, what):
 
 
 def start(state):
-    return subprocess.Popen(["ansible-playbook", PLAYBOOK, "-e", json.dumps({"root": str(ROOT), "images": str(FOLDER / "images.json"), "state": state})],
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        [
+            "ansible-playbook",
+            PLAYBOOK,
+            "-e",
+            json.dumps({"root": str(ROOT), "images": str(FOLDER / "images.json"), "state": state}),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def run(state):
@@ -38,7 +50,14 @@ def processes():
     found = {}
     for entry in os.listdir("/proc"):
         try:
-            words = pathlib.Path("/proc", entry, "cmdline").read_bytes().decode(errors="replace").split("\0") if entry.isdigit() else []
+            words = (
+                pathlib.Path("/proc", entry, "cmdline")
+                .read_bytes()
+                .decode(errors="replace")
+                .split("\0")
+                if entry.isdigit()
+                else []
+            )
         except OSError:
             continue
         if any(str(ROOT) in word for word in words):
@@ -52,10 +71,15 @@ def qemus():
 
 def check_running(when):
     found = qemus()
-    expect(len(found) == len(NODES) + 1, "%s: %d QEMUs instead of four nodes and a hub" % (when, len(found)))
+    expect(
+        len(found) == len(NODES) + 1,
+        "%s: %d QEMUs instead of four nodes and a hub" % (when, len(found)),
+    )
     for name in NODES:
         pid = json.loads((ROOT / "kill" / name / "run.json").read_text())["pid"]
-        expect(pid in found, "%s: %s has process %d, which is no QEMU of the lab" % (when, name, pid))
+        expect(
+            pid in found, "%s: %s has process %d, which is no QEMU of the lab" % (when, name, pid)
+        )
     left = [str(path) for path in ROOT.rglob("*") if path.name.endswith(".new")]
     expect(not left, "%s: %s" % (when, left))
 
@@ -123,7 +147,10 @@ def main():
         process = start("started")
         expect(kill_a_qemu(chance, time.monotonic() + 60), "no QEMU came up")
         text = process.communicate(timeout=300)[0]
-        expect(process.returncode in (0, 2) and "Traceback" not in text, "a run whose QEMU was killed: %s" % text)
+        expect(
+            process.returncode in (0, 2) and "Traceback" not in text,
+            "a run whose QEMU was killed: %s" % text,
+        )
         run("started")
         check_running("a QEMU was killed")
         done += 1

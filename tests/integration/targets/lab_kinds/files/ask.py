@@ -44,4 +44,11 @@ def words(pid):
 
 
 if __name__ == "__main__":
-    print(json.dumps({vm["name"]: dict(ask(vm["qmp"]), words=words(vm["pid"])) for vm in json.loads(sys.argv[1])}))
+    print(
+        json.dumps(
+            {
+                vm["name"]: dict(ask(vm["qmp"]), words=words(vm["pid"]))
+                for vm in json.loads(sys.argv[1])
+            }
+        )
+    )

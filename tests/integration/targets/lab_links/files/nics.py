@@ -19,7 +19,10 @@ def ask(path):
         pid = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         stream = channel.makefile("rw", encoding="utf-8")
         stream.readline()
-        for command in ({"execute": "qmp_capabilities"}, {"execute": "human-monitor-command", "arguments": {"command-line": "info network"}}):
+        for command in (
+            {"execute": "qmp_capabilities"},
+            {"execute": "human-monitor-command", "arguments": {"command-line": "info network"}},
+        ):
             stream.write(json.dumps(command) + "\n")
             stream.flush()
             reply = {}

@@ -3,7 +3,7 @@
 
 """Looks at the pictures of a lab with a browser, as a person would: what is drawn, and where; and what it does when it is clicked.
 
-    look.py FOLDER SCREENSHOTS < what is to be seen, as JSON
+look.py FOLDER SCREENSHOTS < what is to be seen, as JSON
 """
 
 from __future__ import annotations
@@ -19,8 +19,19 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--window-size=1400,1000")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--window-size=1400,1000",
+)
 # Both ends of a wire on the screen.
 ENDS = """const path = arguments[0].querySelector('.vl-wire'), matrix = path.getScreenCTM(), length = path.getTotalLength();
 return [0, length].map((at) => path.getPointAtLength(at).matrixTransform(matrix)).map((point) => [point.x, point.y]);"""
@@ -55,14 +66,23 @@ class Page:
         return [part.get_property("textContent") for part in self.all(selector, element)]
 
     def scheme(self, name):
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": name}]})
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": name}]},
+        )
 
     def check_silence(self):
         """No errors, and nothing was fetched but the page."""
         said = self.driver.get_log("browser")
         assert not said, said
-        asked = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        urls = {entry["params"]["request"]["url"] for entry in asked if entry["method"] == "Network.requestWillBeSent"}
+        asked = [
+            json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")
+        ]
+        urls = {
+            entry["params"]["request"]["url"]
+            for entry in asked
+            if entry["method"] == "Network.requestWillBeSent"
+        }
         urls = {url for url in urls if not url.startswith("data:")}
         assert urls == {self.url}, urls
 
@@ -92,10 +112,19 @@ def check_picture(page, wanted):
         assert words[0] == name and state in words, words
         boxes[name] = page.one(".vl-card", node).rect
     # A stopped node differs in its frame and its ground, and has a dot of another colour.
-    for selector, name in ((".vl-card", "stroke"), (".vl-card", "fill"), (".vl-card", "strokeDasharray"), (".vl-dot", "fill")):
+    for selector, name in (
+        (".vl-card", "stroke"),
+        (".vl-card", "fill"),
+        (".vl-card", "strokeDasharray"),
+        (".vl-dot", "fill"),
+    ):
         styles = {node: page.style(page.one(selector, part), name) for node, part in nodes.items()}
         running = {styles[node] for node in names - set(wanted["stopped"])}
-        assert len(running) == 1 and not running & {styles[node] for node in wanted["stopped"]}, (selector, name, styles)
+        assert len(running) == 1 and not running & {styles[node] for node in wanted["stopped"]}, (
+            selector,
+            name,
+            styles,
+        )
 
     links = {}
     for link in page.all(".vl-link"):
@@ -103,10 +132,17 @@ def check_picture(page, wanted):
         ends = [part.split(" ")[0] for part in title.replace(", down", "").split(" -- ")]
         links[frozenset(ends)] = link
         wire = page.one(".vl-wire", link)
-        assert wire.is_displayed() and page.style(wire, "stroke") != "none" and float(page.style(wire, "strokeWidth").replace("px", "")) > 1
+        assert (
+            wire.is_displayed()
+            and page.style(wire, "stroke") != "none"
+            and float(page.style(wire, "strokeWidth").replace("px", "")) > 1
+        )
         for end, (x, y) in zip(ends, page.driver.execute_script(ENDS, link)):
             box = boxes[end.split(":")[0]]
-            assert box["x"] - 2 <= x <= box["x"] + box["width"] + 2 and box["y"] - 2 <= y <= box["y"] + box["height"] + 2, "%s ends elsewhere" % title
+            assert (
+                box["x"] - 2 <= x <= box["x"] + box["width"] + 2
+                and box["y"] - 2 <= y <= box["y"] + box["height"] + 2
+            ), "%s ends elsewhere" % title
         is_down = any(end.split(":")[0] in wanted["stopped"] for end in ends)
         assert title.endswith(", down") == is_down and ("down" in page.texts(link)) == is_down
         assert (page.style(wire, "strokeDasharray") != "none") == is_down
@@ -119,25 +155,40 @@ def check_tables(page, wanted):
     rows = {row.get_attribute("data-row"): row.text for row in page.all("#nodes tbody tr")}
     assert set(rows) == set(wanted["consoles"])
     for name, text in rows.items():
-        assert wanted["consoles"][name] in " ".join(text.split("\n")) and wanted["hypervisor"] in text
+        assert (
+            wanted["consoles"][name] in " ".join(text.split("\n")) and wanted["hypervisor"] in text
+        )
         assert ("stopped" if name in wanted["stopped"] else "running") in text
     assert all(address in rows[name] for name, address in wanted["addresses"].items())
-    found = {frozenset(part for part in row.text.split() if re.fullmatch(r"\w+:\w+", part)) for row in page.all("#links tbody tr")}
+    found = {
+        frozenset(part for part in row.text.split() if re.fullmatch(r"\w+:\w+", part))
+        for row in page.all("#links tbody tr")
+    }
     assert found == {frozenset(link.split(" ")) for link in wanted["links"]}
 
 
 def check_clicks(page, wanted, nodes, links):
     """A click or a key shows what is known of a node."""
     assert not [article for article in page.all(".panel article") if article.is_displayed()]
-    for name, act in (("leaf3", lambda node: ActionChains(page.driver).click(page.one(".vl-card", node)).perform()),
-                      ("host1", lambda node: node.send_keys(Keys.ENTER))):
+    for name, act in (
+        (
+            "leaf3",
+            lambda node: ActionChains(page.driver).click(page.one(".vl-card", node)).perform(),
+        ),
+        ("host1", lambda node: node.send_keys(Keys.ENTER)),
+    ):
         act(nodes[name])
         (article,) = [article for article in page.all(".panel article") if article.is_displayed()]
         assert article.get_attribute("data-of") == name
         assert wanted["consoles"][name] == page.one("code", article).text
         for word in (wanted["addresses"][name], wanted["hypervisor"], "running", "tiny"):
             assert word in article.text, (word, article.text)
-        ours = sorted(end.split(":")[1] for link in wanted["links"] for end in link.split(" ") if end.startswith(name + ":"))
+        ours = sorted(
+            end.split(":")[1]
+            for link in wanted["links"]
+            for end in link.split(" ")
+            if end.startswith(name + ":")
+        )
         assert sorted(page.texts(article, "li b")) == ours
         lit = {ends for ends, link in links.items() if "vl-lit" in link.get_attribute("class")}
         assert lit == {ends for ends in links if any(end.startswith(name + ":") for end in ends)}
@@ -146,12 +197,24 @@ def check_clicks(page, wanted, nodes, links):
     search.send_keys(Keys.CONTROL, "v")
     assert search.get_property("value") == wanted["consoles"]["host1"], search.get_property("value")
     page.one("li a", article).click()
-    assert [article.get_attribute("data-of") for article in page.all(".panel article") if article.is_displayed()] == ["leaf1"]
+    assert [
+        article.get_attribute("data-of")
+        for article in page.all(".panel article")
+        if article.is_displayed()
+    ] == ["leaf1"]
 
     search.clear()
     search.send_keys("stopped")
     shown = {name for name, node in nodes.items() if float(page.style(node, "opacity")) == 1}
-    assert shown == set(wanted["stopped"]) == {row.get_attribute("data-row") for row in page.all("#nodes tbody tr") if row.is_displayed()}
+    assert (
+        shown
+        == set(wanted["stopped"])
+        == {
+            row.get_attribute("data-row")
+            for row in page.all("#nodes tbody tr")
+            if row.is_displayed()
+        }
+    )
     search.clear()
     search.send_keys(Keys.SPACE, Keys.BACKSPACE)
     assert all(float(page.style(node, "opacity")) == 1 for node in nodes.values())
@@ -170,12 +233,22 @@ def check_colors(page, shots):
     for scheme in ("light", "dark"):
         page.scheme(scheme)
         ground = grounds[scheme] = page.style(page.one(".panel"), "backgroundColor")
-        assert contrast(page.style(page.one("h1"), "color"), page.style(page.one("body"), "backgroundColor")) > 7
+        assert (
+            contrast(
+                page.style(page.one("h1"), "color"), page.style(page.one("body"), "backgroundColor")
+            )
+            > 7
+        )
         assert contrast(page.style(page.all(".panel article.chosen dt")[0], "color"), ground) > 4.5
         for node in page.all(".vl-node"):
             card = page.style(page.one(".vl-card", node), "fill")
             for text in page.all("text", node):
-                assert contrast(page.style(text, "fill"), card) > 4.5, (scheme, text.text, page.style(text, "fill"), card)
+                assert contrast(page.style(text, "fill"), card) > 4.5, (
+                    scheme,
+                    text.text,
+                    page.style(text, "fill"),
+                    card,
+                )
         page.driver.save_screenshot(str(shots / ("page-%s.png" % scheme)))
     assert luminance(grounds["light"]) > 0.8 and luminance(grounds["dark"]) < 0.1
     page.scheme("light")
@@ -189,7 +262,9 @@ def main(folder, shots):
         for flag in FLAGS + ("--user-data-dir=" + profile,):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+        driver = webdriver.Chrome(
+            options=options, service=webdriver.ChromeService("/usr/bin/chromedriver")
+        )
         try:
             page = Page(driver, folder / (wanted["lab"] + ".html"))
             driver.save_screenshot(str(shots / "page.png"))
@@ -199,7 +274,9 @@ def main(folder, shots):
             check_clicks(page, wanted, nodes, links)
             check_colors(page, shots)
             driver.set_window_size(480, 900)
-            assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+            assert driver.execute_script(
+                "return document.documentElement.scrollWidth <= innerWidth"
+            )
             driver.save_screenshot(str(shots / "page-narrow.png"))
             driver.set_window_size(1400, 1000)
             page.check_silence()

@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tell what is in a pcap file, as JSON: frames.py FILE. Fails when it is not a whole pcap file."""
+
 import json
 import socket
 import struct
@@ -8,10 +9,19 @@ import sys
 
 
 def frame(data, length):
-    told = {"length": length, "kept": len(data), "type": "%04x" % struct.unpack(">H", data[12:14]),
-            "to": data[0:6].hex(":"), "from": data[6:12].hex(":")}
+    told = {
+        "length": length,
+        "kept": len(data),
+        "type": "%04x" % struct.unpack(">H", data[12:14]),
+        "to": data[0:6].hex(":"),
+        "from": data[6:12].hex(":"),
+    }
     if told["type"] == "0800" and len(data) >= 34:
-        told.update(protocol=data[23], source=socket.inet_ntoa(data[26:30]), destination=socket.inet_ntoa(data[30:34]))
+        told.update(
+            protocol=data[23],
+            source=socket.inet_ntoa(data[26:30]),
+            destination=socket.inet_ntoa(data[30:34]),
+        )
         if told["protocol"] == 1 and len(data) >= 35:
             told["icmp"] = {8: "request", 0: "reply"}.get(data[34], "other")
     return told
@@ -21,17 +31,26 @@ def main():
     with open(sys.argv[1], "rb") as file:
         data = file.read()
     magic, major, minor, _zone, _figures, snaplen, link = struct.unpack("<IHHiIII", data[:24])
-    if (magic, major, minor, link) != (0xa1b2c3d4, 2, 4, 1):
+    if (magic, major, minor, link) != (0xA1B2C3D4, 2, 4, 1):
         sys.exit("not a pcap file of Ethernet frames: %r" % data[:24])
     frames, at = [], 24
     while at < len(data):
-        _seconds, _micro, kept, length = struct.unpack("<IIII", data[at:at + 16])
+        _seconds, _micro, kept, length = struct.unpack("<IIII", data[at : at + 16])
         if at + 16 + kept > len(data):
             sys.exit("the last frame is cut off")
-        frames.append(frame(data[at + 16:at + 16 + kept], length))
+        frames.append(frame(data[at + 16 : at + 16 + kept], length))
         at += 16 + kept
-    json.dump({"snaplen": snaplen, "frames": frames, "size": len(data), "requests": sum(f.get("icmp") == "request" for f in frames),
-               "replies": sum(f.get("icmp") == "reply" for f in frames), "longest_kept": max([f["kept"] for f in frames], default=0)}, sys.stdout)
+    json.dump(
+        {
+            "snaplen": snaplen,
+            "frames": frames,
+            "size": len(data),
+            "requests": sum(f.get("icmp") == "request" for f in frames),
+            "replies": sum(f.get("icmp") == "reply" for f in frames),
+            "longest_kept": max([f["kept"] for f in frames], default=0),
+        },
+        sys.stdout,
+    )
 
 
 main()

@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a command in a guest through its serial console: guest.py SOCKET COMMAND [SECONDS]. Ends with the command's exit code."""
+
 import contextlib
 import re
 import socket
@@ -26,7 +27,11 @@ def read_until(console, pattern, deadline, nudge=b""):
 
 
 def main():
-    path, command, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 120
+    path, command, seconds = (
+        sys.argv[1],
+        sys.argv[2],
+        float(sys.argv[3]) if len(sys.argv) > 3 else 120,
+    )
     deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_UNIX) as console:
         console.connect(path)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """talk.py SPEAK TEXT LISTEN EXPECT: connect to two sockets (paths, or HOST:PORT; may be one), say TEXT to the first and print what the
 second says until EXPECT is in it, or fail after five minutes."""
+
 import socket
 import sys
 import time

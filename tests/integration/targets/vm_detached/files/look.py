@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a process shares with others, as JSON: look.py PID."""
+
 import json
 import os
 import stat
@@ -42,14 +43,31 @@ while ancestor > 1:
     chain.append(ancestor)
     ancestor = int(fields(ancestor)[1])
 descriptors = links(pid)
-json.dump({
-    "parent": parent, "grandparent": int(fields(parent)[1]), "session": int(fields(pid)[3]), "terminal": int(fields(pid)[4]),
-    "our_sessions": [int(fields(one)[3]) for one in chain], "our_ancestors": chain,
-    "cwd": os.readlink("/proc/%d/cwd" % pid), "parent_cwd": os.readlink("/proc/%d/cwd" % parent),
-    "stdin": descriptors[0], "stdout": descriptors[1], "stderr": descriptors[2],
-    "foreign": sorted(link for link in list(descriptors.values()) + list(links(parent).values())
-                      if link.startswith(("pipe:", "/dev/pts", "/dev/tty")) or "ansible" in link.split("/")[-1]),
-    "internet": sorted(internet(pid) & set(descriptors.values())),
-    "modes": {name: "%04o" % stat.S_IMODE(os.lstat(os.path.join(sys.argv[2], name)).st_mode) for name in os.listdir(sys.argv[2])},
-    "folder": "%04o" % stat.S_IMODE(os.stat(sys.argv[2]).st_mode),
-}, sys.stdout)
+json.dump(
+    {
+        "parent": parent,
+        "grandparent": int(fields(parent)[1]),
+        "session": int(fields(pid)[3]),
+        "terminal": int(fields(pid)[4]),
+        "our_sessions": [int(fields(one)[3]) for one in chain],
+        "our_ancestors": chain,
+        "cwd": os.readlink("/proc/%d/cwd" % pid),
+        "parent_cwd": os.readlink("/proc/%d/cwd" % parent),
+        "stdin": descriptors[0],
+        "stdout": descriptors[1],
+        "stderr": descriptors[2],
+        "foreign": sorted(
+            link
+            for link in list(descriptors.values()) + list(links(parent).values())
+            if link.startswith(("pipe:", "/dev/pts", "/dev/tty"))
+            or "ansible" in link.split("/")[-1]
+        ),
+        "internet": sorted(internet(pid) & set(descriptors.values())),
+        "modes": {
+            name: "%04o" % stat.S_IMODE(os.lstat(os.path.join(sys.argv[2], name)).st_mode)
+            for name in os.listdir(sys.argv[2])
+        },
+        "folder": "%04o" % stat.S_IMODE(os.stat(sys.argv[2]).st_mode),
+    },
+    sys.stdout,
+)

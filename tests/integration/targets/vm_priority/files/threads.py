@@ -1,6 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """threads.py PID SECONDS: niceness of every thread, control groups, and the share of one core used within SECONDS, as JSON."""
+
 import json
 import os
 import sys
@@ -18,11 +19,21 @@ def used():
     return sum(map(int, fields("/proc/%d/stat" % pid)[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
-nice = sorted({int(fields("/proc/%d/task/%s/stat" % (pid, task))[16]) for task in os.listdir("/proc/%d/task" % pid)})
+nice = sorted(
+    {
+        int(fields("/proc/%d/task/%s/stat" % (pid, task))[16])
+        for task in os.listdir("/proc/%d/task" % pid)
+    }
+)
 before, began = used(), time.monotonic()
 time.sleep(seconds)
 share = (used() - before) / (time.monotonic() - began)
-groups = [os.path.join(top, name) for top, names, files in os.walk("/sys/fs/cgroup") for name in names if name.startswith("vlab-")]
+groups = [
+    os.path.join(top, name)
+    for top, names, files in os.walk("/sys/fs/cgroup")
+    for name in names
+    if name.startswith("vlab-")
+]
 told = {"nice": nice, "share": share, "groups": {}}
 for group in groups:
     for name in ("cpu.cfs_quota_us", "cpu.max"):
@@ -33,7 +44,11 @@ for group in groups:
                 pids = stream.read().split()
             with open(os.path.join(group, "cpu.stat"), encoding="ascii") as stream:
                 throttled = int(dict(line.split() for line in stream)["nr_throttled"])
-            told["groups"][os.path.basename(group)] = {"quota": quota, "pids": pids, "throttled": throttled}
+            told["groups"][os.path.basename(group)] = {
+                "quota": quota,
+                "pids": pids,
+                "throttled": throttled,
+            }
         except OSError:
             continue
 json.dump(told, sys.stdout)

@@ -14,34 +14,57 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.iso9660 import m
 
 SETS = {
     "empty": {},
-    "seed": {"user-data": b"#cloud-config\n", "meta-data": b"instance-id: x\n", "network-config": b""},
-    "folders": {"a/b/c/d.txt": b"deep" * 1000, "a/b.txt": b"1" * 2048, "z": b"2" * 2049, "openstack/latest/meta_data.json": b"{}"},
-    "many": {"folder %d/a rather long file name %d.conf" % (number % 3, number): b"%d" % number * number for number in range(200)},
-    "names": {"x" * 64: b"1", "x" * 63 + "y": b"2", "\u00e9 \u65e5.txt": b"3", ".hidden": b"4", "two.dots.conf": b"5",
-              "file.longext": b"6", "A.TXT": b"7"},
+    "seed": {
+        "user-data": b"#cloud-config\n",
+        "meta-data": b"instance-id: x\n",
+        "network-config": b"",
+    },
+    "folders": {
+        "a/b/c/d.txt": b"deep" * 1000,
+        "a/b.txt": b"1" * 2048,
+        "z": b"2" * 2049,
+        "openstack/latest/meta_data.json": b"{}",
+    },
+    "many": {
+        "folder %d/a rather long file name %d.conf" % (number % 3, number): b"%d" % number * number
+        for number in range(200)
+    },
+    "names": {
+        "x" * 64: b"1",
+        "x" * 63 + "y": b"2",
+        "\u00e9 \u65e5.txt": b"3",
+        ".hidden": b"4",
+        "two.dots.conf": b"5",
+        "file.longext": b"6",
+        "A.TXT": b"7",
+    },
 }
 
 
 def read_iso(image, joliet=True):
     """Files of an ISO image, read by the descriptors and directory records of ECMA-119."""
     place = 17 if joliet else 16
-    descriptor = image[place * 2048:(place + 1) * 2048]
+    descriptor = image[place * 2048 : (place + 1) * 2048]
     assert descriptor[:7] == bytes([2 if joliet else 1]) + b"CD001\x01"
     assert struct.unpack_from("<I", descriptor, 80)[0] * 2048 == len(image)
     files = {}
 
     def folder(extent, size, prefix):
-        data, at, number = image[extent * 2048:extent * 2048 + size], 0, 0
+        data, at, number = image[extent * 2048 : extent * 2048 + size], 0, 0
         while at < len(data):
             length = data[at]
             if not length:
                 at = (at // 2048 + 1) * 2048
                 continue
             assert at // 2048 == (at + length - 1) // 2048
-            start, start_big, amount, amount_big = struct.unpack("<I", data[at + 2:at + 6]) + struct.unpack(">I", data[at + 6:at + 10]) \
-                + struct.unpack("<I", data[at + 10:at + 14]) + struct.unpack(">I", data[at + 14:at + 18])
+            start, start_big, amount, amount_big = (
+                struct.unpack("<I", data[at + 2 : at + 6])
+                + struct.unpack(">I", data[at + 6 : at + 10])
+                + struct.unpack("<I", data[at + 10 : at + 14])
+                + struct.unpack(">I", data[at + 14 : at + 18])
+            )
             assert (start, amount) == (start_big, amount_big)
-            name = data[at + 33:at + 33 + data[at + 32]]
+            name = data[at + 33 : at + 33 + data[at + 32]]
             is_folder = data[at + 25] & 2
             if number >= 2:
                 name = name.decode("utf-16-be" if joliet else "ascii")
@@ -49,7 +72,7 @@ def read_iso(image, joliet=True):
                     folder(start, amount, prefix + name + "/")
                 else:
                     assert name.endswith(";1")
-                    files[prefix + name[:-2]] = image[start * 2048:start * 2048 + amount]
+                    files[prefix + name[:-2]] = image[start * 2048 : start * 2048 + amount]
             number += 1
             at += length
 
@@ -60,13 +83,13 @@ def read_iso(image, joliet=True):
 
 def path_table(image, joliet, big):
     """Names and parents of a path table."""
-    descriptor = image[(16 + joliet) * 2048:]
+    descriptor = image[(16 + joliet) * 2048 :]
     size = struct.unpack_from("<I", descriptor, 132)[0]
     at = struct.unpack_from(">I" if big else "<I", descriptor, 148 if big else 140)[0] * 2048
     end, found = at + size, []
     while at < end:
         extent, parent = struct.unpack_from(">IH" if big else "<IH", image, at + 2)
-        found.append((image[at + 8:at + 8 + image[at]], extent, parent))
+        found.append((image[at + 8 : at + 8 + image[at]], extent, parent))
         at += 8 + image[at] + image[at] % 2
     return found
 
@@ -76,12 +99,13 @@ def test_iso(name):
     files = SETS[name]
     image = make_iso(files, "cidata")
     assert read_iso(image) == files
-    assert sorted(hashlib.md5(data).digest() for data in read_iso(image, joliet=False).values()) == sorted(
-        hashlib.md5(data).digest() for data in files.values())
+    assert sorted(
+        hashlib.md5(data).digest() for data in read_iso(image, joliet=False).values()
+    ) == sorted(hashlib.md5(data).digest() for data in files.values())
     assert image == make_iso(dict(reversed(list(files.items()))), "cidata")
-    assert image[16 * 2048 + 40:16 * 2048 + 72] == b"cidata".ljust(32)
-    assert image[17 * 2048 + 40:17 * 2048 + 52] == "cidata".encode("utf-16-be")
-    assert image[17 * 2048 + 88:17 * 2048 + 91] == b"%/E"
+    assert image[16 * 2048 + 40 : 16 * 2048 + 72] == b"cidata".ljust(32)
+    assert image[17 * 2048 + 40 : 17 * 2048 + 52] == "cidata".encode("utf-16-be")
+    assert image[17 * 2048 + 88 : 17 * 2048 + 91] == b"%/E"
     for joliet in (False, True):
         assert path_table(image, joliet, True) == path_table(image, joliet, False)
 
@@ -89,19 +113,42 @@ def test_iso(name):
 def test_iso_path_table():
     image = make_iso(SETS["folders"], "x")
     assert [(name, parent) for name, extent, parent in path_table(image, False, False)] == [
-        (b"\0", 1), (b"A", 1), (b"OPENSTACK", 1), (b"B", 2), (b"LATEST", 3), (b"C", 4)]
+        (b"\0", 1),
+        (b"A", 1),
+        (b"OPENSTACK", 1),
+        (b"B", 2),
+        (b"LATEST", 3),
+        (b"C", 4),
+    ]
 
 
 def test_iso_plain_names():
     files = {"user-data": b"", "a b.conf": b"", "a,b.conf": b"", "no.dots.here": b"", ".x": b""}
-    assert sorted(read_iso(make_iso(files, "x"), joliet=False)) == ["A_B.CONF", "A_B1.CONF", "NO_DOTS.HERE", "USER-DATA.", "_X."]
+    assert sorted(read_iso(make_iso(files, "x"), joliet=False)) == [
+        "A_B.CONF",
+        "A_B1.CONF",
+        "NO_DOTS.HERE",
+        "USER-DATA.",
+        "_X.",
+    ]
 
 
-@pytest.mark.parametrize("name, words", [
-    ("x" * 65, "longer than the 64 characters"), ("a:b", "cannot hold ':'"), ("a;1", "cannot hold ';'"), ("../x", "is not a name"),
-    ("/x", "is not a name"), ("a//b", "is not a name"), ("", "is not a name"), ("a.", "cannot hold '. at the end'"),
-    ("\U0001f600", "cannot hold"), ("a\nb", "cannot hold"), ("a/b/c/d/e/f/g/h/i", "more than 7 deep"),
-])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("x" * 65, "longer than the 64 characters"),
+        ("a:b", "cannot hold ':'"),
+        ("a;1", "cannot hold ';'"),
+        ("../x", "is not a name"),
+        ("/x", "is not a name"),
+        ("a//b", "is not a name"),
+        ("", "is not a name"),
+        ("a.", "cannot hold '. at the end'"),
+        ("\U0001f600", "cannot hold"),
+        ("a\nb", "cannot hold"),
+        ("a/b/c/d/e/f/g/h/i", "more than 7 deep"),
+    ],
+)
 def test_iso_names_that_do_not_fit(name, words):
     with pytest.raises(OptionError, match=words) as caught:
         make_iso({name: b""}, "x", "cloud_init.files")
@@ -119,7 +166,9 @@ def test_labels_that_do_not_fit():
 
 def read_fat(image):
     """Files, label and cluster count of a FAT12 or FAT16 image, by long names, as Microsoft's description says."""
-    sector, per_cluster, reserved, fats, root_entries, total, media, fat_sectors = struct.unpack_from("<HBHBHHBH", image, 11)
+    sector, per_cluster, reserved, fats, root_entries, total, media, fat_sectors = (
+        struct.unpack_from("<HBHBHHBH", image, 11)
+    )
     total = total or struct.unpack_from("<I", image, 32)[0]
     assert total * sector == len(image)
     assert image[510:512] == b"\x55\xaa"
@@ -128,8 +177,8 @@ def read_fat(image):
     clusters = (total - start // sector) // per_cluster
     bits = 12 if clusters < 4085 else 16
     assert image[54:62].decode().strip() == "FAT%d" % bits
-    fat = image[reserved * sector:(reserved + fat_sectors) * sector]
-    assert fat == image[(reserved + fat_sectors) * sector:root]
+    fat = image[reserved * sector : (reserved + fat_sectors) * sector]
+    assert fat == image[(reserved + fat_sectors) * sector : root]
     assert len(fat) * 8 >= (clusters + 2) * bits
     assert fat[0] == media
 
@@ -137,11 +186,14 @@ def read_fat(image):
         data = []
         while 2 <= cluster < (0xFF0 if bits == 12 else 0xFFF0):
             place = start + (cluster - 2) * per_cluster * sector
-            data.append(image[place:place + per_cluster * sector])
+            data.append(image[place : place + per_cluster * sector])
             if bits == 16:
                 cluster = struct.unpack_from("<H", fat, 2 * cluster)[0]
             else:
-                cluster = struct.unpack_from("<H", fat, cluster * 3 // 2)[0] >> (4 if cluster % 2 else 0) & 0xFFF
+                cluster = (
+                    struct.unpack_from("<H", fat, cluster * 3 // 2)[0] >> (4 if cluster % 2 else 0)
+                    & 0xFFF
+                )
         return b"".join(data)
 
     files, labels = {}, []
@@ -149,7 +201,7 @@ def read_fat(image):
     def folder(data, prefix):
         parts, shorts, left = [], set(), 0
         for place in range(0, len(data), 32):
-            entry = data[place:place + 32]
+            entry = data[place : place + 32]
             if not entry[0]:
                 break
             if entry[11] == 0x0F:
@@ -172,7 +224,9 @@ def read_fat(image):
                     total = ((total & 1) << 7 | total >> 1) + byte & 0xFF
                 assert total == check
                 assert left == 1
-                name = b"".join(parts).decode("utf-16-le").split("\0", maxsplit=1)[0].rstrip("\uffff")
+                name = (
+                    b"".join(parts).decode("utf-16-le").split("\0", maxsplit=1)[0].rstrip("\uffff")
+                )
                 parts = []
             cluster, size = struct.unpack_from("<HI", entry, 26)
             if entry[11] & 16:
@@ -210,18 +264,27 @@ def test_fat_of_many_short_aliases():
     assert read_fat(make_fat(files, "x"))[0] == files
 
 
-@pytest.mark.parametrize("files, size, words", [
-    ({"x" * 256: b""}, None, "longer than the 255"),
-    ({'a"b': b""}, None, "cannot hold"), ({"a": bytes(2 << 20)}, FLOPPY, "do not fit on a disk of 1440K"), ({}, 1000, "multiple of 512"),
-    ({}, 3 << 30, "at most 2000M"), ({}, 1024, "do not fit"),
-])
+@pytest.mark.parametrize(
+    "files, size, words",
+    [
+        ({"x" * 256: b""}, None, "longer than the 255"),
+        ({'a"b': b""}, None, "cannot hold"),
+        ({"a": bytes(2 << 20)}, FLOPPY, "do not fit on a disk of 1440K"),
+        ({}, 1000, "multiple of 512"),
+        ({}, 3 << 30, "at most 2000M"),
+        ({}, 1024, "do not fit"),
+    ],
+)
 def test_fat_refuses(files, size, words):
     with pytest.raises(OptionError, match=words):
         make_fat(files, "x", size)
 
 
 def test_file_tree():
-    assert file_tree("o", {"a/b": b"1", "a/c/d": b"2", "A2": b"3"}, 10, "") == {"a": {"b": b"1", "c": {"d": b"2"}}, "A2": b"3"}
+    assert file_tree("o", {"a/b": b"1", "a/c/d": b"2", "A2": b"3"}, 10, "") == {
+        "a": {"b": b"1", "c": {"d": b"2"}},
+        "A2": b"3",
+    }
     with pytest.raises(OptionError, match="a is a file and a folder"):
         file_tree("o", {"a": b"", "a/b": b""}, 10, "")
 

@@ -31,7 +31,9 @@ def test_what_a_killed_run_left_is_written_over(tmp_path):
 def test_many_writers_never_mix(tmp_path):
     path = str(tmp_path / "x")
     contents = [bytes([65 + number]) * 100_000 for number in range(8)]
-    threads = [threading.Thread(target=files.write_whole, args=(path, content)) for content in contents]
+    threads = [
+        threading.Thread(target=files.write_whole, args=(path, content)) for content in contents
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -55,6 +57,7 @@ def kind(request, monkeypatch):
             if flags & os.O_TMPFILE == os.O_TMPFILE:
                 raise OSError(errno.EOPNOTSUPP, "no")
             return really(path, flags, *args, **kwargs)
+
         monkeypatch.setattr(os, "open", refuse)
     return request.param
 

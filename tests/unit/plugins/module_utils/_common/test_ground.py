@@ -12,21 +12,60 @@ import threading
 import time
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common import files, locks, processes, sizes, texts
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LockTimeout, OptionError, ProgramError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common import (
+    files,
+    locks,
+    processes,
+    sizes,
+    texts,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    LockTimeout,
+    OptionError,
+    ProgramError,
+    VlabError,
+)
 
 M, G = 1 << 20, 1 << 30
 
 
-@pytest.mark.parametrize("text, unit, expected", [
-    ("0", "b", 0), ("512", "b", 512), (512, "b", 512), ("512", "m", 512 * M), ("1k", "b", 1024), ("1 KiB", "m", 1024), ("1.5G", "b", 3 * G // 2),
-    (" 20g ", "b", 20 * G),
-    ("20 GB", "b", 20 * G), ("2T", "b", 2 << 40), ("7E", "b", 7 << 60), ("0.5k", "b", 512), ("1b", "m", 1 * M), ("64M", "m", 64 * M),
-    ("000000000000000000001", "b", None),
-    ("", "b", None), ("-1", "b", None), ("1.5", "b", None), ("1,5G", "b", None), ("1e3", "b", None), ("G", "b", None), ("1Q", "b", None),
-    ("0x10", "b", None), ("٣", "b", None),
-    ("8E", "b", None), ("9" * 5000, "b", None), ("1." + "0" * 500, "b", None), (None, "b", None), ([], "b", None), ("1\n2", "b", None), (True, "b", None),
-])
+@pytest.mark.parametrize(
+    "text, unit, expected",
+    [
+        ("0", "b", 0),
+        ("512", "b", 512),
+        (512, "b", 512),
+        ("512", "m", 512 * M),
+        ("1k", "b", 1024),
+        ("1 KiB", "m", 1024),
+        ("1.5G", "b", 3 * G // 2),
+        (" 20g ", "b", 20 * G),
+        ("20 GB", "b", 20 * G),
+        ("2T", "b", 2 << 40),
+        ("7E", "b", 7 << 60),
+        ("0.5k", "b", 512),
+        ("1b", "m", 1 * M),
+        ("64M", "m", 64 * M),
+        ("000000000000000000001", "b", None),
+        ("", "b", None),
+        ("-1", "b", None),
+        ("1.5", "b", None),
+        ("1,5G", "b", None),
+        ("1e3", "b", None),
+        ("G", "b", None),
+        ("1Q", "b", None),
+        ("0x10", "b", None),
+        ("٣", "b", None),
+        ("8E", "b", None),
+        ("9" * 5000, "b", None),
+        ("1." + "0" * 500, "b", None),
+        (None, "b", None),
+        ([], "b", None),
+        ("1\n2", "b", None),
+        (True, "b", None),
+    ],
+)
 def test_sizes(text, unit, expected):
     if expected is None:
         with pytest.raises(OptionError, match="^memory: "):
@@ -35,20 +74,44 @@ def test_sizes(text, unit, expected):
         assert sizes.parse_size("memory", text, unit) == expected
 
 
-@pytest.mark.parametrize("size, text", [(0, "0"), (1, "1"), (1000, "1000"), (1024, "1K"), (1536, "1536"), (G, "1G"), (3 * G // 2, "1536M"),
-                                        (5 << 50, "5P"), (8 << 30, "8G")])
+@pytest.mark.parametrize(
+    "size, text",
+    [
+        (0, "0"),
+        (1, "1"),
+        (1000, "1000"),
+        (1024, "1K"),
+        (1536, "1536"),
+        (G, "1G"),
+        (3 * G // 2, "1536M"),
+        (5 << 50, "5P"),
+        (8 << 30, "8G"),
+    ],
+)
 def test_sizes_as_text(size, text):
     assert sizes.format_size(size) == text
     assert sizes.parse_size("x", text) == size
 
 
-@pytest.mark.parametrize("value, path", [
-    ({"a": "é,\n\t\"'"}, None), ({"a": [1, None, True, {"b": ["x"]}]}, None), ("x", None),
-    ({"a": "b\0"}, "a"), ({"a": {"b": ["x", "\0"]}}, "a.b[1]"), ({"a": "\ud800"}, "a"), ({"a": "\udcff"}, "a"), ({"a": {"b\0": 1}}, "a"),
-    ({"a": [{"b": {"\udc80": 1}}]}, "a[0].b"),
-    ({"c": {"d": "\0\udcff"}}, None), ({"c": {"d": {"e": ["\0"]}}}, None), ({"c": {"d": "\ud800"}}, "c.d"), ({"c": {"f": "\0"}}, "c.f"),
-    ({"c": {"dd": "\0"}}, "c.dd"),
-])
+@pytest.mark.parametrize(
+    "value, path",
+    [
+        ({"a": "é,\n\t\"'"}, None),
+        ({"a": [1, None, True, {"b": ["x"]}]}, None),
+        ("x", None),
+        ({"a": "b\0"}, "a"),
+        ({"a": {"b": ["x", "\0"]}}, "a.b[1]"),
+        ({"a": "\ud800"}, "a"),
+        ({"a": "\udcff"}, "a"),
+        ({"a": {"b\0": 1}}, "a"),
+        ({"a": [{"b": {"\udc80": 1}}]}, "a[0].b"),
+        ({"c": {"d": "\0\udcff"}}, None),
+        ({"c": {"d": {"e": ["\0"]}}}, None),
+        ({"c": {"d": "\ud800"}}, "c.d"),
+        ({"c": {"f": "\0"}}, "c.f"),
+        ({"c": {"dd": "\0"}}, "c.dd"),
+    ],
+)
 def test_texts(value, path):
     if path is None:
         texts.check_texts("", value, content=("c.d",))
@@ -59,10 +122,23 @@ def test_texts(value, path):
     caught.value.message.encode("utf-8")
 
 
-@pytest.mark.parametrize("value, fits", [
-    (1, True), (10, True), (5.5, True), (0, False), (11, False), (True, False), ("5", False), (None, False), (float("nan"), False),
-    (float("inf"), False), (10 ** 100, False), ([], False),
-])
+@pytest.mark.parametrize(
+    "value, fits",
+    [
+        (1, True),
+        (10, True),
+        (5.5, True),
+        (0, False),
+        (11, False),
+        (True, False),
+        ("5", False),
+        (None, False),
+        (float("nan"), False),
+        (float("inf"), False),
+        (10**100, False),
+        ([], False),
+    ],
+)
 def test_numbers(value, fits):
     if fits:
         assert texts.check_number("x", value, 1, 10, "a number") == value
@@ -72,11 +148,22 @@ def test_numbers(value, fits):
     assert len(caught.value.message) < 200
 
 
-@pytest.mark.parametrize("text, version, fits", [
-    ("127.0.0.1", None, True), ("::1", None, True), ("::1", 6, True), ("::1", 4, False), ("1.2.3.4", 6, False), ("1.2.3", None, False),
-    ("a.example", None, False), ("", None, False),
-    ("1.2.3.4,x=y", None, False), ("01.2.3.4", None, False), ("1.2.3.4 ", None, False),
-])
+@pytest.mark.parametrize(
+    "text, version, fits",
+    [
+        ("127.0.0.1", None, True),
+        ("::1", None, True),
+        ("::1", 6, True),
+        ("::1", 4, False),
+        ("1.2.3.4", 6, False),
+        ("1.2.3", None, False),
+        ("a.example", None, False),
+        ("", None, False),
+        ("1.2.3.4,x=y", None, False),
+        ("01.2.3.4", None, False),
+        ("1.2.3.4 ", None, False),
+    ],
+)
 def test_addresses(text, version, fits):
     if fits:
         assert texts.check_address("x", text, version) == text
@@ -87,14 +174,20 @@ def test_addresses(text, version, fits):
 
 def test_errors():
     error = OptionError("a[0].b", "no", cmd=["x"])
-    assert (error.message, str(error), error.facts) == ("a[0].b: no", "a[0].b: no", {"option": "a[0].b", "cmd": ["x"]})
+    assert (error.message, str(error), error.facts) == (
+        "a[0].b: no",
+        "a[0].b: no",
+        {"option": "a[0].b", "cmd": ["x"]},
+    )
     assert isinstance(error, VlabError)
 
 
 def test_a_file_is_written_whole(tmp_path):
     path = str(tmp_path / "a")
     files.write_whole(path, "é\udcff")
-    assert open(path, "rb").read() == b"\xc3\xa9\xff" and stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert (
+        open(path, "rb").read() == b"\xc3\xa9\xff" and stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    )
     files.write_whole(path, b"x", 0o640)
     assert open(path, "rb").read() == b"x" and stat.S_IMODE(os.stat(path).st_mode) == 0o640
     for wrong in (str(tmp_path), str(tmp_path / "no" / "x"), str(tmp_path / "a" / "x")):
@@ -124,8 +217,16 @@ def test_json(tmp_path):
         files.read_json(str(tmp_path))
 
 
-@pytest.mark.parametrize("text, lines, expected",
-                         [(b"", 3, ""), (b"a\nb\nc\nd", 2, "c\nd"), (b"a\n", 5, "a"), (b"\xff\n", 1, "\ufffd"), (b"x" * 9000, 1, "x" * 8192)])
+@pytest.mark.parametrize(
+    "text, lines, expected",
+    [
+        (b"", 3, ""),
+        (b"a\nb\nc\nd", 2, "c\nd"),
+        (b"a\n", 5, "a"),
+        (b"\xff\n", 1, "\ufffd"),
+        (b"x" * 9000, 1, "x" * 8192),
+    ],
+)
 def test_tail(tmp_path, text, lines, expected):
     (tmp_path / "log").write_bytes(text)
     assert files.tail(str(tmp_path / "log"), lines) == expected
@@ -133,7 +234,12 @@ def test_tail(tmp_path, text, lines, expected):
 
 def test_what_is_not_there(tmp_path):
     gone = str(tmp_path / "gone")
-    assert files.tail(gone) == "" and files.read_text(gone) is None and files.read_text(gone, "x") == "x" and not files.remove_file(gone)
+    assert (
+        files.tail(gone) == ""
+        and files.read_text(gone) is None
+        and files.read_text(gone, "x") == "x"
+        and not files.remove_file(gone)
+    )
     with pytest.raises(HostError, match="cannot remove"):
         files.remove_file(str(tmp_path))
 
@@ -166,11 +272,18 @@ def test_a_folder_of_somebody_else(tmp_path):
 
 def hold(path, seconds=60):
     """Another process that holds the lock."""
-    child = subprocess.Popen([sys.executable, "-c",
-                              "import fcntl, os, sys, select\nh = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\nfcntl.flock(h, fcntl.LOCK_EX)\n"
-                              "os.pwrite(h, b'%d' % os.getpid(), 0)\nprint(1, flush=True)\nselect.select([sys.stdin], [], [], float(sys.argv[2]))",
-                              path, str(seconds)],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, os, sys, select\nh = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\nfcntl.flock(h, fcntl.LOCK_EX)\n"
+            "os.pwrite(h, b'%d' % os.getpid(), 0)\nprint(1, flush=True)\nselect.select([sys.stdin], [], [], float(sys.argv[2]))",
+            path,
+            str(seconds),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     child.stdout.readline()
     return child
 
@@ -179,7 +292,9 @@ def test_a_lock_is_waited_for(tmp_path):
     path = str(tmp_path / "lock")
     child = hold(path)
     try:
-        with pytest.raises(LockTimeout, match=r"another run \(pid %d\) has held .*lock for 0" % child.pid):
+        with pytest.raises(
+            LockTimeout, match=r"another run \(pid %d\) has held .*lock for 0" % child.pid
+        ):
             with locks.file_lock(path, timeout=0.05):
                 pass
         threading.Timer(0.1, child.kill).start()
@@ -229,6 +344,7 @@ def test_a_lock_whose_folder_goes_while_it_is_waited_for(tmp_path):
     def remake():
         folder.mkdir(exist_ok=True)
         made.append(1)
+
     remake()
     child = hold(str(folder / "lock"))
 
@@ -236,6 +352,7 @@ def test_a_lock_whose_folder_goes_while_it_is_waited_for(tmp_path):
         (folder / "lock").unlink()
         folder.rmdir()
         child.kill()
+
     timer = threading.Timer(0.1, remove)
     timer.start()
     with locks.file_lock(str(folder / "lock"), timeout=10, remake=remake):
@@ -278,14 +395,20 @@ def fixture_sleeper():
 def test_who_runs(sleeper):
     start = processes.process_start(sleeper.pid)
     assert start and processes.command_line(sleeper.pid) == ["sleep", "60"]
-    assert sleeper.pid in processes.processes_with("sleep", "60") and sleeper.pid not in processes.processes_with("sleep", "61")
-    assert not processes.wait_for_exit(sleeper.pid, start, 0) and not processes.wait_for_exit(sleeper.pid, start, 0.05)
+    assert sleeper.pid in processes.processes_with(
+        "sleep", "60"
+    ) and sleeper.pid not in processes.processes_with("sleep", "61")
+    assert not processes.wait_for_exit(sleeper.pid, start, 0) and not processes.wait_for_exit(
+        sleeper.pid, start, 0.05
+    )
     assert not processes.send_signal(sleeper.pid, start + 1), "another process with that number"
     assert sleeper.poll() is None
     assert processes.send_signal(sleeper.pid, start)
     assert processes.wait_for_exit(sleeper.pid, start, 5)
     assert processes.process_start(sleeper.pid) is None, "a zombie is gone"
-    assert not processes.send_signal(sleeper.pid, start) and processes.wait_for_exit(sleeper.pid, start, 0)
+    assert not processes.send_signal(sleeper.pid, start) and processes.wait_for_exit(
+        sleeper.pid, start, 0
+    )
     assert processes.command_line(1 << 30) == [] and processes.process_start(1 << 30) is None
 
 

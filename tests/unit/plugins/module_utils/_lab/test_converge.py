@@ -30,30 +30,58 @@ def node(name, state="started", **more):
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
     """Plan a lab in check mode: its result."""
+
     def host(folder):
         made = FakeHost(name=folder.name, lab=folder.lab, root=folder.root)
         made.folder = folder
         return made
+
     monkeypatch.setattr(converge, "Host", host)
 
     def refuse_start(allowed):
         if not allowed:
             raise HostError("a container")
+
     monkeypatch.setattr(converge, "refuse_start", refuse_start)
-    monkeypatch.setattr(converge, "room", lambda _root: {"memory_available_mb": 1000, "cpus": 8, "vcpus_used": 0, "labs": []})
+    monkeypatch.setattr(
+        converge,
+        "room",
+        lambda _root: {"memory_available_mb": 1000, "cpus": 8, "vcpus_used": 0, "labs": []},
+    )
     monkeypatch.setattr(converge, "resources", lambda *_args: [])
 
     def run(nodes, check_mode=True, **params):
-        given = dict({"root": str(tmp_path), "lab": "lab1", "vms": nodes, "state": "started", "purge": False, "allow_restart": False,
-                      "wait_ready": True, "keep_disks": False, "allow_container": True}, **SETTINGS)
+        given = dict(
+            {
+                "root": str(tmp_path),
+                "lab": "lab1",
+                "vms": nodes,
+                "state": "started",
+                "purge": False,
+                "allow_restart": False,
+                "wait_ready": True,
+                "keep_disks": False,
+                "allow_container": True,
+            },
+            **SETTINGS,
+        )
         return converge.converge_lab(dict(given, **params), check_mode)
+
     return run
 
 
 def define(root, name, **given):
     folder = Folder(str(root), "lab1", name)
     os.makedirs(folder.path)
-    definitions.save(folder, granted(compose(dict({"memory": "32", "disks": [], "nics": []}, **given), host=FakeHost(name=name, root=root))))
+    definitions.save(
+        folder,
+        granted(
+            compose(
+                dict({"memory": "32", "disks": [], "nics": []}, **given),
+                host=FakeHost(name=name, root=root),
+            )
+        ),
+    )
 
 
 def options_of(result):
@@ -64,7 +92,10 @@ def test_a_new_lab_is_all_change_and_nothing_is_made(lab, tmp_path):
     result = lab([node("a"), node("b", "present")])
     assert result["changed"] and not os.listdir(tmp_path)
     assert {option.partition(".")[0] for option in options_of(result)} == {"a", "b"}
-    assert [(vm["name"], vm["status"]) for vm in result["vms"]] == [("a", "running"), ("b", "stopped")]
+    assert [(vm["name"], vm["status"]) for vm in result["vms"]] == [
+        ("a", "running"),
+        ("b", "stopped"),
+    ]
     assert result["actions"] == {} and result["progress"] == []
 
 
@@ -81,17 +112,23 @@ def test_keep_leaves_a_vm_as_it_is_and_does_not_make_one(lab, tmp_path):
     assert not result["changed"] and [vm["name"] for vm in result["vms"]] == ["a"]
 
 
-@pytest.mark.parametrize("params, changes, warned", [
-    ({}, [], True),
-    ({"purge": True}, ["old.state"], False),
-    ({"state": "absent"}, ["old.state"], False),
-])
+@pytest.mark.parametrize(
+    "params, changes, warned",
+    [
+        ({}, [], True),
+        ({"purge": True}, ["old.state"], False),
+        ({"state": "absent"}, ["old.state"], False),
+    ],
+)
 def test_vms_that_no_node_stands_for_are_told_or_removed(lab, tmp_path, params, changes, warned):
     define(tmp_path, "a")
     define(tmp_path, "old")
     result = lab([node("a", "present")], **params)
     assert [option for option in options_of(result) if option.startswith("old.")] == changes
-    assert any("the lab has VMs that no node stands for: old" in text for text in result["warnings"]) == warned
+    assert (
+        any("the lab has VMs that no node stands for: old" in text for text in result["warnings"])
+        == warned
+    )
 
 
 @pytest.mark.parametrize("peer, down", [("started", False), ("stopped", True), ("present", True)])
@@ -115,7 +152,11 @@ def test_a_pattern_of_ready_that_is_none(lab):
 
 
 def test_too_little_memory_is_a_table_and_comes_before_anything_is_done(lab, monkeypatch, tmp_path):
-    monkeypatch.setattr(converge, "resources", lambda host, need, has: [(host, "memory", "%d MiB" % need["memory_mb"], "10 MiB")])
+    monkeypatch.setattr(
+        converge,
+        "resources",
+        lambda host, need, has: [(host, "memory", "%d MiB" % need["memory_mb"], "10 MiB")],
+    )
     monkeypatch.setattr(converge, "refusal", lambda lab, rows: "%s lacks %s" % (lab, rows[0][2]))
     with pytest.raises(HostError, match="lab1 lacks %d MiB" % (2 * (32 + converge.QEMU_OVERHEAD))):
         lab([node("a"), node("b")], check_mode=False)
@@ -129,19 +170,31 @@ def test_nothing_is_started_in_a_container_unless_asked(lab):
 
 
 def test_hubs_come_with_the_lab_and_those_that_are_not_named_go_with_purge(lab, tmp_path):
-    port = {"local_address": "127.0.0.1", "local_port": 1, "remote_address": "127.0.0.1", "remote_port": 2}
+    port = {
+        "local_address": "127.0.0.1",
+        "local_port": 1,
+        "remote_address": "127.0.0.1",
+        "remote_port": 2,
+    }
     os.makedirs(tmp_path / "lab1/.segments/old")
     segments = [{"name": "office", "ports": {"a:eth1": port}}]
-    assert [option for option in options_of(lab([], segments=segments)) if option.startswith("segments")] == ["segments.office"]
+    assert [
+        option for option in options_of(lab([], segments=segments)) if option.startswith("segments")
+    ] == ["segments.office"]
     purged = lab([], segments=segments, purge=True)
-    assert [option for option in options_of(purged) if option.startswith("segments")] == ["segments.office", "segments.old"]
+    assert [option for option in options_of(purged) if option.startswith("segments")] == [
+        "segments.office",
+        "segments.old",
+    ]
 
 
 def test_a_definition_made_in_a_run_is_no_change_in_the_next(lab):
     nodes = [node("a", "present", options={"nics": [{"name": "eth1"}], "vcpus": 2})]
     assert lab(nodes, check_mode=False)["changed"]
     assert not lab(nodes, check_mode=False)["changed"]
-    assert options_of(lab([node("a", "present", options={"nics": [{"name": "eth1"}], "vcpus": 1})])) == ["a.vcpus"]
+    assert options_of(
+        lab([node("a", "present", options={"nics": [{"name": "eth1"}], "vcpus": 1})])
+    ) == ["a.vcpus"]
 
 
 def display(password):
@@ -155,16 +208,32 @@ def test_a_display_password_is_set_in_each_run_and_kept_nowhere(lab, tmp_path, m
 
     def running(folder):
         seen = observe(folder)
-        seen.alive, seen.status, seen.running, seen.devices, seen.pid = True, "running", dict(seen.saved), {}, 1
+        seen.alive, seen.status, seen.running, seen.devices, seen.pid = (
+            True,
+            "running",
+            dict(seen.saved),
+            {},
+            1,
+        )
         seen.run = {"definition": seen.running}
-        seen.monitor = types.SimpleNamespace(execute=lambda *words: asked.append(words), close=lambda: None)
+        seen.monitor = types.SimpleNamespace(
+            execute=lambda *words: asked.append(words), close=lambda: None
+        )
         return seen
+
     monkeypatch.setattr(converge, "observe", running)
     for password in ("secret-1", "secret-2"):
         result = lab([node("a", options=display(password))], check_mode=False, wait_ready=False)
         assert not result["changed"]
-    assert asked == [("set_password", {"protocol": "vnc", "password": password}) for password in ("secret-1", "secret-2")]
+    assert asked == [
+        ("set_password", {"protocol": "vnc", "password": password})
+        for password in ("secret-1", "secret-2")
+    ]
     kept = "".join(path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.json"))
-    digests = [hashlib.sha256(json.dumps(node("a", options=display(word))["options"], sort_keys=True).encode()).hexdigest()
-               for word in ("secret-1", "secret-2")]
+    digests = [
+        hashlib.sha256(
+            json.dumps(node("a", options=display(word))["options"], sort_keys=True).encode()
+        ).hexdigest()
+        for word in ("secret-1", "secret-2")
+    ]
     assert "secret" not in kept and not any(digest in kept for digest in digests)

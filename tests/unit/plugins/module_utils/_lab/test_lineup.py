@@ -7,7 +7,10 @@ import threading
 import types
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, LaunchError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    LaunchError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lineup
 
 
@@ -35,9 +38,21 @@ class World:
             self.note(name, "launch")
             self.fail(name, "launch")
 
-        applier = types.SimpleNamespace(run=launch, resume=lambda: self.note(name, "resume"), hold_asked=False)
-        return types.SimpleNamespace(name=name, after=after or {}, starts=True, is_running=True, applier=applier, node={}, folder=name, wanted={},
-                                     ready={"console": "ready"}, seen=types.SimpleNamespace(run=None, pid=1, start=1, monitor=None))
+        applier = types.SimpleNamespace(
+            run=launch, resume=lambda: self.note(name, "resume"), hold_asked=False
+        )
+        return types.SimpleNamespace(
+            name=name,
+            after=after or {},
+            starts=True,
+            is_running=True,
+            applier=applier,
+            node={},
+            folder=name,
+            wanted={},
+            ready={"console": "ready"},
+            seen=types.SimpleNamespace(run=None, pid=1, start=1, monitor=None),
+        )
 
 
 @pytest.fixture
@@ -53,12 +68,18 @@ def bring_up(monkeypatch):
                 world.note(self.name, "ready")
 
         monkeypatch.setattr(lineup, "Readiness", Ready)
-        line = lineup.Lineup({name: world.job(name, after) for name, after in jobs.items()}, booting, wait_ready, lambda text: None)
+        line = lineup.Lineup(
+            {name: world.job(name, after) for name, after in jobs.items()},
+            booting,
+            wait_ready,
+            lambda text: None,
+        )
         done = threading.Thread(target=line.run, daemon=True)
         done.start()
         done.join(20)
         assert not done.is_alive(), "it waits for ever"
         return line.failed
+
     return bring_up
 
 
@@ -80,7 +101,18 @@ def test_order_is_kept(bring_up):
 @pytest.mark.parametrize("where", ["launch", "ready"])
 def test_one_that_fails_stops_those_after_it_and_no_others(bring_up, booting, where):
     world = World({"a": (where, (LaunchError if where == "launch" else GuestError)("broken"))})
-    failed = bring_up(world, {"a": {}, "b": {"a": "ready"}, "c": {"b": "started"}, "x": {}, "y": {"x": "ready"}, "z": {}}, booting)
+    failed = bring_up(
+        world,
+        {
+            "a": {},
+            "b": {"a": "ready"},
+            "c": {"b": "started"},
+            "x": {},
+            "y": {"x": "ready"},
+            "z": {},
+        },
+        booting,
+    )
     assert sorted(failed) == ["a", "b", "c"] and failed["a"].message == "broken"
     assert failed["b"].message == "b was not started: it comes after a, which failed"
     assert {name for name, what in world.events if what == "ready"} == {"x", "y", "z"}
@@ -88,7 +120,11 @@ def test_one_that_fails_stops_those_after_it_and_no_others(bring_up, booting, wh
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_defect_in_one_lets_nobody_wait_for_ever(bring_up):
-    failed = bring_up(World({"a": ("launch", ZeroDivisionError("ours"))}), {"a": {}, "b": {"a": "ready"}, "x": {}}, 1)
+    failed = bring_up(
+        World({"a": ("launch", ZeroDivisionError("ours"))}),
+        {"a": {}, "b": {"a": "ready"}, "x": {}},
+        1,
+    )
     assert sorted(failed) == ["a", "b"]
 
 

@@ -9,7 +9,10 @@ import types
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, check_ready
 
@@ -20,21 +23,29 @@ def wait(tmp_path, log, ready=None):
     """Wait for a guest, which is this process, whose console has shown log."""
     (tmp_path / "console.log").write_text(log, encoding="utf-8")
     folder = types.SimpleNamespace(name="r1", file=lambda name: str(tmp_path / name))
-    Readiness(folder, {"consoles": [{"name": "console"}]}, ready or READY, None).wait(os.getpid(), process_start(os.getpid()))
+    Readiness(folder, {"consoles": [{"name": "console"}]}, ready or READY, None).wait(
+        os.getpid(), process_start(os.getpid())
+    )
 
 
 def test_a_guest_that_says_so_is_ready(tmp_path):
     wait(tmp_path, "booting\nvlab: ready\n")
 
 
-@pytest.mark.parametrize("log", [
-    "booting\nvlab: bgpd failed with 1\nvlab: not ready: bgpd failed with 1;\n",
-    # Also where both are there: a guest that failed has not become ready by a second line.
-    "vlab: not ready: zebra has ended;\nvlab: ready\n",
-])
+@pytest.mark.parametrize(
+    "log",
+    [
+        "booting\nvlab: bgpd failed with 1\nvlab: not ready: bgpd failed with 1;\n",
+        # Also where both are there: a guest that failed has not become ready by a second line.
+        "vlab: not ready: zebra has ended;\nvlab: ready\n",
+    ],
+)
 def test_a_guest_that_says_it_failed_is_not_waited_for(tmp_path, log):
     started = time.monotonic()
-    with pytest.raises(GuestError, match=r"r1 is not ready \(console\): the guest said vlab: not ready: (bgpd failed with 1|zebra has ended)") as caught:
+    with pytest.raises(
+        GuestError,
+        match=r"r1 is not ready \(console\): the guest said vlab: not ready: (bgpd failed with 1|zebra has ended)",
+    ) as caught:
         wait(tmp_path, log)
     assert time.monotonic() - started < 1
     assert "not ready" in caught.value.facts["console"]

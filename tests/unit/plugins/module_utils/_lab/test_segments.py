@@ -11,14 +11,25 @@ import tempfile
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    MonitorError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    boot_id,
+    process_start,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import bridge, hub
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 
 
 def port(number):
-    return {"local_address": "127.0.0.1", "local_port": 20000 + number, "remote_address": "127.0.0.1", "remote_port": 21000 + number}
+    return {
+        "local_address": "127.0.0.1",
+        "local_port": 20000 + number,
+        "remote_address": "127.0.0.1",
+        "remote_port": 21000 + number,
+    }
 
 
 def hub_with(root, ports, has=None, alive=True):
@@ -26,8 +37,12 @@ def hub_with(root, ports, has=None, alive=True):
     if has is not None:
         folder = hub.HubFolder(str(root), "lab1", "office")
         os.makedirs(folder.path)
-        run = {"pid": os.getpid(), "start": process_start(os.getpid()), "boot_id": boot_id() if alive else "another",
-               "ports": {end: dict(has[end], id=number) for number, end in enumerate(sorted(has))}}
+        run = {
+            "pid": os.getpid(),
+            "start": process_start(os.getpid()),
+            "boot_id": boot_id() if alive else "another",
+            "ports": {end: dict(has[end], id=number) for number, end in enumerate(sorted(has))},
+        }
         with open(folder.run, "w", encoding="utf-8") as stream:
             json.dump(run, stream)
     return hub.Hub(str(root), "lab1", "office", ports)
@@ -36,17 +51,20 @@ def hub_with(root, ports, has=None, alive=True):
 A, B = {"a:eth0": port(1)}, {"b:eth0": port(2)}
 
 
-@pytest.mark.parametrize("has, alive, ports, changes", [
-    (None, True, None, []),
-    (None, True, A, [("segments.office", None, ["a:eth0"], "file")]),
-    (A, True, A, []),
-    (A, False, A, [("segments.office", None, ["a:eth0"], "file")]),
-    (A, True, {**A, **B}, [("segments.office[b:eth0]", None, port(2), "live")]),
-    ({**A, **B}, True, B, [("segments.office[a:eth0]", port(1), None, "live")]),
-    (A, True, {"a:eth0": port(3)}, [("segments.office[a:eth0]", port(1), port(3), "live")]),
-    (A, True, None, [("segments.office", ["a:eth0"], None, "file")]),
-    (A, False, None, [("segments.office", [], None, "file")]),
-])
+@pytest.mark.parametrize(
+    "has, alive, ports, changes",
+    [
+        (None, True, None, []),
+        (None, True, A, [("segments.office", None, ["a:eth0"], "file")]),
+        (A, True, A, []),
+        (A, False, A, [("segments.office", None, ["a:eth0"], "file")]),
+        (A, True, {**A, **B}, [("segments.office[b:eth0]", None, port(2), "live")]),
+        ({**A, **B}, True, B, [("segments.office[a:eth0]", port(1), None, "live")]),
+        (A, True, {"a:eth0": port(3)}, [("segments.office[a:eth0]", port(1), port(3), "live")]),
+        (A, True, None, [("segments.office", ["a:eth0"], None, "file")]),
+        (A, False, None, [("segments.office", [], None, "file")]),
+    ],
+)
 def test_what_is_to_be_done_to_a_hub(tmp_path, has, alive, ports, changes):
     found = hub_with(tmp_path, ports, has, alive).changes()
     assert [(change.option, change.before, change.after, change.how) for change in found] == changes
@@ -64,25 +82,43 @@ def test_ports_of_a_running_hub_come_and_go_one_by_one(root):
     with FakeQmp(made.folder.qmp) as qemu:
         made.apply(5)
     assert qemu.requests[1:] == [
-        ("netdev_del", {"id": "plug0"}), ("netdev_del", {"id": "link0"}),  # a goes
-        ("netdev_del", {"id": "plug0"}), ("netdev_del", {"id": "link0"}),  # what a killed run may have left in its place
-        ("netdev_add", {"type": "socket", "id": "link0", "udp": "127.0.0.1:21003", "localaddr": "127.0.0.1:20003"}),
+        ("netdev_del", {"id": "plug0"}),
+        ("netdev_del", {"id": "link0"}),  # a goes
+        ("netdev_del", {"id": "plug0"}),
+        ("netdev_del", {"id": "link0"}),  # what a killed run may have left in its place
+        (
+            "netdev_add",
+            {
+                "type": "socket",
+                "id": "link0",
+                "udp": "127.0.0.1:21003",
+                "localaddr": "127.0.0.1:20003",
+            },
+        ),
         ("netdev_add", {"type": "hubport", "id": "plug0", "hubid": 0, "netdev": "link0"}),
     ]
     with open(made.folder.run, encoding="utf-8") as stream:
-        assert json.load(stream)["ports"] == {"b:eth0": dict(port(2), id=1), "c:eth0": dict(port(3), id=0)}
+        assert json.load(stream)["ports"] == {
+            "b:eth0": dict(port(2), id=1),
+            "c:eth0": dict(port(3), id=0),
+        }
     assert hub.Hub(root, "lab1", "office", {**B, "c:eth0": port(3)}).changes() == []
 
 
 def test_a_port_that_is_refused_is_an_error_and_is_not_recorded(root):
     made = hub_with(root, {**A, **B}, A)
-    with FakeQmp(made.folder.qmp, {"netdev_add": Refusal("Address already in use")}), pytest.raises(MonitorError, match="already in use"):
+    with (
+        FakeQmp(made.folder.qmp, {"netdev_add": Refusal("Address already in use")}),
+        pytest.raises(MonitorError, match="already in use"),
+    ):
         made.apply(5)
     with open(made.folder.run, encoding="utf-8") as stream:
         assert sorted(json.load(stream)["ports"]) == ["a:eth0"]
 
 
-@pytest.mark.parametrize("address, port_, text", [("127.0.0.1", 1, "127.0.0.1:1"), ("fd00::1", 2, "[fd00::1]:2")])
+@pytest.mark.parametrize(
+    "address, port_, text", [("127.0.0.1", 1, "127.0.0.1:1"), ("fd00::1", 2, "[fd00::1]:2")]
+)
 def test_addresses_of_both_families(address, port_, text):
     assert hub._joined(address, port_) == text
 
@@ -92,8 +128,14 @@ class Kernel:
 
     def __init__(self, monkeypatch, root=True, bridges=(), interfaces=()):
         self.bridges, self.ran = set(bridges), []
-        monkeypatch.setattr(bridge.Bridge, "_is_there", staticmethod(lambda name: name in self.bridges))
-        monkeypatch.setattr(bridge.os.path, "exists", lambda path: path.rpartition("/")[2] in self.bridges | set(interfaces))
+        monkeypatch.setattr(
+            bridge.Bridge, "_is_there", staticmethod(lambda name: name in self.bridges)
+        )
+        monkeypatch.setattr(
+            bridge.os.path,
+            "exists",
+            lambda path: path.rpartition("/")[2] in self.bridges | set(interfaces),
+        )
         monkeypatch.setattr(bridge.os, "geteuid", lambda: 0 if root else 1000)
         monkeypatch.setattr(bridge, "run", self.run)
 
@@ -116,7 +158,11 @@ def test_a_bridge_is_made_once_and_removed_by_who_made_it(tmp_path, monkeypatch)
     assert steps(made) == [(None, "vlab-1")]
     made.apply(5)
     assert kernel.bridges == {"vlab-1"}
-    assert (tmp_path / "server/attach").read_text(encoding="utf-8").endswith('set dev "$1" up master vlab-1\n')
+    assert (
+        (tmp_path / "server/attach")
+        .read_text(encoding="utf-8")
+        .endswith('set dev "$1" up master vlab-1\n')
+    )
     assert steps(bridge.Bridge(folder, "server", "vlab-1")) == []
     # Another name: the old one goes.
     again = bridge.Bridge(folder, "server", "vlab-2")
@@ -137,10 +183,16 @@ def test_a_bridge_of_the_host_is_used_and_stays(tmp_path, monkeypatch):
     assert not [argv for argv in kernel.ran if argv[2] in ("add", "delete")]
 
 
-@pytest.mark.parametrize("options, says", [
-    ({"root": False}, "segments.server: a bridge needs root"),
-    ({"interfaces": {"vlab-1"}}, "segments.server.bridge: vlab-1 is an interface of this host, and no bridge"),
-])
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"root": False}, "segments.server: a bridge needs root"),
+        (
+            {"interfaces": {"vlab-1"}},
+            "segments.server.bridge: vlab-1 is an interface of this host, and no bridge",
+        ),
+    ],
+)
 def test_a_bridge_that_cannot_be(tmp_path, monkeypatch, options, says):
     kernel = Kernel(monkeypatch, **options)
     with pytest.raises(HostError, match=says):

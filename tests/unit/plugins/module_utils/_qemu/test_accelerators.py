@@ -17,13 +17,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators as room
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import capabilities
 
-WORKS = 'printf K'
+WORKS = "printf K"
 BURNS = "while :; do :; done"
 
 
 def known(*accelerators, machines=("q35",)):
-    return types.SimpleNamespace(accelerators=frozenset(accelerators), has_kvm="kvm" in accelerators,
-                                 machine_name=lambda name: name if name in machines else None)
+    return types.SimpleNamespace(
+        accelerators=frozenset(accelerators),
+        has_kvm="kvm" in accelerators,
+        machine_name=lambda name: name if name in machines else None,
+    )
 
 
 class Host:
@@ -57,7 +60,10 @@ class Host:
             return 36
         self.kind = argument
         if self.creating:
-            problem, self.creating = self.creating, None if self.creating == errno.EINTR else self.creating
+            problem, self.creating = (
+                self.creating,
+                None if self.creating == errno.EINTR else self.creating,
+            )
             raise OSError(problem, os.strerror(problem))
         return os.open("/dev/null", os.O_RDONLY)
 
@@ -68,7 +74,9 @@ class Host:
         return room.kvm_status(self.path, arch, known(*accelerators), self.cache, self.device)
 
     def choose(self, accel, arch="x86_64", accelerators=("tcg", "kvm"), icount=False):
-        return room.choose(accel, self.path, arch, known(*accelerators), icount, self.cache, self.device)
+        return room.choose(
+            accel, self.path, arch, known(*accelerators), icount, self.cache, self.device
+        )
 
 
 @pytest.fixture(name="host")
@@ -94,12 +102,23 @@ def test_works(host):
     assert "-machine q35 -accel kvm" in host.starts.read_text()
 
 
-@pytest.mark.parametrize("opening, flags, cause, text", [
-    (errno.ENOENT, {"svm"}, "no_device", "modprobe kvm_intel or kvm_amd"), (errno.ENOENT, set(), "no_cpu_support", "firmware"),
-    (errno.EACCES, {"svm"}, "no_permission", r"owner %d:%d, mode 0600\): .* group" % (os.geteuid(), os.getegid())),
-    (errno.EPERM, {"svm"}, "no_permission", "group"), (errno.ENODEV, {"svm"}, "stale_device", "kernel module"),
-    (errno.ENXIO, {"svm"}, "stale_device", "kernel module"), (errno.EISDIR, {"svm"}, "not_a_kvm_device", "Is a directory"),
-])
+@pytest.mark.parametrize(
+    "opening, flags, cause, text",
+    [
+        (errno.ENOENT, {"svm"}, "no_device", "modprobe kvm_intel or kvm_amd"),
+        (errno.ENOENT, set(), "no_cpu_support", "firmware"),
+        (
+            errno.EACCES,
+            {"svm"},
+            "no_permission",
+            r"owner %d:%d, mode 0600\): .* group" % (os.geteuid(), os.getegid()),
+        ),
+        (errno.EPERM, {"svm"}, "no_permission", "group"),
+        (errno.ENODEV, {"svm"}, "stale_device", "kernel module"),
+        (errno.ENXIO, {"svm"}, "stale_device", "kernel module"),
+        (errno.EISDIR, {"svm"}, "not_a_kvm_device", "Is a directory"),
+    ],
+)
 def test_device_cannot_be_opened(host, opening, flags, cause, text):
     os.chmod(host.device, 0o600)
     os.chown(host.device, os.geteuid(), os.getegid())
@@ -110,10 +129,15 @@ def test_device_cannot_be_opened(host, opening, flags, cause, text):
     assert host.count() == 0
 
 
-@pytest.mark.parametrize("version, creating, cause, text", [
-    (None, None, "not_a_kvm_device", "not a KVM device"), (11, None, "not_a_kvm_device", "version 11"),
-    (12, errno.EBUSY, "guests_do_not_run", "another hypervisor"), (12, errno.ENOMEM, "guests_do_not_run", "creates no VM"),
-])
+@pytest.mark.parametrize(
+    "version, creating, cause, text",
+    [
+        (None, None, "not_a_kvm_device", "not a KVM device"),
+        (11, None, "not_a_kvm_device", "version 11"),
+        (12, errno.EBUSY, "guests_do_not_run", "another hypervisor"),
+        (12, errno.ENOMEM, "guests_do_not_run", "creates no VM"),
+    ],
+)
 def test_device_is_no_use(host, version, creating, cause, text):
     host.version, host.creating = version, creating
     status = host.status()
@@ -133,11 +157,19 @@ def test_interrupted_creation_is_tried_again(host):
     assert host.status().usable
 
 
-@pytest.mark.parametrize("machine, arch, cause", [
-    ("x86_64", "x86_64", "ok"), ("x86_64", "i386", "ok"), ("i686", "x86_64", "wrong_architecture"),
-    ("x86_64", "aarch64", "wrong_architecture"),
-    ("aarch64", "aarch64", "ok"), ("aarch64", "arm", "ok"), ("aarch64", "x86_64", "wrong_architecture"), ("s390x", "s390x", "ok"),
-])
+@pytest.mark.parametrize(
+    "machine, arch, cause",
+    [
+        ("x86_64", "x86_64", "ok"),
+        ("x86_64", "i386", "ok"),
+        ("i686", "x86_64", "wrong_architecture"),
+        ("x86_64", "aarch64", "wrong_architecture"),
+        ("aarch64", "aarch64", "ok"),
+        ("aarch64", "arm", "ok"),
+        ("aarch64", "x86_64", "wrong_architecture"),
+        ("s390x", "s390x", "ok"),
+    ],
+)
 def test_architectures(host, monkeypatch, machine, arch, cause):
     monkeypatch.setattr(platform, "machine", lambda: machine)
     status = host.status(arch)
@@ -152,10 +184,15 @@ def test_not_built_in(host):
     assert host.status("arm", accelerators=("tcg",)).cause == "wrong_architecture"
 
 
-@pytest.mark.parametrize("script, text", [
-    ("echo 'no such MSR' >&2; exit 1", r"exit code 1\): no such MSR"), ("true", r"exit code 0\)"), ("printf KK", r"exit code 0\)"),
-    ("echo 'failed to set MSR' >&2; kill -ABRT $$", "signal 6: failed to set MSR"),
-])
+@pytest.mark.parametrize(
+    "script, text",
+    [
+        ("echo 'no such MSR' >&2; exit 1", r"exit code 1\): no such MSR"),
+        ("true", r"exit code 0\)"),
+        ("printf KK", r"exit code 0\)"),
+        ("echo 'failed to set MSR' >&2; kill -ABRT $$", "signal 6: failed to set MSR"),
+    ],
+)
 def test_guest_fails(host, script, text):
     host.qemu(script)
     status = host.status()
@@ -165,7 +202,9 @@ def test_guest_fails(host, script, text):
 
 def test_guest_that_only_burns_time(host, monkeypatch):
     monkeypatch.setattr(room, "_GUEST_TIME", 1)
-    monkeypatch.setattr(room, "_GUEST_DEADLINE", 120)  # a busy machine may be slow to give it that second
+    monkeypatch.setattr(
+        room, "_GUEST_DEADLINE", 120
+    )  # a busy machine may be slow to give it that second
     host.flags, host.modules = set(), ["kvm", "kvm_pvm"]
     host.qemu(BURNS)
     status = host.status()
@@ -216,7 +255,9 @@ def test_permission_is_looked_at_each_time(host):
     assert host.status().cause == "no_permission"
 
 
-@pytest.mark.parametrize("machines, machine", [(("q35", "pc"), "q35"), (("pc",), "pc"), (("microvm",), "microvm")])
+@pytest.mark.parametrize(
+    "machines, machine", [(("q35", "pc"), "q35"), (("pc",), "pc"), (("microvm",), "microvm")]
+)
 def test_machine_of_the_guest(host, machines, machine):
     assert room._run_guest(host.path, known("kvm", machines=machines)) == ""
     assert "-machine %s " % machine in host.starts.read_text()
@@ -224,7 +265,9 @@ def test_machine_of_the_guest(host, machines, machine):
 
 
 def test_firmware_of_the_guest(host, tmp_path):
-    host.qemu('while [ "$1" != -bios ]; do shift; done; cat "$2" > %s; printf K' % (tmp_path / "rom"))
+    host.qemu(
+        'while [ "$1" != -bios ]; do shift; done; cat "$2" > %s; printf K' % (tmp_path / "rom")
+    )
     assert host.status().usable
     rom = (tmp_path / "rom").read_bytes()
     assert len(rom) == 0x10000
@@ -232,11 +275,19 @@ def test_firmware_of_the_guest(host, tmp_path):
     assert rom.startswith(bytes.fromhex(room._GUEST))
 
 
-@pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("objcopy")) or platform.machine() != "x86_64", reason="needs gcc for x86_64")
+@pytest.mark.skipif(
+    not (shutil.which("gcc") and shutil.which("objcopy")) or platform.machine() != "x86_64",
+    reason="needs gcc for x86_64",
+)
 def test_guest_is_what_its_source_says(tmp_path):
     source = os.path.join(os.path.dirname(__file__), "kvm_probe.S")
-    subprocess.run(["gcc", "-c", "-m64", "-nostdlib", "-o", str(tmp_path / "o"), source], check=True)
-    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", str(tmp_path / "o"), str(tmp_path / "bin")], check=True)
+    subprocess.run(
+        ["gcc", "-c", "-m64", "-nostdlib", "-o", str(tmp_path / "o"), source], check=True
+    )
+    subprocess.run(
+        ["objcopy", "-O", "binary", "-j", ".text", str(tmp_path / "o"), str(tmp_path / "bin")],
+        check=True,
+    )
     assert (tmp_path / "bin").read_bytes().hex() == room._GUEST
 
 
@@ -249,10 +300,17 @@ def test_guest_does_its_work_on_a_real_qemu(tmp_path):
             assert room._run_guest(path, known("tcg", machines=(machine,)), accel="tcg") == ""
 
 
-@pytest.mark.parametrize("accel, icount, script, expected", [
-    ("auto", False, WORKS, "kvm"), ("auto", False, "exit 1", "tcg"), ("kvm", False, WORKS, "kvm"), ("tcg", False, WORKS, "tcg"),
-    ("auto", True, WORKS, "tcg"), ("tcg", True, WORKS, "tcg"),
-])
+@pytest.mark.parametrize(
+    "accel, icount, script, expected",
+    [
+        ("auto", False, WORKS, "kvm"),
+        ("auto", False, "exit 1", "tcg"),
+        ("kvm", False, WORKS, "kvm"),
+        ("tcg", False, WORKS, "tcg"),
+        ("auto", True, WORKS, "tcg"),
+        ("tcg", True, WORKS, "tcg"),
+    ],
+)
 def test_choice(host, accel, icount, script, expected):
     host.qemu(script)
     name, reason = host.choose(accel, icount=icount)

@@ -31,21 +31,41 @@ def fixture_host(tmp_path, monkeypatch):
     return put
 
 
-@pytest.mark.parametrize("machine, arch", [
-    ("x86_64", "x86_64"), ("amd64", "x86_64"), ("AMD64", "x86_64"), ("i686", "i386"), ("i386", "i386"), ("arm64", "aarch64"),
-    ("armv7l", "arm"), ("ppc64le", "ppc64"), ("s390x", "s390x"), ("riscv64", "riscv64"), ("parisc", "hppa"),
-])
+@pytest.mark.parametrize(
+    "machine, arch",
+    [
+        ("x86_64", "x86_64"),
+        ("amd64", "x86_64"),
+        ("AMD64", "x86_64"),
+        ("i686", "i386"),
+        ("i386", "i386"),
+        ("arm64", "aarch64"),
+        ("armv7l", "arm"),
+        ("ppc64le", "ppc64"),
+        ("s390x", "s390x"),
+        ("riscv64", "riscv64"),
+        ("parisc", "hppa"),
+    ],
+)
 def test_host_architecture(monkeypatch, machine, arch):
     monkeypatch.setattr(platform, "machine", lambda: machine)
     assert binaries.host_architecture() == arch
     assert arch in binaries.ARCHITECTURES
 
 
-@pytest.mark.parametrize("name, arch", [
-    ("qemu-system-x86_64", "x86_64"), ("qemu-system-x86_64-microvm", "x86_64"), ("qemu-system-arm.old", "arm"),
-    ("qemu-system-amd64", "x86_64"),
-    ("qemu-system-mips64el", "mips64el"), ("qemu-kvm", "x86_64"), ("kvm", "x86_64"), ("emulator", None),
-])
+@pytest.mark.parametrize(
+    "name, arch",
+    [
+        ("qemu-system-x86_64", "x86_64"),
+        ("qemu-system-x86_64-microvm", "x86_64"),
+        ("qemu-system-arm.old", "arm"),
+        ("qemu-system-amd64", "x86_64"),
+        ("qemu-system-mips64el", "mips64el"),
+        ("qemu-kvm", "x86_64"),
+        ("kvm", "x86_64"),
+        ("emulator", None),
+    ],
+)
 def test_name_tells_architecture(host, name, arch):
     assert binaries.architecture_of("/nowhere/" + name) == arch
 
@@ -53,7 +73,10 @@ def test_name_tells_architecture(host, name, arch):
 def test_name_of_link_target_tells_architecture(host, tmp_path):
     host("bin/qemu-system-sparc")
     os.symlink(str(tmp_path / "bin" / "qemu-system-sparc"), str(tmp_path / "emulator"))
-    assert binaries.find_qemu(binary=str(tmp_path / "emulator")) == (str(tmp_path / "emulator"), "sparc")
+    assert binaries.find_qemu(binary=str(tmp_path / "emulator")) == (
+        str(tmp_path / "emulator"),
+        "sparc",
+    )
 
 
 def test_default_is_host_architecture(host):
@@ -83,8 +106,16 @@ def test_qemu_system_is_preferred_to_qemu_kvm(host):
     assert binaries.find_qemu() == (path, "x86_64")
 
 
-@pytest.mark.parametrize("arch, package", [("i386", "qemu-system-x86"), ("arm", "qemu-system-arm"), ("ppc64", "qemu-system-ppc"),
-                                           ("m68k", "qemu-system-misc"), ("riscv64", "qemu-system-riscv ")])
+@pytest.mark.parametrize(
+    "arch, package",
+    [
+        ("i386", "qemu-system-x86"),
+        ("arm", "qemu-system-arm"),
+        ("ppc64", "qemu-system-ppc"),
+        ("m68k", "qemu-system-misc"),
+        ("riscv64", "qemu-system-riscv "),
+    ],
+)
 def test_missing_architecture_names_package(host, arch, package):
     with pytest.raises(OptionError, match="install the package " + package) as caught:
         binaries.find_qemu(arch)
@@ -102,8 +133,12 @@ def test_three_different_errors(host, tmp_path):
     host("bin/qemu-system-arm", mode=0o644)
     (tmp_path / "bin" / "qemu-system-ppc").mkdir()
     (tmp_path / "bin" / "qemu-system-rx").symlink_to("/nowhere")
-    for binary, text in (("qemu-system-sparc", "not found"), ("qemu-system-rx", "not found"), ("qemu-system-ppc", "not a file"),
-                         ("qemu-system-arm", "not executable")):
+    for binary, text in (
+        ("qemu-system-sparc", "not found"),
+        ("qemu-system-rx", "not found"),
+        ("qemu-system-ppc", "not a file"),
+        ("qemu-system-arm", "not executable"),
+    ):
         for given in (binary, str(tmp_path / "bin" / binary)):
             with pytest.raises(OptionError, match=text) as caught:
                 binaries.find_qemu(binary=given)

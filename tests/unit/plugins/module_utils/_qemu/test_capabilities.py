@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import capabilities as room
 
 # A QEMU that counts its starts in the file beside it, and answers as its real likes do, with an event in between.
-FAKE = r'''#!%(python)s
+FAKE = r"""#!%(python)s
 import json, sys
 open(sys.argv[0] + ".starts", "a").write("x")
 TYPES = {
@@ -51,14 +51,18 @@ for line in sys.stdin:
         say({"error": {"class": "CommandNotFound", "desc": "no"}})
     if name == "quit":
         break
-'''
+"""
 
 
 @pytest.fixture(name="make")
 def fixture_make(tmp_path):
     def make(text=FAKE, major=7, minor=2):
         path = tmp_path / "qemu-system-arm"
-        path.write_text(text % {"python": sys.executable, "major": major, "minor": minor} if text is FAKE else text)
+        path.write_text(
+            text % {"python": sys.executable, "major": major, "minor": minor}
+            if text is FAKE
+            else text
+        )
         path.chmod(0o755)
         return str(path)
 
@@ -73,13 +77,28 @@ def test_what_it_tells(make, tmp_path):
     known = room.capabilities(make(), str(tmp_path / "cache"))
     assert known.version == (7, 2, 3)
     assert known.version_text == "7.2.3 (Debian 1:7)"
-    assert known.machines["pc-i440fx-7.2"] == {"alias": "pc", "default": True, "cpu_max": 255, "hotpluggable_cpus": True}
+    assert known.machines["pc-i440fx-7.2"] == {
+        "alias": "pc",
+        "default": True,
+        "cpu_max": 255,
+        "hotpluggable_cpus": True,
+    }
     assert known.machines["pc-1.0"]["deprecated"] is True
     assert known.default_machine == "pc-i440fx-7.2"
-    assert [known.machine_name(name) for name in ("q35", "pc-1.0", "virt")] == ["pc-q35-7.2", "pc-1.0", None]
+    assert [known.machine_name(name) for name in ("q35", "pc-1.0", "virt")] == [
+        "pc-q35-7.2",
+        "pc-1.0",
+        None,
+    ]
     assert known.has_command("device_add") and not known.has_command("yank")
-    assert known.has_device("e1000") and known.has_device("virtio-net") and not known.has_device("igb")
-    assert [known.device_name(name) for name in ("virtio-net", "e1000", "igb")] == ["virtio-net-pci", "e1000", None]
+    assert (
+        known.has_device("e1000") and known.has_device("virtio-net") and not known.has_device("igb")
+    )
+    assert [known.device_name(name) for name in ("virtio-net", "e1000", "igb")] == [
+        "virtio-net-pci",
+        "e1000",
+        None,
+    ]
     assert known.pci_devices == {"e1000", "virtio-net-pci", "rocker"}
     assert known.has_object("filter-dump") and not known.has_object("iothread")
     assert known.netdev_types == {"socket", "hubport"}
@@ -93,24 +112,40 @@ def test_what_it_tells(make, tmp_path):
 
 
 def test_nic_models_take_a_netdev(make, tmp_path):
-    assert room.nic_models(room.capabilities(make(), str(tmp_path / "cache"))) == ["e1000", "virtio-net-pci"]
+    assert room.nic_models(room.capabilities(make(), str(tmp_path / "cache"))) == [
+        "e1000",
+        "virtio-net-pci",
+    ]
 
 
-@pytest.mark.parametrize("major, minor, objects, devices, netdevs", [
-    (5, 2, False, False, False), (6, 0, True, False, False), (6, 2, True, True, False), (7, 1, True, True, False), (7, 2, True, True, True),
-    (10, 0, True, True, True),
-])
+@pytest.mark.parametrize(
+    "major, minor, objects, devices, netdevs",
+    [
+        (5, 2, False, False, False),
+        (6, 0, True, False, False),
+        (6, 2, True, True, False),
+        (7, 1, True, True, False),
+        (7, 2, True, True, True),
+        (10, 0, True, True, True),
+    ],
+)
 def test_versions(make, tmp_path, major, minor, objects, devices, netdevs):
     known = room.capabilities(make(major=major, minor=minor), str(tmp_path / "cache"))
     assert (known.json_object, known.json_device, known.json_netdev) == (objects, devices, netdevs)
-    assert known.at_least(major, minor) and known.at_least(major - 1, 9) and not known.at_least(major, minor + 1)
+    assert (
+        known.at_least(major, minor)
+        and known.at_least(major - 1, 9)
+        and not known.at_least(major, minor + 1)
+    )
 
 
 def test_asked_once_and_remembered_whole(make, tmp_path):
     path, cache = make(), str(tmp_path / "cache")
     first, second = room.capabilities(path, cache), room.capabilities(path, cache)
     assert first == second
-    assert {name: type(value) for name, value in first._asdict().items()} == {name: type(value) for name, value in second._asdict().items()}
+    assert {name: type(value) for name, value in first._asdict().items()} == {
+        name: type(value) for name, value in second._asdict().items()
+    }
     assert starts(path) == 1
     assert stat.S_IMODE(os.stat(cache).st_mode) == 0o700
     assert len(os.listdir(cache)) == 1
@@ -148,7 +183,9 @@ def test_damaged_cache_is_ignored(make, tmp_path, damage):
     assert starts(path) == 2
 
 
-@pytest.mark.parametrize("answer", [None, [], "x", {}, {"version": [7, 2, 0]}, {"options": 3, "version": [1]}])
+@pytest.mark.parametrize(
+    "answer", [None, [], "x", {}, {"version": [7, 2, 0]}, {"options": 3, "version": [1]}]
+)
 def test_foreign_answer_in_cache_is_ignored(make, tmp_path, answer):
     path, cache = make(), str(tmp_path / "cache")
     room.remember(room.cache_file(path, "capabilities", cache), room.binary_identity(path), answer)
@@ -158,7 +195,9 @@ def test_foreign_answer_in_cache_is_ignored(make, tmp_path, answer):
 def test_unusable_cache_is_no_error(make, tmp_path):
     path = make()
     (tmp_path / "cache").write_text("a file")
-    assert room.capabilities(path, str(tmp_path / "cache")) == room.capabilities(path, str(tmp_path / "cache"))
+    assert room.capabilities(path, str(tmp_path / "cache")) == room.capabilities(
+        path, str(tmp_path / "cache")
+    )
     assert starts(path) == 2
 
 
@@ -173,12 +212,20 @@ def test_cache_folder(monkeypatch):
     assert room.cache_folder() == "/home/u/.cache/vlab"
 
 
-@pytest.mark.parametrize("script, text", [
-    ("echo 'cannot load libfoo' >&2; exit 127", "cannot load libfoo"), ("exit 3", "code 3"),
-    ("echo not json; cat", "does not answer as QEMU"),
-    ("echo '{\"QMP\": {}}'; cat", "does not answer as QEMU"), ("echo 3", "does not answer as QEMU"),
-    ("echo '{\"QMP\": {\"version\": {\"qemu\": {\"major\": 7, \"minor\": 0, \"micro\": 0}}}}'; echo gone >&2", "gone"),
-])
+@pytest.mark.parametrize(
+    "script, text",
+    [
+        ("echo 'cannot load libfoo' >&2; exit 127", "cannot load libfoo"),
+        ("exit 3", "code 3"),
+        ("echo not json; cat", "does not answer as QEMU"),
+        ("echo '{\"QMP\": {}}'; cat", "does not answer as QEMU"),
+        ("echo 3", "does not answer as QEMU"),
+        (
+            'echo \'{"QMP": {"version": {"qemu": {"major": 7, "minor": 0, "micro": 0}}}}\'; echo gone >&2',
+            "gone",
+        ),
+    ],
+)
 def test_binary_that_does_not_answer(make, tmp_path, script, text):
     path = make("#!/bin/sh\n%s\n" % script)
     with pytest.raises(HostError, match=text) as caught:

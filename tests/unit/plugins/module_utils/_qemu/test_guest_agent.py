@@ -53,12 +53,16 @@ class FakeAgent:
         if self.silent:
             return
         if name == "guest-sync-delimited":
-            client.sendall(b"\xff" + json.dumps({"return": request["arguments"]["id"]}).encode() + b"\n")
+            client.sendall(
+                b"\xff" + json.dumps({"return": request["arguments"]["id"]}).encode() + b"\n"
+            )
         elif self.answers.get(name, {}) == "hang up":
             client.shutdown(socket.SHUT_RDWR)
         elif self.answers.get(name, {}) is not None:
             answer = self.answers.get(name, {})
-            client.sendall(json.dumps(answer if "error" in answer else {"return": answer}).encode() + b"\n")
+            client.sendall(
+                json.dumps(answer if "error" in answer else {"return": answer}).encode() + b"\n"
+            )
 
 
 @pytest.fixture
@@ -74,19 +78,27 @@ def test_synchronises_first(path):
 
 
 def test_answers_to_an_earlier_client_are_skipped(path):
-    with FakeAgent(path, {"guest-x": [1]}, before=b'\xff{"return": 1}\n{"return": "old"}\n'), GuestAgent(path) as agent:
+    with (
+        FakeAgent(path, {"guest-x": [1]}, before=b'\xff{"return": 1}\n{"return": "old"}\n'),
+        GuestAgent(path) as agent,
+    ):
         assert agent.execute("guest-x", {"a": 1}) == [1]
 
 
 def test_nobody_listens(path):
-    with pytest.raises(GuestError, match="no guest agent answers at .*agent.sock: No such file or directory. Does the VM run"):
+    with pytest.raises(
+        GuestError,
+        match="no guest agent answers at .*agent.sock: No such file or directory. Does the VM run",
+    ):
         GuestAgent(path).__enter__()
 
 
 def test_no_agent_in_the_guest(path):
     with FakeAgent(path, silent=True):
         began = time.monotonic()
-        with pytest.raises(GuestError, match="no guest agent answers at .*: is qemu-guest-agent installed"):
+        with pytest.raises(
+            GuestError, match="no guest agent answers at .*: is qemu-guest-agent installed"
+        ):
             GuestAgent(path, timeout=0.2).__enter__()
         assert 0.15 < time.monotonic() - began < 2
 
@@ -94,13 +106,18 @@ def test_no_agent_in_the_guest(path):
 def test_refusal(path):
     refusal = {"error": {"class": "CommandNotFound", "desc": "not supported"}}
     with FakeAgent(path, {"guest-x": refusal}), GuestAgent(path) as agent:
-        with pytest.raises(GuestError, match="the guest agent refused guest-x: not supported") as caught:
+        with pytest.raises(
+            GuestError, match="the guest agent refused guest-x: not supported"
+        ) as caught:
             agent.execute("guest-x")
     assert caught.value.facts["error_class"] == "CommandNotFound"
 
 
 def test_synchronises_again_after_a_timeout(path):
-    with FakeAgent(path, {"guest-slow": None, "guest-x": "answer"}) as server, GuestAgent(path) as agent:
+    with (
+        FakeAgent(path, {"guest-slow": None, "guest-x": "answer"}) as server,
+        GuestAgent(path) as agent,
+    ):
         with pytest.raises(GuestError, match="did not answer guest-slow in time"):
             agent.execute("guest-slow", timeout=0.1)
         server.clients[0].sendall(b'{"return": "late"}\n')
@@ -122,8 +139,15 @@ def test_end_of_the_vm(path):
 
 
 def test_interfaces(path):
-    found = [{"name": "lo", "ip-addresses": [{"ip-address": "127.0.0.1", "prefix": 8, "ip-address-type": "ipv4"}]},
-             {"name": "eth0", "hardware-address": "52:54:00:AB:cd:EF"}]
+    found = [
+        {
+            "name": "lo",
+            "ip-addresses": [{"ip-address": "127.0.0.1", "prefix": 8, "ip-address-type": "ipv4"}],
+        },
+        {"name": "eth0", "hardware-address": "52:54:00:AB:cd:EF"},
+    ]
     with FakeAgent(path, {"guest-network-get-interfaces": found}), GuestAgent(path) as agent:
-        assert agent.interfaces() == [{"name": "lo", "mac": None, "addresses": ["127.0.0.1"]},
-                                      {"name": "eth0", "mac": "52:54:00:ab:cd:ef", "addresses": []}]
+        assert agent.interfaces() == [
+            {"name": "lo", "mac": None, "addresses": ["127.0.0.1"]},
+            {"name": "eth0", "mac": "52:54:00:ab:cd:ef", "addresses": []},
+        ]

@@ -8,20 +8,56 @@ import os
 import struct
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import checksum, fingerprint, probe, readable, same_content, verify
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
+    OptionError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import (
+    checksum,
+    fingerprint,
+    probe,
+    readable,
+    same_content,
+    verify,
+)
 
 
-def qcow2(version=3, size=1 << 30, backing=b"", backing_format=b"", data_file=b"", features=0, encryption=0, snapshots=0):
+def qcow2(
+    version=3,
+    size=1 << 30,
+    backing=b"",
+    backing_format=b"",
+    data_file=b"",
+    features=0,
+    encryption=0,
+    snapshots=0,
+):
     """The first cluster of a qcow2 image, written from docs/interop/qcow2."""
     length = 104 if version == 3 else 72
     extensions = b""
     for kind, content in ((0xE2792ACA, backing_format), (0x44415441, data_file)):
         if content:
-            extensions += struct.pack(">II", kind, len(content)) + content.ljust(-(-len(content) // 8) * 8, b"\0")
+            extensions += struct.pack(">II", kind, len(content)) + content.ljust(
+                -(-len(content) // 8) * 8, b"\0"
+            )
     extensions += bytes(8)
     offset = length + len(extensions) if backing else 0
-    head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", version, offset, len(backing), 16, size, encryption, 1, 0, 0, 1, snapshots, 0)
+    head = struct.pack(
+        ">4sIQIIQIIQQIIQ",
+        b"QFI\xfb",
+        version,
+        offset,
+        len(backing),
+        16,
+        size,
+        encryption,
+        1,
+        0,
+        0,
+        1,
+        snapshots,
+        0,
+    )
     if version == 3:
         head += struct.pack(">QQQII", features, 0, 0, 4, length)
     return head + extensions + backing
@@ -30,10 +66,17 @@ def qcow2(version=3, size=1 << 30, backing=b"", backing_format=b"", data_file=b"
 @pytest.mark.parametrize("version", [2, 3])
 def test_qcow2(tmp_path, version):
     path = tmp_path / "image"
-    path.write_bytes(qcow2(version, backing=b"../base,1\n.img", backing_format=b"raw", encryption=2, snapshots=3))
+    path.write_bytes(
+        qcow2(version, backing=b"../base,1\n.img", backing_format=b"raw", encryption=2, snapshots=3)
+    )
     header = probe(path)
     assert header[:5] == ("qcow2", 1 << 30, "../base,1\n.img", "raw", True)
-    assert (header.dirty, header.corrupt, header.snapshots, header.data_file) == (False, False, 3, None)
+    assert (header.dirty, header.corrupt, header.snapshots, header.data_file) == (
+        False,
+        False,
+        3,
+        None,
+    )
 
 
 def test_qcow2_without_backing_file(tmp_path):
@@ -44,7 +87,9 @@ def test_qcow2_without_backing_file(tmp_path):
     assert (header.dirty, header.corrupt, header.data_file) == (False, False, "data.raw")
 
 
-@pytest.mark.parametrize("features, dirty, corrupt", [(0, False, False), (1, True, False), (2, False, True)])
+@pytest.mark.parametrize(
+    "features, dirty, corrupt", [(0, False, False), (1, True, False), (2, False, True)]
+)
 def test_qcow2_that_was_not_closed(tmp_path, features, dirty, corrupt):
     path = tmp_path / "image"
     path.write_bytes(qcow2(features=features))
@@ -59,11 +104,21 @@ def test_damaged_qcow2(tmp_path, content):
         probe(path)
 
 
-@pytest.mark.parametrize("expected, content", [
-    ("vmdk", b"KDMV" + bytes(600)), ("vmdk", b"# Disk DescriptorFile\nversion=1\n"), ("vdi", bytes(64) + b"\x7f\x10\xda\xbe"),
-    ("vhdx", b"vhdxfile"), ("vpc", b"conectix"), ("vpc", bytes(1024) + b"conectix" + bytes(504)), ("qed", b"QED\0"),
-    ("luks", b"LUKS\xba\xbe"), ("parallels", b"WithoutFreeSpace"), ("qcow", b"QFI\xfb\0\0\0\x01" + bytes(60)),
-])
+@pytest.mark.parametrize(
+    "expected, content",
+    [
+        ("vmdk", b"KDMV" + bytes(600)),
+        ("vmdk", b"# Disk DescriptorFile\nversion=1\n"),
+        ("vdi", bytes(64) + b"\x7f\x10\xda\xbe"),
+        ("vhdx", b"vhdxfile"),
+        ("vpc", b"conectix"),
+        ("vpc", bytes(1024) + b"conectix" + bytes(504)),
+        ("qed", b"QED\0"),
+        ("luks", b"LUKS\xba\xbe"),
+        ("parallels", b"WithoutFreeSpace"),
+        ("qcow", b"QFI\xfb\0\0\0\x01" + bytes(60)),
+    ],
+)
 def test_other_formats(tmp_path, expected, content):
     path = tmp_path / "image"
     path.write_bytes(content)
@@ -93,9 +148,13 @@ def test_readable(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     assert readable("disks[0].path", str(good)).st_size == 3
     assert readable("disks[0].path", str(tmp_path / "link")).st_size == 3
-    for name, words in (("none", "there is no file {0} on this hypervisor"),
-                        ("dangling", "the link {0} points to /nowhere/at all, which does not exist"),
-                        ("folder", "{0} is a folder"), ("good/x", "there is no file {0}"), ("loop", "cannot reach {0}: Too many levels")):
+    for name, words in (
+        ("none", "there is no file {0} on this hypervisor"),
+        ("dangling", "the link {0} points to /nowhere/at all, which does not exist"),
+        ("folder", "{0} is a folder"),
+        ("good/x", "there is no file {0}"),
+        ("loop", "cannot reach {0}: Too many levels"),
+    ):
         path = str(tmp_path / name)
         with pytest.raises(ImageError) as caught:
             readable("disks[1].path", path)
@@ -113,7 +172,9 @@ def test_unreadable(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(ImageError, match="^cdroms.0.: cannot read .*/image as user id [0-9]+: Permission denied$"):
+    with pytest.raises(
+        ImageError, match="^cdroms.0.: cannot read .*/image as user id [0-9]+: Permission denied$"
+    ):
         readable("cdroms[0]", str(path))
 
 
@@ -122,10 +183,10 @@ def test_checksums(tmp_path):
     content = b"x" * (1 << 20) + b"y" * (3 << 19)
     path.write_bytes(content)
     assert checksum(path, "sha256") == hashlib.sha256(content).hexdigest()
-    assert checksum(path, "md5", first=1 << 20) == hashlib.md5(content[:1 << 20]).hexdigest()
+    assert checksum(path, "md5", first=1 << 20) == hashlib.md5(content[: 1 << 20]).hexdigest()
     assert checksum(path, "sha1", first=3 << 20) == hashlib.sha1(content).hexdigest()
     verify("o", path, "SHA256:" + hashlib.sha256(content).hexdigest().upper())
-    verify("o", path, "md5:" + hashlib.md5(content[:1 << 20]).hexdigest(), first_mib=True)
+    verify("o", path, "md5:" + hashlib.md5(content[: 1 << 20]).hexdigest(), first_mib=True)
     found, wanted = hashlib.sha1(content).hexdigest(), "0" * 40
     with pytest.raises(ImageError, match="^o: .*sha1:%s, not sha1:%s" % (found, wanted)):
         verify("o", path, "sha1:" + wanted)

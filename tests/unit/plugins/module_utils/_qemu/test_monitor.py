@@ -9,7 +9,11 @@ import threading
 import time
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, MonitorGone, MonitorTimeout
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    MonitorError,
+    MonitorGone,
+    MonitorTimeout,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 
@@ -59,7 +63,10 @@ def test_full_backlog_waits_until_the_deadline(path):
     server.close()
 
 
-@pytest.mark.parametrize("words", [b"QEMU 7.2.0 monitor - type 'help' for more information\r\n(qemu) ", b'{"hello": 1}\r\n'])
+@pytest.mark.parametrize(
+    "words",
+    [b"QEMU 7.2.0 monitor - type 'help' for more information\r\n(qemu) ", b'{"hello": 1}\r\n'],
+)
 def test_something_else_listens(path, words):
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
@@ -89,7 +96,12 @@ def test_path_longer_than_a_socket_address(tmp_path):
 
 
 def test_execute(path):
-    with FakeQmp(path, {"query-name": {"name": "r1"}, "echo": lambda arguments: arguments}) as server, Monitor(path) as monitor:
+    with (
+        FakeQmp(
+            path, {"query-name": {"name": "r1"}, "echo": lambda arguments: arguments}
+        ) as server,
+        Monitor(path) as monitor,
+    ):
         assert monitor.execute("query-name") == {"name": "r1"}
         assert monitor.execute("echo", {"a": [1, "\u00e9\n"]}) == {"a": [1, "\u00e9\n"]}
         assert server.requests[0] == ("qmp_capabilities", None)
@@ -97,7 +109,10 @@ def test_execute(path):
 
 
 def test_refusal(path):
-    with FakeQmp(path, {"device_add": Refusal("no such bus", "DeviceNotFound")}), Monitor(path) as monitor:
+    with (
+        FakeQmp(path, {"device_add": Refusal("no such bus", "DeviceNotFound")}),
+        Monitor(path) as monitor,
+    ):
         with pytest.raises(MonitorError, match="^QEMU refused device_add: no such bus$") as caught:
             monitor.execute("device_add", {"driver": "x"})
     assert caught.value.facts == {"command": "device_add", "error_class": "DeviceNotFound"}
@@ -111,7 +126,12 @@ def test_capabilities_refused(path):
 
 
 def test_batch_is_one_write_with_refusals_in_their_place(path):
-    with FakeQmp(path, {"a": 1, "b": Refusal("not b"), "c": lambda arguments: arguments["x"]}) as server, Monitor(path) as monitor:
+    with (
+        FakeQmp(
+            path, {"a": 1, "b": Refusal("not b"), "c": lambda arguments: arguments["x"]}
+        ) as server,
+        Monitor(path) as monitor,
+    ):
         first, second, third = monitor.batch([("a", None), ("b", {}), ("c", {"x": 3})])
         assert (first, third) == (1, 3)
         assert isinstance(second, MonitorError)
@@ -152,7 +172,10 @@ def test_replies_are_matched_by_id(path):
         server.send({"return": "late", "id": kept[0]})
         return "now"
 
-    with FakeQmp(path, {"late": late, "now": now}, silent=["late"]) as server, Monitor(path) as monitor:
+    with (
+        FakeQmp(path, {"late": late, "now": now}, silent=["late"]) as server,
+        Monitor(path) as monitor,
+    ):
         with pytest.raises(MonitorTimeout, match="did not answer late") as caught:
             monitor.execute("late", timeout=0.1)
         assert caught.value.facts["command"] == "late"
@@ -163,7 +186,10 @@ def test_replies_are_matched_by_id(path):
         server.send({"return": 1, "id": server.ids[-2]})
         return {}
 
-    with FakeQmp(path, {"second": second}, silent=["first", "second"]) as server, Monitor(path) as monitor:
+    with (
+        FakeQmp(path, {"second": second}, silent=["first", "second"]) as server,
+        Monitor(path) as monitor,
+    ):
         assert monitor.batch([("first", None), ("second", None)]) == [1, 2]
 
 
@@ -213,7 +239,12 @@ def test_wait_event_takes_the_first_that_matches(path):
 
 
 def test_wait_event_negotiates_first(path):
-    with FakeQmp(path, {"qmp_capabilities": lambda arguments: server.event("RESUME") or {}}) as server, Monitor(path) as monitor:
+    with (
+        FakeQmp(
+            path, {"qmp_capabilities": lambda arguments: server.event("RESUME") or {}}
+        ) as server,
+        Monitor(path) as monitor,
+    ):
         assert monitor.wait_event("RESUME", timeout=2)["event"] == "RESUME"
 
 
@@ -255,7 +286,10 @@ def test_file_descriptors_are_passed_once_with_a_large_request(path):
 
 def test_large_reply_and_pretty_monitor(path):
     large = ["x" * 1000] * 1000
-    with FakeQmp(path, {"large": large, "small": {"a": {"b": 1}}}) as server, Monitor(path) as monitor:
+    with (
+        FakeQmp(path, {"large": large, "small": {"a": {"b": 1}}}) as server,
+        Monitor(path) as monitor,
+    ):
         assert monitor.execute("large") == large
         server.indent = 4
         assert monitor.execute("small") == {"a": {"b": 1}}
@@ -267,5 +301,11 @@ def test_large_request(path):
 
 
 def test_human(path):
-    with FakeQmp(path, {"human-monitor-command": lambda arguments: "<%s>\r\n" % arguments["command-line"]}), Monitor(path) as monitor:
+    with (
+        FakeQmp(
+            path,
+            {"human-monitor-command": lambda arguments: "<%s>\r\n" % arguments["command-line"]},
+        ),
+        Monitor(path) as monitor,
+    ):
         assert monitor.human("info name") == "<info name>\r\n"

@@ -7,7 +7,10 @@ import json
 import os
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, ProgramError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
+    ProgramError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import qemu_img
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import ImageHeader
 
@@ -45,15 +48,29 @@ def image(monkeypatch, tmp_path):
     """Where images are; headers tells what probe finds."""
     image = qemu_img.QemuImg("qemu-img")
     image.headers = {}
-    monkeypatch.setattr(qemu_img, "probe", lambda path: image.headers.get(os.path.basename(path), BASE))
+    monkeypatch.setattr(
+        qemu_img, "probe", lambda path: image.headers.get(os.path.basename(path), BASE)
+    )
     monkeypatch.chdir(tmp_path)
     return image
 
 
 def test_create_writes_a_file_that_has_no_name_yet(run, image, tmp_path):
-    image.create("nbd:x", "qcow2", 1024, {"preallocation": "off", "lazy_refcounts": True, "data_file": "/a,b"})
-    command, = run.calls
-    assert command[:6] == ["create", "-f", "qcow2", "-o", "data_file=/a,,b,lazy_refcounts=on,preallocation=off", "--"]
+    image.create(
+        "nbd:x",
+        "qcow2",
+        1024,
+        {"preallocation": "off", "lazy_refcounts": True, "data_file": "/a,b"},
+    )
+    (command,) = run.calls
+    assert command[:6] == [
+        "create",
+        "-f",
+        "qcow2",
+        "-o",
+        "data_file=/a,,b,lazy_refcounts=on,preallocation=off",
+        "--",
+    ]
     assert command[7:] == ["1024"]
     assert command[6].startswith("/proc/self/fd/")
     assert os.listdir(tmp_path) == ["nbd:x"]
@@ -67,8 +84,14 @@ def test_create_leaves_nothing_after_a_failure(run, image, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("make", [lambda image: image.create("x", "qcow2", 1), lambda image: image.overlay("x", "b"),
-                                  lambda image: image.convert("s", "x", "raw")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda image: image.create("x", "qcow2", 1),
+        lambda image: image.overlay("x", "b"),
+        lambda image: image.convert("s", "x", "raw"),
+    ],
+)
 def test_nothing_is_overwritten(run, image, tmp_path, make):
     (tmp_path / "x").symlink_to("/nowhere")
     with pytest.raises(ImageError, match="there is something at x already"):
@@ -88,7 +111,15 @@ def test_what_appears_meanwhile_is_not_overwritten(run, image, tmp_path, monkeyp
 def test_overlay_names_format_and_safe_path(run, image, tmp_path):
     image.headers["json:{x"] = ImageHeader("raw", 5)
     image.overlay("x", "json:{x", size=2048)
-    assert run.calls[0][:7] == ["create", "-f", "qcow2", "-b", str(tmp_path / "json:{x"), "-F", "raw"]
+    assert run.calls[0][:7] == [
+        "create",
+        "-f",
+        "qcow2",
+        "-b",
+        str(tmp_path / "json:{x"),
+        "-F",
+        "raw",
+    ]
     image.overlay("y", "/images/json:{x", "raw")
     assert run.calls[1][4] == "/images/json:{x"
     with pytest.raises(ImageError, match="is raw, not qcow2: leave backing_format out"):
@@ -103,13 +134,16 @@ def test_overlays_that_are_alike_are_made_once(image, tmp_path, monkeypatch):
         os.pwrite(pass_fds[0], b"QFI" + b"\0" * 8192 + b"L1", 0)
         os.ftruncate(pass_fds[0], 196616)
         return 0, "", ""
+
     monkeypatch.setattr(qemu_img, "run", run)
     base = tmp_path / "base.img"
     base.write_bytes(b"1")
     for name in ("a", "b"):
         image.overlay(name, str(base))
     assert len(made) == 1
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() and os.stat("b").st_size == 196616
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() and os.stat(
+        "b"
+    ).st_size == 196616
     assert os.stat("b").st_mode & 0o777 == 0o600
     with pytest.raises(ImageError, match="there is something at b already"):
         image.overlay("b", str(base))
@@ -130,18 +164,31 @@ def test_vmdk_of_several_files(run, image):
 
 def test_convert(run, image, tmp_path):
     image.convert("-s", "t", "raw", compress=True)
-    assert run.calls[0][:-1] == ["convert", "-f", "qcow2", "-O", "raw", "-c", "--", str(tmp_path / "-s")]
+    assert run.calls[0][:-1] == [
+        "convert",
+        "-f",
+        "qcow2",
+        "-O",
+        "raw",
+        "-c",
+        "--",
+        str(tmp_path / "-s"),
+    ]
     assert os.listdir(tmp_path) == ["t"]
 
 
 def test_resize(run, image, tmp_path):
     path = str(tmp_path / "x")
     image.resize("x", 2 << 30)
-    with pytest.raises(ImageError, match="x has 1G: making it 512M would cut off its end. Set allow_shrink"):
+    with pytest.raises(
+        ImageError, match="x has 1G: making it 512M would cut off its end. Set allow_shrink"
+    ):
         image.resize("x", 1 << 29)
     image.resize("x", 1 << 29, shrink=True)
-    assert run.calls == [["resize", "-f", "qcow2", "--", path, str(2 << 30)],
-                         ["resize", "-f", "qcow2", "--shrink", "--", path, str(1 << 29)]]
+    assert run.calls == [
+        ["resize", "-f", "qcow2", "--", path, str(2 << 30)],
+        ["resize", "-f", "qcow2", "--shrink", "--", path, str(1 << 29)],
+    ]
 
 
 def test_resize_of_a_format_only_qemu_img_knows(run, image):
@@ -158,16 +205,25 @@ def test_rebase_and_commit(run, image, tmp_path):
     image.rebase("x", None)
     image.commit("x")
     image.commit("x", "base")
-    assert run.calls == [["rebase", "-f", "qcow2", "-u", "-b", "/new", "-F", "qcow2", "--", path],
-                         ["rebase", "-f", "qcow2", "-b", "", "--", path],
-                         ["commit", "-f", "qcow2", "--", path],
-                         ["commit", "-f", "qcow2", "-b", str(tmp_path / "base"), "--", path]]
+    assert run.calls == [
+        ["rebase", "-f", "qcow2", "-u", "-b", "/new", "-F", "qcow2", "--", path],
+        ["rebase", "-f", "qcow2", "-b", "", "--", path],
+        ["commit", "-f", "qcow2", "--", path],
+        ["commit", "-f", "qcow2", "-b", str(tmp_path / "base"), "--", path],
+    ]
 
 
 def test_check(run, image):
     run.answers["check"] = (3, '{"check-errors": 0, "leaks": 4}', "")
-    assert image.check("x") == {"supported": True, "ok": False, "errors": 0, "corruptions": 0, "leaks": 4,
-                                "corruptions_fixed": 0, "leaks_fixed": 0}
+    assert image.check("x") == {
+        "supported": True,
+        "ok": False,
+        "errors": 0,
+        "corruptions": 0,
+        "leaks": 4,
+        "corruptions_fixed": 0,
+        "leaks_fixed": 0,
+    }
     run.answers["check"] = (63, "", "This image format does not support checks")
     report = image.check("x", repair="leaks")
     assert (report["supported"], report["ok"]) == (False, True)
@@ -175,8 +231,12 @@ def test_check(run, image):
 
 
 def test_snapshots(run, image):
-    run.answers["info"] = {"snapshots": [{"id": "1", "name": "2", "date-sec": 5, "vm-state-size": 6},
-                                         {"id": "2", "name": "a,b", "date-sec": 7, "vm-state-size": 0}]}
+    run.answers["info"] = {
+        "snapshots": [
+            {"id": "1", "name": "2", "date-sec": 5, "vm-state-size": 6},
+            {"id": "2", "name": "a,b", "date-sec": 7, "vm-state-size": 0},
+        ]
+    }
     assert image.snapshots("x")[0] == {"id": "1", "name": "2", "date": 5, "vm_state_size": 6}
     image.snapshot_apply("x", "2")
     assert run.calls[-1][:3] == ["snapshot", "-a", "1"]
@@ -190,14 +250,24 @@ def test_snapshots(run, image):
         image.snapshot_apply("x", "1")
 
 
-@pytest.mark.parametrize("header, parts, empty", [
-    (OVERLAY, [{"depth": 1, "start": 0, "zero": False, "data": True}], True),
-    (OVERLAY, [{"depth": 1, "start": 0, "zero": True, "data": False}, {"depth": 0, "start": 1024, "zero": True, "data": False}], True),
-    (OVERLAY, [{"depth": 0, "start": 0, "zero": True, "data": False}], False),
-    (OVERLAY, [{"depth": 0, "start": 1024, "zero": False, "data": True}], False),
-    (OVERLAY._replace(snapshots=1), [], False),
-    (BASE, [], False),
-])
+@pytest.mark.parametrize(
+    "header, parts, empty",
+    [
+        (OVERLAY, [{"depth": 1, "start": 0, "zero": False, "data": True}], True),
+        (
+            OVERLAY,
+            [
+                {"depth": 1, "start": 0, "zero": True, "data": False},
+                {"depth": 0, "start": 1024, "zero": True, "data": False},
+            ],
+            True,
+        ),
+        (OVERLAY, [{"depth": 0, "start": 0, "zero": True, "data": False}], False),
+        (OVERLAY, [{"depth": 0, "start": 1024, "zero": False, "data": True}], False),
+        (OVERLAY._replace(snapshots=1), [], False),
+        (BASE, [], False),
+    ],
+)
 def test_empty_overlay(run, image, header, parts, empty):
     image.headers["x"] = header
     run.answers.update({"info": [{"virtual-size": 4096}, {"virtual-size": 1024}], "map": parts})
@@ -205,8 +275,12 @@ def test_empty_overlay(run, image, header, parts, empty):
 
 
 def test_image_in_use(run, image):
-    run.answers["resize"] = ProgramError("failed", cmd=["q"], rc=1, stderr='Failed to get "write" lock')
-    with pytest.raises(ImageError, match="resize of x is not possible: .* in use by a running QEMU. Stop that VM") as caught:
+    run.answers["resize"] = ProgramError(
+        "failed", cmd=["q"], rc=1, stderr='Failed to get "write" lock'
+    )
+    with pytest.raises(
+        ImageError, match="resize of x is not possible: .* in use by a running QEMU. Stop that VM"
+    ) as caught:
         image.resize("x", 2 << 30)
     assert caught.value.facts["path"] == "x"
     assert caught.value.facts["rc"] == 1

@@ -12,7 +12,12 @@ import time
 import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import posix_cksum
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, GuestNotReady, LoginRefused, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    GuestNotReady,
+    LoginRefused,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import Login, SerialShell
@@ -60,32 +65,49 @@ def leave(guest, console):
     console.__exit__()
 
 
-@pytest.mark.parametrize("command, data, expected", [
-    ("echo hello; echo error >&2; exit 3", b"", (3, b"hello\n", b"error\n")),
-    ("true", b"", (0, b"", b"")),
-    ("printf 'no newline'", b"", (0, b"no newline", b"")),
-    ("cat", b"given \x00 \xff bytes\n", (0, b"given \x00 \xff bytes\n", b"")),
-    ("echo 'a $HOME \"quoted\" `text` \\ and more'; # " + "x" * 1000, b"", (0, b"a $HOME \"quoted\" `text` \\ and more\n", b"")),
-    ("cat <&0; sh -c 'kill -9 $$'", b"input", (137, b"input", b"Killed")),
-    ("echo VLAB-FAKE-r:0:; tty", b"", (1, b"VLAB-FAKE-r:0:\nnot a tty\n", b"")),
-])
+@pytest.mark.parametrize(
+    "command, data, expected",
+    [
+        ("echo hello; echo error >&2; exit 3", b"", (3, b"hello\n", b"error\n")),
+        ("true", b"", (0, b"", b"")),
+        ("printf 'no newline'", b"", (0, b"no newline", b"")),
+        ("cat", b"given \x00 \xff bytes\n", (0, b"given \x00 \xff bytes\n", b"")),
+        (
+            "echo 'a $HOME \"quoted\" `text` \\ and more'; # " + "x" * 1000,
+            b"",
+            (0, b'a $HOME "quoted" `text` \\ and more\n', b""),
+        ),
+        ("cat <&0; sh -c 'kill -9 $$'", b"input", (137, b"input", b"Killed")),
+        ("echo VLAB-FAKE-r:0:; tty", b"", (1, b"VLAB-FAKE-r:0:\nnot a tty\n", b"")),
+    ],
+)
 def test_commands(shell, command, data, expected):
     guest, console = connect(shell)
     code, out, error = guest.run(command, data)
-    assert (code, out, error.split(b": ")[-1].split(b" ")[-1].strip() if b"Killed" in error else error)[:2] == expected[:2]
+    assert (
+        code,
+        out,
+        error.split(b": ")[-1].split(b" ")[-1].strip() if b"Killed" in error else error,
+    )[:2] == expected[:2]
     assert expected[2] in error
     leave(guest, console)
 
 
 def test_files_of_users_have_the_rights_that_their_shell_gives_them(tmp_path):
-    with FakeConsole(tmp_path / "console.sock", ["/bin/sh", "-c", "umask 027; exec /bin/sh -i"]) as fake:
+    with FakeConsole(
+        tmp_path / "console.sock", ["/bin/sh", "-c", "umask 027; exec /bin/sh -i"]
+    ) as fake:
         guest, console = connect(fake)
         assert guest.run("umask")[1].strip() == b"0027"
         leave(guest, console)
 
 
 def test_a_guest_without_room_for_files(tmp_path):
-    with FakeConsole(tmp_path / "console.sock", ["/bin/sh", "-i"], environment={"TMPDIR": "/nowhere", "VLAB_T": ""}) as fake:
+    with FakeConsole(
+        tmp_path / "console.sock",
+        ["/bin/sh", "-i"],
+        environment={"TMPDIR": "/nowhere", "VLAB_T": ""},
+    ) as fake:
         with pytest.raises(GuestError, match="a folder for temporary files"):
             connect(fake)
 
@@ -129,8 +151,10 @@ def test_noise_does_no_harm(tmp_path):
         for number in range(4):
             guest, console = connect(fake, timeout=20)
             lines = "".join("%d %d\n" % (number, line) for line in range(number * 60))
-            assert guest.run("i=0; while [ $i -lt %d ]; do echo %d $i; i=$((i+1)); done; exit %d" % (number * 60, number, number)) == (
-                number, lines.encode(), b"")
+            assert guest.run(
+                "i=0; while [ $i -lt %d ]; do echo %d $i; i=$((i+1)); done; exit %d"
+                % (number * 60, number, number)
+            ) == (number, lines.encode(), b"")
             leave(guest, console)
         assert fake.printed.count(b"noise") > 10
 
@@ -158,7 +182,9 @@ def test_a_command_that_somebody_left_running_is_ended(shell):
 
 def test_a_terminal_that_was_left_without_carriage_returns(tmp_path):
     """As a program leaves it that was killed while it had the terminal for itself."""
-    with FakeConsole(tmp_path / "console.sock", ["/bin/sh", "-c", "stty -icrnl; exec sh -i"]) as fake:
+    with FakeConsole(
+        tmp_path / "console.sock", ["/bin/sh", "-c", "stty -icrnl; exec sh -i"]
+    ) as fake:
         guest, console = connect(fake, timeout=20)
         assert guest.run("echo again") == (0, b"again\n", b"")
         leave(guest, console)
@@ -180,19 +206,32 @@ def test_login(tmp_path):
 
 
 def test_a_console_that_says_nothing(tmp_path):
-    with FakeConsole(tmp_path / "console.sock", ["/bin/sleep", "100"]) as fake, pytest.raises(GuestNotReady, match="nobody answered at the console"):
+    with (
+        FakeConsole(tmp_path / "console.sock", ["/bin/sleep", "100"]) as fake,
+        pytest.raises(GuestNotReady, match="nobody answered at the console"),
+    ):
         connect(fake, timeout=1)
 
 
 def test_prompts_that_are_no_regular_expressions(tmp_path):
-    with FakeConsole(tmp_path / "console.sock", ["/bin/sleep", "100"]) as fake, pytest.raises(OptionError, match=r"prompt: '\[' is not a regular"):
+    with (
+        FakeConsole(tmp_path / "console.sock", ["/bin/sleep", "100"]) as fake,
+        pytest.raises(OptionError, match=r"prompt: '\[' is not a regular"),
+    ):
         connect(fake, Login(prompt="["))
 
 
 def test_command_line_of_a_network_system(tmp_path):
-    with FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", ROUTER]) as fake, Console(fake.path) as console:
+    with (
+        FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", ROUTER]) as fake,
+        Console(fake.path) as console,
+    ):
         with SerialCli(console, Login(prompt=r"^[\w-]+> *$"), timeout=5) as cli:
-            assert cli.run("show version") == (0, b"line 1 of show version\na > in the middle\nthe last line\n", b"")
+            assert cli.run("show version") == (
+                0,
+                b"line 1 of show version\na > in the middle\nthe last line\n",
+                b"",
+            )
             assert cli.run("configure") == (0, b"", b"")
             with pytest.raises(GuestError, match="without a POSIX shell"):
                 cli.write("/file", b"")
@@ -200,4 +239,6 @@ def test_command_line_of_a_network_system(tmp_path):
 
 @pytest.mark.parametrize("data", [b"", b"a", bytes(range(256)) * 300])
 def test_posix_cksum(data):
-    assert posix_cksum(data) == int(subprocess.run(["cksum"], input=data, stdout=subprocess.PIPE, check=True).stdout.split()[0])
+    assert posix_cksum(data) == int(
+        subprocess.run(["cksum"], input=data, stdout=subprocess.PIPE, check=True).stdout.split()[0]
+    )

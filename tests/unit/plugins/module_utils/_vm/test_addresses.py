@@ -26,42 +26,73 @@ def indexes(places):
     return {key: place["index"] for key, place in places.items()}
 
 
-@pytest.mark.parametrize("machine, arch, family", [
-    ("pc", "x86_64", "i440fx"), ("pc-i440fx-5.2", "i386", "i440fx"), ("q35", "x86_64", "q35"), ("pc-q35-10.0", "x86_64", "q35"), ("microvm", "x86_64", "none"),
-    ("isapc", "x86_64", "none"), ("virt", "aarch64", "virt"), ("virt-7.2", "riscv64", "virt"), ("virt", "m68k", "none"), ("pseries-7.2", "ppc64", "spapr"),
-    ("s390-ccw-virtio", "s390x", "none"), ("raspi3b", "aarch64", "none"),
-])
+@pytest.mark.parametrize(
+    "machine, arch, family",
+    [
+        ("pc", "x86_64", "i440fx"),
+        ("pc-i440fx-5.2", "i386", "i440fx"),
+        ("q35", "x86_64", "q35"),
+        ("pc-q35-10.0", "x86_64", "q35"),
+        ("microvm", "x86_64", "none"),
+        ("isapc", "x86_64", "none"),
+        ("virt", "aarch64", "virt"),
+        ("virt-7.2", "riscv64", "virt"),
+        ("virt", "m68k", "none"),
+        ("pseries-7.2", "ppc64", "spapr"),
+        ("s390-ccw-virtio", "s390x", "none"),
+        ("raspi3b", "aarch64", "none"),
+    ],
+)
 def test_families(machine, arch, family):
     assert room.family(machine, arch) == family
 
 
-@pytest.mark.parametrize("wanted, expected", [
-    (nics(0, 1, 2), {"nics/eth0": 0, "nics/eth1": 1, "nics/eth2": 2}),
-    (nics(3), {"nics/eth3": 3}),
-    (nics(31, 32), {"nics/eth31": 31, "nics/eth32": 0}),
-    ([wish("nics/lan"), wish("nics/eth0")], {"nics/lan": 1, "nics/eth0": 0}),
-    ([wish("nics/a1"), wish("nics/b1")], {"nics/a1": 1, "nics/b1": 0}),
-    ([wish("disks/disk7", "scsi")], {"disks/disk7": 0}),
-    ([wish("disks/a", "ide", 2), wish("disks/b", "ide"), wish("cdroms/c", "ide")], {"disks/a": 2, "disks/b": 0, "cdroms/c": 1}),
-    ([wish("disks/a", "pci"), wish("nics/a", "nic"), wish("devices/0", "pci")], {"disks/a": 0, "nics/a": 0, "devices/0": 1}),
-])
+@pytest.mark.parametrize(
+    "wanted, expected",
+    [
+        (nics(0, 1, 2), {"nics/eth0": 0, "nics/eth1": 1, "nics/eth2": 2}),
+        (nics(3), {"nics/eth3": 3}),
+        (nics(31, 32), {"nics/eth31": 31, "nics/eth32": 0}),
+        ([wish("nics/lan"), wish("nics/eth0")], {"nics/lan": 1, "nics/eth0": 0}),
+        ([wish("nics/a1"), wish("nics/b1")], {"nics/a1": 1, "nics/b1": 0}),
+        ([wish("disks/disk7", "scsi")], {"disks/disk7": 0}),
+        (
+            [wish("disks/a", "ide", 2), wish("disks/b", "ide"), wish("cdroms/c", "ide")],
+            {"disks/a": 2, "disks/b": 0, "cdroms/c": 1},
+        ),
+        (
+            [wish("disks/a", "pci"), wish("nics/a", "nic"), wish("devices/0", "pci")],
+            {"disks/a": 0, "nics/a": 0, "devices/0": 1},
+        ),
+    ],
+)
 def test_new_places(wanted, expected):
     assert indexes(room.assign({}, wanted)) == expected
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations([wish("disks/a", "scsi", 0), wish("disks/b", "scsi")])))
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations([wish("disks/a", "scsi", 0), wish("disks/b", "scsi")]))
+)
 def test_a_place_is_not_taken_from_another_device(order):
     """It would move a device of a running VM behind its back."""
     held = room.assign({}, [wish("disks/b", "scsi")])
     with pytest.raises(OptionError, match="unit 0 of scsi is for"):
         room.assign(held, list(order))
-    assert indexes(room.assign({}, list(order))) == {"disks/a": 0, "disks/b": 1}, "of two new ones, the one that asks has it"
+    assert indexes(room.assign({}, list(order))) == {"disks/a": 0, "disks/b": 1}, (
+        "of two new ones, the one that asks has it"
+    )
 
 
-@pytest.mark.parametrize("wanted, message", [
-    ([wish("a", "ide", 4)], "units 0 to 3"), ([wish("a", "scsi", -1)], "units 0 to 255"), ([wish("a", "sd"), wish("b", "sd")], "no unit left for b"),
-    ([wish("a", "ide", 1), wish("b", "ide", 1)], "for a and for b"), ([wish("n%d" % n) for n in range(256)], "255 at most"),
-])
+@pytest.mark.parametrize(
+    "wanted, message",
+    [
+        ([wish("a", "ide", 4)], "units 0 to 3"),
+        ([wish("a", "scsi", -1)], "units 0 to 255"),
+        ([wish("a", "sd"), wish("b", "sd")], "no unit left for b"),
+        ([wish("a", "ide", 1), wish("b", "ide", 1)], "for a and for b"),
+        ([wish("n%d" % n) for n in range(256)], "255 at most"),
+    ],
+)
 def test_what_does_not_fit(wanted, message):
     with pytest.raises(OptionError, match=message):
         room.assign({}, wanted)
@@ -76,8 +107,12 @@ def test_another_bus_is_another_place():
 def test_places_never_move(seed):
     """Whatever comes and goes, in whatever order: what stays keeps its place, and no two have one."""
     chance = random.Random(seed)
-    names = [("nics/eth%d" % n, "nic") for n in range(40)] + [("nics/%s" % c, "nic") for c in "abcdef"]
-    names += [("disks/d%d" % n, kind) for n in range(3) for kind in ("pci", "scsi")] + [("cdroms/c%d" % n, "ide") for n in range(4)]
+    names = [("nics/eth%d" % n, "nic") for n in range(40)] + [
+        ("nics/%s" % c, "nic") for c in "abcdef"
+    ]
+    names += [("disks/d%d" % n, kind) for n in range(3) for kind in ("pci", "scsi")] + [
+        ("cdroms/c%d" % n, "ide") for n in range(4)
+    ]
     names = list(dict(names).items())
     present, places = [], {}
     for _step in range(60):
@@ -91,12 +126,16 @@ def test_places_never_move(seed):
         assert set(places) == {key for key, kind in present}
         assert all(places[key] == before[key] for key in set(places) & set(before))
         assert len({(place["kind"], place["index"]) for place in places.values()}) == len(places)
-        assert places == room.assign(places, [wish(key, kind) for key, kind in chance.sample(present, len(present))])
+        assert places == room.assign(
+            places, [wish(key, kind) for key, kind in chance.sample(present, len(present))]
+        )
         assert len({room.identifier(place) for place in places.values()}) == len(places)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("nic_count, device_count", [(0, 0), (1, 1), (7, 5), (8, 6), (64, 36), (65, 30), (255, 36)])
+@pytest.mark.parametrize(
+    "nic_count, device_count", [(0, 0), (1, 1), (7, 5), (8, 6), (64, 36), (65, 30), (255, 36)]
+)
 def test_no_two_on_one_address(family, nic_count, device_count):
     places = {"nics/n%d" % n: {"kind": "nic", "index": n} for n in range(nic_count)}
     places.update({"disks/d%d" % n: {"kind": "pci", "index": n} for n in range(device_count)})
@@ -115,7 +154,9 @@ def test_no_two_on_one_address(family, nic_count, device_count):
     for bus in made:
         use(bus["bus"], bus["addr"])
         slots[bus["id"]] = 1 if bus["driver"] == "pcie-root-port" else 32
-        assert (bus["addr"].endswith(".0") and bus.get("multifunction") is True) or bus.get("multifunction") is None
+        assert (bus["addr"].endswith(".0") and bus.get("multifunction") is True) or bus.get(
+            "multifunction"
+        ) is None
     for name in SINGLES:
         address = room.single(family, name)
         use(address["bus"], address["addr"])
@@ -125,30 +166,63 @@ def test_no_two_on_one_address(family, nic_count, device_count):
         assert room.bus_exists(family, places, address)
         if address["bus"] != root and not address["bus"].endswith(tuple("0123456789")):
             assert address["addr"] != "0"
-    chassis = [bus.get("chassis_nr", bus.get("chassis")) for bus in made if bus["driver"] != "pcie-pci-bridge"]
+    chassis = [
+        bus.get("chassis_nr", bus.get("chassis"))
+        for bus in made
+        if bus["driver"] != "pcie-pci-bridge"
+    ]
     assert len(set(chassis)) == len(chassis) and all(1 <= number <= 255 for number in chassis)
     assert len({bus["id"] for bus in made}) == len(made)
-    reserved = {0, 1} | ({0x1f, 0x1e} if family == "q35" and nic_count < 200 else {0x1f} if family == "q35" else set())
-    assert not reserved & {slot for bus, slot, function in used if bus == root}, "the board's own devices are there"
+    reserved = {0, 1} | (
+        {0x1F, 0x1E}
+        if family == "q35" and nic_count < 200
+        else {0x1F}
+        if family == "q35"
+        else set()
+    )
+    assert not reserved & {slot for bus, slot, function in used if bus == root}, (
+        "the board's own devices are there"
+    )
 
 
-@pytest.mark.parametrize("family, before, index, there", [
-    ("i440fx", 0, 6, True), ("i440fx", 0, 7, False), ("i440fx", 8, 37, True), ("i440fx", 8, 38, False), ("q35", 1, 2, True), ("q35", 1, 3, False),
-    ("q35", 64, 64, False), ("q35", 65, 94, True), ("none", 0, 200, True),
-])
+@pytest.mark.parametrize(
+    "family, before, index, there",
+    [
+        ("i440fx", 0, 6, True),
+        ("i440fx", 0, 7, False),
+        ("i440fx", 8, 37, True),
+        ("i440fx", 8, 38, False),
+        ("q35", 1, 2, True),
+        ("q35", 1, 3, False),
+        ("q35", 64, 64, False),
+        ("q35", 65, 94, True),
+        ("none", 0, 200, True),
+    ],
+)
 def test_room_for_one_more_while_it_runs(family, before, index, there):
     places = {"nics/%d" % n: {"kind": "nic", "index": n} for n in range(before)}
-    assert room.bus_exists(family, places, room.pci(family, {"kind": "nic", "index": index})) is there
+    assert (
+        room.bus_exists(family, places, room.pci(family, {"kind": "nic", "index": index})) is there
+    )
 
 
 def test_where_qemu_places_devices_itself():
-    assert room.pci("none", {"kind": "nic", "index": 3}) == room.single("none", "usb") == {} and room.buses("none", {}) == []
+    assert (
+        room.pci("none", {"kind": "nic", "index": 3}) == room.single("none", "usb") == {}
+        and room.buses("none", {}) == []
+    )
 
 
 def test_adding_a_nic_moves_no_bus():
     """A bridge that appears must leave the addresses of those before it."""
     for family in FAMILIES:
         for count in [*range(12), 36, 37, 38, 62, 63, 64, 65, 94, 95, 96, 253, 254]:
-            fewer, more = ({"n%d" % n: {"kind": "nic", "index": n} for n in range(number)} for number in (count, count + 1))
+            fewer, more = (
+                {"n%d" % n: {"kind": "nic", "index": n} for n in range(number)}
+                for number in (count, count + 1)
+            )
             known = {bus["id"]: bus for bus in room.buses(family, more)}
-            assert all(known[bus["id"]] == bus for bus in room.buses(family, fewer)), (family, count)
+            assert all(known[bus["id"]] == bus for bus in room.buses(family, fewer)), (
+                family,
+                count,
+            )

@@ -16,17 +16,33 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.tests.unit.vm_world import compose
 
-SAVED = compose(memory="64", machine="q35", disks=[{"name": "d", "size": "1G", "limits": {"iops_total": "5"}}, {"name": "a[b].c", "size": "1G"}],
-                nics=[{"name": "e.1"}, {"name": "f", "link": {"type": "user"}}], cdroms=[{"name": "c.d"}])
+SAVED = compose(
+    memory="64",
+    machine="q35",
+    disks=[
+        {"name": "d", "size": "1G", "limits": {"iops_total": "5"}},
+        {"name": "a[b].c", "size": "1G"},
+    ],
+    nics=[{"name": "e.1"}, {"name": "f", "link": {"type": "user"}}],
+    cdroms=[{"name": "c.d"}],
+)
 USER = {"type": "user"}
 # Changes that a running VM takes, one after the other.
 STEPS = [
-    {"nics": [{"name": "e.1", "link": USER}]}, {"nics": [{"name": "e.1", "link_down": True}]},
-    {"nics": [{"name": "f", "capture": {"enabled": True}}]}, {"nics": [{"name": "g"}]},
-    {"remove_nics": ["f"]}, {"disks": [{"name": "d", "size": "2G"}]}, {"disks": [{"name": "d", "limits": {"iops_total": "9"}}]},
+    {"nics": [{"name": "e.1", "link": USER}]},
+    {"nics": [{"name": "e.1", "link_down": True}]},
+    {"nics": [{"name": "f", "capture": {"enabled": True}}]},
+    {"nics": [{"name": "g"}]},
+    {"remove_nics": ["f"]},
+    {"disks": [{"name": "d", "size": "2G"}]},
+    {"disks": [{"name": "d", "limits": {"iops_total": "9"}}]},
     {"disks": [{"name": "a[b].c", "checksum": "md5:" + "0" * 32}]},
-    {"disks": [{"name": "n", "size": "1G"}]}, {"remove_disks": ["a[b].c"]}, {"cdroms": [{"name": "c.d", "path": "/x"}]},
-    {"cdroms": [{"name": "c.d", "path": ""}]}, {"priority": "low"}, {"cpu_limit": 20},
+    {"disks": [{"name": "n", "size": "1G"}]},
+    {"remove_disks": ["a[b].c"]},
+    {"cdroms": [{"name": "c.d", "path": "/x"}]},
+    {"cdroms": [{"name": "c.d", "path": ""}]},
+    {"priority": "low"},
+    {"cpu_limit": 20},
     {"mac_base": "52:54:00:00:00:00"},
 ]
 
@@ -63,7 +79,9 @@ def test_live_changes_entered_one_by_one_make_the_wanted_definition(seed):
 
 
 def test_what_is_entered_is_a_copy():
-    wanted = compose({"nics": [{"name": "e.1", "link": USER}, {"name": "g", "link": USER}]}, saved=SAVED)
+    wanted = compose(
+        {"nics": [{"name": "e.1", "link": USER}, {"name": "g", "link": USER}]}, saved=SAVED
+    )
     running = copy.deepcopy(SAVED)
     for change in changes(running, wanted):
         adopt(change, running, wanted)
@@ -74,7 +92,10 @@ def test_what_is_entered_is_a_copy():
 
 def test_a_half_way_definition_has_what_was_done():
     """A run that fails at its second change leaves a record that has the first."""
-    wanted = compose({"nics": [{"name": "e.1", "link_down": True}], "disks": [{"name": "n", "size": "1G"}]}, saved=SAVED)
+    wanted = compose(
+        {"nics": [{"name": "e.1", "link_down": True}], "disks": [{"name": "n", "size": "1G"}]},
+        saved=SAVED,
+    )
     running = copy.deepcopy(SAVED)
     made = changes(running, wanted)
     adopt(made[0], running, wanted)

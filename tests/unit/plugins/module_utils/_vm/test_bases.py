@@ -8,7 +8,10 @@ import os
 import shutil
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import bases as room
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
@@ -32,7 +35,9 @@ def fixture_base(tmp_path):
 def refused(given, recorded):
     with pytest.raises(ImageError) as caught:
         room.check_base(OPTION, given, recorded)
-    assert caught.value.facts["option"] == OPTION + ".backing_file" and caught.value.message.startswith(OPTION + ".backing_file: ")
+    assert caught.value.facts[
+        "option"
+    ] == OPTION + ".backing_file" and caught.value.message.startswith(OPTION + ".backing_file: ")
     return caught.value.message
 
 
@@ -55,7 +60,9 @@ def test_a_base_that_is_missing(base):
 def test_a_base_that_is_no_image(base, tmp_path):
     assert "is a folder" in refused(disk(backing_file=str(tmp_path)), None)
     os.mkfifo(tmp_path / "fifo")
-    assert "neither a file nor a block device" in refused(disk(backing_file=str(tmp_path / "fifo")), None)
+    assert "neither a file nor a block device" in refused(
+        disk(backing_file=str(tmp_path / "fifo")), None
+    )
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     assert "which does not exist" in refused(disk(backing_file=str(tmp_path / "link")), None)
 
@@ -77,7 +84,11 @@ def test_a_base_that_changed_under_its_overlay(base, change):
     else:
         os.utime(base, (2000, 2000))
     assert "was changed under its overlay" in refused(given, recorded)
-    room.check_base(OPTION, dict(given, checksum="sha256:" + hashlib.sha256(base.read_bytes()).hexdigest()), recorded)
+    room.check_base(
+        OPTION,
+        dict(given, checksum="sha256:" + hashlib.sha256(base.read_bytes()).hexdigest()),
+        recorded,
+    )
 
 
 def test_a_faithful_copy_in_its_place(base):
@@ -110,12 +121,21 @@ class FakeImg:
 def overlay(path, base):
     """The header of a qcow2 image over base."""
     name = os.fsencode(str(base))
-    header = b"QFI\xfb" + (3).to_bytes(4, "big") + (112).to_bytes(8, "big") + len(name).to_bytes(4, "big") + (16).to_bytes(4,
-                                                                                                                           "big") + (102400).to_bytes(8, "big")
+    header = (
+        b"QFI\xfb"
+        + (3).to_bytes(4, "big")
+        + (112).to_bytes(8, "big")
+        + len(name).to_bytes(4, "big")
+        + (16).to_bytes(4, "big")
+        + (102400).to_bytes(8, "big")
+    )
     path.write_bytes(header.ljust(100, b"\0") + (104).to_bytes(4, "big") + bytes(8) + name)
 
 
-@pytest.mark.parametrize("how, follows", [("same", None), ("moved", True), ("copied", True), ("other", False), ("none", False)])
+@pytest.mark.parametrize(
+    "how, follows",
+    [("same", None), ("moved", True), ("copied", True), ("other", False), ("none", False)],
+)
 def test_an_overlay_follows_its_base(base, tmp_path, how, follows):
     path, fake = tmp_path / "d.qcow2", FakeImg()
     overlay(path, base)
@@ -130,14 +150,24 @@ def test_an_overlay_follows_its_base(base, tmp_path, how, follows):
         new = tmp_path / "new"
         new.write_bytes(bytes(102400))
     elif how == "none":
-        path.write_bytes(b"QFI\xfb" + (3).to_bytes(4, "big") + bytes(12) + (16).to_bytes(4, "big") + (1 << 20).to_bytes(8, "big") + bytes(72))
+        path.write_bytes(
+            b"QFI\xfb"
+            + (3).to_bytes(4, "big")
+            + bytes(12)
+            + (16).to_bytes(4, "big")
+            + (1 << 20).to_bytes(8, "big")
+            + bytes(72)
+        )
     given = disk(backing_file=str(new))
     if follows is False:
         with pytest.raises((ImageError, OptionError), match=r"disks\[d\]\.backing_file: "):
             room.follow_base(OPTION, given, str(path), recorded, fake)
         assert fake.done == []
     elif follows:
-        assert room.follow_base(OPTION, given, str(path), recorded, fake) == "rebase %s on %s" % (path, new)
+        assert room.follow_base(OPTION, given, str(path), recorded, fake) == "rebase %s on %s" % (
+            path,
+            new,
+        )
         assert fake.done == [("rebase", str(path), str(new), None)]
     else:
         assert room.follow_base(OPTION, given, str(path), recorded, fake) is None
@@ -146,7 +176,9 @@ def test_an_overlay_follows_its_base(base, tmp_path, how, follows):
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512", "sha1", "md5"])
 def test_checksums_are_remembered_until_the_file_changes(base, tmp_path, monkeypatch, algorithm):
     digest = getattr(hashlib, algorithm)(base.read_bytes()).hexdigest()
-    given = disk(checksum="%s:%s" % (algorithm, digest), checksum_first_mib="%s:%s" % (algorithm, digest))
+    given = disk(
+        checksum="%s:%s" % (algorithm, digest), checksum_first_mib="%s:%s" % (algorithm, digest)
+    )
     host = str(tmp_path / "root" / ".host")
     room.verify_checksums(OPTION, given, str(base), host)
     assert len(read_json(host + "/checksums.json")) == 2
@@ -160,14 +192,21 @@ def test_checksums_are_remembered_until_the_file_changes(base, tmp_path, monkeyp
 
 def test_paths(tmp_path):
     folder = Folder(str(tmp_path), "l", "v")
-    assert room.disk_path(folder, disk()) == folder.path + "/d.qcow2" and room.is_owned(folder, disk())
-    assert room.disk_path(folder, disk(path="/x/y")) == "/x/y" and not room.is_owned(folder, disk(path="/x/y"))
+    assert room.disk_path(folder, disk()) == folder.path + "/d.qcow2" and room.is_owned(
+        folder, disk()
+    )
+    assert room.disk_path(folder, disk(path="/x/y")) == "/x/y" and not room.is_owned(
+        folder, disk(path="/x/y")
+    )
 
 
 def test_images_are_made(tmp_path):
     fake, path = FakeImg(), str(tmp_path / "new" / "d.qcow2")
     room.make_image(OPTION, disk(size=1 << 30), path, fake)
     room.make_image(OPTION, disk(backing_file="/b", size=None), path, fake)
-    assert [entry[:2] for entry in fake.done] == [("create", path), ("overlay", path)] and os.path.isdir(tmp_path / "new")
+    assert [entry[:2] for entry in fake.done] == [
+        ("create", path),
+        ("overlay", path),
+    ] and os.path.isdir(tmp_path / "new")
     with pytest.raises(OptionError, match=r"disks\[d\]\.size: .* does not exist: give size"):
         room.make_image(OPTION, disk(size=None), path, fake)

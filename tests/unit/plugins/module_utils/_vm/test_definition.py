@@ -34,7 +34,13 @@ TABLE = [
     ("memory", "1.5G", 1536, "", 256),
     ("memory", "64", 64, "256 MiB", 256),
     ("memory_backend", {"share": True, "prealloc": False}, {"share": True}, {}, None),
-    ("memory_backend", {"hugepages": True, "prealloc": True}, {"hugepages": True, "prealloc": True}, {"hugepages": False}, None),
+    (
+        "memory_backend",
+        {"hugepages": True, "prealloc": True},
+        {"hugepages": True, "prealloc": True},
+        {"hugepages": False},
+        None,
+    ),
     ("check_host_memory", False, False, True, True),
     ("firmware", "uefi", "uefi", "bios", "bios"),
     ("bios_image", "/x/../bios", "/bios", "", None),
@@ -43,25 +49,66 @@ TABLE = [
     ("kernel", "/a//k", "/a/k", "", None),
     ("initrd", "/a/i", "/a/i", "", None),
     ("cmdline", "a=b, c", "a=b, c", "", ""),
-    ("smbios", [{"type": 1, "serial": "a,b", "uuid": None}, {"type": "11", "value": ["x", "y"]}],
-     [{"type": "1", "serial": "a,b"}, {"type": "11", "value": ["x", "y"]}], [], []),
+    (
+        "smbios",
+        [{"type": 1, "serial": "a,b", "uuid": None}, {"type": "11", "value": ["x", "y"]}],
+        [{"type": "1", "serial": "a,b"}, {"type": "11", "value": ["x", "y"]}],
+        [],
+        [],
+    ),
     ("tpm", True, True, False, False),
-    ("consoles", [{"name": "a"}, {"type": "tcp", "port": "5000"}],
-     [dict(CONSOLE, name="a"), {"name": "console1", "type": "tcp", "log": True, "host": "127.0.0.1", "port": 5000}], [{}], [CONSOLE]),
-    ("consoles", [{"type": "telnet", "host": "::1", "log": False}],
-     [{"name": "console", "type": "telnet", "log": False, "host": "::1", "port": "auto"}], [], []),
-    ("monitors", [{"name": "m"}, {"name": "q", "type": "qmp"}], [{"name": "m", "type": "hmp"}, {"name": "q", "type": "qmp"}], [], []),
+    (
+        "consoles",
+        [{"name": "a"}, {"type": "tcp", "port": "5000"}],
+        [
+            dict(CONSOLE, name="a"),
+            {"name": "console1", "type": "tcp", "log": True, "host": "127.0.0.1", "port": 5000},
+        ],
+        [{}],
+        [CONSOLE],
+    ),
+    (
+        "consoles",
+        [{"type": "telnet", "host": "::1", "log": False}],
+        [{"name": "console", "type": "telnet", "log": False, "host": "::1", "port": "auto"}],
+        [],
+        [],
+    ),
+    (
+        "monitors",
+        [{"name": "m"}, {"name": "q", "type": "qmp"}],
+        [{"name": "m", "type": "hmp"}, {"name": "q", "type": "qmp"}],
+        [],
+        [],
+    ),
     ("guest_agent", True, True, False, False),
-    ("display", {"type": "vnc"}, {"type": "vnc", "host": "127.0.0.1", "port": "auto", "password": False}, {"type": "none"}, {"type": "none"}),
-    ("display", {"type": "spice", "host": "0.0.0.0", "port": "6000", "password": "x"},
-     {"type": "spice", "host": "0.0.0.0", "port": 6000, "password": True}, {}, {"type": "none"}),
+    (
+        "display",
+        {"type": "vnc"},
+        {"type": "vnc", "host": "127.0.0.1", "port": "auto", "password": False},
+        {"type": "none"},
+        {"type": "none"},
+    ),
+    (
+        "display",
+        {"type": "spice", "host": "0.0.0.0", "port": "6000", "password": "x"},
+        {"type": "spice", "host": "0.0.0.0", "port": 6000, "password": True},
+        {},
+        {"type": "none"},
+    ),
     ("vga", "cirrus", "cirrus", "none", "none"),
     ("rng", True, True, False, False),
     ("balloon", True, True, False, False),
     ("watchdog", "i6300esb", "i6300esb", "none", "none"),
     ("watchdog_action", "none", "none", "reset", "reset"),
     ("usb_tablet", True, True, False, False),
-    ("devices", [{"driver": "pvpanic", "ioport": 1285}], [{"driver": "pvpanic", "ioport": 1285}], [], []),
+    (
+        "devices",
+        [{"driver": "pvpanic", "ioport": 1285}],
+        [{"driver": "pvpanic", "ioport": 1285}],
+        [],
+        [],
+    ),
     ("passthrough", ["3B:00.1"], ["0000:3b:00.1"], [], []),
     ("cloud_init", {"user_data": {"a": 1}}, None, {}, None),
     ("config_drive", {"files": {"a": "b"}}, None, {}, None),
@@ -71,7 +118,11 @@ TABLE = [
     ("cpu_limit", 50, 50, 0, 0),
 ]
 # What another option needs to be there.
-BESIDE = {"initrd": {"kernel": "/k"}, "cmdline": {"kernel": "/k"}, "watchdog_action": {"watchdog": "ib700"}}
+BESIDE = {
+    "initrd": {"kernel": "/k"},
+    "cmdline": {"kernel": "/k"},
+    "watchdog_action": {"watchdog": "ib700"},
+}
 ELSEWHERE = {"disks", "nics", "cdroms", "floppies", "mac_copy_from"}
 
 # The same for the items of lists: list, suboption, what a user says, what is kept, how it is taken back, what is there then.
@@ -79,8 +130,14 @@ ITEMS = [
     ("disks", "path", "/x//d", "/x/d", None, "/x/d"),
     ("disks", "size", "1.5G", 3 << 29, None, 3 << 29),
     ("disks", "format", "raw", "raw", None, "raw"),
-    ("disks", "format_options", {"preallocation": "off", "lazy_refcounts": True, "x": None},
-     {"preallocation": "off", "lazy_refcounts": "true"}, {}, {}),
+    (
+        "disks",
+        "format_options",
+        {"preallocation": "off", "lazy_refcounts": True, "x": None},
+        {"preallocation": "off", "lazy_refcounts": "true"},
+        {},
+        {},
+    ),
     ("disks", "backing_file", "/b", "/b", None, "/b"),
     ("disks", "backing_format", "raw", "raw", None, "raw"),
     ("disks", "checksum", " SHA256:" + "A" * 64, "sha256:" + "a" * 64, "", None),
@@ -97,12 +154,25 @@ ITEMS = [
     ("disks", "boot_index", 0, 0, -1, None),
     ("disks", "read_only", True, True, False, False),
     ("disks", "snapshot", True, True, False, False),
-    ("disks", "limits", {"iops_total": "100", "bps_read": "1M", "bps_write": "0", "iops_read": None},
-     {"iops_total": 100, "bps_read": 1 << 20}, {}, {}),
+    (
+        "disks",
+        "limits",
+        {"iops_total": "100", "bps_read": "1M", "bps_write": "0", "iops_read": None},
+        {"iops_total": 100, "bps_read": 1 << 20},
+        {},
+        {},
+    ),
     ("nics", "model", "e1000", "e1000", "", "virtio-net-pci"),
     ("nics", "mac", "5254.0012.3456", "52:54:00:12:34:56", None, "52:54:00:12:34:56"),
     ("nics", "link", {"type": "user"}, {"type": "user"}, {}, {"type": "none"}),
-    ("nics", "link", {"peer": "r2:e"}, {"type": "udp", "peer": "r2:e"}, {"type": "none"}, {"type": "none"}),
+    (
+        "nics",
+        "link",
+        {"peer": "r2:e"},
+        {"type": "udp", "peer": "r2:e"},
+        {"type": "none"},
+        {"type": "none"},
+    ),
     ("nics", "link_down", True, True, False, False),
     ("nics", "mtu", 9000, 9000, 0, 0),
     ("nics", "index", 5, 5, -1, None),
@@ -133,7 +203,9 @@ def test_the_tables_have_every_option():
     assert {row[0] for row in TABLE} | ELSEWHERE == set(OPTIONS)
     for option in ("disks", "nics", "cdroms", "floppies"):
         suboptions = set(OPTIONS[option].spec["options"]) - {"name"}
-        assert {row[1] for row in ITEMS if row[0] == option} | ({"capture"} if option == "nics" else set()) == suboptions
+        assert {row[1] for row in ITEMS if row[0] == option} | (
+            {"capture"} if option == "nics" else set()
+        ) == suboptions
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
@@ -144,7 +216,9 @@ def test_option(row):
     made = compose(dict(beside, **{option: said}))
     if option not in ("cloud_init", "config_drive"):
         assert made[option] == kept
-    assert same(made, compose(dict(beside, **{option: said}), saved=made)), "the same again is no change"
+    assert same(made, compose(dict(beside, **{option: said}), saved=made)), (
+        "the same again is no change"
+    )
     assert same(made, compose({}, saved=made)), "what is not said stays"
     if back is not None:
         again = compose({option: back}, saved=made)
@@ -165,7 +239,9 @@ def test_option_of_an_item(row):
     plain, made = compose(dict(SMALL, **{option: [base]})), compose(given)
     assert made[option][0][key] == kept
     assert same(made, compose(given, saved=made))
-    assert same(made, compose({option: [{"name": "x"}]}, saved=made)), "a suboption that is not said stays"
+    assert same(made, compose({option: [{"name": "x"}]}, saved=made)), (
+        "a suboption that is not said stays"
+    )
     assert same(made, compose({option: []}, saved=made))
     if back is not None:
         again = compose({option: [{"name": "x", key: back}]}, saved=made)
@@ -177,7 +253,12 @@ def test_option_of_an_item(row):
 
 def test_a_capture_comes_and_goes():
     link = {"type": "user"}
-    made = compose(SMALL, nics=[{"name": "e", "link": link, "capture": {"enabled": True, "path": None, "snaplen": 96}}])
+    made = compose(
+        SMALL,
+        nics=[
+            {"name": "e", "link": link, "capture": {"enabled": True, "path": None, "snaplen": 96}}
+        ],
+    )
     assert made["nics"][0]["capture"] == {"path": None, "snaplen": 96}
     gone = compose({"nics": [{"name": "e", "capture": {"enabled": False}}]}, saved=made)
     assert gone["nics"][0]["capture"] is None
@@ -192,6 +273,7 @@ def test_lists_are_merged_by_name(option):
 
     def names(**given):
         return [item["name"] for item in compose(given, saved=made)[option]]
+
     assert names() == ["a", "b"]
     assert names(**{option: [{"name": "b"}]}) == ["a", "b"]
     assert names(**{option: [dict(more, name="c")]}) == ["a", "b", "c"]
@@ -203,15 +285,29 @@ def test_lists_are_merged_by_name(option):
 
 
 def test_a_purge_keeps_what_a_named_item_has():
-    made = compose(SMALL, disks=[{"name": "a", "size": "1G", "serial": "s"}, {"name": "b", "size": "1G"}])
-    kept = compose({"disks": [{"name": "a", "cache": "none"}], "purge_disks": True}, saved=made)["disks"]
-    assert [(disk["name"], disk["serial"], disk["cache"], disk["size"]) for disk in kept] == [("a", "s", "none", 1 << 30)]
+    made = compose(
+        SMALL, disks=[{"name": "a", "size": "1G", "serial": "s"}, {"name": "b", "size": "1G"}]
+    )
+    kept = compose({"disks": [{"name": "a", "cache": "none"}], "purge_disks": True}, saved=made)[
+        "disks"
+    ]
+    assert [(disk["name"], disk["serial"], disk["cache"], disk["size"]) for disk in kept] == [
+        ("a", "s", "none", 1 << 30)
+    ]
 
 
-@pytest.mark.parametrize("given, disks", [
-    ({}, ["disk0"]), ({"disks": []}, ["disk0"]), ({"cdroms": [{"name": "c"}]}, []), ({"floppies": [{"name": "f"}]}, []),
-    ({"kernel": "/k"}, []), ({"bios_image": "/b"}, []), ({"disks": [{"name": "x", "size": "1M"}]}, ["x"]),
-])
+@pytest.mark.parametrize(
+    "given, disks",
+    [
+        ({}, ["disk0"]),
+        ({"disks": []}, ["disk0"]),
+        ({"cdroms": [{"name": "c"}]}, []),
+        ({"floppies": [{"name": "f"}]}, []),
+        ({"kernel": "/k"}, []),
+        ({"bios_image": "/b"}, []),
+        ({"disks": [{"name": "x", "size": "1M"}]}, ["x"]),
+    ],
+)
 def test_a_new_vm_gets_a_blank_disk_when_it_has_nothing_to_boot_from(given, disks):
     given = {key: value for key, value in given.items() if value != []}
     assert [disk["name"] for disk in compose(given)["disks"]] == disks
@@ -221,12 +317,46 @@ def test_a_new_vm_gets_a_blank_disk_when_it_has_nothing_to_boot_from(given, disk
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_defaults_of_a_new_vm(version):
     made = compose(host=FakeHost(version))
-    assert {key: made[key] for key in ("format", "lab", "name", "arch", "machine", "family", "memory", "vcpus", "accel", "firmware", "ports")} == {
-        "format": 1, "lab": "lab1", "name": "r1", "arch": "x86_64", "machine": "pc", "family": "i440fx", "memory": 256, "vcpus": 1,
-        "accel": "auto", "firmware": "bios", "ports": {}}
+    assert {
+        key: made[key]
+        for key in (
+            "format",
+            "lab",
+            "name",
+            "arch",
+            "machine",
+            "family",
+            "memory",
+            "vcpus",
+            "accel",
+            "firmware",
+            "ports",
+        )
+    } == {
+        "format": 1,
+        "lab": "lab1",
+        "name": "r1",
+        "arch": "x86_64",
+        "machine": "pc",
+        "family": "i440fx",
+        "memory": 256,
+        "vcpus": 1,
+        "accel": "auto",
+        "firmware": "bios",
+        "ports": {},
+    }
     assert made["disks"][0]["size"] == 8 << 30 and made["disks"][0]["format"] == "qcow2"
     assert made["places"] == {"disks/disk0": {"kind": "pci", "index": 0}}
-    assert set(made) == set(OPTIONS) | {"format", "lab", "name", "ports", "family", "places", "pci_devices", "bases"}
+    assert set(made) == set(OPTIONS) | {
+        "format",
+        "lab",
+        "name",
+        "ports",
+        "family",
+        "places",
+        "pci_devices",
+        "bases",
+    }
 
 
 def test_uuids():
@@ -235,18 +365,35 @@ def test_uuids():
     random = compose(SMALL, uuid="random")
     assert random["uuid"] != compose(SMALL, uuid="random")["uuid"]
     assert compose({"uuid": "random"}, saved=random)["uuid"] == random["uuid"]
-    assert compose({"uuid": ""}, saved=random)["uuid"] == random["uuid"], "a UUID is never derived anew for a VM that has one"
+    assert compose({"uuid": ""}, saved=random)["uuid"] == random["uuid"], (
+        "a UUID is never derived anew for a VM that has one"
+    )
 
 
-@pytest.mark.parametrize("given, vcpus", [
-    ({"smp": {"sockets": 2, "cores": 3}}, 6), ({"smp": {"cores": 2}, "vcpus": 2}, 2), ({"smp": {"sockets": 2, "maxcpus": 8}}, 1),
-    ({"smp": {"threads": 2, "cores": 2, "sockets": 1}}, 4), ({}, 1),
-])
+@pytest.mark.parametrize(
+    "given, vcpus",
+    [
+        ({"smp": {"sockets": 2, "cores": 3}}, 6),
+        ({"smp": {"cores": 2}, "vcpus": 2}, 2),
+        ({"smp": {"sockets": 2, "maxcpus": 8}}, 1),
+        ({"smp": {"threads": 2, "cores": 2, "sockets": 1}}, 4),
+        ({}, 1),
+    ],
+)
 def test_topologies(given, vcpus):
     assert compose(SMALL, **given)["vcpus"] == vcpus
 
 
-@pytest.mark.parametrize("machine, family", [("pc", "i440fx"), ("q35", "q35"), ("microvm", "none"), ("isapc", "none"), ("pc-i440fx-7.2", "i440fx")])
+@pytest.mark.parametrize(
+    "machine, family",
+    [
+        ("pc", "i440fx"),
+        ("q35", "q35"),
+        ("microvm", "none"),
+        ("isapc", "none"),
+        ("pc-i440fx-7.2", "i440fx"),
+    ],
+)
 def test_families(machine, family):
     assert compose(SMALL, machine=machine)["family"] == family
 
@@ -255,77 +402,161 @@ DISK, NIC = {"name": "d", "size": "1G"}, {"name": "e"}
 LONG = "n" * 201
 
 
-@pytest.mark.parametrize("given, option", [
-    ({"uuid": "x"}, "uuid"), ({"machine": "none-such"}, "machine"), ({"vcpus": 0}, "vcpus"), ({"vcpus": 4097}, "vcpus"),
-    ({"smp": {"cores": 0}}, "smp.cores"), ({"smp": {"maxcpus": 2}, "vcpus": 3}, "smp.maxcpus"),
-    ({"smp": {"sockets": 2, "cores": 2, "threads": 2}, "vcpus": 3}, "smp"),
-    ({"machine_options": {"a,b": 1}}, "machine_options"), ({"machine_options": {"accel": "kvm"}}, "machine_options.accel"),
-    ({"machine_options": {"a": [{}]}}, "machine_options.a"), ({"machine_options": {"a": {"b=c": 1}}}, "machine_options.a"),
-    ({"extra_args": ["-daemonize"]}, "extra_args"), ({"extra_args": ["--daemonize"]}, "extra_args"), ({"extra_args": ["--S"]}, "extra_args"),
-    ({"environment": {"a=b": "c"}}, "environment"), ({"environment": {"": "c"}}, "environment"), ({"environment": {"a-b": "c"}}, "environment"),
-    ({"environment": {"A": ["c"]}}, "environment.A"),
-    ({"memory": "x"}, "memory"), ({"memory": "0"}, "memory"), ({"memory": "1.5M"}, "memory"), ({"memory": "9" * 5000}, "memory"),
-    ({"memory": "1.5" + "0" * 400}, "memory"), ({"memory": "99999999999E"}, "memory"), ({"memory": "-1"}, "memory"),
-    ({"bios_image": "/b", "firmware": "uefi"}, "bios_image"), ({"boot_order": "cc"}, "boot_order"), ({"boot_order": "cz"}, "boot_order"),
-    ({"initrd": "/i"}, "initrd"), ({"cmdline": "x"}, "cmdline"),
-    ({"smbios": [{}]}, "smbios[0].type"), ({"smbios": [{"type": "²"}]}, "smbios[0].type"), ({"smbios": [{"type": 99}]}, "smbios[0].type"),
-    ({"smbios": [{"type": [1]}]}, "smbios[0].type"), ({"smbios": [{"type": 1, "a=b": "c"}]}, "smbios[0]"),
-    ({"smbios": [{"type": 1}, {"type": 1, "serial": [[]]}]}, "smbios[1].serial"),
-    ({"consoles": [{}, {"name": "console"}]}, "consoles[1].name"), ({"consoles": [{"name": "qemu"}]}, "consoles[0].name"),
-    ({"consoles": [{"name": "a/b"}]}, "consoles[0].name"), ({"consoles": [{"port": "5"}]}, "consoles[0].type"),
-    ({"consoles": [{"type": "tcp", "port": "0"}]}, "consoles[0].port"), ({"consoles": [{"type": "tcp", "port": "²"}]}, "consoles[0].port"),
-    ({"consoles": [{"type": "tcp", "port": "9" * 5000}]}, "consoles[0].port"), ({"consoles": [{"type": "tcp", "host": "a,b"}]}, "consoles[0].host"),
-    ({"consoles": [{"name": str(n)} for n in range(5)]}, "consoles"),
-    ({"monitors": [{"name": "qmp"}]}, "monitors[0].name"), ({"monitors": [{"name": "a"}, {"name": "a"}]}, "monitors[1].name"),
-    ({"display": {"port": "5900"}}, "display.type"), ({"display": {"type": "vnc", "port": "5899"}}, "display.port"),
-    ({"display": {"type": "vnc", "host": "0.0.0.0"}}, "display.password"), ({"display": {"type": "vnc", "host": "x.example"}}, "display.host"),
-    ({"display": {"type": "vnc", "password": "é" * 5}}, "display.password"), ({"display": {"type": "vnc"}, "vga": "none"}, "vga"),
-    ({"devices": [{}]}, "devices[0].driver"), ({"devices": [{"driver": 5}]}, "devices[0].driver"), ({"devices": [{"driver": "no"}]}, "devices[0].driver"),
-    ({"devices": [{"driver": "pvpanic", "id": "5"}]}, "devices[0].id"), ({"devices": [{"driver": "pvpanic", "a,b": 1}]}, "devices[0]"),
-    ({"devices": [{"driver": "pvpanic", "id": "a"}, {"driver": "pvpanic", "id": "a"}]}, "devices[1].id"),
-    ({"passthrough": ["x"]}, "passthrough[0]"), ({"passthrough": ["3b:00.1", "0000:3B:00.1"]}, "passthrough"),
-    ({"cpu_limit": -1}, "cpu_limit"), ({"mac_base": "x"}, "mac_base"), ({"mac_base": "01:00:00:00:00:00"}, "mac_base"),
-    ({"mac_copy_from": "../x"}, "mac_copy_from"), ({"mac_copy_from": "none"}, "mac_copy_from"),
-    ({"disks": [{"size": "1G"}]}, "disks[0].name"), ({"disks": [DISK, DISK]}, "disks[1].name"), ({"disks": [dict(DISK, name=LONG)]}, "disks[0].name"),
-    ({"disks": [dict(DISK, name="../x")]}, "disks[0].name"), ({"disks": [dict(DISK, name="")]}, "disks[0].name"),
-    ({"disks": [dict(DISK, size="100")]}, "disks[d].size"), ({"disks": [dict(DISK, size="1000")]}, "disks[d].size"),
-    ({"disks": [dict(DISK, index=-2)]}, "disks[d].index"), ({"disks": [dict(DISK, index=99, bus="ide")]}, "disks[d].index"),
-    ({"disks": [dict(DISK, index=1, bus="scsi"), dict(DISK, name="e", index=1, bus="scsi")]}, "disks[e].index"),
-    ({"disks": [dict(DISK, boot_index=1 << 31)]}, "disks[d].boot_index"), ({"disks": [dict(DISK, boot_index=-2)]}, "disks[d].boot_index"),
-    ({"disks": [dict(DISK, checksum="sha256:1")]}, "disks[d].checksum"), ({"disks": [dict(DISK, checksum="crc:1")]}, "disks[d].checksum"),
-    ({"disks": [dict(DISK, format_options={"a": {"b": 1}})]}, "disks[d].format_options.a"),
-    ({"disks": [dict(DISK, format_options={"a,b": 1})]}, "disks[d].format_options"),
-    ({"disks": [dict(DISK, limits={"bps_total": "1", "bps_read": "1"})]}, "disks[d].limits.bps_total"),
-    ({"disks": [dict(DISK, limits={"bps_total": "1P"})]}, "disks[d].limits.bps_total"),
-    ({"disks": [dict(DISK, aio="native")]}, "disks[d].aio"), ({"disks": [dict(DISK, bus="usb", werror="stop")]}, "disks[d].werror"),
-    ({"disks": [dict(DISK, serial="s" * 21)]}, "disks[d].serial"), ({"disks": [dict(DISK, serial="é" * 11)]}, "disks[d].serial"),
-    ({"disks": [dict(DISK, bus="usb", serial="s")]}, "disks[d].serial"), ({"disks": [dict(DISK, bus="sata")], "machine": "microvm"}, "disks[d].bus"),
-    ({"disks": [dict(DISK, bus="floppy")], "machine": "microvm"}, "disks[d].bus"),
-    ({"disks": [dict(DISK, bus="pflash")], "firmware": "uefi"}, "disks[d].bus"),
-    ({"disks": [dict(DISK, backing_file="/b", format="raw")]}, "disks[d].format"),
-    ({"disks": [dict(DISK, path="/b", backing_file="/b")]}, "disks[d].backing_file"),
-    ({"disks": [dict(DISK, path="/b"), dict(DISK, name="e", path="/x/../b")]}, "disks[e].path"),
-    ({"disks": [dict(DISK, name=str(n)) for n in range(37)]}, "disks[36].index"),
-    ({"cdroms": [{"name": "c", "bus": "ide"}], "machine": "microvm"}, "cdroms[c].bus"),
-    ({"cdroms": [{"name": "c", "bus": "sata"}], "machine": "microvm"}, "cdroms[c].bus"),
-    ({"cdroms": [{"name": "c", "checksum": "x"}]}, "cdroms[c].checksum"), ({"cdroms": [{"name": "c", "index": 4}]}, "cdroms[c].index"),
-    ({"floppies": [{"name": "f"}], "machine": "microvm"}, "floppies"), ({"floppies": [{"name": str(n)} for n in range(3)]}, "floppies[2].index"),
-    ({"cloud_init": {"user_data": "x", "bus": "ide"}, "machine": "microvm"}, "cloud_init.bus"),
-    ({"config_drive": {"files": {"../a": "x"}}}, "config_drive.files"), ({"config_drive": {"files": {"/a": "x"}}}, "config_drive.files"),
-    ({"config_drive": {"files": {"": "x"}}}, "config_drive.files"), ({"config_drive": {"files": {"a" * 300: "x"}}}, "config_drive.files"),
-    ({"config_drive": {"files": {"a": "x", "A": "x"}}}, "config_drive.files"),
-    ({"config_drive": {"files": {"a": "1"}, "label": "x" * 33}}, "config_drive.label"),
-    ({"nics": [NIC, NIC]}, "nics[1].name"), ({"nics": [dict(NIC, mac="x")]}, "nics[e].mac"), ({"nics": [dict(NIC, model="x,y")]}, "nics[e].model"),
-    ({"nics": [dict(NIC, mtu=67)]}, "nics[e].mtu"), ({"nics": [dict(NIC, mtu=65536)]}, "nics[e].mtu"),
-    ({"nics": [dict(NIC, mac="52:54:00:00:00:01"), dict(NIC, name="f", mac="52:54:00:00:00:01")]}, "nics[f].mac"),
-    ({"nics": [dict(NIC, properties={"netdev": "x"})]}, "nics[e].properties.netdev"), ({"nics": [dict(NIC, properties={"a=b": "x"})]}, "nics[e].properties"),
-    ({"nics": [dict(NIC, capture={"enabled": True})]}, "nics[e].capture"),
-    ({"nics": [dict(NIC, link={"type": "user"}, capture={"enabled": True, "snaplen": 0})]}, "nics[e].capture.snaplen"),
-    ({"nics": [dict(NIC, link={"peer": "r1:e"})]}, "nics[e].link.peer"),
-    ({"nics": [dict(NIC, model="e1000", link={"type": "tap", "queues": 2})]}, "nics[e].link.queues"),
-    ({"nics": [dict(NIC, link={"type": "tap", "vhost": True}, capture={"enabled": True})]}, "nics[e].capture"),
-    ({"nics": [dict(NIC, boot_index=-5)]}, "nics[e].boot_index"), ({"nics": [{"name": "e%d" % n} for n in range(256)]}, "nics"),
-])
+@pytest.mark.parametrize(
+    "given, option",
+    [
+        ({"uuid": "x"}, "uuid"),
+        ({"machine": "none-such"}, "machine"),
+        ({"vcpus": 0}, "vcpus"),
+        ({"vcpus": 4097}, "vcpus"),
+        ({"smp": {"cores": 0}}, "smp.cores"),
+        ({"smp": {"maxcpus": 2}, "vcpus": 3}, "smp.maxcpus"),
+        ({"smp": {"sockets": 2, "cores": 2, "threads": 2}, "vcpus": 3}, "smp"),
+        ({"machine_options": {"a,b": 1}}, "machine_options"),
+        ({"machine_options": {"accel": "kvm"}}, "machine_options.accel"),
+        ({"machine_options": {"a": [{}]}}, "machine_options.a"),
+        ({"machine_options": {"a": {"b=c": 1}}}, "machine_options.a"),
+        ({"extra_args": ["-daemonize"]}, "extra_args"),
+        ({"extra_args": ["--daemonize"]}, "extra_args"),
+        ({"extra_args": ["--S"]}, "extra_args"),
+        ({"environment": {"a=b": "c"}}, "environment"),
+        ({"environment": {"": "c"}}, "environment"),
+        ({"environment": {"a-b": "c"}}, "environment"),
+        ({"environment": {"A": ["c"]}}, "environment.A"),
+        ({"memory": "x"}, "memory"),
+        ({"memory": "0"}, "memory"),
+        ({"memory": "1.5M"}, "memory"),
+        ({"memory": "9" * 5000}, "memory"),
+        ({"memory": "1.5" + "0" * 400}, "memory"),
+        ({"memory": "99999999999E"}, "memory"),
+        ({"memory": "-1"}, "memory"),
+        ({"bios_image": "/b", "firmware": "uefi"}, "bios_image"),
+        ({"boot_order": "cc"}, "boot_order"),
+        ({"boot_order": "cz"}, "boot_order"),
+        ({"initrd": "/i"}, "initrd"),
+        ({"cmdline": "x"}, "cmdline"),
+        ({"smbios": [{}]}, "smbios[0].type"),
+        ({"smbios": [{"type": "²"}]}, "smbios[0].type"),
+        ({"smbios": [{"type": 99}]}, "smbios[0].type"),
+        ({"smbios": [{"type": [1]}]}, "smbios[0].type"),
+        ({"smbios": [{"type": 1, "a=b": "c"}]}, "smbios[0]"),
+        ({"smbios": [{"type": 1}, {"type": 1, "serial": [[]]}]}, "smbios[1].serial"),
+        ({"consoles": [{}, {"name": "console"}]}, "consoles[1].name"),
+        ({"consoles": [{"name": "qemu"}]}, "consoles[0].name"),
+        ({"consoles": [{"name": "a/b"}]}, "consoles[0].name"),
+        ({"consoles": [{"port": "5"}]}, "consoles[0].type"),
+        ({"consoles": [{"type": "tcp", "port": "0"}]}, "consoles[0].port"),
+        ({"consoles": [{"type": "tcp", "port": "²"}]}, "consoles[0].port"),
+        ({"consoles": [{"type": "tcp", "port": "9" * 5000}]}, "consoles[0].port"),
+        ({"consoles": [{"type": "tcp", "host": "a,b"}]}, "consoles[0].host"),
+        ({"consoles": [{"name": str(n)} for n in range(5)]}, "consoles"),
+        ({"monitors": [{"name": "qmp"}]}, "monitors[0].name"),
+        ({"monitors": [{"name": "a"}, {"name": "a"}]}, "monitors[1].name"),
+        ({"display": {"port": "5900"}}, "display.type"),
+        ({"display": {"type": "vnc", "port": "5899"}}, "display.port"),
+        ({"display": {"type": "vnc", "host": "0.0.0.0"}}, "display.password"),
+        ({"display": {"type": "vnc", "host": "x.example"}}, "display.host"),
+        ({"display": {"type": "vnc", "password": "é" * 5}}, "display.password"),
+        ({"display": {"type": "vnc"}, "vga": "none"}, "vga"),
+        ({"devices": [{}]}, "devices[0].driver"),
+        ({"devices": [{"driver": 5}]}, "devices[0].driver"),
+        ({"devices": [{"driver": "no"}]}, "devices[0].driver"),
+        ({"devices": [{"driver": "pvpanic", "id": "5"}]}, "devices[0].id"),
+        ({"devices": [{"driver": "pvpanic", "a,b": 1}]}, "devices[0]"),
+        (
+            {"devices": [{"driver": "pvpanic", "id": "a"}, {"driver": "pvpanic", "id": "a"}]},
+            "devices[1].id",
+        ),
+        ({"passthrough": ["x"]}, "passthrough[0]"),
+        ({"passthrough": ["3b:00.1", "0000:3B:00.1"]}, "passthrough"),
+        ({"cpu_limit": -1}, "cpu_limit"),
+        ({"mac_base": "x"}, "mac_base"),
+        ({"mac_base": "01:00:00:00:00:00"}, "mac_base"),
+        ({"mac_copy_from": "../x"}, "mac_copy_from"),
+        ({"mac_copy_from": "none"}, "mac_copy_from"),
+        ({"disks": [{"size": "1G"}]}, "disks[0].name"),
+        ({"disks": [DISK, DISK]}, "disks[1].name"),
+        ({"disks": [dict(DISK, name=LONG)]}, "disks[0].name"),
+        ({"disks": [dict(DISK, name="../x")]}, "disks[0].name"),
+        ({"disks": [dict(DISK, name="")]}, "disks[0].name"),
+        ({"disks": [dict(DISK, size="100")]}, "disks[d].size"),
+        ({"disks": [dict(DISK, size="1000")]}, "disks[d].size"),
+        ({"disks": [dict(DISK, index=-2)]}, "disks[d].index"),
+        ({"disks": [dict(DISK, index=99, bus="ide")]}, "disks[d].index"),
+        (
+            {"disks": [dict(DISK, index=1, bus="scsi"), dict(DISK, name="e", index=1, bus="scsi")]},
+            "disks[e].index",
+        ),
+        ({"disks": [dict(DISK, boot_index=1 << 31)]}, "disks[d].boot_index"),
+        ({"disks": [dict(DISK, boot_index=-2)]}, "disks[d].boot_index"),
+        ({"disks": [dict(DISK, checksum="sha256:1")]}, "disks[d].checksum"),
+        ({"disks": [dict(DISK, checksum="crc:1")]}, "disks[d].checksum"),
+        ({"disks": [dict(DISK, format_options={"a": {"b": 1}})]}, "disks[d].format_options.a"),
+        ({"disks": [dict(DISK, format_options={"a,b": 1})]}, "disks[d].format_options"),
+        (
+            {"disks": [dict(DISK, limits={"bps_total": "1", "bps_read": "1"})]},
+            "disks[d].limits.bps_total",
+        ),
+        ({"disks": [dict(DISK, limits={"bps_total": "1P"})]}, "disks[d].limits.bps_total"),
+        ({"disks": [dict(DISK, aio="native")]}, "disks[d].aio"),
+        ({"disks": [dict(DISK, bus="usb", werror="stop")]}, "disks[d].werror"),
+        ({"disks": [dict(DISK, serial="s" * 21)]}, "disks[d].serial"),
+        ({"disks": [dict(DISK, serial="é" * 11)]}, "disks[d].serial"),
+        ({"disks": [dict(DISK, bus="usb", serial="s")]}, "disks[d].serial"),
+        ({"disks": [dict(DISK, bus="sata")], "machine": "microvm"}, "disks[d].bus"),
+        ({"disks": [dict(DISK, bus="floppy")], "machine": "microvm"}, "disks[d].bus"),
+        ({"disks": [dict(DISK, bus="pflash")], "firmware": "uefi"}, "disks[d].bus"),
+        ({"disks": [dict(DISK, backing_file="/b", format="raw")]}, "disks[d].format"),
+        ({"disks": [dict(DISK, path="/b", backing_file="/b")]}, "disks[d].backing_file"),
+        ({"disks": [dict(DISK, path="/b"), dict(DISK, name="e", path="/x/../b")]}, "disks[e].path"),
+        ({"disks": [dict(DISK, name=str(n)) for n in range(37)]}, "disks[36].index"),
+        ({"cdroms": [{"name": "c", "bus": "ide"}], "machine": "microvm"}, "cdroms[c].bus"),
+        ({"cdroms": [{"name": "c", "bus": "sata"}], "machine": "microvm"}, "cdroms[c].bus"),
+        ({"cdroms": [{"name": "c", "checksum": "x"}]}, "cdroms[c].checksum"),
+        ({"cdroms": [{"name": "c", "index": 4}]}, "cdroms[c].index"),
+        ({"floppies": [{"name": "f"}], "machine": "microvm"}, "floppies"),
+        ({"floppies": [{"name": str(n)} for n in range(3)]}, "floppies[2].index"),
+        ({"cloud_init": {"user_data": "x", "bus": "ide"}, "machine": "microvm"}, "cloud_init.bus"),
+        ({"config_drive": {"files": {"../a": "x"}}}, "config_drive.files"),
+        ({"config_drive": {"files": {"/a": "x"}}}, "config_drive.files"),
+        ({"config_drive": {"files": {"": "x"}}}, "config_drive.files"),
+        ({"config_drive": {"files": {"a" * 300: "x"}}}, "config_drive.files"),
+        ({"config_drive": {"files": {"a": "x", "A": "x"}}}, "config_drive.files"),
+        ({"config_drive": {"files": {"a": "1"}, "label": "x" * 33}}, "config_drive.label"),
+        ({"nics": [NIC, NIC]}, "nics[1].name"),
+        ({"nics": [dict(NIC, mac="x")]}, "nics[e].mac"),
+        ({"nics": [dict(NIC, model="x,y")]}, "nics[e].model"),
+        ({"nics": [dict(NIC, mtu=67)]}, "nics[e].mtu"),
+        ({"nics": [dict(NIC, mtu=65536)]}, "nics[e].mtu"),
+        (
+            {
+                "nics": [
+                    dict(NIC, mac="52:54:00:00:00:01"),
+                    dict(NIC, name="f", mac="52:54:00:00:00:01"),
+                ]
+            },
+            "nics[f].mac",
+        ),
+        ({"nics": [dict(NIC, properties={"netdev": "x"})]}, "nics[e].properties.netdev"),
+        ({"nics": [dict(NIC, properties={"a=b": "x"})]}, "nics[e].properties"),
+        ({"nics": [dict(NIC, capture={"enabled": True})]}, "nics[e].capture"),
+        (
+            {"nics": [dict(NIC, link={"type": "user"}, capture={"enabled": True, "snaplen": 0})]},
+            "nics[e].capture.snaplen",
+        ),
+        ({"nics": [dict(NIC, link={"peer": "r1:e"})]}, "nics[e].link.peer"),
+        (
+            {"nics": [dict(NIC, model="e1000", link={"type": "tap", "queues": 2})]},
+            "nics[e].link.queues",
+        ),
+        (
+            {"nics": [dict(NIC, link={"type": "tap", "vhost": True}, capture={"enabled": True})]},
+            "nics[e].capture",
+        ),
+        ({"nics": [dict(NIC, boot_index=-5)]}, "nics[e].boot_index"),
+        ({"nics": [{"name": "e%d" % n} for n in range(256)]}, "nics"),
+    ],
+)
 def test_what_is_refused(given, option):
     with pytest.raises(OptionError) as caught:
         compose(dict({"disks": []}, **given))
@@ -333,10 +564,17 @@ def test_what_is_refused(given, option):
     assert caught.value.message.startswith(option + ": ") and len(caught.value.message) < 12000
 
 
-@pytest.mark.parametrize("old, new, option", [
-    ({"path": "/a"}, {"path": "/b"}, "path"), ({"format": "raw"}, {"format": "qcow2"}, "format"), ({}, {"backing_file": "/b"}, "backing_file"),
-    ({"backing_file": "/b"}, {"backing_file": ""}, "backing_file"), ({"size": "2G"}, {"size": "1G"}, "size"), ({"path": "/a"}, {"path": ""}, "path"),
-])
+@pytest.mark.parametrize(
+    "old, new, option",
+    [
+        ({"path": "/a"}, {"path": "/b"}, "path"),
+        ({"format": "raw"}, {"format": "qcow2"}, "format"),
+        ({}, {"backing_file": "/b"}, "backing_file"),
+        ({"backing_file": "/b"}, {"backing_file": ""}, "backing_file"),
+        ({"size": "2G"}, {"size": "1G"}, "size"),
+        ({"path": "/a"}, {"path": ""}, "path"),
+    ],
+)
 def test_what_a_disk_cannot_become(old, new, option):
     saved = compose(SMALL, disks=[dict(DISK, **old)])
     host = FakeHost()
@@ -344,30 +582,50 @@ def test_what_a_disk_cannot_become(old, new, option):
         compose({"disks": [dict({"name": "d"}, **new)]}, saved=saved, host=host)
     if option == "size":
         host.allow_shrink = True
-        assert compose({"disks": [dict({"name": "d"}, **new)]}, saved=saved, host=host)["disks"][0]["size"] == 1 << 30
+        assert (
+            compose({"disks": [dict({"name": "d"}, **new)]}, saved=saved, host=host)["disks"][0][
+                "size"
+            ]
+            == 1 << 30
+        )
 
 
 def test_seeds_keep_digests_only():
     secret = "hunter2-and-more"
-    given = {"cloud_init": {"user_data": {"password": secret}, "meta_data": None}, "config_drive": {"files": {"a": secret, "n": 5, "none": None}}}
+    given = {
+        "cloud_init": {"user_data": {"password": secret}, "meta_data": None},
+        "config_drive": {"files": {"a": secret, "n": 5, "none": None}},
+    }
     host = FakeHost()
     made = compose(SMALL, host=host, **given)
     assert secret not in json.dumps(made)
-    assert set(made["cloud_init"]["files"]) == {"user-data", "meta-data"} and set(made["config_drive"]["files"]) == {"a", "n"}
-    assert secret.encode() in host.secrets["cloud_init"] and secret.encode() in host.secrets["config_drive"]
+    assert set(made["cloud_init"]["files"]) == {"user-data", "meta-data"} and set(
+        made["config_drive"]["files"]
+    ) == {"a", "n"}
+    assert (
+        secret.encode() in host.secrets["cloud_init"]
+        and secret.encode() in host.secrets["config_drive"]
+    )
     assert same(made, compose(given, saved=made))
     given["cloud_init"]["user_data"]["password"] = "other"
     assert compose(given, saved=made)["cloud_init"]["files"] != made["cloud_init"]["files"]
 
 
 def test_macs_are_copied_from_another_vm(tmp_path):
-    other = compose(SMALL, nics=[{"name": "a", "mac": "52:54:00:00:00:01"}, {"name": "b"}], host=FakeHost(name="old", root=tmp_path))
+    other = compose(
+        SMALL,
+        nics=[{"name": "a", "mac": "52:54:00:00:00:01"}, {"name": "b"}],
+        host=FakeHost(name="old", root=tmp_path),
+    )
     host = FakeHost(name="new", root=tmp_path)
     folder = FakeHost(name="old", root=tmp_path).folder
     folder.make()
     room.save(folder, other)
     made = compose(SMALL, nics=[{"name": "a"}, {"name": "c"}], mac_copy_from="old", host=host)
-    assert made["nics"][0]["mac"] == "52:54:00:00:00:01" and made["nics"][1]["mac"] not in ("52:54:00:00:00:01", other["nics"][1]["mac"])
+    assert made["nics"][0]["mac"] == "52:54:00:00:00:01" and made["nics"][1]["mac"] not in (
+        "52:54:00:00:00:01",
+        other["nics"][1]["mac"],
+    )
 
 
 def test_one_writer_for_an_image(tmp_path):
@@ -376,15 +634,39 @@ def test_one_writer_for_an_image(tmp_path):
     room.save(host.folder, compose(SMALL, disks=[dict(DISK, path="/images/d")], host=host))
     for more, fits in (({}, False), ({"read_only": True}, True), ({"snapshot": True}, True)):
         try:
-            compose(SMALL, disks=[dict(DISK, path="/images/../images/d", **more)], host=FakeHost(name="new", root=tmp_path))
+            compose(
+                SMALL,
+                disks=[dict(DISK, path="/images/../images/d", **more)],
+                host=FakeHost(name="new", root=tmp_path),
+            )
             assert fits
         except OptionError as error:
             assert not fits and "lab1/old" in error.message
 
 
 def test_inputs_are_left_alone():
-    given = {"memory": "64", "disks": [dict(DISK, limits={"iops_total": "1"})], "nics": [dict(NIC, link={"type": "user", "forwards": [
-        {"guest_port": 22, "host_port": "auto", "protocol": "tcp", "host_address": "*"}]})], "smbios": [{"type": 1}], "environment": {"A": 1}}
+    given = {
+        "memory": "64",
+        "disks": [dict(DISK, limits={"iops_total": "1"})],
+        "nics": [
+            dict(
+                NIC,
+                link={
+                    "type": "user",
+                    "forwards": [
+                        {
+                            "guest_port": 22,
+                            "host_port": "auto",
+                            "protocol": "tcp",
+                            "host_address": "*",
+                        }
+                    ],
+                },
+            )
+        ],
+        "smbios": [{"type": 1}],
+        "environment": {"A": 1},
+    }
     saved = compose(given)
     before = copy.deepcopy((given, saved))
     compose(given, saved=saved)
@@ -395,11 +677,26 @@ def test_inputs_are_left_alone():
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])
 def test_the_order_of_runs_does_not_matter(order):
-    said = [{"vcpus": 2}, {"memory": "128"}, {"disks": [dict(DISK, name="a")]}, {"nics": [dict(NIC, name="b")]}]
+    said = [
+        {"vcpus": 2},
+        {"memory": "128"},
+        {"disks": [dict(DISK, name="a")]},
+        {"nics": [dict(NIC, name="b")]},
+    ]
     made = compose({"disks": []})
     for number in order:
         made = compose(said[number], saved=made)
-    assert same(made, compose({"vcpus": 2, "memory": "128", "disks": [dict(DISK, name="a")], "nics": [dict(NIC, name="b")]}))
+    assert same(
+        made,
+        compose(
+            {
+                "vcpus": 2,
+                "memory": "128",
+                "disks": [dict(DISK, name="a")],
+                "nics": [dict(NIC, name="b")],
+            }
+        ),
+    )
 
 
 def test_load_and_save(tmp_path):
@@ -412,8 +709,17 @@ def test_load_and_save(tmp_path):
     assert room.load(folder) == json.loads(json.dumps(made))
     older = {key: value for key, value in made.items() if key not in ("tpm", "cpu_limit")}
     room.save(folder, older)
-    assert room.load(folder) == json.loads(json.dumps(made)), "options that came later have their defaults"
-    for damaged in ([], {}, "x", {"format": "1"}, dict(made, format=None), {key: value for key, value in made.items() if key != "places"}):
+    assert room.load(folder) == json.loads(json.dumps(made)), (
+        "options that came later have their defaults"
+    )
+    for damaged in (
+        [],
+        {},
+        "x",
+        {"format": "1"},
+        dict(made, format=None),
+        {key: value for key, value in made.items() if key != "places"},
+    ):
         room.save(folder, damaged)
         with pytest.raises(HostError, match="damaged"):
             room.load(folder)
@@ -422,12 +728,36 @@ def test_load_and_save(tmp_path):
         room.load(folder)
 
 
-@pytest.mark.parametrize("given, keys", [
-    ({}, set()), ({"consoles": [{"type": "tcp"}]}, {"console/console"}), ({"display": {"type": "vnc"}}, {"display"}),
-    ({"nics": [dict(NIC, link={"peer": "r2:a"})]}, {"/lab1/r1/e", "/lab1/r2/a"}),
-    ({"nics": [dict(NIC, link={"type": "user", "forwards": [{"guest_port": 22, "protocol": "tcp", "host_address": "*", "host_port": "2222"}]})]},
-     {"nics/e/tcp/22"}),
-])
+@pytest.mark.parametrize(
+    "given, keys",
+    [
+        ({}, set()),
+        ({"consoles": [{"type": "tcp"}]}, {"console/console"}),
+        ({"display": {"type": "vnc"}}, {"display"}),
+        ({"nics": [dict(NIC, link={"peer": "r2:a"})]}, {"/lab1/r1/e", "/lab1/r2/a"}),
+        (
+            {
+                "nics": [
+                    dict(
+                        NIC,
+                        link={
+                            "type": "user",
+                            "forwards": [
+                                {
+                                    "guest_port": 22,
+                                    "protocol": "tcp",
+                                    "host_address": "*",
+                                    "host_port": "2222",
+                                }
+                            ],
+                        },
+                    )
+                ]
+            },
+            {"nics/e/tcp/22"},
+        ),
+    ],
+)
 def test_ports_that_are_still_to_be_claimed(given, keys):
     made = compose(SMALL, **given)
     assert {wish.key for wish in room.wishes(made)} == keys
@@ -436,4 +766,6 @@ def test_ports_that_are_still_to_be_claimed(given, keys):
     assert not room.lacks_ports(held)
     assert room.lacks_ports(dict(made, ports=dict(held["ports"], more=1)))
     if "nics/e/tcp/22" in keys:
-        assert room.lacks_ports(dict(made, ports={"nics/e/tcp/22": 2223})), "another number was asked for"
+        assert room.lacks_ports(dict(made, ports={"nics/e/tcp/22": 2223})), (
+            "another number was asked for"
+        )

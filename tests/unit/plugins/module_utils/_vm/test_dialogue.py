@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.dialogue import Dialogue
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 
@@ -35,7 +38,11 @@ def held(router, steps, **more):
 
 
 def test_once_and_not_again(router):
-    steps = [{"send": ""}, {"expect": "router> ", "send": "hostname edge1"}, {"expect": r"edge\d> "}]
+    steps = [
+        {"send": ""},
+        {"expect": "router> ", "send": "hostname edge1"},
+        {"expect": r"edge\d> "},
+    ]
     first, second = held(router, steps, unless="edge1> "), held(router, steps, unless="edge1> ")
     assert (first.changed, first.matches) == (True, [None, "router> ", "edge1> "])
     assert (second.changed, second.matches) == (False, [])
@@ -43,24 +50,38 @@ def test_once_and_not_again(router):
 
 
 def test_secrets_are_masked(router):
-    dialogue = held(router, [{"send": ""}, {"expect": "> ", "send": "password ", "enter": False}, {"secret": "open.sesame"}, {"expect": "is now"}])
+    dialogue = held(
+        router,
+        [
+            {"send": ""},
+            {"expect": "> ", "send": "password ", "enter": False},
+            {"secret": "open.sesame"},
+            {"expect": "is now"},
+        ],
+    )
     assert "open.sesame" not in dialogue.transcript
     assert "the password is now ********" in dialogue.transcript
 
 
 def test_what_does_not_come(router):
-    with pytest.raises(GuestError, match=r"^steps\[1\].expect: the console did not show 'never' within 1 s. It showed last: .*router>") as caught:
+    with pytest.raises(
+        GuestError,
+        match=r"^steps\[1\].expect: the console did not show 'never' within 1 s. It showed last: .*router>",
+    ) as caught:
         held(router, [{"send": ""}, {"expect": "never", "timeout": 1}])
     assert caught.value.facts["matches"] == [None]
     assert "router>" in caught.value.facts["transcript"]
 
 
-@pytest.mark.parametrize("steps, more, option", [
-    ([{"expect": "["}], {}, "steps[0].expect"),
-    ([{"send": "a"}, {}], {}, "steps[1]"),
-    ([{"send": "a", "secret": "b"}], {}, "steps[0].secret"),
-    ([{"send": "a"}], {"unless": "("}, "unless"),
-])
+@pytest.mark.parametrize(
+    "steps, more, option",
+    [
+        ([{"expect": "["}], {}, "steps[0].expect"),
+        ([{"send": "a"}, {}], {}, "steps[1]"),
+        ([{"send": "a", "secret": "b"}], {}, "steps[0].secret"),
+        ([{"send": "a"}], {"unless": "("}, "unless"),
+    ],
+)
 def test_mistakes(tmp_path, steps, more, option):
     with pytest.raises(OptionError) as caught:
         Dialogue(str(tmp_path / "none"), steps, **more)

@@ -20,21 +20,166 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.conversation import 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import firmware, machine
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, granted
 
-TEXTS = ["", " ", "a", "r1", "a,b=c", ",", "=", "a b", "'", '"', "\\", "a\nb", "..", "../x", "/", "/etc/passwd", "./x", "-S", "--x", "-", ".hidden",
-         "é日本", "\U0001f600", "%s", "%(x)d",
-         "{{ x }}", "{% raw %}", "$(touch x)", "`x`", "a\0b", "\0", "x" * 300, "é" * 150, "\udcff", "\ud800", "\x7f", "\x1b[31m", "\u202e", "²", "٣",
-         "auto", "none", "true", "1", "0", "-1",
-         "1e9", "nan", "9" * 5000, "1.5", "json:{}", "nbd:x", "file:x", "~", "~nobody", "~\0", "$HOME", "r2:eth0", ":", "a:", "127.0.0.1", "::1",
-         "fe80::1%e,x=y", "localhost", "0x10",
-         "52:54:00:00:00:01", "01:00:00:00:00:00", "tcp::22-:22", "sha256:" + "0" * 64, "20G", "512", "/nowhere/x,y", "/dev/null", "pvpanic",
-         "virtio-net-pci", "e1000", "q35", "microvm",
-         "node-name=x", "x\r", "\t", "CON", "a/b", "a//b", "/a/../../b", "/a/" * 2000]
-NUMBERS = [0, 1, -1, 2, 3, 255, 256, 4096, 65535, 65536, 1 << 31, (1 << 31) - 1, -(1 << 31), 1 << 62, 1 << 63, 1 << 64, 10 ** 30]
-ANYTHING = [None, "", [], {}, 0, 5, -1, 1.5, float("inf"), float("nan"), True, False, "x", ["x"], [None], [[]], [{}], {"a": 1}, {"": ""},
-            {"a,b": "c"}, {"a": {"b": "c,d"}}, {"x": None}, 10 ** 30, "\0",
-            "\ud800"]
-KEYS = ["driver", "id", "type", "x", "addr", "bus", "a,b", "a=b", "", "é", "\0", "\ud800", "serial", "value", "file", "user-data", "../x", "a/b", "A",
-        "netdev", "-x", "k" * 300, "accel", "PATH"]
+TEXTS = [
+    "",
+    " ",
+    "a",
+    "r1",
+    "a,b=c",
+    ",",
+    "=",
+    "a b",
+    "'",
+    '"',
+    "\\",
+    "a\nb",
+    "..",
+    "../x",
+    "/",
+    "/etc/passwd",
+    "./x",
+    "-S",
+    "--x",
+    "-",
+    ".hidden",
+    "é日本",
+    "\U0001f600",
+    "%s",
+    "%(x)d",
+    "{{ x }}",
+    "{% raw %}",
+    "$(touch x)",
+    "`x`",
+    "a\0b",
+    "\0",
+    "x" * 300,
+    "é" * 150,
+    "\udcff",
+    "\ud800",
+    "\x7f",
+    "\x1b[31m",
+    "\u202e",
+    "²",
+    "٣",
+    "auto",
+    "none",
+    "true",
+    "1",
+    "0",
+    "-1",
+    "1e9",
+    "nan",
+    "9" * 5000,
+    "1.5",
+    "json:{}",
+    "nbd:x",
+    "file:x",
+    "~",
+    "~nobody",
+    "~\0",
+    "$HOME",
+    "r2:eth0",
+    ":",
+    "a:",
+    "127.0.0.1",
+    "::1",
+    "fe80::1%e,x=y",
+    "localhost",
+    "0x10",
+    "52:54:00:00:00:01",
+    "01:00:00:00:00:00",
+    "tcp::22-:22",
+    "sha256:" + "0" * 64,
+    "20G",
+    "512",
+    "/nowhere/x,y",
+    "/dev/null",
+    "pvpanic",
+    "virtio-net-pci",
+    "e1000",
+    "q35",
+    "microvm",
+    "node-name=x",
+    "x\r",
+    "\t",
+    "CON",
+    "a/b",
+    "a//b",
+    "/a/../../b",
+    "/a/" * 2000,
+]
+NUMBERS = [
+    0,
+    1,
+    -1,
+    2,
+    3,
+    255,
+    256,
+    4096,
+    65535,
+    65536,
+    1 << 31,
+    (1 << 31) - 1,
+    -(1 << 31),
+    1 << 62,
+    1 << 63,
+    1 << 64,
+    10**30,
+]
+ANYTHING = [
+    None,
+    "",
+    [],
+    {},
+    0,
+    5,
+    -1,
+    1.5,
+    float("inf"),
+    float("nan"),
+    True,
+    False,
+    "x",
+    ["x"],
+    [None],
+    [[]],
+    [{}],
+    {"a": 1},
+    {"": ""},
+    {"a,b": "c"},
+    {"a": {"b": "c,d"}},
+    {"x": None},
+    10**30,
+    "\0",
+    "\ud800",
+]
+KEYS = [
+    "driver",
+    "id",
+    "type",
+    "x",
+    "addr",
+    "bus",
+    "a,b",
+    "a=b",
+    "",
+    "é",
+    "\0",
+    "\ud800",
+    "serial",
+    "value",
+    "file",
+    "user-data",
+    "../x",
+    "a/b",
+    "A",
+    "netdev",
+    "-x",
+    "k" * 300,
+    "accel",
+    "PATH",
+]
 
 
 def value_for(spec, chance, depth=0):
@@ -52,12 +197,22 @@ def value_for(spec, chance, depth=0):
         return chance.choice([True, False])
     if kind == "dict":
         if "options" in spec:
-            names = [name for name in spec["options"] if spec["options"][name].get("required") or chance.random() < 0.3]
+            names = [
+                name
+                for name in spec["options"]
+                if spec["options"][name].get("required") or chance.random() < 0.3
+            ]
             return {name: value_for(spec["options"][name], chance, depth + 1) for name in names}
-        return {chance.choice(KEYS): chance.choice(ANYTHING + TEXTS) for _count in range(chance.randint(0, 3))}
+        return {
+            chance.choice(KEYS): chance.choice(ANYTHING + TEXTS)
+            for _count in range(chance.randint(0, 3))
+        }
     if kind == "list":
         inner = dict(spec, type=spec.get("elements", "str"))
-        return [value_for(inner, chance, depth + 1) for _count in range(chance.choice([0, 1, 1, 2, 3, 6]))]
+        return [
+            value_for(inner, chance, depth + 1)
+            for _count in range(chance.choice([0, 1, 1, 2, 3, 6]))
+        ]
     return chance.choice(ANYTHING + TEXTS)
 
 
@@ -65,9 +220,15 @@ def value_for(spec, chance, depth=0):
 def fixture_hypervisor(monkeypatch, tmp_path):
     """A host with each QEMU, by the binary's name: /q/5.2 and so on; 7.2 where none is named."""
     known = {version: capabilities(version) for version in VERSIONS}
-    monkeypatch.setattr(host_room, "find_qemu", lambda arch, binary: ("/q/%s" % binary if binary in known else "/q/7.2", "x86_64"))
+    monkeypatch.setattr(
+        host_room,
+        "find_qemu",
+        lambda arch, binary: ("/q/%s" % binary if binary in known else "/q/7.2", "x86_64"),
+    )
     monkeypatch.setattr(host_room, "_capabilities", lambda path: known[path[3:]])
-    monkeypatch.setattr(machine.accelerators, "choose", lambda *arguments, **more: ("tcg", "asked for"))
+    monkeypatch.setattr(
+        machine.accelerators, "choose", lambda *arguments, **more: ("tcg", "asked for")
+    )
     monkeypatch.setattr(cpu_limit, "find_means", lambda: ("cpulimit", "/x"))
     monkeypatch.setenv("HOME", str(tmp_path))
     result = converge.result
@@ -77,17 +238,24 @@ def fixture_hypervisor(monkeypatch, tmp_path):
         if wanted:
             host.accel = host.accel or "tcg"
             words = command_line.build(granted(wanted), host)
-            assert all(isinstance(word, str) and "\0" not in word for word in words) and os.fsencode(" ".join(words))
+            assert all(
+                isinstance(word, str) and "\0" not in word for word in words
+            ) and os.fsencode(" ".join(words))
         return result(seen, wanted, todo, applier, host, check_mode)
+
     monkeypatch.setattr(converge, "result", with_command_line)
-    monkeypatch.setattr(firmware, "find_uefi", lambda arch, machine: ("/code", "raw", "/variables", "raw"))
+    monkeypatch.setattr(
+        firmware, "find_uefi", lambda arch, machine: ("/code", "raw", "/variables", "raw")
+    )
     return tmp_path / "lab"
 
 
 def tried(params, root):
     """converge_vm in check mode of what Ansible lets through; None, or what was said against it."""
     try:
-        checked = ArgumentSpecValidator(converge.vm_argument_spec()).validate(dict({"root": str(root), "name": "r1"}, **params))
+        checked = ArgumentSpecValidator(converge.vm_argument_spec()).validate(
+            dict({"root": str(root), "name": "r1"}, **params)
+        )
     except (TypeError, ValueError, OverflowError) as error:
         return "Ansible itself: %s" % error  # a number in place of a dict, or an infinite one
     if checked.error_messages:
@@ -106,11 +274,17 @@ def tried(params, root):
 
 def attempts(seed, count):
     chance = random.Random(seed)
-    spec = {name: option for name, option in converge.vm_argument_spec().items() if name not in ("root", "state")}
+    spec = {
+        name: option
+        for name, option in converge.vm_argument_spec().items()
+        if name not in ("root", "state")
+    }
     for _number in range(count):
         names = chance.sample(sorted(spec), chance.choice([1, 1, 2, 3, 5]))
         params = {name: value_for(spec[name], chance) for name in names}
-        params["state"] = chance.choice(["started", "present", "stopped", "absent", "restarted", "paused"])
+        params["state"] = chance.choice(
+            ["started", "present", "stopped", "absent", "restarted", "paused"]
+        )
         params.setdefault("qemu_binary", chance.choice(VERSIONS))
         yield params
 
@@ -134,7 +308,13 @@ def text_options(spec, path=()):
     """The paths of all options that take any text."""
     for name, option in sorted(spec.items()):
         kind, here = option.get("type", "str"), path + ((name, option),)
-        if kind in ("str", "path") and "choices" not in option or kind == "raw" or kind in ("list", "dict") and "options" not in option:
+        if (
+            kind in ("str", "path")
+            and "choices" not in option
+            or kind == "raw"
+            or kind in ("list", "dict")
+            and "options" not in option
+        ):
             yield here
         elif "options" in option:
             yield from text_options(option["options"], here)
@@ -151,16 +331,29 @@ def nested(path, text):
     for depth, (name, option) in reversed(list(enumerate(path))):
         if option.get("type") == "dict" and "options" not in option:
             value = {"k": value}
-        elif option.get("type") == "list" and option.get("elements") == "dict" and "options" not in option:
+        elif (
+            option.get("type") == "list"
+            and option.get("elements") == "dict"
+            and "options" not in option
+        ):
             value = [dict(NEEDED[name], k=value)]
         elif option.get("type") == "list":
             value = [value]
         beside = path[depth - 1][1].get("options", ()) if depth else ()
-        value = dict({"name": "n"} if "name" in beside else {"guest_port": 22} if "guest_port" in beside else {}, **{name: value})
+        value = dict(
+            {"name": "n"}
+            if "name" in beside
+            else {"guest_port": 22}
+            if "guest_port" in beside
+            else {},
+            **{name: value},
+        )
     return value
 
 
-@pytest.mark.parametrize("path", OPTIONS, ids=[".".join(name for name, option in path) for path in OPTIONS])
+@pytest.mark.parametrize(
+    "path", OPTIONS, ids=[".".join(name for name, option in path) for path in OPTIONS]
+)
 def test_texts_that_nothing_can_carry(hypervisor, path):
     """They are refused by the option's name in whatever option; what only becomes the content of a file may be anything."""
     for text in ("a\0b", "a\ud800b"):
@@ -174,17 +367,41 @@ def test_texts_that_nothing_can_carry(hypervisor, path):
             assert said is not None and path[-1][0] in said, said
 
 
-@pytest.mark.parametrize("commands", [
-    [5], [None], [[]], [{}], [""], [{"execute": 5}], [{"execute": ["a"]}], [{"execute": {}, "human": "x"}], [{"human": 5}], [{"event": 5}],
-    [{"event": [5]}], [{"execute": "a", "arguments": 5}],
-    [{"execute": "a", "arguments": "x"}], [{"event": "A", "match": 5}], [{"execute": "a", "timeout": "x"}],
-    [{"execute": "a", "timeout": float("nan")}], [{"execute": "a", "timeout": -1}],
-    [{"execute": "a", "timeout": float("inf")}], [{"execute": "a", "timeout": [1]}], [{"execute": "a", "fds": 5}],
-    [{"execute": "a", "fds": "x"}], [{"execute": "a", "fds": [5]}],
-    [{"execute": "a", "fds": [{"path": 5}]}], [{"execute": "a", "fds": [{"path": "x", "mode": []}]}], [{"execute": "a", "fds": [{"path": "x\0"}]}],
-    [{"execute": "a\ud800"}], [{"execute": "a", "x": 1}],
-    [{"human": "x", "arguments": {}}], [{"event": "A", "fds": []}], [{"execute": "a", "event": "b"}],
-])
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [5],
+        [None],
+        [[]],
+        [{}],
+        [""],
+        [{"execute": 5}],
+        [{"execute": ["a"]}],
+        [{"execute": {}, "human": "x"}],
+        [{"human": 5}],
+        [{"event": 5}],
+        [{"event": [5]}],
+        [{"execute": "a", "arguments": 5}],
+        [{"execute": "a", "arguments": "x"}],
+        [{"event": "A", "match": 5}],
+        [{"execute": "a", "timeout": "x"}],
+        [{"execute": "a", "timeout": float("nan")}],
+        [{"execute": "a", "timeout": -1}],
+        [{"execute": "a", "timeout": float("inf")}],
+        [{"execute": "a", "timeout": [1]}],
+        [{"execute": "a", "fds": 5}],
+        [{"execute": "a", "fds": "x"}],
+        [{"execute": "a", "fds": [5]}],
+        [{"execute": "a", "fds": [{"path": 5}]}],
+        [{"execute": "a", "fds": [{"path": "x", "mode": []}]}],
+        [{"execute": "a", "fds": [{"path": "x\0"}]}],
+        [{"execute": "a\ud800"}],
+        [{"execute": "a", "x": 1}],
+        [{"human": "x", "arguments": {}}],
+        [{"event": "A", "fds": []}],
+        [{"execute": "a", "event": "b"}],
+    ],
+)
 def test_qmp_commands_that_are_none(commands):
     with pytest.raises(VlabError, match=r"^commands\[0\]"):
         steps_of(commands)

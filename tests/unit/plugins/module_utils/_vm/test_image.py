@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ImageError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import image
 
 MIB = 1 << 20
@@ -32,7 +35,17 @@ class FakeQemuImg:
 
 
 def now(**more):
-    return dict({"format": "qcow2", "size": 8 * MIB, "actual_size": 1, "backing_file": None, "backing_format": None, "snapshots": []}, **more)
+    return dict(
+        {
+            "format": "qcow2",
+            "size": 8 * MIB,
+            "actual_size": 1,
+            "backing_file": None,
+            "backing_format": None,
+            "snapshots": [],
+        },
+        **more,
+    )
 
 
 @pytest.fixture
@@ -44,35 +57,48 @@ def converge(tmp_path, monkeypatch):
         program = qemu_img or FakeQemuImg()
         monkeypatch.setattr(image, "find_qemu_img", lambda: "qemu-img")
         monkeypatch.setattr(image, "QemuImg", lambda _path: program)
-        monkeypatch.setattr(image, "describe", lambda _path, _program: dict(has or now(), path=str(path)))
+        monkeypatch.setattr(
+            image, "describe", lambda _path, _program: dict(has or now(), path=str(path))
+        )
         monkeypatch.setattr(image, "users_of", lambda _root, _path: list(users))
         if has is not None:
             path.write_bytes(b"an image")
-        params = dict(DEFAULTS, path=str(path), root=str(tmp_path / "lab"), state="present", **options)
+        params = dict(
+            DEFAULTS, path=str(path), root=str(tmp_path / "lab"), state="present", **options
+        )
         result = image.converge_image(params, check_mode)
         return result, program.calls
+
     return run
 
 
 def user(role="disk", writes=True):
     import types
+
     return types.SimpleNamespace(role=role, disk="disk0", vm="default/r1", writes=writes)
 
 
-@pytest.mark.parametrize("has, options, changes", [
-    (None, {"size": "8M"}, ["path"]),
-    (now(), {"size": "8M"}, []),
-    (now(), {"size": "16M"}, ["size"]),
-    (now(), {"size": "4M", "allow_shrink": True}, ["size"]),
-    (now(), {"format": "raw", "convert": True}, ["format"]),
-    (now(format="raw"), {"format": "raw"}, []),
-    (now(), {"snapshots": ["a"]}, ["snapshots[a]"]),
-    (now(snapshots=[{"name": "a"}, {"name": "b"}]), {"snapshots": ["a"]}, []),
-    (now(snapshots=[{"name": "a"}, {"name": "b"}]), {"snapshots": ["a"], "purge_snapshots": True}, ["snapshots[b]"]),
-    (now(snapshots=[{"name": "a"}]), {"restore_snapshot": "a"}, ["restore_snapshot"]),
-    (now(backing_file="/srv/base"), {"commit": True}, ["commit"]),
-    (now(backing_file="/srv/base"), {"backing_file": ""}, ["backing_file"]),
-])
+@pytest.mark.parametrize(
+    "has, options, changes",
+    [
+        (None, {"size": "8M"}, ["path"]),
+        (now(), {"size": "8M"}, []),
+        (now(), {"size": "16M"}, ["size"]),
+        (now(), {"size": "4M", "allow_shrink": True}, ["size"]),
+        (now(), {"format": "raw", "convert": True}, ["format"]),
+        (now(format="raw"), {"format": "raw"}, []),
+        (now(), {"snapshots": ["a"]}, ["snapshots[a]"]),
+        (now(snapshots=[{"name": "a"}, {"name": "b"}]), {"snapshots": ["a"]}, []),
+        (
+            now(snapshots=[{"name": "a"}, {"name": "b"}]),
+            {"snapshots": ["a"], "purge_snapshots": True},
+            ["snapshots[b]"],
+        ),
+        (now(snapshots=[{"name": "a"}]), {"restore_snapshot": "a"}, ["restore_snapshot"]),
+        (now(backing_file="/srv/base"), {"commit": True}, ["commit"]),
+        (now(backing_file="/srv/base"), {"backing_file": ""}, ["backing_file"]),
+    ],
+)
 def test_changes_are_the_same_in_check_mode_and_run(converge, has, options, changes):
     foreseen, calls = converge(has, check_mode=True, **options)
     assert calls == []
@@ -85,21 +111,38 @@ def test_changes_are_the_same_in_check_mode_and_run(converge, has, options, chan
 
 
 def test_nothing_is_committed_from_an_overlay_that_is_empty(converge):
-    result, calls = converge(now(backing_file="/srv/base"), qemu_img=FakeQemuImg(empty=True), commit=True)
+    result, calls = converge(
+        now(backing_file="/srv/base"), qemu_img=FakeQemuImg(empty=True), commit=True
+    )
     assert not result["changed"] and calls == []
 
 
-@pytest.mark.parametrize("has, options, users, error, says", [
-    (None, {}, (), OptionError, "size"),
-    (None, {"size": "8M", "snapshots": ["a"]}, (), OptionError, "does not exist yet"),
-    (now(), {"size": "4M"}, (), OptionError, "allow_shrink"),
-    (now(), {"format": "raw"}, (), OptionError, "convert: true"),
-    (now(), {"restore_snapshot": "a"}, (), OptionError, "it has none"),
-    (now(), {"commit": True}, (), OptionError, "no overlay"),
-    (now(), {"size": "16M"}, [user("base")], ImageError, "base image of the VM default/r1"),
-    (now(), {"format": "raw", "convert": True}, [user()], ImageError, "disk disk0 of the VM default/r1"),
-    (now(backing_file="/srv/base"), {"commit": True}, [user("base")], ImageError, "cannot be committed"),
-])
+@pytest.mark.parametrize(
+    "has, options, users, error, says",
+    [
+        (None, {}, (), OptionError, "size"),
+        (None, {"size": "8M", "snapshots": ["a"]}, (), OptionError, "does not exist yet"),
+        (now(), {"size": "4M"}, (), OptionError, "allow_shrink"),
+        (now(), {"format": "raw"}, (), OptionError, "convert: true"),
+        (now(), {"restore_snapshot": "a"}, (), OptionError, "it has none"),
+        (now(), {"commit": True}, (), OptionError, "no overlay"),
+        (now(), {"size": "16M"}, [user("base")], ImageError, "base image of the VM default/r1"),
+        (
+            now(),
+            {"format": "raw", "convert": True},
+            [user()],
+            ImageError,
+            "disk disk0 of the VM default/r1",
+        ),
+        (
+            now(backing_file="/srv/base"),
+            {"commit": True},
+            [user("base")],
+            ImageError,
+            "cannot be committed",
+        ),
+    ],
+)
 def test_what_cannot_be_is_an_error_and_does_nothing(converge, has, options, users, error, says):
     program = FakeQemuImg()
     with pytest.raises(error, match=says):
@@ -111,14 +154,17 @@ def test_force_goes_over_the_users_of_an_image(converge):
     assert converge(now(), users=[user("base")], size="16M", force=True)[0]["changed"]
 
 
-@pytest.mark.parametrize("report, options, changed, error", [
-    ({"leaks": 0}, {"check": True}, False, None),
-    ({"leaks": 2}, {"check": True}, False, None),
-    ({"leaks": 2}, {"repair": "leaks"}, True, None),
-    ({"corruptions": 1}, {"repair": "leaks"}, None, "repair: all"),
-    ({"corruptions": 1}, {"check": True}, None, "1 corruptions"),
-    ({"corruptions": 1}, {"repair": "all"}, True, None),
-])
+@pytest.mark.parametrize(
+    "report, options, changed, error",
+    [
+        ({"leaks": 0}, {"check": True}, False, None),
+        ({"leaks": 2}, {"check": True}, False, None),
+        ({"leaks": 2}, {"repair": "leaks"}, True, None),
+        ({"corruptions": 1}, {"repair": "leaks"}, None, "repair: all"),
+        ({"corruptions": 1}, {"check": True}, None, "1 corruptions"),
+        ({"corruptions": 1}, {"repair": "all"}, True, None),
+    ],
+)
 def test_checks_and_repairs(converge, report, options, changed, error):
     program = FakeQemuImg(report=report)
     if error:

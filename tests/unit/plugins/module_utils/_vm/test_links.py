@@ -10,64 +10,225 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import links as room
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, parsed
 
 ALL = VERSIONS
-PORTS = {"/lab1/r1/e": 26001, "/lab1/r2/x": 26002, "nics/e/local": 20005, "nics/e/tcp/22": 20022, "nics/e/udp/10.0.2.9:53": 26053}
-FORWARDS = [{"protocol": "tcp", "host_address": "127.0.0.1", "host_port": "auto", "guest_address": None, "guest_port": 22},
-            {"protocol": "udp", "host_address": "*", "host_port": "53", "guest_address": "10.0.2.9", "guest_port": 53}]
+PORTS = {
+    "/lab1/r1/e": 26001,
+    "/lab1/r2/x": 26002,
+    "nics/e/local": 20005,
+    "nics/e/tcp/22": 20022,
+    "nics/e/udp/10.0.2.9:53": 26053,
+}
+FORWARDS = [
+    {
+        "protocol": "tcp",
+        "host_address": "127.0.0.1",
+        "host_port": "auto",
+        "guest_address": None,
+        "guest_port": 22,
+    },
+    {
+        "protocol": "udp",
+        "host_address": "*",
+        "host_port": "53",
+        "guest_address": "10.0.2.9",
+        "guest_port": 53,
+    },
+]
 HOSTFWD = [{"str": "tcp:127.0.0.1:20022-:22"}, {"str": "udp:0.0.0.0:26053-10.0.2.9:53"}]
 
 # versions, the link as a user says it, the backend as netdev_add takes it (without its id), the words of -netdev.
 TABLE = [
     (ALL, {"type": "user"}, {"type": "user"}, "user,id=l"),
-    (ALL, {"type": "user", "network": "10.9.0.0/24", "host_address": "10.9.0.1", "dhcp_start": "10.9.0.9", "dns": "10.9.0.3", "hostname": "a,b",
-           "domain": "x=y", "dns_search": ["a.example", "b,c"], "restrict": True, "tftp": "/t,f", "bootfile": "/b,x", "ipv6": False, "forwards": FORWARDS},
-     {"type": "user", "net": "10.9.0.0/24", "host": "10.9.0.1", "dhcpstart": "10.9.0.9", "dns": "10.9.0.3", "hostname": "a,b", "domainname": "x=y",
-      "dnssearch": [{"str": "a.example"}, {"str": "b,c"}], "restrict": True, "tftp": "/t,f", "bootfile": "/b,x", "ipv6": False, "hostfwd": HOSTFWD},
-     "user,net=10.9.0.0/24,host=10.9.0.1,dhcpstart=10.9.0.9,dns=10.9.0.3,hostname=a,,b,domainname=x=y,dnssearch=a.example,dnssearch=b,,c,"
-     "restrict=on,tftp=/t,,f,bootfile=/b,,x,ipv6=off,hostfwd=tcp:127.0.0.1:20022-:22,hostfwd=udp:0.0.0.0:26053-10.0.2.9:53,id=l"),
-    (ALL, {"peer": "r2:x"}, {"type": "socket", "udp": "127.0.0.1:26002", "localaddr": "127.0.0.1:26001"},
-     "socket,udp=127.0.0.1:26002,localaddr=127.0.0.1:26001,id=l"),
-    (ALL, {"type": "udp", "local_port": "7001", "remote_port": "7002", "remote_address": "192.0.2.1", "local_address": "0.0.0.0"},
-     {"type": "socket", "udp": "192.0.2.1:7002", "localaddr": "0.0.0.0:7001"}, "socket,udp=192.0.2.1:7002,localaddr=0.0.0.0:7001,id=l"),
-    (ALL, {"type": "udp", "local_port": "7001", "remote_port": "7002", "remote_address": "2001:db8::1", "local_address": "::"},
-     {"type": "socket", "udp": "[2001:db8::1]:7002", "localaddr": "[::]:7001"}, "socket,udp=[2001:db8::1]:7002,localaddr=[::]:7001,id=l"),
+    (
+        ALL,
+        {
+            "type": "user",
+            "network": "10.9.0.0/24",
+            "host_address": "10.9.0.1",
+            "dhcp_start": "10.9.0.9",
+            "dns": "10.9.0.3",
+            "hostname": "a,b",
+            "domain": "x=y",
+            "dns_search": ["a.example", "b,c"],
+            "restrict": True,
+            "tftp": "/t,f",
+            "bootfile": "/b,x",
+            "ipv6": False,
+            "forwards": FORWARDS,
+        },
+        {
+            "type": "user",
+            "net": "10.9.0.0/24",
+            "host": "10.9.0.1",
+            "dhcpstart": "10.9.0.9",
+            "dns": "10.9.0.3",
+            "hostname": "a,b",
+            "domainname": "x=y",
+            "dnssearch": [{"str": "a.example"}, {"str": "b,c"}],
+            "restrict": True,
+            "tftp": "/t,f",
+            "bootfile": "/b,x",
+            "ipv6": False,
+            "hostfwd": HOSTFWD,
+        },
+        "user,net=10.9.0.0/24,host=10.9.0.1,dhcpstart=10.9.0.9,dns=10.9.0.3,hostname=a,,b,domainname=x=y,dnssearch=a.example,dnssearch=b,,c,"
+        "restrict=on,tftp=/t,,f,bootfile=/b,,x,ipv6=off,hostfwd=tcp:127.0.0.1:20022-:22,hostfwd=udp:0.0.0.0:26053-10.0.2.9:53,id=l",
+    ),
+    (
+        ALL,
+        {"peer": "r2:x"},
+        {"type": "socket", "udp": "127.0.0.1:26002", "localaddr": "127.0.0.1:26001"},
+        "socket,udp=127.0.0.1:26002,localaddr=127.0.0.1:26001,id=l",
+    ),
+    (
+        ALL,
+        {
+            "type": "udp",
+            "local_port": "7001",
+            "remote_port": "7002",
+            "remote_address": "192.0.2.1",
+            "local_address": "0.0.0.0",
+        },
+        {"type": "socket", "udp": "192.0.2.1:7002", "localaddr": "0.0.0.0:7001"},
+        "socket,udp=192.0.2.1:7002,localaddr=0.0.0.0:7001,id=l",
+    ),
+    (
+        ALL,
+        {
+            "type": "udp",
+            "local_port": "7001",
+            "remote_port": "7002",
+            "remote_address": "2001:db8::1",
+            "local_address": "::",
+        },
+        {"type": "socket", "udp": "[2001:db8::1]:7002", "localaddr": "[::]:7001"},
+        "socket,udp=[2001:db8::1]:7002,localaddr=[::]:7001,id=l",
+    ),
     (("5.2",), {"type": "unix", "path": "/a", "remote_path": "/b"}, "type", None),
-    (("7.2", "10.0"), {"type": "unix", "path": "/a,b", "remote_path": "/x/../b"},
-     {"type": "dgram", "local": {"type": "unix", "path": "/a,b"}, "remote": {"type": "unix", "path": "/b"}},
-     "dgram,local.type=unix,local.path=/a,,b,remote.type=unix,remote.path=/b,id=l"),
-    (("5.2",), {"type": "stream", "local_port": "auto"}, {"type": "socket", "listen": "127.0.0.1:20005"}, "socket,listen=127.0.0.1:20005,id=l"),
-    (("5.2",), {"type": "stream", "remote_port": "9", "remote_address": "::1"}, {"type": "socket", "connect": "[::1]:9"}, "socket,connect=[::1]:9,id=l"),
+    (
+        ("7.2", "10.0"),
+        {"type": "unix", "path": "/a,b", "remote_path": "/x/../b"},
+        {
+            "type": "dgram",
+            "local": {"type": "unix", "path": "/a,b"},
+            "remote": {"type": "unix", "path": "/b"},
+        },
+        "dgram,local.type=unix,local.path=/a,,b,remote.type=unix,remote.path=/b,id=l",
+    ),
+    (
+        ("5.2",),
+        {"type": "stream", "local_port": "auto"},
+        {"type": "socket", "listen": "127.0.0.1:20005"},
+        "socket,listen=127.0.0.1:20005,id=l",
+    ),
+    (
+        ("5.2",),
+        {"type": "stream", "remote_port": "9", "remote_address": "::1"},
+        {"type": "socket", "connect": "[::1]:9"},
+        "socket,connect=[::1]:9,id=l",
+    ),
     (("5.2",), {"type": "stream", "path": "/s"}, "type", None),
     (("5.2", "7.2"), {"type": "stream", "remote_port": "9", "reconnect": 1}, "reconnect", None),
-    (("7.2", "10.0"), {"type": "stream", "local_port": "20005", "local_address": "0.0.0.0"},
-     {"type": "stream", "server": True, "addr": {"type": "inet", "host": "0.0.0.0", "port": "20005"}},
-     "stream,server=on,addr.type=inet,addr.host=0.0.0.0,addr.port=20005,id=l"),
-    (("7.2", "10.0"), {"type": "stream", "path": "/s"}, {"type": "stream", "server": True, "addr": {"type": "unix", "path": "/s"}},
-     "stream,server=on,addr.type=unix,addr.path=/s,id=l"),
+    (
+        ("7.2", "10.0"),
+        {"type": "stream", "local_port": "20005", "local_address": "0.0.0.0"},
+        {
+            "type": "stream",
+            "server": True,
+            "addr": {"type": "inet", "host": "0.0.0.0", "port": "20005"},
+        },
+        "stream,server=on,addr.type=inet,addr.host=0.0.0.0,addr.port=20005,id=l",
+    ),
+    (
+        ("7.2", "10.0"),
+        {"type": "stream", "path": "/s"},
+        {"type": "stream", "server": True, "addr": {"type": "unix", "path": "/s"}},
+        "stream,server=on,addr.type=unix,addr.path=/s,id=l",
+    ),
     (("7.2",), {"type": "stream", "path": "/s", "reconnect": 5}, "reconnect", None),
-    (("10.0",), {"type": "stream", "path": "/s", "reconnect": 5},
-     {"type": "stream", "server": False, "addr": {"type": "unix", "path": "/s"}, "reconnect-ms": 5000},
-     "stream,server=off,addr.type=unix,addr.path=/s,reconnect-ms=5000,id=l"),
-    (ALL, {"type": "mcast", "group": "239.1.2.3", "port": 5000}, {"type": "socket", "mcast": "239.1.2.3:5000", "localaddr": "127.0.0.1"},
-     "socket,mcast=239.1.2.3:5000,localaddr=127.0.0.1,id=l"),
-    (ALL, {"type": "tap"}, {"type": "tap", "script": "no", "downscript": "no"}, "tap,script=no,downscript=no,id=l"),
-    (ALL, {"type": "tap", "interface": "tap,0", "script": "/s", "down_script": "/d", "vhost": True, "queues": 4},
-     {"type": "tap", "ifname": "tap,0", "script": "/s", "downscript": "/d", "vhost": True, "queues": 4},
-     "tap,ifname=tap,,0,script=/s,downscript=/d,vhost=on,queues=4,id=l"),
-    (ALL, {"type": "bridge", "bridge": "br,0", "helper": "/h"}, {"type": "bridge", "br": "br,0", "helper": "/h"}, "bridge,br=br,,0,helper=/h,id=l"),
-    (ALL, {"type": "vde", "path": "/v", "port": 3, "vde_group": "g", "mode": "0700"},
-     {"type": "vde", "sock": "/v", "port": 3, "group": "g", "mode": 448}, "vde,sock=/v,port=3,group=g,mode=448,id=l"),
+    (
+        ("10.0",),
+        {"type": "stream", "path": "/s", "reconnect": 5},
+        {
+            "type": "stream",
+            "server": False,
+            "addr": {"type": "unix", "path": "/s"},
+            "reconnect-ms": 5000,
+        },
+        "stream,server=off,addr.type=unix,addr.path=/s,reconnect-ms=5000,id=l",
+    ),
+    (
+        ALL,
+        {"type": "mcast", "group": "239.1.2.3", "port": 5000},
+        {"type": "socket", "mcast": "239.1.2.3:5000", "localaddr": "127.0.0.1"},
+        "socket,mcast=239.1.2.3:5000,localaddr=127.0.0.1,id=l",
+    ),
+    (
+        ALL,
+        {"type": "tap"},
+        {"type": "tap", "script": "no", "downscript": "no"},
+        "tap,script=no,downscript=no,id=l",
+    ),
+    (
+        ALL,
+        {
+            "type": "tap",
+            "interface": "tap,0",
+            "script": "/s",
+            "down_script": "/d",
+            "vhost": True,
+            "queues": 4,
+        },
+        {
+            "type": "tap",
+            "ifname": "tap,0",
+            "script": "/s",
+            "downscript": "/d",
+            "vhost": True,
+            "queues": 4,
+        },
+        "tap,ifname=tap,,0,script=/s,downscript=/d,vhost=on,queues=4,id=l",
+    ),
+    (
+        ALL,
+        {"type": "bridge", "bridge": "br,0", "helper": "/h"},
+        {"type": "bridge", "br": "br,0", "helper": "/h"},
+        "bridge,br=br,,0,helper=/h,id=l",
+    ),
+    (
+        ALL,
+        {"type": "vde", "path": "/v", "port": 3, "vde_group": "g", "mode": "0700"},
+        {"type": "vde", "sock": "/v", "port": 3, "group": "g", "mode": 448},
+        "vde,sock=/v,port=3,group=g,mode=448,id=l",
+    ),
     (ALL, {"type": "vde"}, {"type": "vde"}, "vde,id=l"),
     (("5.2",), {"type": "passt", "path": "/p"}, "type", None),
     (ALL, {"type": "passt"}, "type", None),
-    (("7.2",), {"type": "passt", "path": "/p"}, {"type": "stream", "server": False, "addr": {"type": "unix", "path": "/p"}},
-     "stream,server=off,addr.type=unix,addr.path=/p,id=l"),
-    (("10.0",), {"type": "passt", "path": "/p"}, {"type": "stream", "server": False, "addr": {"type": "unix", "path": "/p"}, "reconnect-ms": 1000},
-     "stream,server=off,addr.type=unix,addr.path=/p,reconnect-ms=1000,id=l"),
+    (
+        ("7.2",),
+        {"type": "passt", "path": "/p"},
+        {"type": "stream", "server": False, "addr": {"type": "unix", "path": "/p"}},
+        "stream,server=off,addr.type=unix,addr.path=/p,id=l",
+    ),
+    (
+        ("10.0",),
+        {"type": "passt", "path": "/p"},
+        {
+            "type": "stream",
+            "server": False,
+            "addr": {"type": "unix", "path": "/p"},
+            "reconnect-ms": 1000,
+        },
+        "stream,server=off,addr.type=unix,addr.path=/p,reconnect-ms=1000,id=l",
+    ),
 ]
 ROWS = [(version,) + row[1:] for row in TABLE for version in row[0]]
 
 
-@pytest.mark.parametrize("version, given, expected, words", ROWS, ids=["%s-%s-%d" % (row[0], row[1].get("type"), n) for n, row in enumerate(ROWS)])
+@pytest.mark.parametrize(
+    "version, given, expected, words",
+    ROWS,
+    ids=["%s-%s-%d" % (row[0], row[1].get("type"), n) for n, row in enumerate(ROWS)],
+)
 def test_backends(version, given, expected, words):
     known = capabilities(version)
     link = room.normalise("link", given)
@@ -87,15 +248,48 @@ def test_passt_of_a_newer_qemu():
     known = capabilities("10.0", netdev_types=frozenset(["passt"]))
     link = room.normalise("link", {"type": "passt", "forwards": FORWARDS})
     assert room.backend("l", "lab1", "r1", "e", link, PORTS, known, "x") == {
-        "type": "passt", "id": "l", "tcp-ports": [{"str": "127.0.0.1/20022:22"}], "udp-ports": [{"str": "0.0.0.0/26053:53"}]}
+        "type": "passt",
+        "id": "l",
+        "tcp-ports": [{"str": "127.0.0.1/20022:22"}],
+        "udp-ports": [{"str": "0.0.0.0/26053:53"}],
+    }
 
 
-@pytest.mark.parametrize("given, expected", [
-    ({}, {"type": "none"}), ({"peer": "a:b:c"}, {"type": "udp", "peer": "a:b:c"}), ({"type": "none", "path": None, "hostname": ""}, {"type": "none"}),
-    ({"type": "user", "hostname": "", "forwards": []}, {"type": "user"}), ({"type": "vde", "path": ""}, {"type": "vde"}),
-    ({"type": "user", "forwards": [{"protocol": "tcp", "host_address": "", "host_port": 80, "guest_port": 80, "guest_address": ""}]},
-     {"type": "user", "forwards": [{"protocol": "tcp", "host_address": "0.0.0.0", "host_port": 80, "guest_port": 80}]}),
-])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({}, {"type": "none"}),
+        ({"peer": "a:b:c"}, {"type": "udp", "peer": "a:b:c"}),
+        ({"type": "none", "path": None, "hostname": ""}, {"type": "none"}),
+        ({"type": "user", "hostname": "", "forwards": []}, {"type": "user"}),
+        ({"type": "vde", "path": ""}, {"type": "vde"}),
+        (
+            {
+                "type": "user",
+                "forwards": [
+                    {
+                        "protocol": "tcp",
+                        "host_address": "",
+                        "host_port": 80,
+                        "guest_port": 80,
+                        "guest_address": "",
+                    }
+                ],
+            },
+            {
+                "type": "user",
+                "forwards": [
+                    {
+                        "protocol": "tcp",
+                        "host_address": "0.0.0.0",
+                        "host_port": 80,
+                        "guest_port": 80,
+                    }
+                ],
+            },
+        ),
+    ],
+)
 def test_what_is_kept(given, expected):
     assert room.normalise("link", given) == expected
     assert room.normalise("link", expected) == expected
@@ -105,43 +299,92 @@ def forward(**more):
     return {"type": "user", "forwards": [dict(FORWARDS[0], **more)]}
 
 
-@pytest.mark.parametrize("given, option", [
-    ({"type": "user", "peer": "a:b"}, "peer"), ({"type": "none", "path": "/x"}, "path"), ({"type": "udp"}, "local_port"), ({"type": "bridge"}, "bridge"),
-    ({"type": "udp", "local_port": "auto", "remote_port": "1"}, "local_port"), ({"type": "udp", "local_port": "1", "remote_port": "0"}, "remote_port"),
-    ({"type": "udp", "local_port": "1", "remote_port": "65536"}, "remote_port"), ({"type": "udp", "local_port": "1", "remote_port": "1,x=y"}, "remote_port"),
-    ({"type": "udp", "local_port": "1", "remote_port": "2", "remote_address": "1.2.3.4,x"}, "remote_address"),
-    ({"peer": "a"}, "peer"), ({"peer": ":b"}, "peer"), ({"peer": "a:"}, "peer"), ({"peer": "../a:b"}, "peer"), ({"peer": "a:../b"}, "peer"),
-    ({"peer": "a:b", "local_port": "5"}, "peer"),
-    ({"type": "unix", "path": "/a"}, "remote_path"), ({"type": "unix", "path": "/" + "a" * 107, "remote_path": "/b"}, "path"),
-    ({"type": "stream"}, ""), ({"type": "stream", "path": "/a", "local_port": "1"}, ""), ({"type": "stream", "path": "/a", "reconnect": 0}, "reconnect"),
-    ({"type": "stream", "path": "/a", "reconnect": 1 << 40}, "reconnect"), ({"type": "stream", "remote_port": "auto"}, "remote_port"),
-    ({"type": "mcast", "group": "239.1.1.1", "port": 70000}, "port"), ({"type": "mcast", "group": "ff02::1", "port": 5}, "group"),
-    ({"type": "mcast", "port": 5}, "group"),
-    ({"type": "user", "network": "10.0.0.0/33"}, "network"), ({"type": "user", "network": "fd00::/64"}, "network"), ({"type": "user", "dns": "fd00::3"}, "dns"),
-    ({"type": "user", "host_address": "x"}, "host_address"), ({"type": "tap", "interface": "a" * 16}, "interface"),
-    ({"type": "tap", "interface": "a/b"}, "interface"),
-    ({"type": "tap", "queues": 0}, "queues"), ({"type": "tap", "queues": 257}, "queues"), ({"type": "vde", "mode": "rwx"}, "mode"),
-    ({"type": "vde", "mode": "0o700"}, "mode"),
-    (forward(host_address="::1"), "forwards[0].host_address"), (forward(host_address="1.2.3.4:80-1.1.1.1"), "forwards[0].host_address"),
-    (forward(guest_address="fd00::1"), "forwards[0].guest_address"), (forward(guest_port=0), "forwards[0].guest_port"),
-    (forward(guest_port=1 << 70), "forwards[0].guest_port"),
-    (forward(host_port="x"), "forwards[0].host_port"),
-    ({"type": "user", "forwards": [FORWARDS[0], dict(FORWARDS[0], host_port="5")]}, "forwards[1].guest_port"),
-])
+@pytest.mark.parametrize(
+    "given, option",
+    [
+        ({"type": "user", "peer": "a:b"}, "peer"),
+        ({"type": "none", "path": "/x"}, "path"),
+        ({"type": "udp"}, "local_port"),
+        ({"type": "bridge"}, "bridge"),
+        ({"type": "udp", "local_port": "auto", "remote_port": "1"}, "local_port"),
+        ({"type": "udp", "local_port": "1", "remote_port": "0"}, "remote_port"),
+        ({"type": "udp", "local_port": "1", "remote_port": "65536"}, "remote_port"),
+        ({"type": "udp", "local_port": "1", "remote_port": "1,x=y"}, "remote_port"),
+        (
+            {"type": "udp", "local_port": "1", "remote_port": "2", "remote_address": "1.2.3.4,x"},
+            "remote_address",
+        ),
+        ({"peer": "a"}, "peer"),
+        ({"peer": ":b"}, "peer"),
+        ({"peer": "a:"}, "peer"),
+        ({"peer": "../a:b"}, "peer"),
+        ({"peer": "a:../b"}, "peer"),
+        ({"peer": "a:b", "local_port": "5"}, "peer"),
+        ({"type": "unix", "path": "/a"}, "remote_path"),
+        ({"type": "unix", "path": "/" + "a" * 107, "remote_path": "/b"}, "path"),
+        ({"type": "stream"}, ""),
+        ({"type": "stream", "path": "/a", "local_port": "1"}, ""),
+        ({"type": "stream", "path": "/a", "reconnect": 0}, "reconnect"),
+        ({"type": "stream", "path": "/a", "reconnect": 1 << 40}, "reconnect"),
+        ({"type": "stream", "remote_port": "auto"}, "remote_port"),
+        ({"type": "mcast", "group": "239.1.1.1", "port": 70000}, "port"),
+        ({"type": "mcast", "group": "ff02::1", "port": 5}, "group"),
+        ({"type": "mcast", "port": 5}, "group"),
+        ({"type": "user", "network": "10.0.0.0/33"}, "network"),
+        ({"type": "user", "network": "fd00::/64"}, "network"),
+        ({"type": "user", "dns": "fd00::3"}, "dns"),
+        ({"type": "user", "host_address": "x"}, "host_address"),
+        ({"type": "tap", "interface": "a" * 16}, "interface"),
+        ({"type": "tap", "interface": "a/b"}, "interface"),
+        ({"type": "tap", "queues": 0}, "queues"),
+        ({"type": "tap", "queues": 257}, "queues"),
+        ({"type": "vde", "mode": "rwx"}, "mode"),
+        ({"type": "vde", "mode": "0o700"}, "mode"),
+        (forward(host_address="::1"), "forwards[0].host_address"),
+        (forward(host_address="1.2.3.4:80-1.1.1.1"), "forwards[0].host_address"),
+        (forward(guest_address="fd00::1"), "forwards[0].guest_address"),
+        (forward(guest_port=0), "forwards[0].guest_port"),
+        (forward(guest_port=1 << 70), "forwards[0].guest_port"),
+        (forward(host_port="x"), "forwards[0].host_port"),
+        (
+            {"type": "user", "forwards": [FORWARDS[0], dict(FORWARDS[0], host_port="5")]},
+            "forwards[1].guest_port",
+        ),
+    ],
+)
 def test_what_is_refused(given, option):
     with pytest.raises(OptionError) as caught:
         room.normalise("link", given)
     assert caught.value.facts["option"] == ("link." + option if option else "link")
 
 
-@pytest.mark.parametrize("given, expected", [
-    ({"type": "none"}, []),
-    ({"peer": "r2:x"}, [("/lab1/r1/e", "udp", "127.0.0.1", "auto"), ("/lab1/r2/x", "udp", "127.0.0.1", "auto")]),
-    ({"type": "udp", "local_port": "5", "remote_port": "6", "local_address": "::"}, [("nics/e/local", "udp", "::", 5)]),
-    ({"type": "stream", "local_port": "auto"}, [("nics/e/local", "tcp", "127.0.0.1", "auto")]), ({"type": "stream", "remote_port": "5"}, []),
-    ({"type": "user", "forwards": FORWARDS}, [("nics/e/tcp/22", "tcp", "127.0.0.1", "auto"), ("nics/e/udp/10.0.2.9:53", "udp", "0.0.0.0", 53)]),
-    ({"type": "mcast", "group": "239.1.1.1", "port": 5}, []),
-])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({"type": "none"}, []),
+        (
+            {"peer": "r2:x"},
+            [
+                ("/lab1/r1/e", "udp", "127.0.0.1", "auto"),
+                ("/lab1/r2/x", "udp", "127.0.0.1", "auto"),
+            ],
+        ),
+        (
+            {"type": "udp", "local_port": "5", "remote_port": "6", "local_address": "::"},
+            [("nics/e/local", "udp", "::", 5)],
+        ),
+        ({"type": "stream", "local_port": "auto"}, [("nics/e/local", "tcp", "127.0.0.1", "auto")]),
+        ({"type": "stream", "remote_port": "5"}, []),
+        (
+            {"type": "user", "forwards": FORWARDS},
+            [
+                ("nics/e/tcp/22", "tcp", "127.0.0.1", "auto"),
+                ("nics/e/udp/10.0.2.9:53", "udp", "0.0.0.0", 53),
+            ],
+        ),
+        ({"type": "mcast", "group": "239.1.1.1", "port": 5}, []),
+    ],
+)
 def test_ports(given, expected):
     wishes = room.port_wishes("lab1", "r1", "e", room.normalise("link", given), "o")
     assert [tuple(wish[:4]) for wish in wishes] == expected
@@ -149,15 +392,26 @@ def test_ports(given, expected):
 
 def test_both_ends_of_a_cable_know_its_ports():
     known = capabilities("7.2")
-    one = room.backend("l", "lab1", "r1", "e", room.normalise("link", {"peer": "r2:x"}), PORTS, known, "o")
-    other = room.backend("l", "lab1", "r2", "x", room.normalise("link", {"peer": "r1:e"}), PORTS, known, "o")
+    one = room.backend(
+        "l", "lab1", "r1", "e", room.normalise("link", {"peer": "r2:x"}), PORTS, known, "o"
+    )
+    other = room.backend(
+        "l", "lab1", "r2", "x", room.normalise("link", {"peer": "r1:e"}), PORTS, known, "o"
+    )
     assert (one["udp"], one["localaddr"]) == (other["localaddr"], other["udp"])
 
 
-@pytest.mark.parametrize("link, direct, programs", [
-    ({"type": "tap"}, False, False), ({"type": "tap", "vhost": True}, True, False), ({"type": "tap", "vhost": False, "queues": 1}, False, False),
-    ({"type": "tap", "queues": 2, "script": "/s"}, True, True), ({"type": "bridge"}, False, True), ({"type": "passt"}, False, True),
-    ({"type": "user"}, False, False),
-])
+@pytest.mark.parametrize(
+    "link, direct, programs",
+    [
+        ({"type": "tap"}, False, False),
+        ({"type": "tap", "vhost": True}, True, False),
+        ({"type": "tap", "vhost": False, "queues": 1}, False, False),
+        ({"type": "tap", "queues": 2, "script": "/s"}, True, True),
+        ({"type": "bridge"}, False, True),
+        ({"type": "passt"}, False, True),
+        ({"type": "user"}, False, False),
+    ],
+)
 def test_kinds(link, direct, programs):
     assert (room.is_direct(link), room.runs_programs(link)) == (direct, programs)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError, MonitorError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    MonitorError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Live, adopt
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
@@ -25,11 +28,22 @@ class World:
         self.devices = {}
         for part in PARTS:
             monkeypatch.setattr(type(part), "prepare_one", lambda *_args: None, raising=False)
-        self.qemu = FakeQmp(folder / "qmp.sock", {
-            "qom-list": lambda _arguments: [{"name": name, "type": "child<%s>" % driver} for name, driver in self.devices.items()],
-            "device_add": self.add, "device_del": self.delete, **(answers or {})})
+        self.qemu = FakeQmp(
+            folder / "qmp.sock",
+            {
+                "qom-list": lambda _arguments: [
+                    {"name": name, "type": "child<%s>" % driver}
+                    for name, driver in self.devices.items()
+                ],
+                "device_add": self.add,
+                "device_del": self.delete,
+                **(answers or {}),
+            },
+        )
         for nic in self.running["nics"]:
-            self.devices["nic%d" % (self.running["places"]["nics/%s" % nic["name"]]["index"])] = nic["model"]
+            self.devices["nic%d" % (self.running["places"]["nics/%s" % nic["name"]]["index"])] = (
+                nic["model"]
+            )
         for disk in self.running["disks"]:
             self.devices["disk-pci0"] = "virtio-blk-pci"
             assert len(self.running["disks"]) == 1 and disk["bus"] == "virtio"
@@ -40,7 +54,10 @@ class World:
 
     def delete(self, arguments):
         del self.devices[arguments["id"]]
-        self.qemu.event("DEVICE_DELETED", {"device": arguments["id"], "path": "/machine/peripheral/" + arguments["id"]})
+        self.qemu.event(
+            "DEVICE_DELETED",
+            {"device": arguments["id"], "path": "/machine/peripheral/" + arguments["id"]},
+        )
         return {}
 
     def change(self, after):
@@ -55,7 +72,11 @@ class World:
                 BY_NAME[change.part].apply(change, wanted, live)
                 adopt(change, live.running, wanted)
             live.flush()
-        return [(name, arguments) for name, arguments in self.qemu.requests if not name.startswith(("qom-list", "qmp_", "query"))]
+        return [
+            (name, arguments)
+            for name, arguments in self.qemu.requests
+            if not name.startswith(("qom-list", "qmp_", "query"))
+        ]
 
 
 @pytest.fixture
@@ -65,6 +86,7 @@ def world(tmp_path, monkeypatch):
     def make(before, answers=None):
         made.append(World(tmp_path, monkeypatch, before, answers))
         return made[0]
+
     yield make
     made[0].qemu.close()
 
@@ -80,7 +102,14 @@ def names(told):
 
 def test_a_link_moves_with_the_carrier_off(world):
     told = world({"nics": [NIC]}).change({"nics": [MOVED]})
-    assert names(told) == ["set_link", "netdev_del", "netdev_del", "netdev_add", "netdev_add", "set_link"]
+    assert names(told) == [
+        "set_link",
+        "netdev_del",
+        "netdev_del",
+        "netdev_add",
+        "netdev_add",
+        "set_link",
+    ]
     assert [arguments["up"] for name, arguments in told if name == "set_link"] == [False, True]
     assert told[3][1]["localaddr"].endswith(":20012") and told[4][1]["type"] == "hubport"
 
@@ -97,19 +126,32 @@ def test_a_link_that_cannot_be_had_is_plugged_back(world):
         made.change({"nics": [MOVED]})
     added = [arguments for name, arguments in made.qemu.requests if name == "netdev_add"]
     assert added[0]["localaddr"].endswith(":20012") and added[1]["localaddr"].endswith(":20010")
-    assert made.qemu.requests[-1] == ("set_link", {"name": "nic%d" % made.running["places"]["nics/eth0"]["index"], "up": True})
+    assert made.qemu.requests[-1] == (
+        "set_link",
+        {"name": "nic%d" % made.running["places"]["nics/eth0"]["index"], "up": True},
+    )
 
 
 @pytest.mark.parametrize("before, after, up", [(False, True, False), (True, False, True)])
 def test_the_carrier_alone(world, before, after, up):
-    told = world({"nics": [dict(NIC, link_down=before)]}).change({"nics": [dict(NIC, link_down=after)]})
+    told = world({"nics": [dict(NIC, link_down=before)]}).change(
+        {"nics": [dict(NIC, link_down=after)]}
+    )
     assert names(told) == ["set_link"] and told[0][1]["up"] == up
 
 
 def test_a_nic_comes_with_all_that_is_behind_it_and_goes_with_it(world):
     made = world({"nics": [NIC]})
     told = made.change({"nics": [NIC, {"name": "eth1"}]})
-    assert names(told) == ["object-del", "netdev_del", "netdev_del", "netdev_del", "netdev_add", "device_add", "set_link"]
+    assert names(told) == [
+        "object-del",
+        "netdev_del",
+        "netdev_del",
+        "netdev_del",
+        "netdev_add",
+        "device_add",
+        "set_link",
+    ]
     assert told[-1][1]["up"] is False
     made.qemu.requests.clear()
     told = made.change({"nics": [NIC], "purge_nics": True})
@@ -126,8 +168,13 @@ def test_half_a_nic_is_cleared_away(world):
 def test_another_model_than_the_one_asked_for_is_an_error(world):
     made = world({"nics": [NIC]})
     made.add = None
-    made.qemu.answers["device_add"] = lambda arguments: made.devices.update({arguments["id"]: "e1000"}) or {}
-    with pytest.raises(MonitorError, match=r"nics\[eth1\].model: virtio-net-pci was asked for, but the running VM has e1000"):
+    made.qemu.answers["device_add"] = lambda arguments: (
+        made.devices.update({arguments["id"]: "e1000"}) or {}
+    )
+    with pytest.raises(
+        MonitorError,
+        match=r"nics\[eth1\].model: virtio-net-pci was asked for, but the running VM has e1000",
+    ):
         made.change({"nics": [NIC, {"name": "eth1"}]})
 
 
@@ -153,16 +200,24 @@ def test_a_disk_that_qemu_refuses_leaves_no_node(world):
     assert made.qemu.commands()[-2:] == ["blockdev-del", "object-del"]
 
 
-@pytest.mark.parametrize("after, command, arguments", [
-    ({"size": "16M"}, "block_resize", {"node-name": "disk-pci0", "size": 16 << 20}),
-])
+@pytest.mark.parametrize(
+    "after, command, arguments",
+    [
+        ({"size": "16M"}, "block_resize", {"node-name": "disk-pci0", "size": 16 << 20}),
+    ],
+)
 def test_a_disk_is_changed(world, after, command, arguments):
-    assert world({"disks": [DISK]}).change({"disks": [dict(DISK, **after)]}) == [(command, arguments)]
+    assert world({"disks": [DISK]}).change({"disks": [dict(DISK, **after)]}) == [
+        (command, arguments)
+    ]
 
 
 def test_a_guest_that_keeps_its_disk_is_told_and_the_node_stays(world):
     made = world({"disks": [DISK]}, {"device_del": {}})
-    with pytest.raises(GuestError, match=r"disks\[disk0\]: the guest did not let go of the device disk-pci0 within 1 s"):
+    with pytest.raises(
+        GuestError,
+        match=r"disks\[disk0\]: the guest did not let go of the device disk-pci0 within 1 s",
+    ):
         made.change({"disks": [], "purge_disks": True})
     assert "blockdev-del" not in made.qemu.commands()
 

@@ -15,13 +15,36 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import def
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, write_json
 
 
-@pytest.mark.parametrize("name, fits", [
-    ("r1", True), ("a b", True), ("a,b=c", True), ("-S", True), ("é日\U0001f600", True), ("a\"'\\%s{{ x }}", True), ("n" * 200, True),
-    ("é" * 100, True), ("a.b", True), ("a..", True), (" a ", True),
-    ("", False), (" ", False), (".", False), ("..", False), (".a", False), ("a/b", False), ("/", False), ("a\nb", False), ("a\0b", False),
-    ("a\x7f", False), ("n" * 201, False), ("é" * 101, False),
-    ("\ud800", False), ("\udcff", False),
-])
+@pytest.mark.parametrize(
+    "name, fits",
+    [
+        ("r1", True),
+        ("a b", True),
+        ("a,b=c", True),
+        ("-S", True),
+        ("é日\U0001f600", True),
+        ("a\"'\\%s{{ x }}", True),
+        ("n" * 200, True),
+        ("é" * 100, True),
+        ("a.b", True),
+        ("a..", True),
+        (" a ", True),
+        ("", False),
+        (" ", False),
+        (".", False),
+        ("..", False),
+        (".a", False),
+        ("a/b", False),
+        ("/", False),
+        ("a\nb", False),
+        ("a\0b", False),
+        ("a\x7f", False),
+        ("n" * 201, False),
+        ("é" * 101, False),
+        ("\ud800", False),
+        ("\udcff", False),
+    ],
+)
 def test_names(name, fits):
     if fits:
         assert room.check_name("x", name) == name
@@ -38,12 +61,19 @@ def test_the_files_of_a_vm(tmp_path):
     folder.make()
     folder.make()
     assert stat.S_IMODE(os.stat(folder.path).st_mode) == 0o700
-    assert folder.sockets == folder.path and folder.socket("a.sock") == folder.file("a.sock") and folder.host == "%s/.host" % tmp_path
+    assert (
+        folder.sockets == folder.path
+        and folder.socket("a.sock") == folder.file("a.sock")
+        and folder.host == "%s/.host" % tmp_path
+    )
     write_json(folder.definition, {})
     assert folder.exists()
 
 
-@pytest.mark.parametrize("lab, name, option", [("..", "a", "lab"), ("a", "..", "name"), ("a/b", "c", "lab"), ("a", "", "name")])
+@pytest.mark.parametrize(
+    "lab, name, option",
+    [("..", "a", "lab"), ("a", "..", "name"), ("a/b", "c", "lab"), ("a", "", "name")],
+)
 def test_a_folder_that_cannot_be(tmp_path, lab, name, option):
     with pytest.raises(OptionError, match="^%s: " % option):
         room.Folder(str(tmp_path), lab, name)
@@ -58,7 +88,9 @@ def test_sockets_fit_where_the_path_does_not(monkeypatch, length):
         one, other = (room.Folder("/" + "r" * (length - 9), "lab", name) for name in ("é1", "é2"))
         assert len(os.fsencode(one.socket("console-255.sock"))) <= 107
         assert (one.sockets == one.path) == (len(os.fsencode(one.path)) <= 90)
-        assert one.sockets != other.sockets and (one.sockets == one.path or os.path.dirname(one.sockets) == base)
+        assert one.sockets != other.sockets and (
+            one.sockets == one.path or os.path.dirname(one.sockets) == base
+        )
         assert one.file("x").startswith(one.path)
 
 
@@ -73,12 +105,23 @@ def test_roots(monkeypatch):
     assert room.default_root() == "/h/.local/state/vlab"
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("52:54:00:12:34:56", "52:54:00:12:34:56"), ("52-54-00-AB-cd-EF", "52:54:00:ab:cd:ef"), ("5254.00ab.cdef", "52:54:00:ab:cd:ef"),
-    ("525400ABCDEF", "52:54:00:ab:cd:ef"),
-    ("52:54:00:12:34", None), ("52:54:00:12:34:5g", None), ("52:54:00:12:34:56:78", None), ("", None), ("01:00:5e:00:00:01", None),
-    ("ff:ff:ff:ff:ff:ff", None), ("52:54:00:12:34:56,x", None), ("٣" * 12, None),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("52:54:00:12:34:56", "52:54:00:12:34:56"),
+        ("52-54-00-AB-cd-EF", "52:54:00:ab:cd:ef"),
+        ("5254.00ab.cdef", "52:54:00:ab:cd:ef"),
+        ("525400ABCDEF", "52:54:00:ab:cd:ef"),
+        ("52:54:00:12:34", None),
+        ("52:54:00:12:34:5g", None),
+        ("52:54:00:12:34:56:78", None),
+        ("", None),
+        ("01:00:5e:00:00:01", None),
+        ("ff:ff:ff:ff:ff:ff", None),
+        ("52:54:00:12:34:56,x", None),
+        ("٣" * 12, None),
+    ],
+)
 def test_macs(text, expected):
     if expected:
         assert macs.normalise("x", text) == expected
@@ -88,15 +131,27 @@ def test_macs(text, expected):
 
 
 def test_derived_macs():
-    made = {macs.derived(lab, vm, nic) for lab in ("a", "b", "ab") for vm in ("a", "b", "") for nic in ("e0", "e1", "b")}
+    made = {
+        macs.derived(lab, vm, nic)
+        for lab in ("a", "b", "ab")
+        for vm in ("a", "b", "")
+        for nic in ("e0", "e1", "b")
+    }
     assert len(made) == 27 and macs.derived("a", "b", "c") == macs.derived("a", "b", "c")
-    assert all(macs.normalise("x", mac) == mac and int(mac[:2], 16) & 3 == 2 for mac in made), "unicast, locally administered"
+    assert all(macs.normalise("x", mac) == mac and int(mac[:2], 16) & 3 == 2 for mac in made), (
+        "unicast, locally administered"
+    )
 
 
-@pytest.mark.parametrize("base, index, expected", [
-    ("52:54:00:00:00:00", 0, "52:54:00:00:00:00"), ("52:54:00:00:00:ff", 1, "52:54:00:00:01:00"), ("52:54:00:ff:ff:ff", 1, "52:54:00:00:00:00"),
-    ("52:54:00:00:00:01", 254, "52:54:00:00:00:ff"),
-])
+@pytest.mark.parametrize(
+    "base, index, expected",
+    [
+        ("52:54:00:00:00:00", 0, "52:54:00:00:00:00"),
+        ("52:54:00:00:00:ff", 1, "52:54:00:00:01:00"),
+        ("52:54:00:ff:ff:ff", 1, "52:54:00:00:00:00"),
+        ("52:54:00:00:00:01", 254, "52:54:00:00:00:ff"),
+    ],
+)
 def test_counted_macs(base, index, expected):
     assert macs.counted(base, index) == expected
 
@@ -104,29 +159,67 @@ def test_counted_macs(base, index, expected):
 DEFAULTS = {"a": 1, "b": None, "index": None}
 
 
-@pytest.mark.parametrize("saved, given, more, expected", [
-    ([], None, {}, []), ([], [], {}, []), ([], [{"name": "x"}], {}, [{"name": "x", "a": 1, "b": None, "index": None}]),
-    ([{"name": "x", "a": 5}], None, {}, [{"name": "x", "a": 5}]),
-    ([{"name": "x", "a": 5}], [{"name": "x", "b": 2}], {}, [{"name": "x", "a": 5, "b": 2, "index": None}]),
-    ([{"name": "x", "a": 5}], [{"name": "y"}], {}, [{"name": "x", "a": 5}, {"name": "y", "a": 1, "b": None, "index": None}]),
-    ([{"name": "x", "a": 5}], [{"name": "y"}], {"purge": True}, [{"name": "y", "a": 1, "b": None, "index": None}]),
-    ([{"name": "x", "a": 5}], None, {"purge": True}, [{"name": "x", "a": 5}]),
-    ([{"name": "x", "a": 5}], [], {"purge": True}, []), ([{"name": "x"}, {"name": "y"}], None, {"remove": ["x", "z"]}, [{"name": "y"}]),
-    ([{"name": "x", "a": 5, "index": 3}], [{"name": "x", "a": "", "index": -1}], {}, [{"name": "x", "a": 1, "b": None, "index": None}]),
-    ([{"name": "x", "a": 5, "index": 3}], [{"name": "x", "a": None, "index": None}], {}, [{"name": "x", "a": 5, "b": None, "index": 3}]),
-])
+@pytest.mark.parametrize(
+    "saved, given, more, expected",
+    [
+        ([], None, {}, []),
+        ([], [], {}, []),
+        ([], [{"name": "x"}], {}, [{"name": "x", "a": 1, "b": None, "index": None}]),
+        ([{"name": "x", "a": 5}], None, {}, [{"name": "x", "a": 5}]),
+        (
+            [{"name": "x", "a": 5}],
+            [{"name": "x", "b": 2}],
+            {},
+            [{"name": "x", "a": 5, "b": 2, "index": None}],
+        ),
+        (
+            [{"name": "x", "a": 5}],
+            [{"name": "y"}],
+            {},
+            [{"name": "x", "a": 5}, {"name": "y", "a": 1, "b": None, "index": None}],
+        ),
+        (
+            [{"name": "x", "a": 5}],
+            [{"name": "y"}],
+            {"purge": True},
+            [{"name": "y", "a": 1, "b": None, "index": None}],
+        ),
+        ([{"name": "x", "a": 5}], None, {"purge": True}, [{"name": "x", "a": 5}]),
+        ([{"name": "x", "a": 5}], [], {"purge": True}, []),
+        ([{"name": "x"}, {"name": "y"}], None, {"remove": ["x", "z"]}, [{"name": "y"}]),
+        (
+            [{"name": "x", "a": 5, "index": 3}],
+            [{"name": "x", "a": "", "index": -1}],
+            {},
+            [{"name": "x", "a": 1, "b": None, "index": None}],
+        ),
+        (
+            [{"name": "x", "a": 5, "index": 3}],
+            [{"name": "x", "a": None, "index": None}],
+            {},
+            [{"name": "x", "a": 5, "b": None, "index": 3}],
+        ),
+    ],
+)
 def test_items(saved, given, more, expected):
     def said(path, item):
         return {key: value for key, value in item.items() if value is not None}
+
     assert merge_items("o", saved, given, DEFAULTS, said, **more) == expected
     assert list(by_name(expected)) == [item["name"] for item in expected]
 
 
-@pytest.mark.parametrize("given, option", [
-    ([{"name": None}], r"o\[0\]\.name"), ([{}], r"o\[0\]\.name"), ([{"name": "x"}, {"name": "x"}], r"o\[1\]\.name: 'x' is also the name of o\[0\]"),
-    ([{"name": "../x"}], r"o\[0\]\.name"),
-    ([{"name": "x", "index": -2}], r"o\[x\]\.index"), ([{"name": "x", "index": 1 << 40}], r"o\[x\]\.index"),
-])
+@pytest.mark.parametrize(
+    "given, option",
+    [
+        ([{"name": None}], r"o\[0\]\.name"),
+        ([{}], r"o\[0\]\.name"),
+        ([{"name": "x"}, {"name": "x"}], r"o\[1\]\.name: 'x' is also the name of o\[0\]"),
+        ([{"name": "../x"}], r"o\[0\]\.name"),
+        ([{"name": "x", "index": -2}], r"o\[x\]\.index"),
+        ([{"name": "x", "index": 1 << 40}], r"o\[x\]\.index"),
+    ],
+)
 def test_items_that_are_refused(given, option):
     with pytest.raises(OptionError, match="^" + option):
         merge_items("o", [], given, DEFAULTS, lambda path, item: item)
@@ -134,19 +227,36 @@ def test_items_that_are_refused(given, option):
 
 def test_who_uses_an_image(tmp_path):
     root, image = str(tmp_path), str(tmp_path / "img")
-    for lab, name, disk in (("l", "a", {"path": image}), ("l", "b", {"backing_file": image, "format": "qcow2"}),
-                            ("m", "c", {"path": image, "read_only": True}), ("m", "d", {"path": image, "snapshot": True})):
+    for lab, name, disk in (
+        ("l", "a", {"path": image}),
+        ("l", "b", {"backing_file": image, "format": "qcow2"}),
+        ("m", "c", {"path": image, "read_only": True}),
+        ("m", "d", {"path": image, "snapshot": True}),
+    ):
         make_folder(os.path.join(root, lab, name))
-        write_json(os.path.join(root, lab, name, "vm.json"), {"disks": [dict({"name": "disk"}, **disk)]})
+        write_json(
+            os.path.join(root, lab, name, "vm.json"), {"disks": [dict({"name": "disk"}, **disk)]}
+        )
     make_folder(os.path.join(root, "l", "damaged"))
     (tmp_path / "l" / "damaged" / "vm.json").write_text("{")
     make_folder(os.path.join(root, "l", "list"))
     (tmp_path / "l" / "list" / "vm.json").write_text("[]")
     make_folder(os.path.join(root, ".host", "x"))
     (tmp_path / "link").symlink_to(image)
-    assert [(lab, name) for lab, name, definition in definitions(root)] == [("l", "a"), ("l", "b"), ("m", "c"), ("m", "d")]
+    assert [(lab, name) for lab, name, definition in definitions(root)] == [
+        ("l", "a"),
+        ("l", "b"),
+        ("m", "c"),
+        ("m", "d"),
+    ]
     for path in (image, str(tmp_path / "link"), str(tmp_path / "l" / ".." / "img")):
-        assert [tuple(user) for user in users_of(root, path)] == [("l/a", "disk", "disk", True), ("l/b", "disk", "base", False),
-                                                                  ("m/c", "disk", "disk", False), ("m/d", "disk", "disk", False)]
-    assert [user.vm for user in users_of(root, os.path.join(root, "l", "b", "disk.qcow2"))] == ["l/b"], "an image without a path of its own"
+        assert [tuple(user) for user in users_of(root, path)] == [
+            ("l/a", "disk", "disk", True),
+            ("l/b", "disk", "base", False),
+            ("m/c", "disk", "disk", False),
+            ("m/d", "disk", "disk", False),
+        ]
+    assert [user.vm for user in users_of(root, os.path.join(root, "l", "b", "disk.qcow2"))] == [
+        "l/b"
+    ], "an image without a path of its own"
     assert users_of(str(tmp_path / "none"), image) == []

@@ -10,21 +10,47 @@ import threading
 import time
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, MonitorError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    MonitorError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json, write_whole
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import boot_id, process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    boot_id,
+    process_start,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 
 UUID = "11111111-2222-3333-4444-555555555555"
-PERIPHERAL = [{"name": "type", "type": "string"}, {"name": "nic0", "type": "child<virtio-net-pci>"}, {"name": "disk-pci0", "type": "child<virtio-blk-pci>"},
-              {"name": "disk-ide0", "type": "child<ide-cd>"}]
-BLOCKS = [{"device": "", "qdev": "/machine/peripheral/disk-ide0", "removable": True, "inserted": {"file": "/b.iso"}},
-          {"device": "", "qdev": "", "removable": True},
-          {"qdev": "/machine/peripheral/disk-pci0/virtio-backend", "removable": False, "inserted": {"file": "/d"}}]
-ANSWERS = {"query-status": {"status": "running", "running": True}, "query-uuid": {"UUID": UUID}, "qom-list": PERIPHERAL, "query-block": BLOCKS}
+PERIPHERAL = [
+    {"name": "type", "type": "string"},
+    {"name": "nic0", "type": "child<virtio-net-pci>"},
+    {"name": "disk-pci0", "type": "child<virtio-blk-pci>"},
+    {"name": "disk-ide0", "type": "child<ide-cd>"},
+]
+BLOCKS = [
+    {
+        "device": "",
+        "qdev": "/machine/peripheral/disk-ide0",
+        "removable": True,
+        "inserted": {"file": "/b.iso"},
+    },
+    {"device": "", "qdev": "", "removable": True},
+    {
+        "qdev": "/machine/peripheral/disk-pci0/virtio-backend",
+        "removable": False,
+        "inserted": {"file": "/d"},
+    },
+]
+ANSWERS = {
+    "query-status": {"status": "running", "running": True},
+    "query-uuid": {"UUID": UUID},
+    "qom-list": PERIPHERAL,
+    "query-block": BLOCKS,
+}
 
 
 @pytest.fixture(name="vm")
@@ -32,16 +58,29 @@ def fixture_vm(tmp_path):
     """A VM whose QEMU is this process."""
     host = FakeHost(root=tmp_path / "r")
     host.folder.make()
-    definition = compose(disks=[{"name": "d", "size": "1G"}, {"name": "gone", "size": "1G"}], nics=[{"name": "e"}, {"name": "f"}],
-                         cdroms=[{"name": "c", "path": "/a.iso"}],
-                         uuid=UUID, host=host)
+    definition = compose(
+        disks=[{"name": "d", "size": "1G"}, {"name": "gone", "size": "1G"}],
+        nics=[{"name": "e"}, {"name": "f"}],
+        cdroms=[{"name": "c", "path": "/a.iso"}],
+        uuid=UUID,
+        host=host,
+    )
     definitions.save(host.folder, definition)
     write_json(host.folder.run, run_of(os.getpid(), definition))
     return host.folder
 
 
 def run_of(pid, definition, **more):
-    return dict({"pid": pid, "start": process_start(pid), "boot_id": boot_id(), "uuid": UUID, "definition": definition}, **more)
+    return dict(
+        {
+            "pid": pid,
+            "start": process_start(pid),
+            "boot_id": boot_id(),
+            "uuid": UUID,
+            "definition": definition,
+        },
+        **more,
+    )
 
 
 def rewrite_run(folder, **more):
@@ -50,16 +89,30 @@ def rewrite_run(folder, **more):
 
 def test_a_vm_that_is_not_there(tmp_path):
     seen = observe(FakeHost(root=tmp_path).folder)
-    assert (seen.status, seen.alive, seen.saved, seen.monitor, seen.running) == ("absent", False, None, None, None)
+    assert (seen.status, seen.alive, seen.saved, seen.monitor, seen.running) == (
+        "absent",
+        False,
+        None,
+        None,
+        None,
+    )
     assert os.listdir(tmp_path) == [], "looking leaves nothing"
 
 
 def test_a_qemu_on_its_way_out_is_waited_for(vm):
     write_whole(vm.exit_code, b"")
-    rewrite_run(vm, pid=2 ** 22 + 1)
-    holder = subprocess.Popen([sys.executable, "-c", "import fcntl, sys\nhandle = open(sys.argv[1])\nfcntl.flock(handle, fcntl.LOCK_EX)\n"
-                                                     "print(flush=True)\nsys.stdin.read()", vm.exit_code],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    rewrite_run(vm, pid=2**22 + 1)
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys\nhandle = open(sys.argv[1])\nfcntl.flock(handle, fcntl.LOCK_EX)\n"
+            "print(flush=True)\nsys.stdin.read()",
+            vm.exit_code,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     holder.stdout.readline()
     closing = threading.Timer(0.3, holder.stdin.close)
     closing.start()
@@ -75,20 +128,32 @@ def test_a_running_vm(vm):
     with FakeQmp(vm.qmp, ANSWERS):
         seen = observe(vm)
         assert (seen.status, seen.alive, seen.pid) == ("running", True, os.getpid())
-        assert seen.devices == {"nic0": "virtio-net-pci", "disk-pci0": "virtio-blk-pci", "disk-ide0": "ide-cd"}
+        assert seen.devices == {
+            "nic0": "virtio-net-pci",
+            "disk-pci0": "virtio-blk-pci",
+            "disk-ide0": "ide-cd",
+        }
         assert seen.media == {"disk-ide0": "/b.iso"}
-        assert [disk["name"] for disk in seen.running["disks"]] == ["d"], "what somebody took is gone"
+        assert [disk["name"] for disk in seen.running["disks"]] == ["d"], (
+            "what somebody took is gone"
+        )
         assert [nic["name"] for nic in seen.running["nics"]] == ["e"]
-        assert seen.running["cdroms"][0]["path"] == "/b.iso", "and the disc that somebody put in is there"
+        assert seen.running["cdroms"][0]["path"] == "/b.iso", (
+            "and the disc that somebody put in is there"
+        )
         assert [disk["name"] for disk in seen.saved["disks"]] == ["d", "gone"]
         seen.close()
         seen.close()
         assert seen.monitor is None
 
 
-@pytest.mark.parametrize("status", ["paused", "prelaunch", "shutdown", "io-error", "guest-panicked"])
+@pytest.mark.parametrize(
+    "status", ["paused", "prelaunch", "shutdown", "io-error", "guest-panicked"]
+)
 def test_qemus_own_words(vm, status):
-    with FakeQmp(vm.qmp, dict(ANSWERS, **{"query-status": {"status": status}, "query-block": Refusal()})):
+    with FakeQmp(
+        vm.qmp, dict(ANSWERS, **{"query-status": {"status": status}, "query-block": Refusal()})
+    ):
         seen = observe(vm)
         assert (seen.status, seen.alive, seen.media) == (status, True, {})
         seen.close()
@@ -102,10 +167,17 @@ def test_a_process_of_that_number_that_is_another(vm, change):
     assert seen.status == ("stopped" if "boot_id" in change else "crashed")
 
 
-@pytest.mark.parametrize("code, pidfile, status, exit_code", [
-    ("0\n", False, "stopped", 0), ("0\n", True, "crashed", 0), ("1\n", False, "crashed", 1), ("139\n", True, "crashed", 139), (None, True, "crashed", None),
-    ("", False, "crashed", None),
-])
+@pytest.mark.parametrize(
+    "code, pidfile, status, exit_code",
+    [
+        ("0\n", False, "stopped", 0),
+        ("0\n", True, "crashed", 0),
+        ("1\n", False, "crashed", 1),
+        ("139\n", True, "crashed", 139),
+        (None, True, "crashed", None),
+        ("", False, "crashed", None),
+    ],
+)
 def test_how_it_ended(vm, code, pidfile, status, exit_code):
     rewrite_run(vm, pid=1 << 30)
     if code is not None:
@@ -122,7 +194,10 @@ def test_a_stranger_in_its_place(vm):
     other = subprocess.Popen(["sleep", "60"])
     try:
         rewrite_run(vm, pid=other.pid, start=process_start(other.pid))
-        message = "belongs to process %d, not to the QEMU of the VM r1 .process %d" % (os.getpid(), other.pid)
+        message = "belongs to process %d, not to the QEMU of the VM r1 .process %d" % (
+            os.getpid(),
+            other.pid,
+        )
         with FakeQmp(vm.qmp, ANSWERS) as fake, pytest.raises(HostError, match=message):
             observe(vm)
         assert fake.commands() == [], "a stranger is not asked anything"
@@ -132,7 +207,10 @@ def test_a_stranger_in_its_place(vm):
 
 
 def test_a_vm_with_another_uuid(vm):
-    with FakeQmp(vm.qmp, dict(ANSWERS, **{"query-uuid": {"UUID": UUID.replace("1", "9")}})), pytest.raises(HostError, match="it is not the VM r1"):
+    with (
+        FakeQmp(vm.qmp, dict(ANSWERS, **{"query-uuid": {"UUID": UUID.replace("1", "9")}})),
+        pytest.raises(HostError, match="it is not the VM r1"),
+    ):
         observe(vm)
 
 
@@ -148,7 +226,10 @@ def test_the_monitor_is_left_when_something_is_wrong(vm):
 
 
 def test_a_qemu_that_refuses(vm):
-    with FakeQmp(vm.qmp, dict(ANSWERS, **{"query-status": Refusal("not now")})), pytest.raises(MonitorError, match="not now"):
+    with (
+        FakeQmp(vm.qmp, dict(ANSWERS, **{"query-status": Refusal("not now")})),
+        pytest.raises(MonitorError, match="not now"),
+    ):
         observe(vm)
 
 

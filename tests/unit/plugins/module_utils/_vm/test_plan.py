@@ -8,17 +8,50 @@ import random
 import types
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE, LIVE, RESTART, Change, Item, before_after, differing
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError, RestartNeeded
+from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+    FILE,
+    LIVE,
+    RESTART,
+    Change,
+    Item,
+    before_after,
+    differing,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    OptionError,
+    RestartNeeded,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 
-BASE = {"disks": [{"name": "d", "size": "1G"}, {"name": "i", "size": "1G", "bus": "ide"}], "nics": [{"name": "e"}, {"name": "f", "link": {"type": "user"}}],
-        "cdroms": [{"name": "c"}], "memory": "64", "machine": "q35"}
+BASE = {
+    "disks": [{"name": "d", "size": "1G"}, {"name": "i", "size": "1G", "bus": "ide"}],
+    "nics": [{"name": "e"}, {"name": "f", "link": {"type": "user"}}],
+    "cdroms": [{"name": "c"}],
+    "memory": "64",
+    "machine": "q35",
+}
 SAVED = compose(BASE)
 DEAD = ("absent", "stopped", "crashed")
-ALIVE = ("running", "paused", "prelaunch", "inmigrate", "io-error", "watchdog", "suspended", "shutdown", "internal-error", "guest-panicked", "debug", "colo")
-HELD, BROKEN = {"paused", "prelaunch", "io-error", "watchdog", "suspended"}, {"shutdown", "internal-error", "guest-panicked"}
+ALIVE = (
+    "running",
+    "paused",
+    "prelaunch",
+    "inmigrate",
+    "io-error",
+    "watchdog",
+    "suspended",
+    "shutdown",
+    "internal-error",
+    "guest-panicked",
+    "debug",
+    "colo",
+)
+HELD, BROKEN = (
+    {"paused", "prelaunch", "io-error", "watchdog", "suspended"},
+    {"shutdown", "internal-error", "guest-panicked"},
+)
 
 
 def seen(status, saved=None, running=None):
@@ -27,21 +60,60 @@ def seen(status, saved=None, running=None):
     alive = status in ALIVE
     saved = None if status == "absent" else copy.deepcopy(saved)
     running = copy.deepcopy(running or saved) if alive else None
-    return types.SimpleNamespace(status=status, alive=alive, saved=saved, running=running, run={"definition": copy.deepcopy(running)} if alive else None,
-                                 folder=FakeHost().folder, orphan=None, resume=None, debris=False)
+    return types.SimpleNamespace(
+        status=status,
+        alive=alive,
+        saved=saved,
+        running=running,
+        run={"definition": copy.deepcopy(running)} if alive else None,
+        folder=FakeHost().folder,
+        orphan=None,
+        resume=None,
+        debris=False,
+    )
 
 
 def table_row(status, state):
     """What a state makes of a status, when nothing else changes: the steps, in the words of the documentation."""
     if state == "absent":
-        return ["remove"] if status in DEAD and status != "absent" else [] if status == "absent" else ["stop", "remove"]
+        return (
+            ["remove"]
+            if status in DEAD and status != "absent"
+            else []
+            if status == "absent"
+            else ["stop", "remove"]
+        )
     if state == "reset":
-        return None if status in DEAD else ["reset", "resume"] if status in HELD | BROKEN else ["reset"]
+        return (
+            None
+            if status in DEAD
+            else ["reset", "resume"]
+            if status in HELD | BROKEN
+            else ["reset"]
+        )
     define = ["define"] if status == "absent" else []
     if status in DEAD:
-        return define + {"started": ["start"], "present": [], "stopped": [], "paused": ["start", "hold"], "restarted": ["start"]}[state]
-    return {"started": ["resume"] if status in HELD else ["reset", "resume"] if status in BROKEN else [], "present": [], "stopped": ["stop"],
-            "paused": [] if status in HELD | BROKEN else ["pause"], "restarted": ["stop", "start"]}[state]
+        return (
+            define
+            + {
+                "started": ["start"],
+                "present": [],
+                "stopped": [],
+                "paused": ["start", "hold"],
+                "restarted": ["start"],
+            }[state]
+        )
+    return {
+        "started": ["resume"]
+        if status in HELD
+        else ["reset", "resume"]
+        if status in BROKEN
+        else [],
+        "present": [],
+        "stopped": ["stop"],
+        "paused": [] if status in HELD | BROKEN else ["pause"],
+        "restarted": ["stop", "start"],
+    }[state]
 
 
 def agree(made):
@@ -49,9 +121,16 @@ def agree(made):
     assert made.changed == bool(made.changes) == bool(made.steps)
     diff = before_after(made.changes)
     for change in made.changes:
-        assert change.before != change.after or change.option == "state", "a restart ends in the state where it began"
-        assert diff["before"].get(change.option) == change.before and diff["after"].get(change.option) == change.after
-    assert len({change.option for change in made.changes}) == len(made.changes), "an option is told once"
+        assert change.before != change.after or change.option == "state", (
+            "a restart ends in the state where it began"
+        )
+        assert (
+            diff["before"].get(change.option) == change.before
+            and diff["after"].get(change.option) == change.after
+        )
+    assert len({change.option for change in made.changes}) == len(made.changes), (
+        "an option is told once"
+    )
     assert set(diff["before"]) | set(diff["after"]) == {change.option for change in made.changes}
 
 
@@ -60,7 +139,11 @@ def agree(made):
 def test_power(status, state):
     expected = table_row(status, state)
     now = seen(status)
-    wanted = None if state == "absent" or status == "absent" and state == "reset" else compose(BASE, saved=now.saved)
+    wanted = (
+        None
+        if state == "absent" or status == "absent" and state == "reset"
+        else compose(BASE, saved=now.saved)
+    )
     if expected is None:
         if wanted is None:
             wanted = compose(BASE)
@@ -72,8 +155,12 @@ def test_power(status, state):
     agree(made)
     power = [change for change in made.changes if change.option == "state"]
     if set(expected) - {"define"}:
-        after = {"absent": "absent", "stopped": "stopped", "paused": "prelaunch" if status in DEAD else "paused",
-                 "reset": "running" if "resume" in expected else status}.get(state, "running")
+        after = {
+            "absent": "absent",
+            "stopped": "stopped",
+            "paused": "prelaunch" if status in DEAD else "paused",
+            "reset": "running" if "resume" in expected else status,
+        }.get(state, "running")
         assert [(change.before, change.after) for change in power] == [(status, after)]
     elif status == "absent" and state != "absent":
         assert [(change.before, change.after) for change in power] == [("absent", "stopped")]
@@ -83,30 +170,48 @@ def test_power(status, state):
 
 # What a user says, and how it reaches a running VM: option of the change, how.
 CHANGES = [
-    ({"memory": "128"}, "memory", RESTART), ({"vcpus": 2}, "vcpus", RESTART), ({"priority": "low"}, "priority", LIVE), ({"cpu_limit": 50}, "cpu_limit", LIVE),
-    ({"check_host_memory": False}, "check_host_memory", FILE), ({"cmdline": "x", "kernel": "/k"}, "kernel", RESTART), ({"sandbox": False}, "sandbox", RESTART),
-    ({"disks": [{"name": "d", "size": "2G"}]}, "disks[d].size", LIVE), ({"disks": [{"name": "d", "limits": {"iops_total": "5"}}]}, "disks[d].limits", RESTART),
-    ({"disks": [{"name": "d", "cache": "none"}]}, "disks[d].cache", RESTART), ({"disks": [{"name": "n", "size": "1G"}]}, "disks[n]", LIVE),
+    ({"memory": "128"}, "memory", RESTART),
+    ({"vcpus": 2}, "vcpus", RESTART),
+    ({"priority": "low"}, "priority", LIVE),
+    ({"cpu_limit": 50}, "cpu_limit", LIVE),
+    ({"check_host_memory": False}, "check_host_memory", FILE),
+    ({"cmdline": "x", "kernel": "/k"}, "kernel", RESTART),
+    ({"sandbox": False}, "sandbox", RESTART),
+    ({"disks": [{"name": "d", "size": "2G"}]}, "disks[d].size", LIVE),
+    ({"disks": [{"name": "d", "limits": {"iops_total": "5"}}]}, "disks[d].limits", RESTART),
+    ({"disks": [{"name": "d", "cache": "none"}]}, "disks[d].cache", RESTART),
+    ({"disks": [{"name": "n", "size": "1G"}]}, "disks[n]", LIVE),
     ({"disks": [{"name": "n", "size": "1G", "bus": "ide"}]}, "disks[n]", RESTART),
     ({"disks": [{"name": "n", "size": "1G", "bus": "scsi"}]}, "disks[n]", RESTART),
-    ({"remove_disks": ["d"]}, "disks[d]", LIVE), ({"remove_disks": ["i"]}, "disks[i]", RESTART),
+    ({"remove_disks": ["d"]}, "disks[d]", LIVE),
+    ({"remove_disks": ["i"]}, "disks[i]", RESTART),
     ({"disks": [], "purge_disks": True, "cdroms": []}, "disks[d]", None),
     ({"disks": [{"name": "d", "checksum": "md5:" + "0" * 32}]}, "disks[d].checksum", LIVE),
     ({"nics": [{"name": "e", "link": {"type": "user"}}]}, "nics[e].link", LIVE),
     ({"nics": [{"name": "e", "link": {"type": "tap", "vhost": True}}]}, "nics[e].link", RESTART),
     ({"nics": [{"name": "e", "link_down": True}]}, "nics[e].link_down", LIVE),
     ({"nics": [{"name": "f", "capture": {"enabled": True}}]}, "nics[f].capture", LIVE),
-    ({"nics": [{"name": "e", "model": "e1000"}]}, "nics[e].model", RESTART), ({"nics": [{"name": "e", "mac": "52:54:00:00:00:01"}]}, "nics[e].mac", RESTART),
-    ({"nics": [{"name": "g"}]}, "nics[g]", LIVE), ({"nics": [{"name": "eth31"}]}, "nics[eth31]", RESTART), ({"remove_nics": ["e"]}, "nics[e]", LIVE),
-    ({"mac_base": "52:54:00:00:00:00"}, "mac_base", LIVE), ({"cdroms": [{"name": "c", "path": "/x.iso"}]}, "cdroms[c].path", LIVE),
-    ({"cdroms": [{"name": "x"}]}, "cdroms[x]", RESTART), ({"floppies": [{"name": "x"}]}, "floppies[x]", RESTART),
+    ({"nics": [{"name": "e", "model": "e1000"}]}, "nics[e].model", RESTART),
+    ({"nics": [{"name": "e", "mac": "52:54:00:00:00:01"}]}, "nics[e].mac", RESTART),
+    ({"nics": [{"name": "g"}]}, "nics[g]", LIVE),
+    ({"nics": [{"name": "eth31"}]}, "nics[eth31]", RESTART),
+    ({"remove_nics": ["e"]}, "nics[e]", LIVE),
+    ({"mac_base": "52:54:00:00:00:00"}, "mac_base", LIVE),
+    ({"cdroms": [{"name": "c", "path": "/x.iso"}]}, "cdroms[c].path", LIVE),
+    ({"cdroms": [{"name": "x"}]}, "cdroms[x]", RESTART),
+    ({"floppies": [{"name": "x"}]}, "floppies[x]", RESTART),
     ({"config_drive": {"files": {"a": "b"}}}, "config_drive", RESTART),
-    ({"consoles": [{"name": "other"}]}, "consoles", RESTART), ({"display": {"type": "vnc"}}, "display", RESTART),
+    ({"consoles": [{"name": "other"}]}, "consoles", RESTART),
+    ({"display": {"type": "vnc"}}, "display", RESTART),
     ({"guest_agent": True}, "guest_agent", RESTART),
 ]
 
 
-@pytest.mark.parametrize("given, option, how", CHANGES, ids=["%s-%s" % (row[1], number) for number, row in enumerate(CHANGES)])
+@pytest.mark.parametrize(
+    "given, option, how",
+    CHANGES,
+    ids=["%s-%s" % (row[1], number) for number, row in enumerate(CHANGES)],
+)
 def test_changes(given, option, how):
     wanted = compose(given, saved=SAVED)
     for status in ("running", "paused"):
@@ -118,14 +223,21 @@ def test_changes(given, option, how):
             assert option in caught.value.facts["options"] or how is None
             assert all(name in caught.value.message for name in caught.value.facts["options"])
             made = plan(now, wanted, "present", allow_restart=True)
-            assert made.steps == ["define", "stop", "start"] + (["hold"] if status == "paused" else [])
+            assert made.steps == ["define", "stop", "start"] + (
+                ["hold"] if status == "paused" else []
+            )
         else:
             made = plan(now, wanted, "present")
             assert made.steps == ["define"] + (["live"] if how == LIVE else [])
         assert option in [change.option for change in made.changes]
-        assert how is None or [change.how for change in made.changes if change.option == option] == [how]
+        assert how is None or [
+            change.how for change in made.changes if change.option == option
+        ] == [how]
         agree(made)
-        for state, steps in (("stopped", ["define", "stop"]), ("restarted", ["define", "stop", "start"])):
+        for state, steps in (
+            ("stopped", ["define", "stop"]),
+            ("restarted", ["define", "stop", "start"]),
+        ):
             made = plan(now, wanted, state)
             assert made.steps == steps, "what comes with a stop needs no leave"
             agree(made)
@@ -137,32 +249,61 @@ def test_changes(given, option, how):
     agree(made)
 
 
-@pytest.mark.parametrize("state, status, steps", [
-    ("started", "running", ["define", "stop", "start"]), ("started", "paused", ["define", "stop", "start"]),
-    ("paused", "running", ["define", "stop", "start", "hold"]),
-    ("present", "prelaunch", ["define", "stop", "start", "hold"]), ("reset", "running", ["define", "stop", "start"]),
-])
+@pytest.mark.parametrize(
+    "state, status, steps",
+    [
+        ("started", "running", ["define", "stop", "start"]),
+        ("started", "paused", ["define", "stop", "start"]),
+        ("paused", "running", ["define", "stop", "start", "hold"]),
+        ("present", "prelaunch", ["define", "stop", "start", "hold"]),
+        ("reset", "running", ["define", "stop", "start"]),
+    ],
+)
 def test_restarts(state, status, steps):
-    assert plan(seen(status), compose({"vcpus": 2}, saved=SAVED), state, allow_restart=True).steps == steps
+    assert (
+        plan(seen(status), compose({"vcpus": 2}, saved=SAVED), state, allow_restart=True).steps
+        == steps
+    )
 
 
-@pytest.mark.parametrize("state, status, steps", [
-    ("started", "paused", ["define", "live", "resume"]), ("paused", "running", ["define", "live", "pause"]), ("reset", "running", ["define", "live", "reset"]),
-    ("present", "running", ["define", "live"]), ("started", "shutdown", ["define", "live", "reset", "resume"]),
-])
+@pytest.mark.parametrize(
+    "state, status, steps",
+    [
+        ("started", "paused", ["define", "live", "resume"]),
+        ("paused", "running", ["define", "live", "pause"]),
+        ("reset", "running", ["define", "live", "reset"]),
+        ("present", "running", ["define", "live"]),
+        ("started", "shutdown", ["define", "live", "reset", "resume"]),
+    ],
+)
 def test_live_changes_come_before_the_power(state, status, steps):
     assert plan(seen(status), compose({"priority": "low"}, saved=SAVED), state).steps == steps
 
 
 def test_a_reason_is_told():
     with pytest.raises(RestartNeeded, match="allow_restart.*no scsi controller"):
-        plan(seen("running"), compose({"disks": [{"name": "n", "size": "1G", "bus": "scsi"}]}, saved=SAVED), "present")
+        plan(
+            seen("running"),
+            compose({"disks": [{"name": "n", "size": "1G", "bus": "scsi"}]}, saved=SAVED),
+            "present",
+        )
 
 
 def test_a_new_vm_tells_what_was_asked_for():
     wanted = compose(BASE)
     options = {change.option for change in plan(seen("absent"), wanted, "present").changes}
-    assert options == {"arch", "machine", "vcpus", "memory", "disks[d]", "disks[i]", "nics[e]", "nics[f]", "cdroms[c]", "state"}
+    assert options == {
+        "arch",
+        "machine",
+        "vcpus",
+        "memory",
+        "disks[d]",
+        "disks[i]",
+        "nics[e]",
+        "nics[f]",
+        "cdroms[c]",
+        "state",
+    }
 
 
 def test_a_killed_run_left_file_and_vm_apart():
@@ -173,17 +314,29 @@ def test_a_killed_run_left_file_and_vm_apart():
         plan(now, compose({}, saved=newer), "present")
     live = compose({"priority": "low", "check_host_memory": False}, saved=SAVED)
     made = plan(seen("running", saved=SAVED, running=live), copy.deepcopy(live), "present")
-    assert {(change.option, change.how) for change in made.changes} == {("priority", LIVE), ("check_host_memory", FILE)}
+    assert {(change.option, change.how) for change in made.changes} == {
+        ("priority", LIVE),
+        ("check_host_memory", FILE),
+    }
     assert made.steps == ["define", "live"]
     agree(made)
 
 
 def test_files_are_told_once():
-    wanted = compose({"disks": [{"name": "d", "size": "2G"}, {"name": "n", "size": "1G"}]}, saved=SAVED)
-    pending = [Change(("disks", Item("d"), "size"), "1G", "2G", FILE), Change(("disks", Item("n"), "image"), None, "/x", FILE),
-               Change(("disks", Item("i"), "image"), None, "/y", FILE)]
+    wanted = compose(
+        {"disks": [{"name": "d", "size": "2G"}, {"name": "n", "size": "1G"}]}, saved=SAVED
+    )
+    pending = [
+        Change(("disks", Item("d"), "size"), "1G", "2G", FILE),
+        Change(("disks", Item("n"), "image"), None, "/x", FILE),
+        Change(("disks", Item("i"), "image"), None, "/y", FILE),
+    ]
     made = plan(seen("stopped"), wanted, "present", pending=pending)
-    assert [change.option for change in made.changes] == ["disks[d].size", "disks[n]", "disks[i].image"]
+    assert [change.option for change in made.changes] == [
+        "disks[d].size",
+        "disks[n]",
+        "disks[i].image",
+    ]
     agree(made)
     made = plan(seen("stopped"), compose({}, saved=SAVED), "present", pending=pending[2:])
     assert made.steps == ["define"] and made.changed
@@ -203,7 +356,10 @@ def test_whatever_is_said_changes_agree(seed):
             wanted, fresh = compose(given, saved=saved), compose(given)
         except OptionError:
             continue
-        status, state = chance.choice(DEAD + ALIVE), chance.choice([state for state in STATES if state not in ("absent", "reset")])
+        status, state = (
+            chance.choice(DEAD + ALIVE),
+            chance.choice([state for state in STATES if state not in ("absent", "reset")]),
+        )
         now = seen(status, saved=saved)
         made = plan(now, wanted if now.saved else fresh, state, allow_restart=True)
         agree(made)
@@ -212,15 +368,29 @@ def test_whatever_is_said_changes_agree(seed):
         saved = wanted
 
 
-@pytest.mark.parametrize("change, told", [
-    (Change(("a",), 1, 2, LIVE), {"option": "a", "before": 1, "after": 2, "how": "live"}),
-    (Change(("nics", Item("a"), "link"), None, [], RESTART, reason="so"),
-     {"option": "nics[a].link", "before": None, "after": [], "how": "restart", "reason": "so"}),
-])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (Change(("a",), 1, 2, LIVE), {"option": "a", "before": 1, "after": 2, "how": "live"}),
+        (
+            Change(("nics", Item("a"), "link"), None, [], RESTART, reason="so"),
+            {
+                "option": "nics[a].link",
+                "before": None,
+                "after": [],
+                "how": "restart",
+                "reason": "so",
+            },
+        ),
+    ],
+)
 def test_a_change_as_it_is_returned(change, told):
     assert change.result() == told
 
 
 def test_differences():
     assert differing({"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "d": 4}) == ["b", "d"]
-    assert before_after([Change(("a",), None, 1), Change(("b",), 0, None)]) == {"before": {"b": 0}, "after": {"a": 1}}
+    assert before_after([Change(("a",), None, 1), Change(("b",), 0, None)]) == {
+        "before": {"b": 0},
+        "after": {"a": 1},
+    }

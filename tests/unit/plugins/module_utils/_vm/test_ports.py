@@ -25,11 +25,28 @@ def wish(key, port="auto", protocol="tcp", option="o"):
     return room.Wish(key, protocol, HERE, port, option)
 
 
-@pytest.mark.parametrize("value, expected", [
-    ("auto", "auto"), ("1", 1), (65535, 65535), ("08080", 8080), ("0", None), ("65536", None), ("-1", None), ("", None), ("1,x", None), ("²", None),
-    ("٣", None), ("9" * 5000, None), (1 << 70, None),
-    (" 1", None), ("1\n", None), (None, None), (True, None),
-])
+@pytest.mark.parametrize(
+    "value, expected",
+    [
+        ("auto", "auto"),
+        ("1", 1),
+        (65535, 65535),
+        ("08080", 8080),
+        ("0", None),
+        ("65536", None),
+        ("-1", None),
+        ("", None),
+        ("1,x", None),
+        ("²", None),
+        ("٣", None),
+        ("9" * 5000, None),
+        (1 << 70, None),
+        (" 1", None),
+        ("1\n", None),
+        (None, None),
+        (True, None),
+    ],
+)
 def test_port_numbers(value, expected):
     if expected is None:
         with pytest.raises(OptionError, match="^o: "):
@@ -45,7 +62,9 @@ def test_a_port_stays_with_its_vm(vm):
     assert not set(one.values()) & set(other.values())
     assert room.claim(vm("a"), [wish("y", protocol="udp"), wish("x")]) == one, "whatever the order"
     more = room.claim(vm("a"), [wish("z"), wish("x"), wish("y", protocol="udp")])
-    assert {key: more[key] for key in one} == one and more["z"] not in set(one.values()) | set(other.values())
+    assert {key: more[key] for key in one} == one and more["z"] not in set(one.values()) | set(
+        other.values()
+    )
 
 
 def test_what_is_not_wished_any_more_is_given_back(vm):
@@ -58,12 +77,18 @@ def test_what_is_not_wished_any_more_is_given_back(vm):
 
 def test_the_holder_is_named(vm):
     room.claim(vm("a"), [wish("console/x", 20999)])
-    with pytest.raises(OptionError, match=r"^b's: port tcp/20999 is taken by the VM l/a \(console/x\)"):
+    with pytest.raises(
+        OptionError, match=r"^b's: port tcp/20999 is taken by the VM l/a \(console/x\)"
+    ):
         room.claim(vm("b"), [wish("x", 20999, option="b's")])
-    assert room.claim(vm("b"), [wish("x", 20999, protocol="udp")]) == {"x": 20999}, "UDP has ports of its own"
+    assert room.claim(vm("b"), [wish("x", 20999, protocol="udp")]) == {"x": 20999}, (
+        "UDP has ports of its own"
+    )
     with pytest.raises(OptionError, match="l/a"):
         room.claim(vm("a"), [wish("console/x", 20999), wish("display", 20999)])
-    assert room.claim(vm("a"), [wish("display", 20999)]) == {"display": 20999}, "within a VM a port changes hands"
+    assert room.claim(vm("a"), [wish("display", 20999)]) == {"display": 20999}, (
+        "within a VM a port changes hands"
+    )
 
 
 def test_a_refusal_changes_nothing(vm, tmp_path):
@@ -81,8 +106,13 @@ def test_a_process_that_listens_is_named(vm):
         port = taken.getsockname()[1]
         with pytest.raises(OptionError, match=r"taken by process %d \(" % os.getpid()):
             room.claim(vm("a"), [wish("x", port)])
-        with pytest.raises(HostError, match=r"^o: port tcp/%d on 127.0.0.1 is taken by process %d" % (port, os.getpid())):
-            room.check_free({"lab": "default", "name": "a", "ports": {"x": port}}, [wish("x", port)])
+        with pytest.raises(
+            HostError,
+            match=r"^o: port tcp/%d on 127.0.0.1 is taken by process %d" % (port, os.getpid()),
+        ):
+            room.check_free(
+                {"lab": "default", "name": "a", "ports": {"x": port}}, [wish("x", port)]
+            )
     assert room.claim(vm("a"), [wish("x", port)]) == {"x": port}
     room.check_free({"lab": "default", "name": "a", "ports": {"x": port}}, [wish("x", port)])
 
@@ -107,7 +137,9 @@ def test_both_ends_of_a_cable(vm):
     assert room.claim(vm("b"), ends[::-1]) == one
     room.claim(vm("b"), [])
     assert room.claim(vm("a"), ends) == one
-    others = room.claim(vm("a", "m"), [wish("/m/a/e", protocol="udp"), wish("/m/b/e", protocol="udp")])
+    others = room.claim(
+        vm("a", "m"), [wish("/m/a/e", protocol="udp"), wish("/m/b/e", protocol="udp")]
+    )
     assert not set(others.values()) & set(one.values())
 
 

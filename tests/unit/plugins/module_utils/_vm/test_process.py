@@ -9,7 +9,11 @@ import subprocess
 import time
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LaunchError, MonitorError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    LaunchError,
+    MonitorError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process as room
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
@@ -43,11 +47,16 @@ def fixture_child():
     children = []
 
     def make(stubborn=False):
-        child = subprocess.Popen(["sh", "-c", STUBBORN] if stubborn else ["sleep", "60"], stdout=subprocess.PIPE, start_new_session=True)
+        child = subprocess.Popen(
+            ["sh", "-c", STUBBORN] if stubborn else ["sleep", "60"],
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
         if stubborn:
             child.stdout.readline()
         children.append(child)
         return child
+
     yield make
     for child in children:
         try:
@@ -61,7 +70,16 @@ def fixture_child():
 LADDER = [
     # obeys, stubborn, policy, status, 0x602, monitor: what it took, what was asked
     ({"system_powerdown"}, False, {}, "running", 0x101, True, "acpi", ["system_powerdown"]),
-    ({"system_powerdown", "quit"}, False, {"acpi": False}, "running", 0x101, True, "quit", ["quit"]),
+    (
+        {"system_powerdown", "quit"},
+        False,
+        {"acpi": False},
+        "running",
+        0x101,
+        True,
+        "quit",
+        ["quit"],
+    ),
     ({"system_powerdown", "quit"}, False, {}, "paused", 0x101, True, "quit", ["quit"]),
     ({"system_powerdown", "quit"}, False, {}, "running", 0x001, True, "quit", ["quit"]),
     ({"system_powerdown"}, False, {}, "running", None, True, "acpi", ["system_powerdown"]),
@@ -77,30 +95,77 @@ def test_the_ladder(child, row):
     victim = child(stubborn)
     monitor = FakeMonitor(victim.pid, obeys, port)
     start = process_start(victim.pid)
-    assert room.shut_down(monitor if has_monitor else None, victim.pid, start, dict(POLICY, **policy), "q35", status) == expected
+    assert (
+        room.shut_down(
+            monitor if has_monitor else None,
+            victim.pid,
+            start,
+            dict(POLICY, **policy),
+            "q35",
+            status,
+        )
+        == expected
+    )
     assert monitor.asked == asked and process_start(victim.pid) is None
 
 
 def test_the_last_rung(child, monkeypatch):
     victim = child(stubborn=True)
     waited = room.wait_for_exit
-    monkeypatch.setattr(room, "wait_for_exit", lambda pid, start, timeout: waited(pid, start, min(timeout, 0.2) if timeout <= 5 else timeout))
-    assert room.shut_down(FakeMonitor(victim.pid), victim.pid, process_start(victim.pid), POLICY, "none", "running") == "kill"
+    monkeypatch.setattr(
+        room,
+        "wait_for_exit",
+        lambda pid, start, timeout: waited(
+            pid, start, min(timeout, 0.2) if timeout <= 5 else timeout
+        ),
+    )
+    assert (
+        room.shut_down(
+            FakeMonitor(victim.pid),
+            victim.pid,
+            process_start(victim.pid),
+            POLICY,
+            "none",
+            "running",
+        )
+        == "kill"
+    )
 
 
-@pytest.mark.parametrize("port, status, message",
-                         [(0x101, "running", "did not power down within"), (0x1, "running", "does not listen"), (0x101, "paused", "does not listen")])
+@pytest.mark.parametrize(
+    "port, status, message",
+    [
+        (0x101, "running", "did not power down within"),
+        (0x1, "running", "does not listen"),
+        (0x101, "paused", "does not listen"),
+    ],
+)
 def test_a_guest_that_does_not_obey_is_left_alone_without_force(child, port, status, message):
     victim = child()
     monitor = FakeMonitor(victim.pid, port=port)
     with pytest.raises(HostError, match=message + ".*shutdown.force"):
-        room.shut_down(monitor, victim.pid, process_start(victim.pid), dict(POLICY, force=False), "i440fx", status)
+        room.shut_down(
+            monitor,
+            victim.pid,
+            process_start(victim.pid),
+            dict(POLICY, force=False),
+            "i440fx",
+            status,
+        )
     assert victim.poll() is None and "quit" not in monitor.asked
 
 
-@pytest.mark.parametrize("family, port, expected",
-                         [("i440fx", 0x120, True), ("q35", 0x021, False), ("q35", 0xffff, False), ("q35", None, None),
-                          ("virt", 0x101, None), ("none", 0x101, None)])
+@pytest.mark.parametrize(
+    "family, port, expected",
+    [
+        ("i440fx", 0x120, True),
+        ("q35", 0x021, False),
+        ("q35", 0xFFFF, False),
+        ("q35", None, None),
+        ("virt", 0x101, None),
+        ("none", 0x101, None),
+    ],
+)
 def test_who_listens_to_the_power_button(family, port, expected):
     assert room.listens_to_power_button(FakeMonitor(0, port=port), family) is expected
 
@@ -128,11 +193,15 @@ def program(tmp_path, text):
     return str(path)
 
 
-@pytest.mark.parametrize("text, message", [
-    ("echo 'no such disk' >&2; exit 3", r"QEMU ended with exit code 3. It said: no such disk$"), ("exit 1", "It said: nothing"),
-    ("echo 'Could not access KVM kernel module'; exit 1", "accel: auto or tcg"),
-    ("echo 'qemu: Failed to get \"write\" lock'", "another QEMU has that image open"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("echo 'no such disk' >&2; exit 3", r"QEMU ended with exit code 3. It said: no such disk$"),
+        ("exit 1", "It said: nothing"),
+        ("echo 'Could not access KVM kernel module'; exit 1", "accel: auto or tcg"),
+        ("echo 'qemu: Failed to get \"write\" lock'", "another QEMU has that image open"),
+    ],
+)
 def test_an_early_end_is_told(folder, tmp_path, text, message):
     argv = [program(tmp_path, text), "-pidfile", folder.pidfile]
     with pytest.raises(LaunchError, match=message) as caught:
@@ -155,7 +224,9 @@ def test_one_that_says_nothing_is_ended(folder, tmp_path):
 
 def test_arguments_and_environment_arrive(folder, tmp_path):
     words = ["a b", "", "'\"$x`y`\\", "é,\n", "-n", "*"]
-    child = room.Child([program(tmp_path, 'printf "%s|" "$@" "$A"')] + words, folder, {"A": "x y\n$z"})
+    child = room.Child(
+        [program(tmp_path, 'printf "%s|" "$@" "$A"')] + words, folder, {"A": "x y\n$z"}
+    )
     assert child.process.wait(10) == 0
     assert open(folder.log, encoding="utf-8").read() == "|".join(words + ["x y\n$z", ""])
 

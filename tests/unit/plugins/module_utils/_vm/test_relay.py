@@ -34,26 +34,44 @@ def defined(tmp_path):
     folder = Folder(str(tmp_path), "lab", "r1")
     folder.make()
     with open(folder.definition, "w", encoding="utf-8") as stream:
-        json.dump({"format": 1, "consoles": [{"name": "console", "type": "unix", "log": True}], "ports": {}}, stream)
+        json.dump(
+            {
+                "format": 1,
+                "consoles": [{"name": "console", "type": "unix", "log": True}],
+                "ports": {},
+            },
+            stream,
+        )
     with FakeConsole(folder.socket("console.sock"), ["/bin/sh", "-i"]):
         yield tmp_path
 
 
 def test_commands_and_files_on_a_console(defined):
-    assert asked(defined, b"in", errand="exec", channel="serial", command="cat; echo no >&2; exit 4") == ({"rc": 4}, [b"in", b"no\n"])
+    assert asked(
+        defined, b"in", errand="exec", channel="serial", command="cat; echo no >&2; exit 4"
+    ) == ({"rc": 4}, [b"in", b"no\n"])
     path = str(defined / "file")
     assert asked(defined, b"a\x00\n", errand="write", channel="serial", path=path) == ({}, [])
-    assert asked(defined, b"b", errand="write", channel="serial", path=path, append=True) == ({}, [])
+    assert asked(defined, b"b", errand="write", channel="serial", path=path, append=True) == (
+        {},
+        [],
+    )
     assert asked(defined, errand="read", channel="serial", path=path) == ({}, [b"a\x00\nb"])
-    assert asked(defined, errand="read", channel="serial", path=path, offset=1, size=2) == ({}, [b"\x00\n"])
+    assert asked(defined, errand="read", channel="serial", path=path, offset=1, size=2) == (
+        {},
+        [b"\x00\n"],
+    )
 
 
-@pytest.mark.parametrize("channel, request_, kind, message", [
-    ("serial", {"vm": "r2"}, "error", "the lab lab has no VM r2 under"),
-    ("agent", {"vm": "r2"}, "error", "the lab lab has no VM r2 under"),
-    ("serial", {"console": "other"}, "error", "the VM r1 has no console other; it has console"),
-    ("serial", {"vm": "../r1"}, "error", "cannot be a name"),
-])
+@pytest.mark.parametrize(
+    "channel, request_, kind, message",
+    [
+        ("serial", {"vm": "r2"}, "error", "the lab lab has no VM r2 under"),
+        ("agent", {"vm": "r2"}, "error", "the lab lab has no VM r2 under"),
+        ("serial", {"console": "other"}, "error", "the VM r1 has no console other; it has console"),
+        ("serial", {"vm": "../r1"}, "error", "cannot be a name"),
+    ],
+)
 def test_what_cannot_be_reached(defined, channel, request_, kind, message):
     told, pieces = asked(defined, errand="exec", channel=channel, command="true", **request_)
     assert (told["kind"], pieces) == (kind, [])

@@ -7,7 +7,10 @@ import types
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError, MonitorTimeout
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    MonitorError,
+    MonitorTimeout,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node
 
 
@@ -31,12 +34,15 @@ def live(monitor, timeout=1):
     return types.SimpleNamespace(monitor=monitor, unplug_timeout=timeout)
 
 
-@pytest.mark.parametrize("refusals, text, tries", [
-    (0, "", 1),
-    (3, "Node disk-pci1 is in use", 4),
-    (1, "Block device disk-pci1 is in use", 2),
-    (9, "Failed to find node with node-name='disk-pci1'", 1),
-])
+@pytest.mark.parametrize(
+    "refusals, text, tries",
+    [
+        (0, "", 1),
+        (3, "Node disk-pci1 is in use", 4),
+        (1, "Block device disk-pci1 is in use", 2),
+        (9, "Failed to find node with node-name='disk-pci1'", 1),
+    ],
+)
 def test_a_node_in_use_is_waited_for(refusals, text, tries):
     monitor = Monitor(refusals, text)
     delete_node(live(monitor), "disk-pci1")
@@ -45,4 +51,4 @@ def test_a_node_in_use_is_waited_for(refusals, text, tries):
 
 def test_a_node_that_stays_in_use_is_an_error():
     with pytest.raises(MonitorError, match="in use"):
-        delete_node(live(Monitor(10 ** 9), timeout=0), "disk-pci1")
+        delete_node(live(Monitor(10**9), timeout=0), "disk-pci1")

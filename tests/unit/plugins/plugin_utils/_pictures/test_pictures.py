@@ -10,7 +10,10 @@ import re
 import xml.etree.ElementTree
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import ProgramError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ProgramError,
+    VlabError,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import drawing, layout
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.mermaid import mermaid
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.page import page
@@ -22,12 +25,24 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def lab(nodes, links=(), **more):
-    return dict({"name": "lab", "defaults": {"kind": "frr"}, "nodes": {name: {} for name in nodes} if not isinstance(nodes, dict) else nodes,
-                 "links": list(links), "addressing": {"loopback": "10.255.0.0/16", "links": "10.0.0.0/12", "asn": 65000}}, **more)
+    return dict(
+        {
+            "name": "lab",
+            "defaults": {"kind": "frr"},
+            "nodes": {name: {} for name in nodes} if not isinstance(nodes, dict) else nodes,
+            "links": list(links),
+            "addressing": {"loopback": "10.255.0.0/16", "links": "10.0.0.0/12", "asn": 65000},
+        },
+        **more,
+    )
 
 
 def fabric(spines, leaves, hosts):
-    groups = {"host": {"members": []}, "leaf": {"members": []}, "spine": {"members": ["spine%d" % s for s in range(1, spines + 1)]}}
+    groups = {
+        "host": {"members": []},
+        "leaf": {"members": []},
+        "spine": {"members": ["spine%d" % s for s in range(1, spines + 1)]},
+    }
     links = []
     for leaf in range(1, leaves + 1):
         groups["leaf"]["members"].append("leaf%d" % leaf)
@@ -35,11 +50,15 @@ def fabric(spines, leaves, hosts):
         for host in range(1, hosts + 1):
             groups["host"]["members"].append("host%d-%d" % (leaf, host))
             links.append("leaf%d -- host%d-%d" % (leaf, leaf, host))
-    return lab([name for group in groups.values() for name in group["members"]], links, groups=groups)
+    return lab(
+        [name for group in groups.values() for name in group["members"]], links, groups=groups
+    )
 
 
 def ring(size):
-    return lab(["r%d" % n for n in range(size)], ["r%d -- r%d" % (n, (n + 1) % size) for n in range(size)])
+    return lab(
+        ["r%d" % n for n in range(size)], ["r%d -- r%d" % (n, (n + 1) % size) for n in range(size)]
+    )
 
 
 LABS = {
@@ -51,16 +70,40 @@ LABS = {
     "triangle": ring(3),
     "ring": ring(7),
     "ring of 40": ring(40),
-    "mesh": lab("abcde", ["%s -- %s" % (one, other) for one in "abcde" for other in "abcde" if one < other]),
-    "grid": lab(["r%d" % n for n in range(36)], ["r%d -- r%d" % (n, n + 1) for n in range(36) if n % 6 != 5] + ["r%d -- r%d" % (n, n + 6) for n in range(30)]),
+    "mesh": lab(
+        "abcde", ["%s -- %s" % (one, other) for one in "abcde" for other in "abcde" if one < other]
+    ),
+    "grid": lab(
+        ["r%d" % n for n in range(36)],
+        ["r%d -- r%d" % (n, n + 1) for n in range(36) if n % 6 != 5]
+        + ["r%d -- r%d" % (n, n + 6) for n in range(30)],
+    ),
     "star": lab(["hub"] + ["s%d" % n for n in range(12)], ["hub -- s%d" % n for n in range(12)]),
     "parallel": lab(["a", "b"], ["a -- b", "b -- a", "a -- b"]),
     "itself": lab(["a", "b"], ["a -- a", "a -- b"]),
-    "past a tier": lab({"s": {"groups": ["spine"]}, "l": {"groups": ["leaf"]}, "h": {"groups": ["host"]}}, ["s -- l", "l -- h", "s -- h"],
-                       groups={"spine": {}, "leaf": {}, "host": {}}),
-    "beside": lab({"s": {"groups": ["spine"]}, "l1": {"groups": ["leaf"]}, "l2": {"groups": ["leaf"]}, "l3": {"groups": ["leaf"]}},
-                  ["s -- l1", "s -- l2", "s -- l3", "l1 -- l3"], groups={"spine": {}, "leaf": {}}),
-    "segments": lab("abc", ["a -- b"], segments={"lan": {"members": ["a", "b", "c"], "prefix": "192.168.0.0/24"}, "dmz": {"members": ["c"]}}),
+    "past a tier": lab(
+        {"s": {"groups": ["spine"]}, "l": {"groups": ["leaf"]}, "h": {"groups": ["host"]}},
+        ["s -- l", "l -- h", "s -- h"],
+        groups={"spine": {}, "leaf": {}, "host": {}},
+    ),
+    "beside": lab(
+        {
+            "s": {"groups": ["spine"]},
+            "l1": {"groups": ["leaf"]},
+            "l2": {"groups": ["leaf"]},
+            "l3": {"groups": ["leaf"]},
+        },
+        ["s -- l1", "s -- l2", "s -- l3", "l1 -- l3"],
+        groups={"spine": {}, "leaf": {}},
+    ),
+    "segments": lab(
+        "abc",
+        ["a -- b"],
+        segments={
+            "lan": {"members": ["a", "b", "c"], "prefix": "192.168.0.0/24"},
+            "dmz": {"members": ["c"]},
+        },
+    ),
     "two parts": lab("abcd", ["a -- b", "c -- d"]),
     "long": lab(["x" * 63, "y"], ["%s -- y" % ("x" * 63)]),
 }
@@ -78,13 +121,21 @@ def vm(name, status="running", **more):
 def test_every_node_segment_and_link_is_in_the_svg(name):
     view = seen(LABS[name])
     picture = xml.etree.ElementTree.fromstring(svg(view))
-    assert sorted(part.get("data-node") for part in picture.iter(SVG + "g") if part.get("data-node")) == sorted(view.nodes)
-    assert sorted(part.get("data-segment") for part in picture.iter(SVG + "g") if part.get("data-segment")) == sorted(view.segments)
-    links = {int(part.get("data-link")): part for part in picture.iter(SVG + "g") if part.get("data-link")}
+    assert sorted(
+        part.get("data-node") for part in picture.iter(SVG + "g") if part.get("data-node")
+    ) == sorted(view.nodes)
+    assert sorted(
+        part.get("data-segment") for part in picture.iter(SVG + "g") if part.get("data-segment")
+    ) == sorted(view.segments)
+    links = {
+        int(part.get("data-link")): part
+        for part in picture.iter(SVG + "g")
+        if part.get("data-link")
+    }
     assert sorted(links) == [link.number for link in view.links]
     for link in view.links:
         words = [text.text for text in links[link.number].iter(SVG + "text")]
-        assert [end.nic for end in link.ends] == words[:len(link.ends)]
+        assert [end.nic for end in link.ends] == words[: len(link.ends)]
         assert all(str(end) in links[link.number].find(SVG + "title").text for end in link.ends)
     left, top, width, height = map(float, picture.get("viewBox").split())
     assert (left, top) == (0, 0) and width > 100 and height > 50
@@ -95,19 +146,33 @@ def test_nothing_lies_on_a_card(name):
     drawn = drawing.drawing_of(seen(LABS[name]))
     cards = drawn.nodes + drawn.segments
     for number, card in enumerate(cards):
-        assert card.box.left >= 0 and card.box.top >= 0 and card.box.right <= drawn.width and card.box.bottom <= drawn.height
-        for other in cards[number + 1:]:
+        assert (
+            card.box.left >= 0
+            and card.box.top >= 0
+            and card.box.right <= drawn.width
+            and card.box.bottom <= drawn.height
+        )
+        for other in cards[number + 1 :]:
             assert not card.box.overlaps(other.box, 4), (card.title, other.title)
     for wire in drawn.wires:
         ends = {end.node for end in wire.link.ends} | {wire.link.segment}
         line = drawing._curve(wire.points) if wire.curved else wire.points
-        assert not [card.title for card in cards if card.thing.name not in ends and drawing._crosses(line, card.box)], str(wire.link)
+        assert not [
+            card.title
+            for card in cards
+            if card.thing.name not in ends and drawing._crosses(line, card.box)
+        ], str(wire.link)
         for end, point in zip(wire.link.ends, (wire.points[0], wire.points[-1])):
             box = next(card.box for card in drawn.nodes if card.thing.name == end.node)
-            assert abs(point[0] - box.x) <= box.width / 2 + 8 and abs(point[1] - box.y) <= box.height / 2 + 8, "it ends elsewhere"
+            assert (
+                abs(point[0] - box.x) <= box.width / 2 + 8
+                and abs(point[1] - box.y) <= box.height / 2 + 8
+            ), "it ends elsewhere"
     shown = [word.box for wire in drawn.wires for word in wire.words if word.shown]
     for number, box in enumerate(shown):
-        assert not any(box.overlaps(other) for other in shown[number + 1:] + [card.box for card in cards])
+        assert not any(
+            box.overlaps(other) for other in shown[number + 1 :] + [card.box for card in cards]
+        )
 
 
 @pytest.mark.parametrize("name", ["fabric", "ring", "grid", "segments", "64"])
@@ -129,7 +194,10 @@ def test_spines_are_above_leaves_above_hosts_whatever_comes_first_in_the_file():
 
 
 def test_what_is_behind_a_node_is_below_it_whatever_its_name():
-    data = lab(["top", "l1", "l2", "l3", "x", "y", "z"], ["top -- l1", "top -- l2", "top -- l3", "l1 -- z", "l2 -- y", "l3 -- x"])
+    data = lab(
+        ["top", "l1", "l2", "l3", "x", "y", "z"],
+        ["top -- l1", "top -- l2", "top -- l3", "l1 -- z", "l2 -- y", "l3 -- x"],
+    )
     x = {card.thing.name: card.box.x for card in drawing.drawing_of(seen(data)).nodes}
     assert x["z"] < x["y"] < x["x"]
 
@@ -137,58 +205,99 @@ def test_what_is_behind_a_node_is_below_it_whatever_its_name():
 def test_a_fabric_has_room_for_its_wires_and_what_is_stacked_is_near():
     def gaps(data):
         boxes = {card.thing.name: card.box for card in drawing.drawing_of(seen(data)).nodes}
-        return boxes["leaf1"].top - boxes["spine1"].bottom, boxes["host1-1"].top - boxes["leaf1"].bottom
+        return boxes["leaf1"].top - boxes["spine1"].bottom, boxes["host1-1"].top - boxes[
+            "leaf1"
+        ].bottom
+
     small, large = gaps(fabric(2, 4, 1)), gaps(fabric(4, 20, 2))
     assert small[0] > 110 > small[1] > 60 and large[0] > 180 and large[1] < 40
 
 
 def test_groups_that_are_no_tiers_are_not_taken_for_some():
-    data = lab({name: {"groups": ["big"]} for name in "abcd"}, ["a -- b", "b -- c", "c -- d", "d -- a"], groups={"big": {}})
+    data = lab(
+        {name: {"groups": ["big"]} for name in "abcd"},
+        ["a -- b", "b -- c", "c -- d", "d -- a"],
+        groups={"big": {}},
+    )
     assert not seen(data).tiered
-    assert [link.number for link in seen(ring(4)).links] == [0, 1, 2, 3] and not seen(ring(4)).tiered
+    assert [link.number for link in seen(ring(4)).links] == [0, 1, 2, 3] and not seen(
+        ring(4)
+    ).tiered
 
 
-@pytest.mark.parametrize("status, tone", [
-    ("running", "up"), ("paused", "held"), ("prelaunch", "held"), ("stopped", "off"), ("crashed", "bad"), ("guest-panicked", "bad"),
-    ("io-error", "bad"), ("unknown", "unknown"), ("something new", "unknown")])
+@pytest.mark.parametrize(
+    "status, tone",
+    [
+        ("running", "up"),
+        ("paused", "held"),
+        ("prelaunch", "held"),
+        ("stopped", "off"),
+        ("crashed", "bad"),
+        ("guest-panicked", "bad"),
+        ("io-error", "bad"),
+        ("unknown", "unknown"),
+        ("something new", "unknown"),
+    ],
+)
 def test_states(status, tone):
     node = seen(lab(["a"]), [vm("a", status)]).nodes["a"]
     assert (node.state, node.tone) == (status, tone)
     picture = svg(seen(lab(["a"]), [vm("a", status)]))
-    assert re.search(r'<text class="vl-state"[^>]*>%s</text>' % status, picture) and 'vl-%s"' % tone in picture
+    assert (
+        re.search(r'<text class="vl-state"[^>]*>%s</text>' % status, picture)
+        and 'vl-%s"' % tone in picture
+    )
 
 
 def test_without_vms_no_states_are_shown():
     view = seen(lab(["a", "b"], ["a -- b"]))
     assert [node.state for node in view.nodes.values()] == ["", ""] and not view.links[0].down
-    assert "vl-state\"" not in svg(view) and "absent" not in page(view).partition("<body>")[2] and ":::" not in mermaid(view)
+    assert (
+        'vl-state"' not in svg(view)
+        and "absent" not in page(view).partition("<body>")[2]
+        and ":::" not in mermaid(view)
+    )
 
 
 def test_vms_that_are_not_there_and_those_of_other_labs():
     view = seen(lab(["a", "b"]), [vm("a", lab="other"), vm("b"), vm("stranger")])
-    assert {name: node.state for name, node in view.nodes.items()} == {"a": "absent", "b": "running"}
+    assert {name: node.state for name, node in view.nodes.items()} == {
+        "a": "absent",
+        "b": "running",
+    }
     assert view.summary == "2 nodes, 0 links, 1 running, 1 absent"
 
 
-@pytest.mark.parametrize("vms, down", [
-    (None, False),
-    ([vm("a"), vm("b")], False),
-    ([vm("a"), vm("b", "paused")], False),
-    ([vm("a"), vm("b", "stopped")], True),
-    ([vm("a")], True),
-    ([vm("a", nics=[{"name": "eth1", "link_down": True, "carrier": False}]), vm("b")], True),
-    ([vm("a", nics=[{"name": "eth1", "link_down": False, "carrier": False}]), vm("b")], True),
-    ([vm("a", nics=[{"name": "eth2", "link_down": True, "carrier": False}]), vm("b")], False),
-])
+@pytest.mark.parametrize(
+    "vms, down",
+    [
+        (None, False),
+        ([vm("a"), vm("b")], False),
+        ([vm("a"), vm("b", "paused")], False),
+        ([vm("a"), vm("b", "stopped")], True),
+        ([vm("a")], True),
+        ([vm("a", nics=[{"name": "eth1", "link_down": True, "carrier": False}]), vm("b")], True),
+        ([vm("a", nics=[{"name": "eth1", "link_down": False, "carrier": False}]), vm("b")], True),
+        ([vm("a", nics=[{"name": "eth2", "link_down": True, "carrier": False}]), vm("b")], False),
+    ],
+)
 def test_links_that_are_down(vms, down):
     view = seen(lab(["a", "b"], ["a -- b"]), vms)
     assert view.links[0].down is down
-    assert ("vl-down\" data-link" in svg(view)) is down and (">down</text>" in svg(view)) is down and ("-.-" in mermaid(view)) is down
+    assert (
+        ('vl-down" data-link' in svg(view)) is down
+        and (">down</text>" in svg(view)) is down
+        and ("-.-" in mermaid(view)) is down
+    )
 
 
 def test_links_that_the_topology_takes_down():
     assert seen(lab(["a", "b"], [{"endpoints": ["a", "b"], "down": True}])).links[0].down
-    assert seen(lab({"a": {"nics": {"eth1": {"link_down": True}}}, "b": {}}, ["a:eth1 -- b"])).links[0].down
+    assert (
+        seen(lab({"a": {"nics": {"eth1": {"link_down": True}}}, "b": {}}, ["a:eth1 -- b"]))
+        .links[0]
+        .down
+    )
 
 
 def test_hypervisors_come_from_the_vm_then_placement_then_the_topology():
@@ -199,30 +308,85 @@ def test_hypervisors_come_from_the_vm_then_placement_then_the_topology():
 
 
 def test_how_a_node_is_reached():
-    nics = [{"name": "eth1", "addresses": [{"address": "127.0.0.1", "port": 20002, "guest_port": 22}, {"address": "192.0.2.7", "port": None}]}]
+    nics = [
+        {
+            "name": "eth1",
+            "addresses": [
+                {"address": "127.0.0.1", "port": 20002, "guest_port": 22},
+                {"address": "192.0.2.7", "port": None},
+            ],
+        }
+    ]
     data = lab({"a": {"nics": {"eth1": {"link": {"type": "user"}}}}})
     shown = page(seen(data, [vm("a", nics=nics, consoles=[{"command": "socat - x"}])]))
-    assert "127.0.0.1 port 20002 for port 22" in shown and "192.0.2.7" in shown and "<code>socat - x</code>" in shown
+    assert (
+        "127.0.0.1 port 20002 for port 22" in shown
+        and "192.0.2.7" in shown
+        and "<code>socat - x</code>" in shown
+    )
 
 
 def test_icons():
     kinds = {"mine": {"extends": "cisco_asav"}, "loop": {"extends": "mine"}}
-    data = lab({"a": {"kind": "mine"}, "b": {"kind": "loop"}, "c": {"kind": "tiny"}, "d": {}, "e": {"groups": ["hosts"]}, "f": {"kind": "arista_veos"}},
-               kinds=kinds, groups={"hosts": {}})
+    data = lab(
+        {
+            "a": {"kind": "mine"},
+            "b": {"kind": "loop"},
+            "c": {"kind": "tiny"},
+            "d": {},
+            "e": {"groups": ["hosts"]},
+            "f": {"kind": "arista_veos"},
+        },
+        kinds=kinds,
+        groups={"hosts": {}},
+    )
     assert {name: node.icon for name, node in seen(data).nodes.items()} == {
-        "a": "firewall", "b": "firewall", "c": "host", "d": "router", "e": "host", "f": "switch"}
+        "a": "firewall",
+        "b": "firewall",
+        "c": "host",
+        "d": "router",
+        "e": "host",
+        "f": "switch",
+    }
 
 
-HOSTILE = ['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "' onload='alert(1)", "]]>&amp;&#60;", "{{ 7 * 7 }}{% raw %}{# x #}",
-           "a\x00b\x1b[1m\ud800\u202e", '"]; click n0 call x() %% end', "`#quot;\n%%{init: 1}%%", "--> n1 ---|x|"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onload='alert(1)",
+    "]]>&amp;&#60;",
+    "{{ 7 * 7 }}{% raw %}{# x #}",
+    "a\x00b\x1b[1m\ud800\u202e",
+    '"]; click n0 call x() %% end',
+    "`#quot;\n%%{init: 1}%%",
+    "--> n1 ---|x|",
+]
 
 
 def hostile_lab(text):
     nic = re.sub(r"[\s:,\x00-\x1f\x7f]", "_", text).strip("/.") or "x"
     nic = re.sub(r"/+(?=/|$)", "", nic).encode("utf-8", "replace").decode()[:60]
-    data = lab({"a": {}, "b": {}}, [{"endpoints": [{"node": "a", "nic": nic}, "b"], "name": text.encode("utf-8", "replace").decode()}])
-    vms = [vm(name, text, hypervisor=text, consoles=[{"command": text}], nics=[
-        {"name": "eth1", "addresses": [{"address": text, "port": text, "guest_port": text}]}]) for name in "ab"]
+    data = lab(
+        {"a": {}, "b": {}},
+        [
+            {
+                "endpoints": [{"node": "a", "nic": nic}, "b"],
+                "name": text.encode("utf-8", "replace").decode(),
+            }
+        ],
+    )
+    vms = [
+        vm(
+            name,
+            text,
+            hypervisor=text,
+            consoles=[{"command": text}],
+            nics=[
+                {"name": "eth1", "addresses": [{"address": text, "port": text, "guest_port": text}]}
+            ],
+        )
+        for name in "ab"
+    ]
     return nic, seen(data, vms)
 
 
@@ -245,18 +409,46 @@ class Tags(html.parser.HTMLParser):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_text_stays_a_text(text):
     nic, view = hostile_lab(text)
-    harmless = seen(lab({"a": {}, "b": {}}, [{"endpoints": [{"node": "a", "nic": "eth1"}, "b"], "name": "x"}]),
-                    [vm(name, "odd", hypervisor="hv", consoles=[{"command": "x"}],
-                        nics=[{"name": "eth1", "addresses": [{"address": "x", "port": "x", "guest_port": "x"}]}]) for name in "ab"])
+    harmless = seen(
+        lab({"a": {}, "b": {}}, [{"endpoints": [{"node": "a", "nic": "eth1"}, "b"], "name": "x"}]),
+        [
+            vm(
+                name,
+                "odd",
+                hypervisor="hv",
+                consoles=[{"command": "x"}],
+                nics=[
+                    {
+                        "name": "eth1",
+                        "addresses": [{"address": "x", "port": "x", "guest_port": "x"}],
+                    }
+                ],
+            )
+            for name in "ab"
+        ],
+    )
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     told, like = Tags(page(view)), Tags(page(harmless))
-    assert told.tags == like.tags and [name for name, _value in told.attributes] == [name for name, _value in like.attributes]
-    assert shown in told.texts and "".join(letter if letter.isprintable() else "?" for letter in nic) in told.texts
-    root, known = xml.etree.ElementTree.fromstring(svg(view)), xml.etree.ElementTree.fromstring(svg(harmless))
+    assert told.tags == like.tags and [name for name, _value in told.attributes] == [
+        name for name, _value in like.attributes
+    ]
+    assert (
+        shown in told.texts
+        and "".join(letter if letter.isprintable() else "?" for letter in nic) in told.texts
+    )
+    root, known = (
+        xml.etree.ElementTree.fromstring(svg(view)),
+        xml.etree.ElementTree.fromstring(svg(harmless)),
+    )
     assert [part.tag for part in root.iter()] == [part.tag for part in known.iter()]
     assert len(mermaid(view).splitlines()) == len(mermaid(harmless).splitlines())
     for line in mermaid(view).splitlines():
-        assert line.count('"') in (0, 2) and "<script" not in line and "%%" not in line and "`" not in line
+        assert (
+            line.count('"') in (0, 2)
+            and "<script" not in line
+            and "%%" not in line
+            and "`" not in line
+        )
     for document in (page(view), svg(view), mermaid(view)):
         assert not re.search(r"\{[{%#]", document), "Ansible would take it for a template"
 
@@ -266,35 +458,63 @@ def test_a_page_loads_nothing_and_names_what_may_run():
     told = Tags(text)
     assert told.tags.count("script") == 1 and "iframe" not in told.tags
     assert [value for name, value in told.attributes if name == "src"] == []
-    assert all(value.startswith(("#node-", "data:,")) for name, value in told.attributes if name == "href")
+    assert all(
+        value.startswith(("#node-", "data:,")) for name, value in told.attributes if name == "href"
+    )
     assert not re.search(r"url\(|@import|https?:(?!//www\.w3\.org/2000/svg)", text)
-    policy = next(value for name, value in told.attributes if value and value.startswith("default-src"))
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-") and "unsafe" not in policy
+    policy = next(
+        value for name, value in told.attributes if value and value.startswith("default-src")
+    )
+    assert (
+        policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+        and "unsafe" not in policy
+    )
     ids = [value for name, value in told.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
 
 def test_mermaid():
-    view = seen(lab({"r1": {"groups": ["leaf"]}, "r2": {"groups": ["spine"]}}, ["r1 -- r2"], groups={"leaf": {}, "spine": {}},
-                    segments={"lan": {"members": ["r1"], "prefix": "192.168.0.0/24"}}, addressing={"links": "10.0.0.0/30"}), [vm("r1"), vm("r2")])
+    view = seen(
+        lab(
+            {"r1": {"groups": ["leaf"]}, "r2": {"groups": ["spine"]}},
+            ["r1 -- r2"],
+            groups={"leaf": {}, "spine": {}},
+            segments={"lan": {"members": ["r1"], "prefix": "192.168.0.0/24"}},
+            addressing={"links": "10.0.0.0/30"},
+        ),
+        [vm("r1"), vm("r2")],
+    )
     assert mermaid(view).splitlines()[:9] == [
-        "---", 'title: "lab"', "---", "flowchart TB",
-        '  n0["r2<br/>frr<br/>10.0.0.2/30<br/>running"]:::up', '  n1["r1<br/>frr<br/>10.0.0.1/30<br/>running"]:::up', '  s0(["lan<br/>192.168.0.0/24"])',
-        '  n0 ---|"eth1 · 10.0.0.0/30 · eth1"| n1', '  n1 ---|"eth2 · 192.168.0.0/24"| s0']
+        "---",
+        'title: "lab"',
+        "---",
+        "flowchart TB",
+        '  n0["r2<br/>frr<br/>10.0.0.2/30<br/>running"]:::up',
+        '  n1["r1<br/>frr<br/>10.0.0.1/30<br/>running"]:::up',
+        '  s0(["lan<br/>192.168.0.0/24"])',
+        '  n0 ---|"eth1 · 10.0.0.0/30 · eth1"| n1',
+        '  n1 ---|"eth2 · 192.168.0.0/24"| s0',
+    ]
 
 
 def test_without_graphviz_the_error_names_the_package(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(VlabError, match="install the package graphviz .Debian.*Fedora.*format mermaid"):
+    with pytest.raises(
+        VlabError, match="install the package graphviz .Debian.*Fedora.*format mermaid"
+    ):
         svg(seen(LABS["two"]))
     assert "n0 ---" in mermaid(seen(LABS["two"]))
 
 
 def test_what_graphviz_says_is_told(monkeypatch, tmp_path):
-    (tmp_path / "dot").write_text("#!/bin/sh\necho 'no room in the world' >&2\nexit 3\n", encoding="utf-8")
+    (tmp_path / "dot").write_text(
+        "#!/bin/sh\necho 'no room in the world' >&2\nexit 3\n", encoding="utf-8"
+    )
     (tmp_path / "dot").chmod(0o755)
     monkeypatch.setenv("PATH", "%s:/usr/bin:/bin" % tmp_path)
-    with pytest.raises(ProgramError, match="could not draw the lab: no room in the world") as caught:
+    with pytest.raises(
+        ProgramError, match="could not draw the lab: no room in the world"
+    ) as caught:
         svg(seen(LABS["two"]))
     assert caught.value.facts["rc"] == 3
 
@@ -302,7 +522,9 @@ def test_what_graphviz_says_is_told(monkeypatch, tmp_path):
 def test_graphviz_is_told_numbers_only(monkeypatch):
     given = []
     ask = layout._ask
-    monkeypatch.setattr(layout, "_ask", lambda text, *arguments: given.append(text) or ask(text, *arguments))
+    monkeypatch.setattr(
+        layout, "_ask", lambda text, *arguments: given.append(text) or ask(text, *arguments)
+    )
     svg(seen(LABS["segments"]))
     svg(seen(LABS["mesh"]))
     assert given and not any("lan" in text or "dmz" in text for text in given)

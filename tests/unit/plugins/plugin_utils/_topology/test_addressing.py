@@ -12,12 +12,28 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 
-EVERYTHING = {"loopback": "10.255.0.0/24", "links": "10.0.0.0/16", "lans": "10.1.0.0/16", "management": "172.16.0.0/24", "asn": 65000, "ipv6": True}
+EVERYTHING = {
+    "loopback": "10.255.0.0/24",
+    "links": "10.0.0.0/16",
+    "lans": "10.1.0.0/16",
+    "management": "172.16.0.0/24",
+    "asn": 65000,
+    "ipv6": True,
+}
 
 
 def lab(nodes=("r1", "r2", "r3"), links=(), addressing=None, segments=None, **more):
-    return dict({"name": "t", "defaults": {"kind": "tiny"}, "nodes": nodes if isinstance(nodes, dict) else {name: {} for name in nodes},
-                 "links": list(links), "segments": segments or {}, "addressing": EVERYTHING if addressing is None else addressing}, **more)
+    return dict(
+        {
+            "name": "t",
+            "defaults": {"kind": "tiny"},
+            "nodes": nodes if isinstance(nodes, dict) else {name: {} for name in nodes},
+            "links": list(links),
+            "segments": segments or {},
+            "addressing": EVERYTHING if addressing is None else addressing,
+        },
+        **more,
+    )
 
 
 def build(*args, **more):
@@ -31,7 +47,12 @@ def problems(*args, **more):
 
 
 def addresses(topology):
-    return {"%s:%s" % (node.name, nic.name): nic.addresses for node in topology.nodes.values() for nic in node.nics.values() if nic.addresses}
+    return {
+        "%s:%s" % (node.name, nic.name): nic.addresses
+        for node in topology.nodes.values()
+        for nic in node.nics.values()
+        if nic.addresses
+    }
 
 
 def wires(topology):
@@ -39,7 +60,9 @@ def wires(topology):
 
 
 MESH = ["%s -- %s" % pair for pair in itertools.combinations(["n%d" % n for n in range(1, 9)], 2)]
-LANS = {"lan%d" % n: {"members": ["n%d" % n, "n%d" % (n + 1), "n%d" % (n + 2)]} for n in range(1, 7)}
+LANS = {
+    "lan%d" % n: {"members": ["n%d" % n, "n%d" % (n + 1), "n%d" % (n + 2)]} for n in range(1, 7)
+}
 NODES = ["n%d" % n for n in range(1, 9)]
 
 
@@ -51,7 +74,10 @@ def test_every_wire_has_networks_of_its_own_from_its_pool(length):
         assert not any(one.overlaps(other) for one, other in itertools.combinations(networks, 2))
     for link in topology.links:
         assert ipaddress.ip_network(link.prefix).subnet_of(ipaddress.ip_network("10.0.0.0/16"))
-        assert ipaddress.ip_network(link.prefix).prefixlen == length and ipaddress.ip_network(link.prefix6).prefixlen == 64
+        assert (
+            ipaddress.ip_network(link.prefix).prefixlen == length
+            and ipaddress.ip_network(link.prefix6).prefixlen == 64
+        )
     for segment in topology.segments.values():
         assert ipaddress.ip_network(segment.prefix).subnet_of(ipaddress.ip_network("10.1.0.0/16"))
         assert ipaddress.ip_network(segment.prefix).prefixlen == 24
@@ -63,7 +89,9 @@ def test_every_end_has_an_address_of_its_wire_that_a_host_can_have(length):
     seen = set()
     for wire in wires(topology):
         for end in wire.ends:
-            four, six = map(ipaddress.ip_interface, topology.nodes[end.node].nics[end.nic].addresses)
+            four, six = map(
+                ipaddress.ip_interface, topology.nodes[end.node].nics[end.nic].addresses
+            )
             assert str(four.network) == wire.prefix and str(six.network) == wire.prefix6
             if length != 31 or wire not in topology.links:
                 assert four.ip not in (four.network.network_address, four.network.broadcast_address)
@@ -74,27 +102,59 @@ def test_every_end_has_an_address_of_its_wire_that_a_host_can_have(length):
 def test_loopbacks_count_with_the_names():
     topology = build(["r10", "r2", "r1", "spine"])
     assert {name: node.loopback for name, node in topology.nodes.items() if name != "spine"} == {
-        "r1": "10.255.0.1", "r2": "10.255.0.2", "r10": "10.255.0.10"}
+        "r1": "10.255.0.1",
+        "r2": "10.255.0.2",
+        "r10": "10.255.0.10",
+    }
     assert len({node.loopback for node in topology.nodes.values()}) == 4
-    assert {name: node.asn for name, node in topology.nodes.items()} == {"r1": 65000, "r2": 65001, "r10": 65002, "spine": 65003}
+    assert {name: node.asn for name, node in topology.nodes.items()} == {
+        "r1": 65000,
+        "r2": 65001,
+        "r10": 65002,
+        "spine": 65003,
+    }
 
 
 def test_what_a_node_says_comes_first():
-    nodes = {"r1": {"loopback": "10.255.0.2", "asn": 65001, "management": False}, "r2": {}, "r3": {"loopback": "1.1.1.1"}, "r4": {"loopback": False}}
+    nodes = {
+        "r1": {"loopback": "10.255.0.2", "asn": 65001, "management": False},
+        "r2": {},
+        "r3": {"loopback": "1.1.1.1"},
+        "r4": {"loopback": False},
+    }
     topology = build(nodes)
-    assert [node.loopback for node in topology.nodes.values()] == ["10.255.0.2", "10.255.0.3", "1.1.1.1", None]
+    assert [node.loopback for node in topology.nodes.values()] == [
+        "10.255.0.2",
+        "10.255.0.3",
+        "1.1.1.1",
+        None,
+    ]
     assert [node.asn for node in topology.nodes.values()] == [65001, 65000, 65002, 65003]
-    assert [node.management for node in topology.nodes.values()] == [None, "172.16.0.2", "172.16.0.3", "172.16.0.4"]
+    assert [node.management for node in topology.nodes.values()] == [
+        None,
+        "172.16.0.2",
+        "172.16.0.3",
+        "172.16.0.4",
+    ]
 
 
 def test_without_pools_there_are_no_addresses():
     topology = build(links=["r1 -- r2"], addressing={})
-    assert addresses(topology) == {} and topology.nodes["r1"].loopback is None and topology.links[0].prefix is None
+    assert (
+        addresses(topology) == {}
+        and topology.nodes["r1"].loopback is None
+        and topology.links[0].prefix is None
+    )
 
 
 def test_ipv6_alone_and_of_the_lab():
-    topology = build(links=["r1 -- r2"], addressing={"links6": "fd00:1::/48", "loopback6": "fd00:2::/64"})
-    assert all(len(found) == 1 and found[0].startswith("fd00:1:") and found[0].endswith("/64") for found in addresses(topology).values())
+    topology = build(
+        links=["r1 -- r2"], addressing={"links6": "fd00:1::/48", "loopback6": "fd00:2::/64"}
+    )
+    assert all(
+        len(found) == 1 and found[0].startswith("fd00:1:") and found[0].endswith("/64")
+        for found in addresses(topology).values()
+    )
     assert topology.nodes["r1"].loopback6 == "fd00:2::1" and topology.nodes["r1"].loopback is None
     one, other = (model.build(lab(links=["r1 -- r2"], name=name)) for name in ("one", "other"))
     assert one.links[0].prefix6 != other.links[0].prefix6, "labs that meet do not share networks"
@@ -103,15 +163,23 @@ def test_ipv6_alone_and_of_the_lab():
 
 def shuffled(seed):
     chance = random.Random(seed)
-    links = [link if chance.random() < .5 else " -- ".join(reversed(link.split(" -- "))) for link in TRIANGLE]
+    links = [
+        link if chance.random() < 0.5 else " -- ".join(reversed(link.split(" -- ")))
+        for link in TRIANGLE
+    ]
     nodes = list(NODES)
     chance.shuffle(links)
     chance.shuffle(nodes)
-    return build(nodes, links, None, dict(sorted(LANS_WITH_NICS.items(), key=lambda entry: chance.random())))
+    return build(
+        nodes, links, None, dict(sorted(LANS_WITH_NICS.items(), key=lambda entry: chance.random()))
+    )
 
 
 TRIANGLE = ["n1:eth1 -- n2:eth1", "n2:eth2 -- n3:eth1", "n3:eth2 -- n1:eth2", "n4:eth1 -- n1:eth3"]
-LANS_WITH_NICS = {"a": {"members": ["n1:eth5", "n2:eth5", "n3:eth5"]}, "b": {"members": ["n4:eth5", "n5:eth5"]}}
+LANS_WITH_NICS = {
+    "a": {"members": ["n1:eth5", "n2:eth5", "n3:eth5"]},
+    "b": {"members": ["n4:eth5", "n5:eth5"]},
+}
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -150,11 +218,15 @@ def test_a_pool_can_be_used_up_to_its_last_network():
 def test_a_pool_of_loopbacks_can_be_used_up(pool, fits):
     topology = build(NODES[:fits], addressing={"loopback": pool})
     assert len({node.loopback for node in topology.nodes.values()}) == fits
-    assert list(problems(NODES[:fits + 1], addressing={"loopback": pool})) == ["addressing.loopback"]
+    assert list(problems(NODES[: fits + 1], addressing={"loopback": pool})) == [
+        "addressing.loopback"
+    ]
 
 
 def test_a_pool_smaller_than_one_network():
-    assert list(problems(links=["r1 -- r2"], addressing={"links": "10.0.0.0/31"})) == ["addressing.links"]
+    assert list(problems(links=["r1 -- r2"], addressing={"links": "10.0.0.0/31"})) == [
+        "addressing.links"
+    ]
 
 
 def test_a_segment_larger_than_its_network():
@@ -163,9 +235,19 @@ def test_a_segment_larger_than_its_network():
 
 
 def test_prefixes_that_are_asked_for():
-    links = ["r1:eth1 -- r2:eth1", {"endpoints": ["r2:eth2", "r3:eth2"], "prefix": "192.0.2.0/31", "prefix6": "2001:db8::/127"}]
+    links = [
+        "r1:eth1 -- r2:eth1",
+        {
+            "endpoints": ["r2:eth2", "r3:eth2"],
+            "prefix": "192.0.2.0/31",
+            "prefix6": "2001:db8::/127",
+        },
+    ]
     topology = build(links=links)
-    assert (topology.links[1].prefix, topology.links[1].prefix6) == ("192.0.2.0/31", "2001:db8::/127")
+    assert (topology.links[1].prefix, topology.links[1].prefix6) == (
+        "192.0.2.0/31",
+        "2001:db8::/127",
+    )
     assert addresses(topology)["r2:eth2"] == ["192.0.2.0/31", "2001:db8::/127"]
     assert addresses(topology)["r3:eth2"] == ["192.0.2.1/31", "2001:db8::1/127"]
 
@@ -180,40 +262,79 @@ def test_a_prefix_asked_for_in_the_pool_is_not_given_to_others():
 
 
 def test_overlapping_prefixes():
-    links = [{"endpoints": ["r1", "r2"], "prefix": "10.9.0.0/24"}, {"endpoints": ["r1", "r3"], "prefix": "10.9.0.128/30"}]
-    assert problems(links=links) == {"links[1].prefix": "10.9.0.128/30 overlaps with 10.9.0.0/24 of links[0].prefix"}
+    links = [
+        {"endpoints": ["r1", "r2"], "prefix": "10.9.0.0/24"},
+        {"endpoints": ["r1", "r3"], "prefix": "10.9.0.128/30"},
+    ]
+    assert problems(links=links) == {
+        "links[1].prefix": "10.9.0.128/30 overlaps with 10.9.0.0/24 of links[0].prefix"
+    }
 
 
 def test_addresses_that_are_asked_for():
-    nodes = {"r1": {"nics": {"eth1": {"address": "10.9.0.2"}}}, "r2": {}, "r3": {"nics": {"eth9": {"address": ["10.8.0.1/24", "fd08::1/64"]}}}}
+    nodes = {
+        "r1": {"nics": {"eth1": {"address": "10.9.0.2"}}},
+        "r2": {},
+        "r3": {"nics": {"eth9": {"address": ["10.8.0.1/24", "fd08::1/64"]}}},
+    }
     links = [{"endpoints": ["r1:eth1", "r2:eth1"], "prefix": "10.9.0.0/29"}]
     found = addresses(build(nodes, links, {}))
     assert found["r1:eth1"] == ["10.9.0.2/29"] and found["r2:eth1"] == ["10.9.0.1/29"]
     assert found["r3:eth9"] == ["10.8.0.1/24", "fd08::1/64"], "also of a NIC without a wire"
-    ends = [{"endpoints": [{"node": "r1", "address": "10.9.0.1/29"}, {"node": "r2", "address": ["10.9.0.6/29", "fd09::6/64"]}], "prefix": "10.9.0.0/29"}]
-    assert addresses(build(links=ends, addressing={})) == {"r1:eth1": ["10.9.0.1/29"], "r2:eth1": ["10.9.0.6/29", "fd09::6/64"]}
+    ends = [
+        {
+            "endpoints": [
+                {"node": "r1", "address": "10.9.0.1/29"},
+                {"node": "r2", "address": ["10.9.0.6/29", "fd09::6/64"]},
+            ],
+            "prefix": "10.9.0.0/29",
+        }
+    ]
+    assert addresses(build(links=ends, addressing={})) == {
+        "r1:eth1": ["10.9.0.1/29"],
+        "r2:eth1": ["10.9.0.6/29", "fd09::6/64"],
+    }
 
 
-@pytest.mark.parametrize("first, second, message", [
-    ("10.9.0.1", "10.9.0.1", "is the address of r1:eth1 and of r2:eth1"), ("10.8.0.1", "10.9.0.2", "is not in 10.9.0.0/24"),
-    ("here", "10.9.0.2", "is not an address")])
+@pytest.mark.parametrize(
+    "first, second, message",
+    [
+        ("10.9.0.1", "10.9.0.1", "is the address of r1:eth1 and of r2:eth1"),
+        ("10.8.0.1", "10.9.0.2", "is not in 10.9.0.0/24"),
+        ("here", "10.9.0.2", "is not an address"),
+    ],
+)
 def test_addresses_that_cannot_be(first, second, message):
     ends = [{"node": "r1", "address": first}, {"node": "r2", "address": second}]
     found = problems(links=[{"endpoints": ends, "prefix": "10.9.0.0/24"}], addressing={})
     assert list(found) == ["links[0]"] and message in found["links[0]"]
 
 
-@pytest.mark.parametrize("addressing, place", [
-    ({"links": "fd00::/48"}, "addressing.links"), ({"links6": "10.0.0.0/8"}, "addressing.links6"), ({"lans": "x"}, "addressing.lans"),
-    ({"loopback": "10.0.0.0/40"}, "addressing.loopback")])
+@pytest.mark.parametrize(
+    "addressing, place",
+    [
+        ({"links": "fd00::/48"}, "addressing.links"),
+        ({"links6": "10.0.0.0/8"}, "addressing.links6"),
+        ({"lans": "x"}, "addressing.lans"),
+        ({"loopback": "10.0.0.0/40"}, "addressing.loopback"),
+    ],
+)
 def test_pools_that_are_none(addressing, place):
     assert list(problems(addressing=addressing)) == [place]
 
 
 def test_two_nodes_with_one_loopback():
     nodes = {"r1": {"loopback": "10.0.0.1"}, "r2": {"loopback": "10.0.0.1"}}
-    assert problems(nodes, addressing={}) == {"nodes.r2.loopback": "10.0.0.1 is also the address of r1"}
+    assert problems(nodes, addressing={}) == {
+        "nodes.r2.loopback": "10.0.0.1 is also the address of r1"
+    }
 
 
 def test_natural_order():
-    assert sorted(["r10", "r2", "a10b2", "a2b10", "r"], key=natural) == ["a2b10", "a10b2", "r", "r2", "r10"]
+    assert sorted(["r10", "r2", "a10b2", "a2b10", "r"], key=natural) == [
+        "a2b10",
+        "a10b2",
+        "r",
+        "r2",
+        "r10",
+    ]

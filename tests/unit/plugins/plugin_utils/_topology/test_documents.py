@@ -16,7 +16,9 @@ from ansible_collections.vlab.qemu.tests.unit import documents
 
 
 def _script():
-    spec = importlib.util.spec_from_file_location("topology_docs", documents.ROOT / "scripts/topology_docs.py")
+    spec = importlib.util.spec_from_file_location(
+        "topology_docs", documents.ROOT / "scripts/topology_docs.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -24,7 +26,10 @@ def _script():
 
 SCRIPT = _script()
 PAGES = {page: (documents.ROOT / page).read_text(encoding="utf-8") for page in SCRIPT.PAGES}
-EXAMPLES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGES["docs/topology.md"], re.DOTALL)]
+EXAMPLES = [
+    yaml.safe_load(text)
+    for text in re.findall(r"```yaml\n(.*?)```", PAGES["docs/topology.md"], re.DOTALL)
+]
 
 
 @pytest.mark.parametrize("page", SCRIPT.PAGES)
@@ -43,19 +48,33 @@ def test_an_example_is_a_topology(example):
     placed = {name: "h" for name in topology.nodes}
     states = {name: "started" for name in topology.nodes}
     runs = {name: True for name in states}
-    made = slices.slice_for(topology, placed, "h", slices.Wires(topology, placed, {}), states, runs, lambda node, content: str(content))
+    made = slices.slice_for(
+        topology,
+        placed,
+        "h",
+        slices.Wires(topology, placed, {}),
+        states,
+        runs,
+        lambda node, content: str(content),
+    )
     assert len(made["vms"]) == len(example["nodes"])
 
 
 def test_what_the_examples_say_of_addresses():
     topology = model.build(next(example for example in EXAMPLES if example["name"] == "addresses"))
-    assert [node.loopback for node in topology.nodes.values()] == ["10.255.0.1", "10.255.0.99", None]
+    assert [node.loopback for node in topology.nodes.values()] == [
+        "10.255.0.1",
+        "10.255.0.99",
+        None,
+    ]
     assert topology.links[0].prefix.endswith("/31") and topology.links[1].prefix == "192.0.2.0/30"
 
 
 def test_templates_see_what_the_page_says():
     topology = model.build(next(example for example in EXAMPLES if example["name"] == "templates"))
-    text = " ".join(PAGES["docs/topology.md"].partition("### Templates")[2].partition("```")[0].split())
+    text = " ".join(
+        PAGES["docs/topology.md"].partition("### Templates")[2].partition("```")[0].split()
+    )
     seen = slices.variables(topology, topology.nodes["r1"])
     for names in (seen, seen["nics"][0], seen["nics"][0]["peer"]):
         for name in names:

@@ -7,8 +7,16 @@ import re
 
 import jsonschema
 import pytest
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, model, schema, slices
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    kinds,
+    model,
+    schema,
+    slices,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
+    Problems,
+    TopologyError,
+)
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, FakeHost, compose
 
 NAMES = sorted(kinds.shipped())
@@ -26,7 +34,9 @@ def test_there_are_many():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_kind_is_as_the_schema_says(name):
-    errors = list(jsonschema.Draft202012Validator(schema.kind_schema()).iter_errors(kinds.shipped()[name]))
+    errors = list(
+        jsonschema.Draft202012Validator(schema.kind_schema()).iter_errors(kinds.shipped()[name])
+    )
     assert not errors, errors
 
 
@@ -38,7 +48,11 @@ def test_a_kind_says_what_one_needs_to_know(name):
     assert shape["ready"]["timeout"] >= 120
     if name not in OURS:
         assert shape["image"] == name, "images are found by the kind's name"
-        assert shape["ready"]["hint"] and shape["facts"]["credentials"] and "ansible_network_os" in shape["facts"]
+        assert (
+            shape["ready"]["hint"]
+            and shape["facts"]["credentials"]
+            and "ansible_network_os" in shape["facts"]
+        )
         assert kinds.shipped()[name]["facts"]["source"], "each says itself where its facts are from"
         assert shape["vm"].get("cpu") != "host", "it does not start without KVM"
 
@@ -46,37 +60,71 @@ def test_a_kind_says_what_one_needs_to_know(name):
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_qemu_takes_a_kind(name, version):
-    least = {"nodes": {"n": {"kind": name, "cpu": "max"}, "m": {"kind": name, "cpu": "max"}}, "links": ["n -- m", "n -- m", "n -- m"]}
+    least = {
+        "nodes": {"n": {"kind": name, "cpu": "max"}, "m": {"kind": name, "cpu": "max"}},
+        "links": ["n -- m", "n -- m", "n -- m"],
+    }
     topology = model.build(dict(least, name="t"))
     problems = Problems()
-    slices.apply_images(topology, {topology.nodes["n"].shape["image"]: {"kernel": "/k"} if name in OURS else {"disk": "/base"}}, problems)
+    slices.apply_images(
+        topology,
+        {
+            topology.nodes["n"].shape["image"]: {"kernel": "/k"}
+            if name in OURS
+            else {"disk": "/base"}
+        },
+        problems,
+    )
     problems.check()
     wires = slices.Wires(topology, {"n": "h", "m": "h"}, {})
     states, runs = {"n": "started", "m": "started"}, {"n": True, "m": True}
-    vm = slices.slice_for(topology, {"n": "h", "m": "h"}, "h", wires, states, runs, lambda node, content: content)["vms"][0]
+    vm = slices.slice_for(
+        topology, {"n": "h", "m": "h"}, "h", wires, states, runs, lambda node, content: content
+    )["vms"][0]
     for nic in vm["options"]["nics"]:
         nic.pop("peer", None)
     definition = compose(vm["options"], host=FakeHost(version))
     places = definition["places"]
-    order = [nic["name"] for nic in sorted(definition["nics"], key=lambda nic: places["nics/" + nic["name"]]["index"])]
+    order = [
+        nic["name"]
+        for nic in sorted(
+            definition["nics"], key=lambda nic: places["nics/" + nic["name"]]["index"]
+        )
+    ]
     assert order == [slices.vm_nic_name(nic) for nic in topology.nodes["n"].nics]
 
 
 def test_extends():
-    own = {"a": {"extends": "b", "vm": {"memory": "1"}}, "b": {"extends": "cisco_vios", "vm": {"memory": "2", "vcpus": 2}, "nic": {"most": 2}}}
+    own = {
+        "a": {"extends": "b", "vm": {"memory": "1"}},
+        "b": {"extends": "cisco_vios", "vm": {"memory": "2", "vcpus": 2}, "nic": {"most": 2}},
+    }
     shape, found = resolve("a", own)
     assert not found and (shape["vm"]["memory"], shape["vm"]["vcpus"]) == ("1", 2)
-    assert (shape["nic"]["most"], shape["nic"]["model"], shape["image"], shape["config"]["file"]) == (2, "e1000", "cisco_vios", "ios_config.txt")
-    assert resolve("x", {"x": {}})[0]["image"] == "x" and resolve("x", {"x": {"extends": "tiny", "image": "y"}})[0]["image"] == "y"
+    assert (
+        shape["nic"]["most"],
+        shape["nic"]["model"],
+        shape["image"],
+        shape["config"]["file"],
+    ) == (2, "e1000", "cisco_vios", "ios_config.txt")
+    assert (
+        resolve("x", {"x": {}})[0]["image"] == "x"
+        and resolve("x", {"x": {"extends": "tiny", "image": "y"}})[0]["image"] == "y"
+    )
 
 
 def test_a_topology_may_change_a_kind_of_the_collection():
     assert resolve("tiny", {"tiny": {"vm": {"memory": "5"}}})[0]["vm"] == {"memory": "5"}
 
 
-@pytest.mark.parametrize("own, message", [
-    ({"a": {"extends": "a"}}, "extends itself"), ({"a": {"extends": "b"}, "b": {"extends": "c"}, "c": {"extends": "a"}}, "extends itself"),
-    ({"a": {"extends": "nothing"}}, "there is no kind 'nothing'")])
+@pytest.mark.parametrize(
+    "own, message",
+    [
+        ({"a": {"extends": "a"}}, "extends itself"),
+        ({"a": {"extends": "b"}, "b": {"extends": "c"}, "c": {"extends": "a"}}, "extends itself"),
+        ({"a": {"extends": "nothing"}}, "there is no kind 'nothing'"),
+    ],
+)
 def test_kinds_that_lead_nowhere(own, message):
     _shape, found = resolve("a", own)
     assert len(found) == 1 and message in found[0][1] and found[0][0].startswith("kinds.")

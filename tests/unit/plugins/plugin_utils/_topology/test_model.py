@@ -16,24 +16,88 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems impor
 WHOLE = {
     "name": "whole",
     "defaults": {"kind": "tiny", "memory": "64M", "vars": {"a": 1}, "ready": {"timeout": 5}},
-    "kinds": {"mine": {
-        "extends": "frr", "image": "other", "vm": {"memory": "1G", "smbios": [{"type": 1, "serial": "{name}"}], "disks": [{"name": "d", "size": "1G"}]},
-        "disk": {"bus": "sata"}, "vars": {"x": 1}, "files": {"a": "b", "t": {"template": "x"}}, "ready": {"console": "x"},
-        "nic": {"name": "ge{n}", "first": 0, "management": ["m0", "m1"], "max": 4, "min": 2, "fill_slots": True, "block_size": 2},
-        "config": {"file": "c", "label": "x", "addresses": "shell", "format": "fat", "bus": "ide"}}},
+    "kinds": {
+        "mine": {
+            "extends": "frr",
+            "image": "other",
+            "vm": {
+                "memory": "1G",
+                "smbios": [{"type": 1, "serial": "{name}"}],
+                "disks": [{"name": "d", "size": "1G"}],
+            },
+            "disk": {"bus": "sata"},
+            "vars": {"x": 1},
+            "files": {"a": "b", "t": {"template": "x"}},
+            "ready": {"console": "x"},
+            "nic": {
+                "name": "ge{n}",
+                "first": 0,
+                "management": ["m0", "m1"],
+                "max": 4,
+                "min": 2,
+                "fill_slots": True,
+                "block_size": 2,
+            },
+            "config": {
+                "file": "c",
+                "label": "x",
+                "addresses": "shell",
+                "format": "fat",
+                "bus": "ide",
+            },
+        }
+    },
     "groups": {"g": {"members": ["r1", "r2"], "vcpus": 2, "asn": 5}, "h": {"memory": 128}},
     "nodes": {
         "r1": {"groups": ["h"], "loopback": "10.9.9.9", "after": ["r2"]},
         "r2": None,
-        "r3": {"kind": "mine", "config": "hello", "asn": 65001, "after": {"r1": "ready"},
-               "nics": {"ge0": {"mac": "52:54:00:00:00:01", "address": "10.5.0.1/24"}, "ge1": {"link": {"type": "user"}}}},
-        "r4": {"state": "stopped", "disks": [{"name": "root", "size": "1G"}], "smp": {"sockets": 1}, "management": False}},
-    "links": ["r1:eth1 -- r2:eth1", "r2 <-> r4",
-              {"endpoints": ["r1", {"node": "r3", "nic": "ge2", "address": ["10.7.0.1/30"]}], "name": "l", "prefix": "10.7.0.0/30", "capture": True}],
-    "segments": {"lan": {"members": ["r1", "r2", {"node": "r4", "address": "192.168.0.4"}], "prefix": "192.168.0.0/24", "type": "hub"},
-                 "b": {"members": ["r1"], "type": "bridge"}},
-    "addressing": {"loopback": "10.255.0.0/24", "loopback6": "fd01::/64", "links": "10.0.0.0/16", "links6": "fd02::/48", "lans": "10.1.0.0/16",
-                   "link_length": 31, "lan_length": 24, "management": "10.2.0.0/24", "ipv6": True, "asn": 65000},
+        "r3": {
+            "kind": "mine",
+            "config": "hello",
+            "asn": 65001,
+            "after": {"r1": "ready"},
+            "nics": {
+                "ge0": {"mac": "52:54:00:00:00:01", "address": "10.5.0.1/24"},
+                "ge1": {"link": {"type": "user"}},
+            },
+        },
+        "r4": {
+            "state": "stopped",
+            "disks": [{"name": "root", "size": "1G"}],
+            "smp": {"sockets": 1},
+            "management": False,
+        },
+    },
+    "links": [
+        "r1:eth1 -- r2:eth1",
+        "r2 <-> r4",
+        {
+            "endpoints": ["r1", {"node": "r3", "nic": "ge2", "address": ["10.7.0.1/30"]}],
+            "name": "l",
+            "prefix": "10.7.0.0/30",
+            "capture": True,
+        },
+    ],
+    "segments": {
+        "lan": {
+            "members": ["r1", "r2", {"node": "r4", "address": "192.168.0.4"}],
+            "prefix": "192.168.0.0/24",
+            "type": "hub",
+        },
+        "b": {"members": ["r1"], "type": "bridge"},
+    },
+    "addressing": {
+        "loopback": "10.255.0.0/24",
+        "loopback6": "fd01::/64",
+        "links": "10.0.0.0/16",
+        "links6": "fd02::/48",
+        "lans": "10.1.0.0/16",
+        "link_length": 31,
+        "lan_length": 24,
+        "management": "10.2.0.0/24",
+        "ipv6": True,
+        "asn": 65000,
+    },
     "placement": {"policy": "spread", "hypervisors": ["a"]},
     "limits": {"booting": 3, "memory_overcommit": 1.5, "vcpu_ratio": 2},
     "vars": {"q": [1]},
@@ -41,8 +105,15 @@ WHOLE = {
 
 
 def lab(links=(), nodes=("r1", "r2", "r3"), kind="tiny", **more):
-    return dict({"name": "t", "defaults": {"kind": kind}, "nodes": nodes if isinstance(nodes, dict) else {name: {} for name in nodes},
-                 "links": list(links)}, **more)
+    return dict(
+        {
+            "name": "t",
+            "defaults": {"kind": kind},
+            "nodes": nodes if isinstance(nodes, dict) else {name: {} for name in nodes},
+            "links": list(links),
+        },
+        **more,
+    )
 
 
 def problems(data):
@@ -57,18 +128,31 @@ def ends(topology):
     return [tuple(map(str, link.ends)) for link in topology.links]
 
 
-@pytest.mark.parametrize("link", [
-    "r1:eth2 -- r2:eth3", "r1:eth2<->r2:eth3", "  r1:eth2   --   r2:eth3 ", {"endpoints": ["r1:eth2", "r2:eth3"]},
-    {"endpoints": [{"node": "r1", "nic": "eth2"}, {"node": "r2", "nic": "eth3"}]}])
+@pytest.mark.parametrize(
+    "link",
+    [
+        "r1:eth2 -- r2:eth3",
+        "r1:eth2<->r2:eth3",
+        "  r1:eth2   --   r2:eth3 ",
+        {"endpoints": ["r1:eth2", "r2:eth3"]},
+        {"endpoints": [{"node": "r1", "nic": "eth2"}, {"node": "r2", "nic": "eth3"}]},
+    ],
+)
 def test_forms_of_a_link(link):
     assert ends(model.build(lab([link]))) == [("r1:eth2", "r2:eth3")]
 
 
 def test_open_ends_take_the_next_nic_that_nobody_asks_for():
     topology = model.build(lab(["r1 -- r2", "r1 -- r2:eth1", "r3 -- r1:eth1"]))
-    assert ends(topology) == [("r1:eth2", "r2:eth2"), ("r1:eth3", "r2:eth1"), ("r3:eth1", "r1:eth1")]
+    assert ends(topology) == [
+        ("r1:eth2", "r2:eth2"),
+        ("r1:eth3", "r2:eth1"),
+        ("r3:eth1", "r1:eth1"),
+    ]
     own = lab(["r1 -- r2"], {"r1": {"nics": {"eth1": {"link": {"type": "user"}}}}, "r2": {}})
-    assert ends(model.build(own)) == [("r1:eth2", "r2:eth1")], "a NIC with a link of its own is not free"
+    assert ends(model.build(own)) == [("r1:eth2", "r2:eth1")], (
+        "a NIC with a link of its own is not free"
+    )
 
 
 def test_a_link_between_a_node_and_itself_takes_two_nics():
@@ -76,7 +160,9 @@ def test_a_link_between_a_node_and_itself_takes_two_nics():
 
 
 def test_segments_take_nodes_and_nics():
-    topology = model.build(lab(segments={"lan": {"members": ["r1", "r2:eth3", {"node": "r3", "nic": "eth2"}]}}))
+    topology = model.build(
+        lab(segments={"lan": {"members": ["r1", "r2:eth3", {"node": "r3", "nic": "eth2"}]}})
+    )
     assert list(map(str, topology.segments["lan"].ends)) == ["r1:eth1", "r2:eth3", "r3:eth2"]
     assert topology.segments["lan"].kind == "hub"
     assert topology.nodes["r1"].nics["eth1"].wire is topology.segments["lan"]
@@ -89,7 +175,10 @@ def test_the_other_end():
 
 
 def test_a_name_is_the_same_whichever_end_comes_first():
-    one, other = (model.build(lab([text])).links[0].name for text in ("r1:eth1 -- r2:eth1", "r2:eth1 -- r1:eth1"))
+    one, other = (
+        model.build(lab([text])).links[0].name
+        for text in ("r1:eth1 -- r2:eth1", "r2:eth1 -- r1:eth1")
+    )
     assert one == other
 
 
@@ -101,38 +190,85 @@ def test_macs_are_derived_or_given():
 
 
 def test_what_a_nic_says_is_checked_as_qemu_vm_does():
-    nics = {"eth1": {"link": {"type": "usr"}}, "eth2": {"link": {"type": "user", "forwards": [{}]}}, "eth3": {"mtu": 5}, "eth4": {"link": {"type": "udp"}},
-            "eth5": {"capture": {"snap": 1}}}
-    assert problems(lab([{"endpoints": ["r1:eth8", "r2:eth8"], "capture": {"snap": 1}}], {"r1": {"nics": nics}, "r2": {}})) == {
+    nics = {
+        "eth1": {"link": {"type": "usr"}},
+        "eth2": {"link": {"type": "user", "forwards": [{}]}},
+        "eth3": {"mtu": 5},
+        "eth4": {"link": {"type": "udp"}},
+        "eth5": {"capture": {"snap": 1}},
+    }
+    assert problems(
+        lab(
+            [{"endpoints": ["r1:eth8", "r2:eth8"], "capture": {"snap": 1}}],
+            {"r1": {"nics": nics}, "r2": {}},
+        )
+    ) == {
         "nodes.r1.nics.eth1.link.type": "'usr' is not one of none, user, udp, unix, stream, mcast, tap, bridge, vde, passt; did you mean user?",
         "nodes.r1.nics.eth2.link.forwards[0]": "guest_port is missing",
         "nodes.r1.nics.eth3.mtu": "5 is not an MTU: 68 to 65535, or 0 for none",
         "nodes.r1.nics.eth4.link.local_port": "a link of type udp needs it",
         "nodes.r1.nics.eth5.capture.snap": "there is no such setting; did you mean snaplen?",
-        "links[0].capture.snap": "there is no such setting; did you mean snaplen?"}
+        "links[0].capture.snap": "there is no such setting; did you mean snaplen?",
+    }
 
 
 def test_settings_come_from_defaults_kind_groups_and_node():
-    topology = model.build({
-        "name": "t", "defaults": {"kind": "k", "memory": "1", "vcpus": 1, "vars": {"a": 1, "b": 1}, "ready": {"timeout": 1}},
-        "kinds": {"k": {"vm": {"memory": "9", "vcpus": 9, "rng": True}, "vars": {"a": 9, "z": 9}, "files": {"f": "kind", "g": "kind"},
-                        "ready": {"console": "c", "timeout": 9}}},
-        "groups": {"g": {"vcpus": 2, "memory": "2", "members": ["n"]}, "h": {"vcpus": 3, "files": {"f": "group"}}},
-        "nodes": {"n": {"memory": "4", "groups": ["h"], "vars": {"b": 4}}, "m": {}}})
+    topology = model.build(
+        {
+            "name": "t",
+            "defaults": {
+                "kind": "k",
+                "memory": "1",
+                "vcpus": 1,
+                "vars": {"a": 1, "b": 1},
+                "ready": {"timeout": 1},
+            },
+            "kinds": {
+                "k": {
+                    "vm": {"memory": "9", "vcpus": 9, "rng": True},
+                    "vars": {"a": 9, "z": 9},
+                    "files": {"f": "kind", "g": "kind"},
+                    "ready": {"console": "c", "timeout": 9},
+                }
+            },
+            "groups": {
+                "g": {"vcpus": 2, "memory": "2", "members": ["n"]},
+                "h": {"vcpus": 3, "files": {"f": "group"}},
+            },
+            "nodes": {"n": {"memory": "4", "groups": ["h"], "vars": {"b": 4}}, "m": {}},
+        }
+    )
     n, m = topology.nodes["n"], topology.nodes["m"]
     assert (n.settings["memory"], n.settings["vcpus"], n.settings["rng"]) == ("4", 2, True)
-    assert n.settings["vars"] == {"a": 1, "b": 4, "z": 9} and n.settings["files"] == {"f": "group", "g": "kind"}
+    assert n.settings["vars"] == {"a": 1, "b": 4, "z": 9} and n.settings["files"] == {
+        "f": "group",
+        "g": "kind",
+    }
     assert n.settings["ready"] == {"console": "c", "timeout": 1}
     assert n.groups == ["h", "g"] and (m.groups, m.settings["vcpus"]) == ([], 1)
 
 
 def test_config_becomes_the_file_that_the_kind_says():
-    topology = model.build(lab(nodes={"r1": {"kind": "juniper_vsrx", "config": {"template": "a.j2"}}}))
+    topology = model.build(
+        lab(nodes={"r1": {"kind": "juniper_vsrx", "config": {"template": "a.j2"}}})
+    )
     assert topology.nodes["r1"].settings["files"] == {"juniper.conf": {"template": "a.j2"}}
-    assert problems(lab(nodes={"r1": {"config": "x"}})) == {"nodes.r1.config": "a node of the kind tiny takes no configuration from a drive"}
+    assert problems(lab(nodes={"r1": {"config": "x"}})) == {
+        "nodes.r1.config": "a node of the kind tiny takes no configuration from a drive"
+    }
 
 
-COUNTED = {"c": {"nic": {"name": "ge-0/0/{n}", "first": 0, "management": ["fxp0"], "max": 9, "fill_slots": True}}}
+COUNTED = {
+    "c": {
+        "nic": {
+            "name": "ge-0/0/{n}",
+            "first": 0,
+            "management": ["fxp0"],
+            "max": 9,
+            "fill_slots": True,
+        }
+    }
+}
 
 
 def nics(topology, node):
@@ -140,15 +276,28 @@ def nics(topology, node):
 
 
 def test_a_system_that_counts_its_cards_has_each_at_its_number():
-    topology = model.build(lab(["r1:ge-0/0/3 -- r2", "r1 -- r2"], nodes=("r1", "r2"), kind="c", kinds=COUNTED))
-    assert list(nics(topology, "r1").items()) == [("fxp0", 0), ("ge-0/0/0", 1), ("ge-0/0/1", 2), ("ge-0/0/2", 3), ("ge-0/0/3", 4)]
+    topology = model.build(
+        lab(["r1:ge-0/0/3 -- r2", "r1 -- r2"], nodes=("r1", "r2"), kind="c", kinds=COUNTED)
+    )
+    assert list(nics(topology, "r1").items()) == [
+        ("fxp0", 0),
+        ("ge-0/0/0", 1),
+        ("ge-0/0/1", 2),
+        ("ge-0/0/2", 3),
+        ("ge-0/0/3", 4),
+    ]
     assert list(nics(topology, "r2").items()) == [("fxp0", 0), ("ge-0/0/0", 1), ("ge-0/0/1", 2)]
 
 
 def test_spare_nics():
     def count(**shape):
         kinds = {"c": {"nic": dict({"name": "e{n}"}, **shape)}}
-        return list(model.build(lab(["r1:e2 -- r2:e1"], nodes=("r1", "r2"), kind="c", kinds=kinds)).nodes["r1"].nics)
+        return list(
+            model.build(lab(["r1:e2 -- r2:e1"], nodes=("r1", "r2"), kind="c", kinds=kinds))
+            .nodes["r1"]
+            .nics
+        )
+
     assert count() == ["e2"]
     assert count(fill_slots=True) == ["e1", "e2"]
     assert count(block_size=4) == ["e1", "e2", "e3", "e4"]
@@ -158,7 +307,15 @@ def test_spare_nics():
     assert count(management="m") == ["m", "e2"]
 
 
-@pytest.mark.parametrize("link, place", [("r1:ge-0/0/9 -- r2", 0), ("r1:ge-0/0/03 -- r2", 0), ("r2 -- r1:eth1", 1), ("r1:ge-0/0/ -- r2", 0)])
+@pytest.mark.parametrize(
+    "link, place",
+    [
+        ("r1:ge-0/0/9 -- r2", 0),
+        ("r1:ge-0/0/03 -- r2", 0),
+        ("r2 -- r1:eth1", 1),
+        ("r1:ge-0/0/ -- r2", 0),
+    ],
+)
 def test_a_nic_that_the_system_cannot_have(link, place):
     found = problems(lab([link], nodes=("r1", "r2"), kind="c", kinds=COUNTED))
     assert list(found) == ["links[0].endpoints[%d]" % place]
@@ -166,7 +323,9 @@ def test_a_nic_that_the_system_cannot_have(link, place):
 
 def test_no_nic_left():
     kinds = {"c": {"nic": {"max": 1}}}
-    assert problems(lab(["r1 -- r2", "r1 -- r3"], kind="c", kinds=kinds)) == {"links[1].endpoints[0]": "r1 has no NIC left: a c takes 1"}
+    assert problems(lab(["r1 -- r2", "r1 -- r3"], kind="c", kinds=kinds)) == {
+        "links[1].endpoints[0]": "r1 has no NIC left: a c takes 1"
+    }
 
 
 # Each mistake, its place, and a part of its message.
@@ -182,15 +341,31 @@ MISTAKES = [
     ({"nodes": {"n3": {"groups": ["none"]}}}, "nodes.n3.groups", "no group none"),
     ({"nodes": {"n4": {"after": ["n4"]}}}, "nodes.n4.after", "wait for each other: n4 -> n4"),
     ({"nodes": {"n5": {"memory": "lots"}}}, "nodes.n5", "memory: "),
-    ({"nodes": {"n6": {"nics": {"eth1": {"mac": "01:00:00:00:00:00"}}}}}, "nodes.n6.nics.eth1.mac", "group address"),
-    ({"nodes": {"n7": {"ready": {"console": "("}}}}, "nodes.n7.ready.console", "not a regular expression"),
+    (
+        {"nodes": {"n6": {"nics": {"eth1": {"mac": "01:00:00:00:00:00"}}}}},
+        "nodes.n6.nics.eth1.mac",
+        "group address",
+    ),
+    (
+        {"nodes": {"n7": {"ready": {"console": "("}}}},
+        "nodes.n7.ready.console",
+        "not a regular expression",
+    ),
     ({"nodes": {"n8": {"loopback": "10.0.0.300"}}}, "nodes.n8.loopback", "not an address"),
     ({"nodes": {"n9": {"state": "runing"}}}, "nodes.n9.state", "not one of started"),
     ({"links": ["r1:eth1 to r2:eth1"]}, "links[0]", "not a link"),
     ({"links": ["r1:eth9 -- ghost:eth1"]}, "links[1].endpoints[1]", "no node ghost"),
     ({"links": [{"endpoints": ["r1"]}]}, "links[2].endpoints", "too short"),
-    ({"links": ["r1:eth1 -- r2:eth1", "r1:eth1 -- r3:eth1"]}, "links[4].endpoints[0]", "plugged in already, by links[3]"),
-    ({"segments": {"lan": {"members": ["r1", {"node": "r2", "adress": "x"}]}}}, "segments.lan.members[1].adress", "did you mean address?"),
+    (
+        {"links": ["r1:eth1 -- r2:eth1", "r1:eth1 -- r3:eth1"]},
+        "links[4].endpoints[0]",
+        "plugged in already, by links[3]",
+    ),
+    (
+        {"segments": {"lan": {"members": ["r1", {"node": "r2", "adress": "x"}]}}},
+        "segments.lan.members[1].adress",
+        "did you mean address?",
+    ),
     ({"segments": {"s": {"prefix": "10.0.0.0/24"}}}, "segments.s", "members is missing"),
     ({"addressing": {"links": "10.0.0.0/33"}}, "addressing.links", "not a network"),
     ({"placement": {"policy": "best"}}, "placement.policy", "not one of pack"),
@@ -214,30 +389,71 @@ def test_all_mistakes_are_told_at_once_each_with_its_place():
         assert message in found[place], place
 
 
-@pytest.mark.parametrize("data, place, message", [
-    (None, "the topology", "mapping"), ([], "the topology", "mapping"), ({}, "the topology", "missing"),
-    (lab(nodes={5: {}}), "nodes[5]", "put it in quotes"),
-    (lab(nodes={"r1": {"kind": ""}}), "nodes.r1.kind", "no kind"),
-    ({"name": "t", "nodes": {"r1": None}}, "nodes.r1.kind", "no kind"),
-    (lab(nodes={"r1": 7}), "nodes.r1", "nothing or a mapping"),
-    (lab(["r1:eth1 -- r1:eth1"]), "links[0]", "both ends"),
-    (lab([{"endpoints": ["r1", "r2"], "name": "x"}, {"endpoints": ["r1", "r2"], "name": "x"}]), "links[1].name", "also the name of links[0]"),
-    (lab(["r1:a,b -- r2"]), "links[0].endpoints[0]", "cannot be the name of a NIC"),
-    (lab(["r1:eth1 -- r2"], {"r1": {"nics": {"eth1": {"link": {"type": "user"}}}}, "r2": {}}), "links[0].endpoints[0]", "link of its own"),
-    (lab(nodes={"r1": {"nics": {"a": {"mac": "52:54:00:00:00:01"}, "b": {"mac": "52:54:00:00:00:01"}}}}), "nodes.r1.nics.b.mac", "also the MAC of a"),
-    (lab(nodes={"r1": {"after": ["x"]}}), "nodes.r1.after", "no node x"),
-    (lab(nodes={"r1": {"after": ["r2"]}, "r2": {"after": {"r1": "ready"}}}), "nodes.r1.after", "r1 -> r2 -> r1"),
-    (lab(kinds={"k": {"nic": {"name": "eth"}}}), "kinds.k.nic.name", "{n}"),
-    (lab(kinds={"k": {"vm": {"smbios": [{"type": 99}]}}}), "kinds.k.vm", "SMBIOS"),
-    (lab(segments={"lan": {"members": ["r1", 5]}}), "segments.lan.members[1]", "5 is not what can be here: a text or a mapping"),
-])
+@pytest.mark.parametrize(
+    "data, place, message",
+    [
+        (None, "the topology", "mapping"),
+        ([], "the topology", "mapping"),
+        ({}, "the topology", "missing"),
+        (lab(nodes={5: {}}), "nodes[5]", "put it in quotes"),
+        (lab(nodes={"r1": {"kind": ""}}), "nodes.r1.kind", "no kind"),
+        ({"name": "t", "nodes": {"r1": None}}, "nodes.r1.kind", "no kind"),
+        (lab(nodes={"r1": 7}), "nodes.r1", "nothing or a mapping"),
+        (lab(["r1:eth1 -- r1:eth1"]), "links[0]", "both ends"),
+        (
+            lab(
+                [{"endpoints": ["r1", "r2"], "name": "x"}, {"endpoints": ["r1", "r2"], "name": "x"}]
+            ),
+            "links[1].name",
+            "also the name of links[0]",
+        ),
+        (lab(["r1:a,b -- r2"]), "links[0].endpoints[0]", "cannot be the name of a NIC"),
+        (
+            lab(
+                ["r1:eth1 -- r2"], {"r1": {"nics": {"eth1": {"link": {"type": "user"}}}}, "r2": {}}
+            ),
+            "links[0].endpoints[0]",
+            "link of its own",
+        ),
+        (
+            lab(
+                nodes={
+                    "r1": {
+                        "nics": {
+                            "a": {"mac": "52:54:00:00:00:01"},
+                            "b": {"mac": "52:54:00:00:00:01"},
+                        }
+                    }
+                }
+            ),
+            "nodes.r1.nics.b.mac",
+            "also the MAC of a",
+        ),
+        (lab(nodes={"r1": {"after": ["x"]}}), "nodes.r1.after", "no node x"),
+        (
+            lab(nodes={"r1": {"after": ["r2"]}, "r2": {"after": {"r1": "ready"}}}),
+            "nodes.r1.after",
+            "r1 -> r2 -> r1",
+        ),
+        (lab(kinds={"k": {"nic": {"name": "eth"}}}), "kinds.k.nic.name", "{n}"),
+        (lab(kinds={"k": {"vm": {"smbios": [{"type": 99}]}}}), "kinds.k.vm", "SMBIOS"),
+        (
+            lab(segments={"lan": {"members": ["r1", 5]}}),
+            "segments.lan.members[1]",
+            "5 is not what can be here: a text or a mapping",
+        ),
+    ],
+)
 def test_mistake(data, place, message):
     found = problems(data)
     assert list(found) == [place] and message in found[place]
 
 
 def test_what_is_wrong_with_a_node_does_not_make_its_links_wrong():
-    assert list(problems(lab(["r1 -- r2"], {"r1": "x", "r2": {"kind": "none"}}))) == ["nodes.r1", "nodes.r2.kind"]
+    assert list(problems(lab(["r1 -- r2"], {"r1": "x", "r2": {"kind": "none"}}))) == [
+        "nodes.r1",
+        "nodes.r2.kind",
+    ]
 
 
 def test_a_structure_that_contains_itself():
@@ -248,8 +464,12 @@ def test_a_structure_that_contains_itself():
 
 def test_the_order_of_nodes_means_nothing():
     def plain(topology):
-        return {name: [(nic.name, nic.mac, nic.addresses) for nic in node.nics.values()] + [node.loopback, node.asn, node.groups]
-                for name, node in topology.nodes.items()}
+        return {
+            name: [(nic.name, nic.mac, nic.addresses) for nic in node.nics.values()]
+            + [node.loopback, node.asn, node.groups]
+            for name, node in topology.nodes.items()
+        }
+
     data = copy.deepcopy(WHOLE)
     data["nodes"] = dict(reversed(list(data["nodes"].items())))
     assert plain(model.build(data)) == plain(model.build(copy.deepcopy(WHOLE)))
@@ -261,15 +481,70 @@ def test_data_is_not_changed():
     assert data == WHOLE
 
 
-GARBAGE = [None, True, False, 0, -1, 1, 5, 10 ** 30, 1.5, float("nan"), float("inf"), "", "x", " ", "r1", "r1:eth1", "r1:eth1 -- r1:eth1", "::", "a" * 300,
-           "\0", "\n", "10.0.0.0/8", "::/0", "0.0.0.0/0", "1.2.3.4/99", "fd00::/129", "{name}", "{", "[", "(", [], {}, [[]], [None], {"a": None}, {1: 2},
-           {None: None}, {"node": "r1"}, ["r1", "r1"], datetime.date(2020, 1, 1), "\u00e9\ud800", "r1\n", "-1", "1e999", {"template": 5}, (1, 2), b"x",
-           {"type": "none"}, "%s", "10.0.0.0/31", "52:54:00:00:00:01"]
+GARBAGE = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    5,
+    10**30,
+    1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    " ",
+    "r1",
+    "r1:eth1",
+    "r1:eth1 -- r1:eth1",
+    "::",
+    "a" * 300,
+    "\0",
+    "\n",
+    "10.0.0.0/8",
+    "::/0",
+    "0.0.0.0/0",
+    "1.2.3.4/99",
+    "fd00::/129",
+    "{name}",
+    "{",
+    "[",
+    "(",
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": None},
+    {1: 2},
+    {None: None},
+    {"node": "r1"},
+    ["r1", "r1"],
+    datetime.date(2020, 1, 1),
+    "\u00e9\ud800",
+    "r1\n",
+    "-1",
+    "1e999",
+    {"template": 5},
+    (1, 2),
+    b"x",
+    {"type": "none"},
+    "%s",
+    "10.0.0.0/31",
+    "52:54:00:00:00:01",
+]
 
 
 def spots(data, path=()):
     found = [path] if path else []
-    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+    for key, value in (
+        data.items()
+        if isinstance(data, dict)
+        else enumerate(data)
+        if isinstance(data, list)
+        else ()
+    ):
         found += spots(value, path + (key,))
     return found
 
@@ -279,7 +554,11 @@ def spoil(data, chance):
     inside = data
     for key in path[:-1]:
         inside = inside[key]
-    how, value, name = chance.choice(("set", "set", "set", "drop", "add", "rename")), copy.deepcopy(chance.choice(GARBAGE)), chance.choice(GARBAGE)
+    how, value, name = (
+        chance.choice(("set", "set", "set", "drop", "add", "rename")),
+        copy.deepcopy(chance.choice(GARBAGE)),
+        chance.choice(GARBAGE),
+    )
     if how == "set":
         inside[path[-1]] = value
     elif how == "drop":

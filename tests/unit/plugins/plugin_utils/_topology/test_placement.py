@@ -6,28 +6,62 @@ from __future__ import annotations
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import shortages
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model, placement, slices
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems, TopologyError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
+    Problems,
+    TopologyError,
+)
 
 HOSTS = ["hv1", "hv2", "hv3"]
-OVERHEAD = placement.memory_of(model.build({"name": "t", "nodes": {"n": {"kind": "tiny", "memory": 1}}}).nodes["n"]) - 1
+OVERHEAD = (
+    placement.memory_of(
+        model.build({"name": "t", "nodes": {"n": {"kind": "tiny", "memory": 1}}}).nodes["n"]
+    )
+    - 1
+)
 
 
 def lab(nodes=6, policy=None, **more):
-    data = {"name": "t", "defaults": {"kind": "tiny", "memory": "100M"}, "placement": {"policy": policy} if policy else {}}
-    data["nodes"] = nodes if isinstance(nodes, dict) else {"n%d" % n: {} for n in range(1, nodes + 1)}
+    data = {
+        "name": "t",
+        "defaults": {"kind": "tiny", "memory": "100M"},
+        "placement": {"policy": policy} if policy else {},
+    }
+    data["nodes"] = (
+        nodes if isinstance(nodes, dict) else {"n%d" % n: {} for n in range(1, nodes + 1)}
+    )
     return model.build(dict(data, **more))
 
 
 def facts(memory=1000, vms=(), **more):
-    return dict({"memory_available_mb": memory, "cpus": 4, "disk_free_mb": 10000, "qemu_version": [8, 0, 0], "missing_files": [],
-                 "vms": {name: {"status": "running"} for name in vms}}, **more)
+    return dict(
+        {
+            "memory_available_mb": memory,
+            "cpus": 4,
+            "disk_free_mb": 10000,
+            "qemu_version": [8, 0, 0],
+            "missing_files": [],
+            "vms": {name: {"status": "running"} for name in vms},
+        },
+        **more,
+    )
 
 
 def counts(placed):
     return [list(placed.values()).count(host) for host in HOSTS]
 
 
-@pytest.mark.parametrize("memory, mebibytes", [("512", 512), (512, 512), ("1.5G", 1536), ("64 MiB", 64), ("2048k", 2), (None, 256), ("1T", 1 << 20)])
+@pytest.mark.parametrize(
+    "memory, mebibytes",
+    [
+        ("512", 512),
+        (512, 512),
+        ("1.5G", 1536),
+        ("64 MiB", 64),
+        ("2048k", 2),
+        (None, 256),
+        ("1T", 1 << 20),
+    ],
+)
 def test_memory_of_a_node(memory, mebibytes):
     settings = {"kind": "bare"} if memory is None else {"kind": "bare", "memory": memory}
     node = model.build({"name": "t", "kinds": {"bare": {}}, "nodes": {"n": settings}}).nodes["n"]
@@ -43,7 +77,9 @@ def test_pack_fills_a_host_before_the_next():
     room = {host: facts(2 * (100 + OVERHEAD)) for host in HOSTS}
     assert counts(placement.place(lab(3, "pack"), HOSTS, room)) == [2, 1, 0]
     assert counts(placement.place(lab(6, "pack"), HOSTS, room)) == [2, 2, 2]
-    assert sum(counts(placement.place(lab(7, "pack"), HOSTS, room))) == 7, "what does not fit is told by shortages"
+    assert sum(counts(placement.place(lab(7, "pack"), HOSTS, room))) == 7, (
+        "what does not fit is told by shortages"
+    )
 
 
 def test_memory_takes_the_host_with_most_of_it():
@@ -56,21 +92,31 @@ def test_memory_takes_the_host_with_most_of_it():
 def test_a_pin_holds():
     placed = placement.place(lab({"n1": {"hypervisor": "hv3"}, "n2": {}, "n3": {}}), HOSTS)
     assert placed == {"n1": "hv3", "n2": "hv1", "n3": "hv2"}
-    with pytest.raises(TopologyError, match="nodes.n1.hypervisor: hv9 is not among the hypervisors"):
+    with pytest.raises(
+        TopologyError, match="nodes.n1.hypervisor: hv9 is not among the hypervisors"
+    ):
         placement.place(lab({"n1": {"hypervisor": "hv9"}}), HOSTS)
-    with pytest.raises(TopologyError, match="segments.s.hypervisor: hv9 is not among the hypervisors"):
-        placement.place(lab({"n1": {}}, segments={"s": {"members": ["n1"], "hypervisor": "hv9"}}), HOSTS)
+    with pytest.raises(
+        TopologyError, match="segments.s.hypervisor: hv9 is not among the hypervisors"
+    ):
+        placement.place(
+            lab({"n1": {}}, segments={"s": {"members": ["n1"], "hypervisor": "hv9"}}), HOSTS
+        )
 
 
 def test_a_node_stays_where_it_is():
     there = {"hv1": facts(), "hv2": facts(vms=["n1", "n2", "n3"]), "hv3": facts()}
     placed = placement.place(lab(6), HOSTS, there)
     assert [placed[name] for name in ("n1", "n2", "n3")] == ["hv2"] * 3 and counts(placed)[1] == 3
-    assert placement.place(lab({"n1": {"hypervisor": "hv1"}, "n2": {}}), HOSTS, there)["n1"] == "hv1", "a pin moves it"
+    assert (
+        placement.place(lab({"n1": {"hypervisor": "hv1"}, "n2": {}}), HOSTS, there)["n1"] == "hv1"
+    ), "a pin moves it"
 
 
 def test_the_order_of_the_file_means_nothing():
-    assert placement.place(lab({"n10": {}, "n2": {}, "n1": {}}), HOSTS) == placement.place(lab({"n1": {}, "n2": {}, "n10": {}}), HOSTS)
+    assert placement.place(lab({"n10": {}, "n2": {}, "n1": {}}), HOSTS) == placement.place(
+        lab({"n1": {}, "n2": {}, "n10": {}}), HOSTS
+    )
 
 
 def test_hypervisors_that_the_file_names():
@@ -82,7 +128,10 @@ def test_hypervisors_that_the_file_names():
 
 def rows(topology, known, **placed):
     placed = placed or {name: "hv1" for name in topology.nodes}
-    return [(row["host"], row["what"], row["wanted"], row["has"]) for row in placement.shortages(topology, placed, known)]
+    return [
+        (row["host"], row["what"], row["wanted"], row["has"])
+        for row in placement.shortages(topology, placed, known)
+    ]
 
 
 def test_a_lab_that_fits_lacks_nothing():
@@ -93,25 +142,49 @@ def test_a_lab_that_fits_lacks_nothing():
 def test_shortages_of_memory():
     need = 6 * (100 + OVERHEAD)
     assert rows(lab(), {"hv1": facts(need)}) == []
-    assert rows(lab(), {"hv1": facts(need - 1)}) == [("hv1", "memory", "%d MiB" % need, "%d MiB" % (need - 1))]
+    assert rows(lab(), {"hv1": facts(need - 1)}) == [
+        ("hv1", "memory", "%d MiB" % need, "%d MiB" % (need - 1))
+    ]
     assert rows(lab(limits={"memory_overcommit": 2}), {"hv1": facts(need // 2)}) == []
-    assert rows(lab(), {"hv1": facts(0, vms=["n%d" % n for n in range(1, 7)])}) == [], "they have it already"
+    assert rows(lab(), {"hv1": facts(0, vms=["n%d" % n for n in range(1, 7)])}) == [], (
+        "they have it already"
+    )
     assert rows(lab(defaults={"kind": "tiny", "state": "stopped"}), {"hv1": facts(0)}) == []
     assert rows(lab(defaults={"kind": "tiny", "check_host_memory": False}), {"hv1": facts(0)}) == []
 
 
 def test_shortages_of_other_things():
     unix = {"eth1": {"link": {"type": "unix", "path": "/a", "remote_path": "/b"}}}
-    topology = lab({"n1": {"vcpus": 5, "image": "/i/base.qcow2"}, "n2": {"kernel": "/i/k", "nics": unix}}, limits={"vcpu_ratio": 1})
+    topology = lab(
+        {"n1": {"vcpus": 5, "image": "/i/base.qcow2"}, "n2": {"kernel": "/i/k", "nics": unix}},
+        limits={"vcpu_ratio": 1},
+    )
     slices.apply_images(topology, {}, Problems())
-    known = {"hv1": facts(missing_files=["/i/base.qcow2", "/i/other", "/i/k"], disk_free_mb=100, qemu_version=[5, 2, 0])}
+    known = {
+        "hv1": facts(
+            missing_files=["/i/base.qcow2", "/i/other", "/i/k"],
+            disk_free_mb=100,
+            qemu_version=[5, 2, 0],
+        )
+    }
     assert rows(topology, known) == [
-        ("hv1", "vCPUs", "6", "4 (4 x 1)"), ("hv1", "disk space", "128 MiB", "100 MiB"),
-        ("hv1", "image of n1", "/i/base.qcow2", "no such file"), ("hv1", "image of n2", "/i/k", "no such file"),
-        ("hv1", "QEMU for n2", "7.2", "5.2.0")]
+        ("hv1", "vCPUs", "6", "4 (4 x 1)"),
+        ("hv1", "disk space", "128 MiB", "100 MiB"),
+        ("hv1", "image of n1", "/i/base.qcow2", "no such file"),
+        ("hv1", "image of n2", "/i/k", "no such file"),
+        ("hv1", "QEMU for n2", "7.2", "5.2.0"),
+    ]
 
 
 def test_the_table_lines_up():
-    made = shortages.table([{"host": "hv1", "what": "memory", "wanted": "1 MiB", "has": "0 MiB"},
-                            {"host": "a-long-name", "what": "vCPUs", "wanted": "3", "has": "2"}])
-    assert made.splitlines() == ["  hypervisor   lacks   wanted  has", "  hv1          memory  1 MiB   0 MiB", "  a-long-name  vCPUs   3       2"]
+    made = shortages.table(
+        [
+            {"host": "hv1", "what": "memory", "wanted": "1 MiB", "has": "0 MiB"},
+            {"host": "a-long-name", "what": "vCPUs", "wanted": "3", "has": "2"},
+        ]
+    )
+    assert made.splitlines() == [
+        "  hypervisor   lacks   wanted  has",
+        "  hv1          memory  1 MiB   0 MiB",
+        "  a-long-name  vCPUs   3       2",
+    ]

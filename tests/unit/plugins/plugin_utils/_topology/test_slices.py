@@ -15,12 +15,26 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems impor
 ADDRESSES = {"hv1": "192.0.2.1", "hv2": "192.0.2.2", "hv3": "192.0.2.3"}
 NODES = ["n%d" % n for n in range(1, 7)]
 MESH = ["%s -- %s" % pair for pair in itertools.combinations(NODES, 2)]
-SEGMENTS = {"lan": {"members": NODES}, "pair": {"members": ["n1", "n2"]}, "far": {"members": ["n3", "n4"], "hypervisor": "hv3"}}
+SEGMENTS = {
+    "lan": {"members": NODES},
+    "pair": {"members": ["n1", "n2"]},
+    "far": {"members": ["n3", "n4"], "hypervisor": "hv3"},
+}
 
 
 def build(nodes=NODES, links=(), segments=None, kind="tiny", **more):
-    return model.build(dict({"name": "t", "defaults": {"kind": kind}, "nodes": nodes if isinstance(nodes, dict) else {name: {} for name in nodes},
-                             "links": list(links), "segments": segments or {}}, **more))
+    return model.build(
+        dict(
+            {
+                "name": "t",
+                "defaults": {"kind": kind},
+                "nodes": nodes if isinstance(nodes, dict) else {name: {} for name in nodes},
+                "links": list(links),
+                "segments": segments or {},
+            },
+            **more,
+        )
+    )
 
 
 def spread(topology, hosts):
@@ -33,24 +47,47 @@ def share(topology, placed=None, states=None, render=lambda node, content: conte
     wires = slices.Wires(topology, placed, ADDRESSES)
     states = dict({name: "started" for name in topology.nodes}, **states or {})
     runs = placement.will_run(topology, states, {})
-    return {host: slices.slice_for(topology, placed, host, wires, states, runs, render) for host in sorted(set(placed.values()) | {"hv3"})}
+    return {
+        host: slices.slice_for(topology, placed, host, wires, states, runs, render)
+        for host in sorted(set(placed.values()) | {"hv3"})
+    }
 
 
 def nics(shares):
-    return {"%s:%s" % (vm["name"], nic["name"]): dict(nic, host=host)
-            for host, part in shares.items() for vm in part["vms"] for nic in vm["options"]["nics"]}
+    return {
+        "%s:%s" % (vm["name"], nic["name"]): dict(nic, host=host)
+        for host, part in shares.items()
+        for vm in part["vms"]
+        for nic in vm["options"]["nics"]
+    }
 
 
 def sockets(shares):
     """Everything that listens: {(host, address, port): (whose, where it sends to)}."""
     found = {}
     for host, part in shares.items():
-        ends = {"%s:%s" % (vm["name"], nic["name"]): nic["link"]
-                for vm in part["vms"] for nic in vm["options"]["nics"] if nic["link"]["type"] == "udp"}
-        ends.update({"%s %s" % (hub["name"], end): port for hub in part["segments"] for end, port in hub.get("ports", {}).items()})
+        ends = {
+            "%s:%s" % (vm["name"], nic["name"]): nic["link"]
+            for vm in part["vms"]
+            for nic in vm["options"]["nics"]
+            if nic["link"]["type"] == "udp"
+        }
+        ends.update(
+            {
+                "%s %s" % (hub["name"], end): port
+                for hub in part["segments"]
+                for end, port in hub.get("ports", {}).items()
+            }
+        )
         for name, link in ends.items():
             here = host, link["local_address"], int(link["local_port"])
-            assert here not in found, "two listen at %s:%d of %s: %s and %s" % (here[1], here[2], host, found[here][0], name)
+            assert here not in found, "two listen at %s:%d of %s: %s and %s" % (
+                here[1],
+                here[2],
+                host,
+                found[here][0],
+                name,
+            )
             found[here] = name, (link["remote_address"], int(link["remote_port"]))
     return found
 
@@ -60,11 +97,16 @@ def test_what_one_end_sends_to_the_other_listens_at(hosts):
     topology = build(links=MESH, segments=SEGMENTS)
     placed = spread(topology, hosts)
     found = sockets(share(topology, placed))
-    at = {(host if address.startswith("127.") else None, address, port): (host, name, to) for (host, address, port), (name, to) in found.items()}
+    at = {
+        (host if address.startswith("127.") else None, address, port): (host, name, to)
+        for (host, address, port), (name, to) in found.items()
+    }
     for (host, address, port), (name, to) in found.items():
         other_host, other, back = at[host if to[0].startswith("127.") else None, to[0], to[1]]
         assert back == (address, port), "%s and %s do not agree" % (name, other)
-        assert address.startswith("127.") == (other_host == host), "a wire within a host stays in it"
+        assert address.startswith("127.") == (other_host == host), (
+            "a wire within a host stays in it"
+        )
         if not address.startswith("127."):
             assert address == ADDRESSES[host]
     assert len(found) == 2 * len(MESH) + 2 * (6 + 2 + 2)
@@ -73,7 +115,10 @@ def test_what_one_end_sends_to_the_other_listens_at(hosts):
 def test_the_two_ends_are_those_of_the_link():
     found = nics(share(build(links=["n1:eth1 -- n2:eth3"])))
     one, other = found["n1:eth1"], found["n2:eth3"]
-    assert (one["link"]["remote_address"], one["link"]["remote_port"]) == (other["link"]["local_address"], other["link"]["local_port"])
+    assert (one["link"]["remote_address"], one["link"]["remote_port"]) == (
+        other["link"]["local_address"],
+        other["link"]["local_port"],
+    )
     assert (one["peer"], other["peer"]) == ("n2", "n1")
     assert found["n1:eth2"]["link"] == {"type": "none"}
 
@@ -81,9 +126,17 @@ def test_the_two_ends_are_those_of_the_link():
 def test_ports_stay_when_links_come_and_go():
     def ends(links):
         topology = build(links=links)
-        return {key: nic["link"] for key, nic in nics(share(topology, spread(topology, ["hv1", "hv2"]))).items() if nic["link"]["type"] == "udp"}
+        return {
+            key: nic["link"]
+            for key, nic in nics(share(topology, spread(topology, ["hv1", "hv2"]))).items()
+            if nic["link"]["type"] == "udp"
+        }
+
     links = ["n1:eth1 -- n2:eth1", "n3:eth1 -- n4:eth1", "n1:eth5 -- n3:eth5"]
-    before, after = ends(links), ends(list(reversed(links)) + ["n5:eth1 -- n6:eth1", "n5:eth2 -- n1:eth2"])
+    before, after = (
+        ends(links),
+        ends(list(reversed(links)) + ["n5:eth1 -- n6:eth1", "n5:eth2 -- n1:eth2"]),
+    )
     assert before == {key: after[key] for key in before}
 
 
@@ -94,44 +147,81 @@ def test_local_addresses_are_loopback_and_ports_below_those_of_connections():
 
 
 def test_two_labs_do_not_share_addresses():
-    one, other = (share(model.build({"name": name, "defaults": {"kind": "tiny"}, "nodes": {"a": {}, "b": {}}, "links": ["a -- b"]}))
-                  for name in ("x", "y"))
+    one, other = (
+        share(
+            model.build(
+                {
+                    "name": name,
+                    "defaults": {"kind": "tiny"},
+                    "nodes": {"a": {}, "b": {}},
+                    "links": ["a -- b"],
+                }
+            )
+        )
+        for name in ("x", "y")
+    )
     assert not set(sockets(one)) & set(sockets(other))
 
 
 def test_hosts_that_others_must_reach():
-    topology = build(links=["n1 -- n2", "n3 -- n4"], segments={"lan": {"members": ["n5", "n6"], "hypervisor": "hv3"}})
+    topology = build(
+        links=["n1 -- n2", "n3 -- n4"],
+        segments={"lan": {"members": ["n5", "n6"], "hypervisor": "hv3"}},
+    )
     placed = {"n1": "hv1", "n2": "hv2", "n3": "hv1", "n4": "hv1", "n5": "hv1", "n6": "hv1"}
     assert slices.hosts_with_addresses(topology, placed) == {"hv1", "hv2", "hv3"}
     assert slices.hosts_with_addresses(topology, {name: "hv1" for name in NODES}) == {"hv1", "hv3"}
-    assert slices.hosts_with_addresses(build(links=["n1 -- n2"]), {name: "hv1" for name in NODES}) == set()
+    assert (
+        slices.hosts_with_addresses(build(links=["n1 -- n2"]), {name: "hv1" for name in NODES})
+        == set()
+    )
 
 
 def test_a_hub_runs_where_most_members_are():
-    topology = build(segments={"lan": {"members": NODES}, "far": {"members": ["n1"], "hypervisor": "hv3"}})
+    topology = build(
+        segments={"lan": {"members": NODES}, "far": {"members": ["n1"], "hypervisor": "hv3"}}
+    )
     placed = dict({name: "hv2" for name in NODES}, n1="hv1")
     shares = share(topology, placed)
-    assert {host: [hub["name"] for hub in part["segments"]] for host, part in shares.items()} == {"hv1": [], "hv2": ["lan"], "hv3": ["far"]}
+    assert {host: [hub["name"] for hub in part["segments"]] for host, part in shares.items()} == {
+        "hv1": [],
+        "hv2": ["lan"],
+        "hv3": ["far"],
+    }
     assert len(shares["hv2"]["segments"][0]["ports"]) == 6
 
 
 def test_a_bridge_has_a_name_that_an_interface_can_have():
-    topology = build(segments={"a-segment-with-a-long-name": {"members": ["n1", "n2"], "type": "bridge"},
-                               "own": {"members": ["n1"], "type": "bridge", "bridge": "br9"}})
+    topology = build(
+        segments={
+            "a-segment-with-a-long-name": {"members": ["n1", "n2"], "type": "bridge"},
+            "own": {"members": ["n1"], "type": "bridge", "bridge": "br9"},
+        }
+    )
     made = share(topology)
     found = nics(made)
-    assert found["n1:eth1"]["segment"] == found["n2:eth1"]["segment"] == "a-segment-with-a-long-name" and "link" not in found["n1:eth1"]
+    assert (
+        found["n1:eth1"]["segment"] == found["n2:eth1"]["segment"] == "a-segment-with-a-long-name"
+        and "link" not in found["n1:eth1"]
+    )
     bridges = {segment["name"]: segment["bridge"] for segment in made["hv1"]["segments"]}
     assert bridges["own"] == "br9" and len(bridges["a-segment-with-a-long-name"]) <= 15
 
 
-@pytest.mark.parametrize("link, states, same_host, expected", [
-    ({}, {}, True, (False, False)), ({}, {}, False, (False, False)),
-    ({"down": True}, {}, True, (True, True)), ({"down": True}, {}, False, (True, True)),
-    ({}, {"n2": "stopped"}, False, (True, False)), ({}, {"n2": "absent"}, False, (True, False)), ({}, {"n2": "paused"}, False, (False, False)),
-    # Of a neighbour on its own host, the module knows itself whether it runs.
-    ({}, {"n2": "stopped"}, True, (False, False)),
-])
+@pytest.mark.parametrize(
+    "link, states, same_host, expected",
+    [
+        ({}, {}, True, (False, False)),
+        ({}, {}, False, (False, False)),
+        ({"down": True}, {}, True, (True, True)),
+        ({"down": True}, {}, False, (True, True)),
+        ({}, {"n2": "stopped"}, False, (True, False)),
+        ({}, {"n2": "absent"}, False, (True, False)),
+        ({}, {"n2": "paused"}, False, (False, False)),
+        # Of a neighbour on its own host, the module knows itself whether it runs.
+        ({}, {"n2": "stopped"}, True, (False, False)),
+    ],
+)
 def test_carriers(link, states, same_host, expected):
     topology = build(["n1", "n2"], [dict(link, endpoints=["n1:eth1", "n2:eth1"])])
     found = nics(share(topology, {"n1": "hv1", "n2": "hv1" if same_host else "hv2"}, states))
@@ -140,35 +230,68 @@ def test_carriers(link, states, same_host, expected):
 
 
 def test_one_end_can_be_down():
-    found = nics(share(build({"n1": {"nics": {"eth1": {"link_down": True}}}, "n2": {}}, ["n1:eth1 -- n2:eth1"])))
+    found = nics(
+        share(
+            build({"n1": {"nics": {"eth1": {"link_down": True}}}, "n2": {}}, ["n1:eth1 -- n2:eth1"])
+        )
+    )
     assert (found["n1:eth1"]["link_down"], found["n2:eth1"]["link_down"]) == (True, False)
 
 
 def test_captures():
-    topology = build({"n1": {"nics": {"eth1": {"capture": {"snaplen": 96}}}}, "n2": {}, "n3": {}},
-                     ["n1:eth1 -- n2:eth1", {"endpoints": ["n3:eth1", "n2:eth2"], "capture": True}])
+    topology = build(
+        {"n1": {"nics": {"eth1": {"capture": {"snaplen": 96}}}}, "n2": {}, "n3": {}},
+        ["n1:eth1 -- n2:eth1", {"endpoints": ["n3:eth1", "n2:eth2"], "capture": True}],
+    )
     found = {key: nic["capture"] for key, nic in nics(share(topology)).items()}
-    assert found["n1:eth1"] == {"enabled": True, "snaplen": 96} and found["n2:eth1"] == {"enabled": False}
-    assert found["n3:eth1"] == {"enabled": True} and found["n2:eth2"] == {"enabled": False}, "one end has it all"
+    assert found["n1:eth1"] == {"enabled": True, "snaplen": 96} and found["n2:eth1"] == {
+        "enabled": False
+    }
+    assert found["n3:eth1"] == {"enabled": True} and found["n2:eth2"] == {"enabled": False}, (
+        "one end has it all"
+    )
 
 
 def test_nics_have_names_that_files_can_have_and_sit_at_their_numbers():
     topology = build(["n1", "n2"], ["n1:ge-0/0/2 -- n2:ge-0/0/0"], kind="juniper_vsrx")
     found = share(topology)["hv1"]["vms"][0]["options"]["nics"]
-    assert [(nic["name"], nic["index"]) for nic in found][:4] == [("fxp0", 0), ("ge-0_0_0", 1), ("ge-0_0_1", 2), ("ge-0_0_2", 3)]
-    assert found[3]["link"]["type"] == "udp" and found[3]["mac"] == topology.nodes["n1"].nics["ge-0/0/2"].mac
+    assert [(nic["name"], nic["index"]) for nic in found][:4] == [
+        ("fxp0", 0),
+        ("ge-0_0_0", 1),
+        ("ge-0_0_1", 2),
+        ("ge-0_0_2", 3),
+    ]
+    assert (
+        found[3]["link"]["type"] == "udp"
+        and found[3]["mac"] == topology.nodes["n1"].nics["ge-0/0/2"].mac
+    )
     assert "index" not in nics(share(build(links=["n1 -- n2"])))["n1:eth1"]
 
 
 def test_models():
-    topology = build({"n1": {"nic_model": "e1000", "nics": {"eth2": {"model": "rtl8139"}}}, "n2": {}, "n3": {"kind": "cisco_vios"}},
-                     ["n1 -- n2", "n3 -- n1:eth2"])
+    topology = build(
+        {
+            "n1": {"nic_model": "e1000", "nics": {"eth2": {"model": "rtl8139"}}},
+            "n2": {},
+            "n3": {"kind": "cisco_vios"},
+        },
+        ["n1 -- n2", "n3 -- n1:eth2"],
+    )
     found = {key: nic["model"] for key, nic in nics(share(topology)).items()}
-    assert [found[key] for key in ("n1:eth1", "n1:eth2", "n2:eth1", "n3:GigabitEthernet0_0")] == ["e1000", "rtl8139", "virtio-net-pci", "e1000"]
+    assert [found[key] for key in ("n1:eth1", "n1:eth2", "n2:eth1", "n3:GigabitEthernet0_0")] == [
+        "e1000",
+        "rtl8139",
+        "virtio-net-pci",
+        "e1000",
+    ]
 
 
-IMAGES = {"tiny": {"kernel": "/k", "initrd": "/i", "cmdline": "quiet"}, "cisco_n9kv": {"disk": "/n9k.qcow2", "format": "qcow2"},
-          "fortinet_fortigate": {"disk": "/f"}, "other": {"disk": "/o"}}
+IMAGES = {
+    "tiny": {"kernel": "/k", "initrd": "/i", "cmdline": "quiet"},
+    "cisco_n9kv": {"disk": "/n9k.qcow2", "format": "qcow2"},
+    "fortinet_fortigate": {"disk": "/f"},
+    "other": {"disk": "/o"},
+}
 
 
 def settings(node, images=None):
@@ -179,30 +302,80 @@ def settings(node, images=None):
 
 def test_images():
     found, wrong = settings({"cmdline": "more"})
-    assert not wrong and (found["kernel"], found["initrd"], found["cmdline"], found.get("disks")) == ("/k", "/i", "quiet more", None)
+    assert not wrong and (
+        found["kernel"],
+        found["initrd"],
+        found["cmdline"],
+        found.get("disks"),
+    ) == ("/k", "/i", "quiet more", None)
     assert settings({"kernel": "/mine"}, {})[0]["kernel"] == "/mine"
     found, wrong = settings({"kind": "cisco_n9kv"})
-    assert not wrong and found["disks"] == [{"name": "root", "backing_file": "/n9k.qcow2", "backing_format": "qcow2", "boot_index": 1, "bus": "sata"}]
-    assert settings({"kind": "cisco_n9kv", "image": "/mine.qcow2"})[0]["disks"][0]["backing_file"] == "/mine.qcow2"
+    assert not wrong and found["disks"] == [
+        {
+            "name": "root",
+            "backing_file": "/n9k.qcow2",
+            "backing_format": "qcow2",
+            "boot_index": 1,
+            "bus": "sata",
+        }
+    ]
+    assert (
+        settings({"kind": "cisco_n9kv", "image": "/mine.qcow2"})[0]["disks"][0]["backing_file"]
+        == "/mine.qcow2"
+    )
     own = [{"name": "data", "size": "1G"}, {"name": "root", "size": "20G", "bus": "ide"}]
     assert settings({"kind": "cisco_n9kv", "image": "other", "disks": own})[0]["disks"] == [
-        {"name": "root", "backing_file": "/o", "boot_index": 1, "bus": "ide", "size": "20G"}, {"name": "data", "size": "1G"}]
-    assert [disk["name"] for disk in settings({"kind": "fortinet_fortigate"})[0]["disks"]] == ["root", "log"], "the root disk comes first"
+        {"name": "root", "backing_file": "/o", "boot_index": 1, "bus": "ide", "size": "20G"},
+        {"name": "data", "size": "1G"},
+    ]
+    assert [disk["name"] for disk in settings({"kind": "fortinet_fortigate"})[0]["disks"]] == [
+        "root",
+        "log",
+    ], "the root disk comes first"
 
 
-@pytest.mark.parametrize("node, images", [({}, {}), ({"kind": "fortinet_fortigate"}, {}), ({"image": "none"}, IMAGES),
-                                          ({"image": "none", "kernel": "/k"}, IMAGES)])
+@pytest.mark.parametrize(
+    "node, images",
+    [
+        ({}, {}),
+        ({"kind": "fortinet_fortigate"}, {}),
+        ({"image": "none"}, IMAGES),
+        ({"image": "none", "kernel": "/k"}, IMAGES),
+    ],
+)
 def test_an_image_that_is_not_there(node, images):
     found = settings(node, images)[1]
-    assert [place for place, _message in found] == ["nodes.n1.image"] and "there is no image" in found[0][1]
+    assert [place for place, _message in found] == [
+        "nodes.n1.image"
+    ] and "there is no image" in found[0][1]
 
 
 def test_words_in_braces():
-    topology = build({"n1": {"kind": "k", "vars": {"serial": 7}}}, kinds={"k": {
-        "vm": {"smbios": [{"type": 1, "serial": "{vars.serial}-{name}", "product": "{lab} {none} {vars.none}|{loopback}|{management}|{uuid}"}]}}},
-        addressing={"loopback": "10.0.0.0/24"})
+    topology = build(
+        {"n1": {"kind": "k", "vars": {"serial": 7}}},
+        kinds={
+            "k": {
+                "vm": {
+                    "smbios": [
+                        {
+                            "type": 1,
+                            "serial": "{vars.serial}-{name}",
+                            "product": "{lab} {none} {vars.none}|{loopback}|{management}|{uuid}",
+                        }
+                    ]
+                }
+            }
+        },
+        addressing={"loopback": "10.0.0.0/24"},
+    )
     options = share(topology)["hv1"]["vms"][0]["options"]
-    assert options["smbios"] == [{"type": 1, "serial": "7-n1", "product": "t {none} |10.0.0.1||%s" % slices.derived_uuid("t", "n1")}]
+    assert options["smbios"] == [
+        {
+            "type": 1,
+            "serial": "7-n1",
+            "product": "t {none} |10.0.0.1||%s" % slices.derived_uuid("t", "n1"),
+        }
+    ]
 
 
 def drive(topology, **more):
@@ -210,53 +383,132 @@ def drive(topology, **more):
 
 
 def test_addresses_by_shell():
-    files = drive(build(["n1", "n2"], ["n1 -- n2"], addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24"}))["files"]
+    files = drive(
+        build(
+            ["n1", "n2"],
+            ["n1 -- n2"],
+            addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24"},
+        )
+    )["files"]
     topology = build(["n1"])
     assert files["hostname"] == "n1\n" and files["interfaces"].splitlines()[0].split()[0] == "eth1"
-    assert files["start.sh"] == "ip address add 10.0.0.1/30 dev eth1\nip address add 10.9.0.1 dev lo\n"
+    assert (
+        files["start.sh"] == "ip address add 10.0.0.1/30 dev eth1\nip address add 10.9.0.1 dev lo\n"
+    )
     assert set(drive(topology)["files"]) == {"hostname", "interfaces"}
 
 
 def test_own_files_and_templates():
     topology = build({"n1": {"files": {"hostname": "mine", "frr.conf": {"template": "a.j2"}}}})
-    made = drive(topology, render=lambda node, content: content if isinstance(content, str) else "%s of %s" % (content["template"], node.name))
-    assert made["files"]["hostname"] == "mine" and made["files"]["frr.conf"] == "a.j2 of n1" and made["update"] == "next_start"
+    made = drive(
+        topology,
+        render=lambda node, content: (
+            content if isinstance(content, str) else "%s of %s" % (content["template"], node.name)
+        ),
+    )
+    assert (
+        made["files"]["hostname"] == "mine"
+        and made["files"]["frr.conf"] == "a.j2 of n1"
+        and made["update"] == "next_start"
+    )
 
 
 def test_a_kind_without_files_has_no_drive():
     assert drive(build(["n1"], kind="cisco_vios")) is None
     made = drive(build({"n1": {"kind": "cisco_vios", "config": "hostname n1\n"}}))
-    assert made == {"files": {"ios_config.txt": "hostname n1\n"}, "update": "next_start", "label": "disk", "format": "fat", "bus": "virtio"}
+    assert made == {
+        "files": {"ios_config.txt": "hostname n1\n"},
+        "update": "next_start",
+        "label": "disk",
+        "format": "fat",
+        "bus": "virtio",
+    }
 
 
 def test_addresses_by_cloud_init():
-    topology = build({"n1": {"vars": {"user": "ann", "ssh_keys": ["ssh-ed25519 A"]}, "nics": {"eth0": {"link": {"type": "user"}}}},
-                      "n2": {"config": "#cloud-config\n{}\n"}},
-                     ["n1 -- n2"], kind="cloud", addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24", "ipv6": True})
+    topology = build(
+        {
+            "n1": {
+                "vars": {"user": "ann", "ssh_keys": ["ssh-ed25519 A"]},
+                "nics": {"eth0": {"link": {"type": "user"}}},
+            },
+            "n2": {"config": "#cloud-config\n{}\n"},
+        },
+        ["n1 -- n2"],
+        kind="cloud",
+        addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24", "ipv6": True},
+    )
     made, other = (vm["options"]["config_drive"] for vm in share(topology)["hv1"]["vms"])
-    assert (made["label"], made["format"], set(made["files"])) == ("cidata", "iso", {"meta-data", "user-data", "network-config"})
-    assert made["files"]["user-data"].startswith("#cloud-config\n") and other["files"]["user-data"] == "#cloud-config\n{}\n"
+    assert (made["label"], made["format"], set(made["files"])) == (
+        "cidata",
+        "iso",
+        {"meta-data", "user-data", "network-config"},
+    )
+    assert (
+        made["files"]["user-data"].startswith("#cloud-config\n")
+        and other["files"]["user-data"] == "#cloud-config\n{}\n"
+    )
     user = yaml.safe_load(made["files"]["user-data"])
-    assert user["hostname"] == "n1" and user["users"][0]["name"] == "ann" and user["users"][0]["ssh_authorized_keys"] == ["ssh-ed25519 A"]
+    assert (
+        user["hostname"] == "n1"
+        and user["users"][0]["name"] == "ann"
+        and user["users"][0]["ssh_authorized_keys"] == ["ssh-ed25519 A"]
+    )
     assert user["users"][0]["lock_passwd"] and not user["ssh_pwauth"]
     assert ["10.9.0.1" in " ".join(words) for words in user["bootcmd"]] == [True, False]
     network = yaml.safe_load(made["files"]["network-config"])
-    assert network["version"] == 2 and list(network["ethernets"]) == ["eth0", "eth1", "eth2", "eth3", "eth4"]
-    assert [network["ethernets"][name]["dhcp4"] for name in ("eth0", "eth1", "eth2")] == [True, False, False]
+    assert network["version"] == 2 and list(network["ethernets"]) == [
+        "eth0",
+        "eth1",
+        "eth2",
+        "eth3",
+        "eth4",
+    ]
+    assert [network["ethernets"][name]["dhcp4"] for name in ("eth0", "eth1", "eth2")] == [
+        True,
+        False,
+        False,
+    ]
     assert network["ethernets"]["eth1"]["addresses"] == topology.nodes["n1"].nics["eth1"].addresses
-    assert network["ethernets"]["eth1"]["match"] == {"macaddress": topology.nodes["n1"].nics["eth1"].mac}
-    assert yaml.safe_load(made["files"]["meta-data"])["instance-id"] == slices.derived_uuid("t", "n1")
+    assert network["ethernets"]["eth1"]["match"] == {
+        "macaddress": topology.nodes["n1"].nics["eth1"].mac
+    }
+    assert yaml.safe_load(made["files"]["meta-data"])["instance-id"] == slices.derived_uuid(
+        "t", "n1"
+    )
 
 
 def test_what_templates_see():
-    topology = build({"n1": {"asn": 65001, "vars": {"x": 1}}, "n2": {"asn": 65002, "groups": ["g"]}},
-                     [{"endpoints": ["n1", "n2"], "vars": {"cost": 5}}],
-                     {"lan": {"members": ["n1"], "vars": {"area": 0}}}, groups={"g": {}}, addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24"})
+    topology = build(
+        {"n1": {"asn": 65001, "vars": {"x": 1}}, "n2": {"asn": 65002, "groups": ["g"]}},
+        [{"endpoints": ["n1", "n2"], "vars": {"cost": 5}}],
+        {"lan": {"members": ["n1"], "vars": {"area": 0}}},
+        groups={"g": {}},
+        addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24"},
+    )
     seen = slices.variables(topology, topology.nodes["n1"])
     assert json.loads(json.dumps(seen)) == seen
-    assert (seen["name"], seen["kind"], seen["loopback"], seen["asn"], seen["vars"]) == ("n1", "tiny", "10.9.0.1", 65001, {"x": 1})
-    assert seen["nics"][0]["peer"] == {"node": "n2", "nic": "eth1", "addresses": ["10.0.0.2/30"], "asn": 65002, "groups": ["g"], "loopback": "10.9.0.2"}
-    assert (seen["nics"][0]["vars"], seen["nics"][1]["vars"], seen["nics"][1]["wire"], seen["nics"][1]["peer"]) == ({"cost": 5}, {"area": 0}, "lan", None)
+    assert (seen["name"], seen["kind"], seen["loopback"], seen["asn"], seen["vars"]) == (
+        "n1",
+        "tiny",
+        "10.9.0.1",
+        65001,
+        {"x": 1},
+    )
+    assert seen["nics"][0]["peer"] == {
+        "node": "n2",
+        "nic": "eth1",
+        "addresses": ["10.0.0.2/30"],
+        "asn": 65002,
+        "groups": ["g"],
+        "loopback": "10.9.0.2",
+    }
+    assert (
+        seen["nics"][0]["vars"],
+        seen["nics"][1]["vars"],
+        seen["nics"][1]["wire"],
+        seen["nics"][1]["peer"],
+    ) == ({"cost": 5}, {"area": 0}, "lan", None)
 
 
 def test_only_neighbours_on_the_same_host_are_waited_for_there():

@@ -11,22 +11,28 @@ import yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
 
-@pytest.mark.parametrize("text, data", [
-    ("a: 1\nb: [1, {c: 2}]\n", {"a": 1, "b": [1, {"c": 2}]}),
-    ("x: &x {a: 1}\ny: {<<: *x, a: 2}\n", {"x": {"a": 1}, "y": {"a": 2}}),
-    ("1: a\n'1': b\n", {1: "a", "1": "b"}),
-    ("{a: {k: 1}, b: {k: 1}}", {"a": {"k": 1}, "b": {"k": 1}}),
-    ("", None),
-])
+@pytest.mark.parametrize(
+    "text, data",
+    [
+        ("a: 1\nb: [1, {c: 2}]\n", {"a": 1, "b": [1, {"c": 2}]}),
+        ("x: &x {a: 1}\ny: {<<: *x, a: 2}\n", {"x": {"a": 1}, "y": {"a": 2}}),
+        ("1: a\n'1': b\n", {1: "a", "1": "b"}),
+        ("{a: {k: 1}, b: {k: 1}}", {"a": {"k": 1}, "b": {"k": 1}}),
+        ("", None),
+    ],
+)
 def test_what_is_read(text, data):
     assert load_yaml(io.StringIO(text)) == data
 
 
-@pytest.mark.parametrize("text, key, line", [
-    ("nodes:\n  r1: {}\n  r2: {}\n  r1: {memory: 1}\n", "r1", 4),
-    ("a: 1\n\"a\": 2\n", "a", 2),
-    ("- {a: 1, b: {c: 1, c: 2}}\n", "c", 1),
-])
+@pytest.mark.parametrize(
+    "text, key, line",
+    [
+        ("nodes:\n  r1: {}\n  r2: {}\n  r1: {memory: 1}\n", "r1", 4),
+        ('a: 1\n"a": 2\n', "a", 2),
+        ("- {a: 1, b: {c: 1, c: 2}}\n", "c", 1),
+    ],
+)
 def test_a_key_that_is_there_twice_is_an_error_with_its_line(text, key, line):
     with pytest.raises(yaml.YAMLError, match="the key %s is there twice" % key) as caught:
         load_yaml(io.StringIO(text))

@@ -14,10 +14,12 @@ import os
 import subprocess
 
 HYPERVISORS = {"hv11": "5.2", "hv12": "7.2", "hv13": "10.0"}
-DEVICES = frozenset("""ahci e1000 e1000e floppy ib700 i6300esb ich9-ahci ide-cd ide-hd isa-fdc isa-serial nvme pci-bridge pcie-pci-bridge
+DEVICES = frozenset(
+    """ahci e1000 e1000e floppy ib700 i6300esb ich9-ahci ide-cd ide-hd isa-fdc isa-serial nvme pci-bridge pcie-pci-bridge
     pcie-root-port pvpanic qemu-xhci qxl-vga scsi-cd scsi-hd sd-card sdhci-pci tpm-tis usb-storage usb-tablet vfio-pci virtio-balloon-pci
     virtio-blk-pci virtio-rng-pci virtio-scsi-pci virtio-serial-pci virtserialport VGA virtio-blk-device virtio-scsi-device
-    virtio-serial-device virtio-rng-device virtio-balloon-device virtio-9p-pci""".split())
+    virtio-serial-device virtio-rng-device virtio-balloon-device virtio-9p-pci""".split()
+)
 MACHINES = ("isapc", "microvm", "none")
 MODELS = ("host", "max", "qemu64", "Nehalem-v1")
 OPTIONS = ("sandbox", "spice", "machine", "icount", "smbios-opts", "action")
@@ -28,19 +30,42 @@ def trimmed(answer):
     devices = (DEVICES | set(answer["nic_devices"])) & set(answer["device_types"])
     return dict(
         answer,
-        commands=[], object_types=[name for name in answer["object_types"] if name.startswith(("filter-", "memory-", "rng-", "throttle"))],
-        device_types=sorted(devices), pci_devices=sorted(devices & set(answer["pci_devices"])),
-        device_aliases={alias: name for alias, name in sorted(answer["device_aliases"].items()) if name in devices},
-        machines={name: facts for name, facts in sorted(answer["machines"].items()) if facts.get("alias") or name in MACHINES},
+        commands=[],
+        object_types=[
+            name
+            for name in answer["object_types"]
+            if name.startswith(("filter-", "memory-", "rng-", "throttle"))
+        ],
+        device_types=sorted(devices),
+        pci_devices=sorted(devices & set(answer["pci_devices"])),
+        device_aliases={
+            alias: name
+            for alias, name in sorted(answer["device_aliases"].items())
+            if name in devices
+        },
+        machines={
+            name: facts
+            for name, facts in sorted(answer["machines"].items())
+            if facts.get("alias") or name in MACHINES
+        },
         cpu_models=[name for name in answer["cpu_models"] if name in MODELS],
-        options={name: [] for name in OPTIONS if name in answer["options"]})
+        options={name: [] for name in OPTIONS if name in answer["options"]},
+    )
 
 
 def main():
     folder = os.path.dirname(os.path.abspath(__file__))
     for name, version in HYPERVISORS.items():
-        text = subprocess.run(["tests/testbed/testbed", "exec", name, "cat /var/cache/vlab/capabilities-qemu-system-x86_64-????????????.json"],
-                              stdout=subprocess.PIPE, check=True).stdout
+        text = subprocess.run(
+            [
+                "tests/testbed/testbed",
+                "exec",
+                name,
+                "cat /var/cache/vlab/capabilities-qemu-system-x86_64-????????????.json",
+            ],
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
         with open(os.path.join(folder, version + ".json"), "w", encoding="utf-8") as stream:
             json.dump(trimmed(json.loads(text)["answer"]), stream, indent=1, sort_keys=True)
             stream.write("\n")
