@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".collections"))
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     LIVE,
     RESTART,

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.cards import Cards
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
@@ -158,7 +158,7 @@ def reference():
 
 
 def _row(name, shape):
-    cards, vm, facts = Cards(shape["nic"]), shape["vm"], shape["facts"]
+    cards, vm, facts = NicNaming(shape["nic"]), shape["vm"], shape["facts"]
     config = shape["config"]
     drive = (
         "%s, %s, label `%s`%s"

@@ -117,10 +117,10 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils import _reach
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
 from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import Hypervisor, variables_for
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
-    about,
+    node_facts,
     libraries,
     model,
     placement,
@@ -194,8 +194,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise AnsibleParserError("topology: %s: %s" % (file, error))
             for name, node in topology.nodes.items():
                 nodes[topology.name, name] = {
-                    "about": about.about(node),
-                    "vm": _reach.expected(node),
+                    "about": node_facts.about(node),
+                    "vm": _connection_vars.expected(node),
                     "hypervisor": placed[name],
                 }
         return nodes
@@ -299,7 +299,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         variables.update(
             ("vlab_" + key, told.get(key)) for key in ("loopback", "loopback6", "management", "asn")
         )
-        way, more = _reach.way(
+        way, more = _connection_vars.way(
             vm,
             told.get("network_os"),
             self.get_option("connection"),
@@ -330,7 +330,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             )
         group = self.inventory.add_group("vlab_" + way)
         self.inventory.add_child(group, name)
-        for key, value in _reach.GROUP_VARIABLES[way].items():
+        for key, value in _connection_vars.GROUP_VARIABLES[way].items():
             self.inventory.set_variable(group, key, value)
         strict, seen = self.get_option("strict"), self.inventory.get_host(name).get_vars()
         self._set_composite_vars(self.get_option("compose"), seen, name, strict=strict)

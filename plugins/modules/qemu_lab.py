@@ -217,7 +217,7 @@ def work(module):
             return {"changed": False, "bundle_missing": True}
     except OSError as error:
         raise HostError("cannot keep the collection's code on this host: %s" % error)
-    result = import_module(ROOMS + "_lab.errand").result_of(
+    result = import_module(ROOMS + "_lab.lab_service").result_of(
         dict(module.params, **share), module.check_mode
     )
     return result if result.get("failed") else dict(result, vms=json.dumps(result["vms"]))

@@ -156,7 +156,7 @@ error_class:
 """
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.conversation import (
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import (
     changes_something,
     converse,
     steps_of,

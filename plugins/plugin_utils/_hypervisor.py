@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """A hypervisor, reached by Ansible's own connection to it, for errands that no module does."""
 
@@ -47,7 +47,7 @@ class Hypervisor:
         answer = _relay_start.ask(
             self._run,
             _relay_start.interpreter_of(self.variables),
-            "_vm.relay",
+            "_vm.guest_service",
             dict(request, errand=errand),
             data,
         )

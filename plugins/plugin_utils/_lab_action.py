@@ -29,15 +29,15 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     libraries,
     model,
     placement,
-    slices,
+    host_shares,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.about import about_nodes
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import about_nodes
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
     Problems,
     TopologyError,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
-from ansible_collections.vlab.qemu.plugins.plugin_utils._waves import Waves
+from ansible_collections.vlab.qemu.plugins.plugin_utils._start_barrier import StartBarrier
 
 # A lab on its way: the topology; the nodes that the run is for, or None; where each node is; the wires between them; the state that
 # each shall have, and whether it runs then; the wave that each belongs to, empty when all may start at once.
@@ -135,7 +135,7 @@ class LabAction(ActionBase):
         answer = _relay_start.ask(
             self._run_there,
             _relay_start.interpreter_of(known),
-            "_lab.errand",
+            "_lab.lab_service",
             {"params": dict(args, **share), "check_mode": self._task.check_mode},
         )
         if answer.begun and answer.told is None:
@@ -168,7 +168,7 @@ class LabAction(ActionBase):
     def _in_waves(self, lab, args, here):
         """Nodes that come after some of another hypervisor start when those are there: one run of the module for each wave."""
         self._check_together(lab)
-        waves = Waves(C.DEFAULT_LOCAL_TMP, (self._task._uuid, lab.topology.name), here)
+        waves = StartBarrier(C.DEFAULT_LOCAL_TMP, (self._task._uuid, lab.topology.name), here)
         mine = {name: lab.wave_of[name] for name in lab.topology.nodes if lab.placed[name] == here}
         total = {}
         try:
@@ -281,11 +281,11 @@ class LabAction(ActionBase):
                     ", ".join(sorted(topology.nodes)),
                 )
         if state != "absent":
-            slices.apply_images(topology, args.get("images") or {}, problems)
+            host_shares.apply_images(topology, args.get("images") or {}, problems)
         problems.check()
         hosts, facts = self._hosts(topology.name)
         placed = placement.place(topology, hosts, facts)
-        wires = slices.Wires(topology, placed, self._addresses(topology, placed))
+        wires = host_shares.Wires(topology, placed, self._addresses(topology, placed))
         if state not in ("absent", "stopped"):
             rows = placement.shortages(topology, placed, facts, wires.ports_between())
             if rows:
@@ -311,7 +311,7 @@ class LabAction(ActionBase):
         if args.get("state") == "absent" and not lab.only:
             share = {"lab": topology.name, "vms": [], "segments": []}
         else:
-            share = slices.slice_for(
+            share = host_shares.share_for(
                 topology, lab.placed, here, lab.wires, states, lab.runs, self._renderer(topology)
             )
             for vm in share["vms"]:
@@ -358,7 +358,7 @@ class LabAction(ActionBase):
     def _addresses(self, topology, placed):
         """Where other hypervisors reach each one: the variable vlab_address, else the address that Ansible uses."""
         addresses = {}
-        for host in slices.hosts_with_addresses(topology, placed):
+        for host in host_shares.hosts_with_addresses(topology, placed):
             known = self.task_vars["hostvars"][host]
             name = known.get("vlab_address") or known.get("ansible_host") or host
             try:
@@ -414,7 +414,7 @@ class LabAction(ActionBase):
                 text = stream.read()
             if not nodes:
                 nodes.update(
-                    (name, slices.variables(topology, each))
+                    (name, host_shares.variables(topology, each))
                     for name, each in topology.nodes.items()
                 )
             variables = dict(self.task_vars, lab=shared, lab_nodes=nodes, node=nodes[node.name])

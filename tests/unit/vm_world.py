@@ -64,7 +64,7 @@ def compose(given=None, saved=None, host=None, **more):
 def granted(definition, first=20001):
     """The definition with a port for each that it wishes, counted from first where it says auto."""
     ports = {}
-    for wish in definitions.wishes(definition):
+    for wish in definitions.port_requests(definition):
         ports.setdefault(
             wish.key,
             wish.port

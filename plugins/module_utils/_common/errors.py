@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The one exception tree. A module catches VlabError once and turns it into fail_json."""
 
@@ -49,7 +49,7 @@ class MonitorTimeout(MonitorError):
     """QEMU did not answer, or an event did not come, before the deadline."""
 
 
-class MonitorGone(MonitorError):
+class MonitorClosed(MonitorError):
     """Nobody listens at the monitor's socket, or QEMU ended while we were connected. facts: path."""
 
 
@@ -61,7 +61,7 @@ class GuestError(VlabError):
     """The guest or its agent did not do its part."""
 
 
-class RestartNeeded(VlabError):
+class RestartRequired(VlabError):
     """Changes that need a power cycle, on a running VM, without allow_restart. facts: options."""
 
 
@@ -73,5 +73,5 @@ class GuestNotReady(GuestError):
     """The VM runs, but its guest does not answer yet: it may still be booting."""
 
 
-class LoginRefused(GuestError):
+class LoginFailed(GuestError):
     """The guest did not let us in."""

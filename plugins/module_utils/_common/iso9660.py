@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """A CD image with named files: ISO 9660 (ECMA-119) with Joliet names, which Linux, Windows and the BSDs prefer."""
 

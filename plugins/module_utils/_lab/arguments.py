@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The options of qemu_lab, which its action plugin checks before anything else, and the module again."""
 

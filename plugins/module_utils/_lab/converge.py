@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """One hypervisor's share of a lab: all its VMs and hubs through the same plan and apply as one VM, many at a time."""
 
@@ -15,12 +15,12 @@ import os
 import socket
 import threading
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import before_after
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import before_after
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import hub
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import room
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.lineup import Lineup
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.start_scheduler import StartScheduler
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
     QEMU_OVERHEAD,
@@ -28,7 +28,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
     resources,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import forget_about, write_about
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import (
+    forget_about,
+    write_about,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
@@ -56,33 +59,33 @@ class Job:
         self.name, self.state, self.node = node["name"], node["state"], node
         self.ready, self.after = node.get("ready") or {}, node.get("after") or {}
         self.host = Host(self.folder)
-        self.seen = self.wanted = self.todo = self.applier = None
+        self.observation = self.desired = self.todo = self.applier = None
 
     def look(self):
         """Observe the VM."""
-        self.seen = observe(self.folder)
+        self.observation = observe(self.folder)
         if self.state == "keep":
-            self.state = "present" if self.seen.saved else "absent"
+            self.state = "present" if self.observation.saved else "absent"
 
     def plan(self, allow_restart, settings):
         """Find out what is to be done. Raises VlabError."""
         pending = []
         if self.state != "absent":
             check_ready("nodes.%s" % self.name, self.ready)
-            self.wanted = self._compose()
-            if self.seen.saved and not self.seen.alive:
+            self.desired = self._compose()
+            if self.observation.saved and not self.observation.alive:
                 pending = [
-                    change for part in PARTS for change in part.pending(self.wanted, self.host)
+                    change for part in PARTS for change in part.pending(self.desired, self.host)
                 ]
-        self.todo = plan(self.seen, self.wanted, self.state, allow_restart, pending)
-        self.applier = Applier(self.host, self.seen, self.wanted, self.todo, settings)
+        self.todo = plan(self.observation, self.desired, self.state, allow_restart, pending)
+        self.applier = Applier(self.host, self.observation, self.desired, self.todo, settings)
         # The lineup lets the guest run; a paused node stays as it is started.
-        self.applier.hold_asked, self.applier.hold = self.applier.hold, True
+        self.applier.start_paused_asked, self.applier.hold = self.applier.hold, True
         self.applier.check()
 
     def _compose(self):
         """The definition that is wanted. What was composed from the same words before is not composed again."""
-        saved, options = self.seen.saved, self.node["options"]
+        saved, options = self.observation.saved, self.node["options"]
         display = options.get("display") or {}
         # A password is kept nowhere, not even in a digest; with one, the definition is composed anew, so that this run has it.
         words = (
@@ -96,13 +99,13 @@ class Job:
         later = {
             nic["name"]
             for nic in options["nics"]
-            if "spare" in nic and self.seen.alive and nic["name"] not in has
+            if "spare" in nic and self.observation.alive and nic["name"] not in has
         }
         if later:
             digest += " without %d" % len(later)
         if saved and saved.get("digest") == digest and words is options:
-            wanted = dict(saved)
-            self.host.find(wanted["arch"], wanted["qemu_binary"] or None)
+            desired = dict(saved)
+            self.host.find(desired["arch"], desired["qemu_binary"] or None)
         else:
             nics = [
                 {key: value for key, value in nic.items() if key != "spare"}
@@ -110,13 +113,13 @@ class Job:
                 if nic["name"] not in later
             ]
             options = dict(options, nics=nics)
-            wanted = definitions.compose(
+            desired = definitions.compose(
                 saved, dict(options, **self._leftovers(saved, options)), self.host
             )
         if saved and saved.get("digest") != digest:
             saved["digest"] = None
-        wanted["digest"] = digest
-        return wanted
+        desired["digest"] = digest
+        return desired
 
     def _leftovers(self, saved, options):
         """NICs that the lab has no use for any more: a running guest keeps the card, without a cable."""
@@ -126,7 +129,7 @@ class Job:
             for nic in (saved or {}).get("nics", ())
             if nic["name"] not in named
         ]
-        return {"nics": options["nics"] + idle} if self.seen.alive else {"purge_nics": True}
+        return {"nics": options["nics"] + idle} if self.observation.alive else {"purge_nics": True}
 
     def attach(self, scripts):
         """Plug NICs into bridges. scripts: {segment: what puts a tap on its bridge}."""
@@ -147,7 +150,7 @@ class Job:
         return (
             self.state in ("started", "paused")
             or self.state == "present"
-            and (self.seen.alive or bool(self.node.get("later")))
+            and (self.observation.alive or bool(self.node.get("later")))
         )
 
     @property
@@ -162,8 +165,8 @@ class Job:
 
     def close(self):
         """Leave the monitor."""
-        if self.seen:
-            self.seen.close()
+        if self.observation:
+            self.observation.close()
 
 
 class Lab:
@@ -184,14 +187,14 @@ class Lab:
 
     def _segments(self):
         """Hubs and bridges: those that are wanted and, with purge, those that are not."""
-        wanted = {entry["name"]: entry for entry in self.params.get("segments") or ()}
-        names = set(wanted)
+        desired = {entry["name"]: entry for entry in self.params.get("segments") or ()}
+        names = set(desired)
         if self.params["purge"] or self.params["state"] == "absent":
             names |= set(hub.existing(self.root, self.params["lab"]))
         made, attach = [], {}
         for name in sorted(names):
             entry, folder = (
-                wanted.get(name, {}),
+                desired.get(name, {}),
                 os.path.join(self.root, self.params["lab"], hub.SEGMENTS, name),
             )
             if "bridge" in entry or not entry and os.path.exists(os.path.join(folder, "attach")):
@@ -250,7 +253,7 @@ class Lab:
                 stack.callback(job.folder.tidy)
                 stack.callback(job.close)
             self._each(self.jobs.values(), Job.look, "look at")
-            if any(starts(job.seen, job.state) for job in self.jobs.values()):
+            if any(starts(job.observation, job.state) for job in self.jobs.values()):
                 refuse_start(
                     self.params["allow_container"]
                 )  # before QEMU is looked for, which such a container seldom has
@@ -323,13 +326,13 @@ class Lab:
             return
         need = {
             "memory_mb": sum(
-                job.wanted["memory"] + QEMU_OVERHEAD
+                job.desired["memory"] + QEMU_OVERHEAD
                 for job in starting
-                if job.wanted["check_host_memory"]
+                if job.desired["check_host_memory"]
             ),
             "starting": len(starting),
             "vcpus": sum(
-                job.wanted["vcpus"] for job in self.jobs.values() if job.wanted and job.will_run()
+                job.desired["vcpus"] for job in self.jobs.values() if job.desired and job.will_run()
             ),
             "memory_overcommit": self.limits.get("memory_overcommit"),
             "vcpu_ratio": self.limits.get("vcpu_ratio"),
@@ -360,7 +363,7 @@ class Lab:
             self._apply_one,
             "change",
         )
-        lineup = Lineup(
+        lineup = StartScheduler(
             {job.name: job for job in jobs if job.state != "absent"},
             self.limits.get("booting"),
             self.params["wait_ready"],
@@ -392,12 +395,12 @@ class Lab:
         """Remember which words a definition was composed from, where nothing else had to be written."""
         for job in self.jobs.values():
             if (
-                job.wanted
-                and job.seen.saved
+                job.desired
+                and job.observation.saved
                 and not job.todo.steps
-                and job.seen.saved.get("digest") != job.wanted["digest"]
+                and job.observation.saved.get("digest") != job.desired["digest"]
             ):
-                definitions.save(job.folder, job.wanted)
+                definitions.save(job.folder, job.desired)
 
     def _result(self):
         jobs = self.jobs.values()
@@ -416,7 +419,7 @@ class Lab:
             "vms": [],
         }
         for job in jobs:
-            vm = report(job.seen, job.wanted, _TOLD_BY) if job.state != "absent" else {}
+            vm = report(job.observation, job.desired, _TOLD_BY) if job.state != "absent" else {}
             if vm:
                 if self.check_mode:
                     state = [

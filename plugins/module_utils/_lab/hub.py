@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Hubs: a segment as a QEMU without a machine. It needs no root, and its ports come and go while it runs."""
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     LIVE,
     Change,
@@ -31,7 +31,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import escape, keyval, netdev
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
+    escape,
+    keyval,
+    netdev,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 

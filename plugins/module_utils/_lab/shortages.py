@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """What a hypervisor lacks for its share of a lab, as rows of a table: {host, what, wanted, has}."""
 
@@ -13,9 +13,9 @@ _DISK = (
 )
 
 
-def row(host, what, wanted, has):
+def row(host, what, desired, has):
     """A row of the table."""
-    return {"host": host, "what": what, "wanted": wanted, "has": has}
+    return {"host": host, "what": what, "wanted": desired, "has": has}
 
 
 def resources(host, need, has):

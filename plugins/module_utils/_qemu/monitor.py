@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """QEMU's monitor over a UNIX socket. Source: QEMU, docs/interop/qmp-spec."""
 
@@ -16,7 +16,7 @@ import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
-    MonitorGone,
+    MonitorClosed,
     MonitorTimeout,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix, peer
@@ -73,7 +73,7 @@ class Monitor:
             self._channel = connect_unix(self.path, self.timeout)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
-                raise MonitorGone("no QEMU listens at %s" % self.path, path=self.path)
+                raise MonitorClosed("no QEMU listens at %s" % self.path, path=self.path)
             if error.errno == errno.EAGAIN:
                 raise MonitorTimeout(self._busy(), path=self.path)
             raise MonitorError(
@@ -164,7 +164,7 @@ class Monitor:
         try:
             while self._collect(deadline):
                 pass
-        except MonitorGone:
+        except MonitorClosed:
             return True
         return False
 
@@ -229,7 +229,7 @@ class Monitor:
 
     def _send(self, data, fds, deadline, requests):
         if self._channel is None:
-            raise MonitorGone("not connected to QEMU's monitor %s" % self.path, path=self.path)
+            raise MonitorClosed("not connected to QEMU's monitor %s" % self.path, path=self.path)
         rights = (
             [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))]
             if fds
@@ -266,7 +266,7 @@ class Monitor:
     def _receive(self, deadline):
         """The next JSON object; None at the deadline. One is a line, or several where the monitor has pretty=on."""
         if self._channel is None:
-            raise MonitorGone("not connected to QEMU's monitor %s" % self.path, path=self.path)
+            raise MonitorClosed("not connected to QEMU's monitor %s" % self.path, path=self.path)
         while True:
             line, newline, rest = self._received.partition(b"\n")
             if newline:
@@ -314,4 +314,4 @@ class Monitor:
         )
 
     def _gone(self):
-        return MonitorGone("QEMU closed its monitor %s: it has ended" % self.path, path=self.path)
+        return MonitorClosed("QEMU closed its monitor %s: it has ended" % self.path, path=self.path)

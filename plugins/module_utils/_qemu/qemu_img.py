@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Image files made and changed by qemu-img. Source: QEMU, docs/tools/qemu-img."""
 
@@ -18,7 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import new_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import overlays
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import overlay_cache
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import probe
 
 _SPREAD = ("monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat")
@@ -72,17 +72,17 @@ class QemuImg:
 
     def _make_overlay(self, words, path, size, mode, backing_file):
         """An overlay as qemu-img makes it, or a copy of the one that it made before."""
-        key = overlays.key_of([self.path, *words], size, backing_file)
-        content = overlays.known(key)
+        key = overlay_cache.key_of([self.path, *words], size, backing_file)
+        content = overlay_cache.known(key)
         if content is None:
             self._make(
                 "create", words, path, "qcow2", None, mode, last=[] if size is None else [str(size)]
             )
             if key:
-                overlays.keep(key, path)
+                overlay_cache.keep(key, path)
             return
         with _new_image(path, mode) as (handle, _name):
-            overlays.write(handle, content)
+            overlay_cache.write(handle, content)
 
     def overlay(self, path, backing_file, backing_format=None, size=None, options=None):
         """Make a qcow2 overlay on backing_file, as create does."""

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """A shell behind a serial console, on which the guest's kernel and other programs print whenever they like.
 
@@ -23,7 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     GuestNotReady,
-    LoginRefused,
+    LoginFailed,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import pattern
 
@@ -304,7 +304,7 @@ def log_in(console, login, asks, deadline):
     if number == 0:
         if login.password is None:
             console.send(b"\r", deadline)  # the next who comes finds a login prompt
-            raise LoginRefused(
+            raise LoginFailed(
                 "the guest asks for the password of %s, and none was given" % login.user
             )
         console.send(login.password.encode("utf-8") + b"\r", deadline)
@@ -313,7 +313,7 @@ def log_in(console, login, asks, deadline):
             (time.monotonic() + deadline) / 2,
         )
         if number in (0, 1):
-            raise LoginRefused("the guest did not let %s in with the password given" % login.user)
+            raise LoginFailed("the guest did not let %s in with the password given" % login.user)
 
 
 def _ranges(numbers):

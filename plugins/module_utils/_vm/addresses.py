@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Where every device sits: places are given once, kept in the definition, and never move because another device comes or goes.
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import device
 
 _SINGLE = {
     "display": 2,
@@ -73,13 +73,13 @@ def is_pcie(kind):
     return kind in ("q35", "virt")
 
 
-def assign(places, wanted):
+def assign(places, desired):
     """Give each key of wanted a place; keep those of places; forget the keys that are not wanted any more.
 
     wanted: list of (key, kind, index asked for or None, option). Raises OptionError when two ask for one unit, or a bus is full.
     """
     kept, taken, fresh = {}, {}, []
-    for key, kind, index, option in wanted:
+    for key, kind, index, option in desired:
         old = places.get(key)
         if index is not None:
             if not 0 <= index < _UNITS[kind]:

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Applying a plan to one VM. After each step the files say what is true, so that a killed run can be taken up by the next."""
 
@@ -12,8 +12,8 @@ import os
 import shutil
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     LaunchError,
@@ -90,12 +90,12 @@ class Applier:
     hold: leave a VM that is started before its guest's first instruction.
     """
 
-    def __init__(self, host, seen, wanted, plan, settings):
-        self.host, self.folder, self.seen, self.wanted, self.plan, self.settings = (
+    def __init__(self, host, observation, desired, plan, settings):
+        self.host, self.folder, self.observation, self.desired, self.plan, self.settings = (
             host,
             host.folder,
-            seen,
-            wanted,
+            observation,
+            desired,
             plan,
             settings,
         )
@@ -110,10 +110,10 @@ class Applier:
         """Do every step of the plan, in its order."""
         for path in (self.folder.definition, self.folder.run):
             remove_unfinished(path)
-        if self.seen.run is None and not process.is_supervised(self.folder):
+        if self.observation.run is None and not process.is_supervised(self.folder):
             self._remove_run_files()
         there = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
-        is_new = self.seen.saved is None
+        is_new = self.observation.saved is None
         try:
             for step in self.plan.steps:
                 _STEPS[step](self)
@@ -126,44 +126,46 @@ class Applier:
         if is_new:
             ports.release(self.folder)
             remove_folder(self.folder, {self.folder.file(name) for name in there})
-            self.seen.status = "absent"
+            self.observation.status = "absent"
         elif "define" in self.plan.steps:
             definitions.save(self.folder, self._undone())
 
     def check(self):
         """Whatever can be known to prevent the plan, before anything is done."""
-        if self.seen.silent and "stop" not in self.plan.steps:
-            raise self.seen.silent
+        if self.observation.silent and "stop" not in self.plan.steps:
+            raise self.observation.silent
         if "start" in self.plan.steps:
             for part in PARTS:
-                part.check_start(self.wanted, self.host)
+                part.check_start(self.desired, self.host)
 
     def refresh(self):
         """Set what every run sets in a VM that runs."""
-        seen = self.seen
-        if seen.alive and self.wanted and seen.monitor:
+        observation = self.observation
+        if observation.alive and self.desired and observation.monitor:
             live = Live(
                 self.host,
-                seen.monitor,
-                seen.pid,
-                seen.running,
-                seen.devices,
+                observation.monitor,
+                observation.pid,
+                observation.running,
+                observation.devices,
                 self.settings["unplug_timeout"],
             )
             for part in PARTS:
-                part.refresh(self.wanted, live)
+                part.refresh(self.desired, live)
 
     def _define(self):
-        if definitions.lacks_ports(self.wanted):
-            self.wanted["ports"] = ports.claim(self.folder, definitions.wishes(self.wanted))
-        if not self.seen.alive or "stop" in self.plan.steps:
-            if "stop" in self.plan.steps and self.seen.alive:
+        if definitions.lacks_ports(self.desired):
+            self.desired["ports"] = ports.claim(
+                self.folder, definitions.port_requests(self.desired)
+            )
+        if not self.observation.alive or "stop" in self.plan.steps:
+            if "stop" in self.plan.steps and self.observation.alive:
                 self._stop()
             self._clear()
             self._prepare()
-        definitions.save(self.folder, self.wanted)
-        if self.seen.status == "absent":
-            self.seen.status = "stopped"
+        definitions.save(self.folder, self.desired)
+        if self.observation.status == "absent":
+            self.observation.status = "stopped"
 
     def _clear(self):
         if self.is_cleared:
@@ -174,59 +176,64 @@ class Applier:
 
     def _prepare(self):
         for part in PARTS:
-            self.actions += part.prepare(self.wanted, self.host)
+            self.actions += part.prepare(self.desired, self.host)
         for change in self.plan.changes:
             if change.verb == "remove" and not self.settings["keep_disks"]:
-                BY_NAME[change.part].forget(change, self.seen.running or self.seen.saved, self.host)
+                BY_NAME[change.part].forget(
+                    change, self.observation.running or self.observation.saved, self.host
+                )
 
     def _live(self):
         """Make the changes that a running VM takes; when one fails, the definition stays what it was."""
-        seen = self.seen
+        observation = self.observation
         self.live = Live(
             self.host,
-            seen.monitor,
-            seen.pid,
-            seen.running,
-            seen.devices,
+            observation.monitor,
+            observation.pid,
+            observation.running,
+            observation.devices,
             self.settings["unplug_timeout"],
         )
-        self.live.past = [seen.run["definition"], seen.saved]
+        self.live.past = [observation.run["definition"], observation.saved]
         try:
             for change in self.plan.changes:
                 if change.how == LIVE:
-                    BY_NAME[change.part].apply(change, self.wanted, self.live)
+                    BY_NAME[change.part].apply(change, self.desired, self.live)
                     self.actions.append("change %s" % change.option)
                     before = (
                         self.live.last_with(*change.path[:2]) if change.verb == "remove" else None
                     )
                     before = copied(before)
-                    adopt(change, self.live.running, self.wanted)
+                    adopt(change, self.live.running, self.desired)
                     self._save_run(self.live.running)
                     if change.verb == "remove" and not self.settings["keep_disks"]:
                         BY_NAME[change.part].forget(change, before, self.host)
         except VlabError:
             definitions.save(self.folder, self._undone())
             raise
-        seen.running = copied(self.wanted)
-        self._save_run(seen.running)
-        definitions.save(self.folder, self.wanted)
+        observation.running = copied(self.desired)
+        self._save_run(observation.running)
+        definitions.save(self.folder, self.desired)
 
     def _undone(self):
         """The definition before this run, with the ports that the VM holds by now."""
-        return dict(self.seen.saved, ports=dict(self.wanted["ports"], **self.seen.saved["ports"]))
+        return dict(
+            self.observation.saved,
+            ports=dict(self.desired["ports"], **self.observation.saved["ports"]),
+        )
 
     def _save_run(self, running):
-        self.seen.run = {
+        self.observation.run = {
             key: value
-            for key, value in dict(self.seen.run, definition=running).items()
+            for key, value in dict(self.observation.run, definition=running).items()
             if key != "resume"
         }
-        write_json(self.folder.run, self.seen.run)
+        write_json(self.folder.run, self.observation.run)
 
     def _stop(self):
-        seen = self.seen
+        observation = self.observation
         restart = "start" in self.plan.steps
-        if not seen.alive:
+        if not observation.alive:
             if not restart:
                 self.forget_run()
             return
@@ -234,25 +241,35 @@ class Applier:
             # Should we be killed now, whoever comes next knows that it was running.
             write_json(
                 self.folder.run,
-                dict(seen.run, resume="paused" if "hold" in self.plan.steps else "running"),
+                dict(observation.run, resume="paused" if "hold" in self.plan.steps else "running"),
             )
-        family = (seen.running or seen.saved)["family"]
+        family = (observation.running or observation.saved)["family"]
         self.stopped_by = process.shut_down(
-            seen.monitor, seen.pid, seen.start, self.settings["shutdown"], family, seen.status
+            observation.monitor,
+            observation.pid,
+            observation.start,
+            self.settings["shutdown"],
+            family,
+            observation.status,
         )
         self.actions.append("stop (%s)" % self.stopped_by)
         self.forget_run(keep_record=restart)
 
     def forget_run(self, keep_record=False):
         """After QEMU has ended: what belonged to that run goes, with keep_record but for run.json."""
-        seen = self.seen
-        seen.close()
+        observation = self.observation
+        observation.close()
         for part in PARTS:
-            part.release(seen.running or seen.saved, self.host)
+            part.release(observation.running or observation.saved, self.host)
         if not keep_record:
             remove_file(self.folder.run)
         self._remove_run_files()
-        seen.alive, seen.run, seen.status, seen.pid = False, None, "stopped", None
+        observation.alive, observation.run, observation.status, observation.pid = (
+            False,
+            None,
+            "stopped",
+            None,
+        )
 
     def _remove_run_files(self):
         for path in (self.folder.pidfile, self.folder.exit_code):
@@ -265,28 +282,28 @@ class Applier:
 
     def launch(self):
         """Start QEMU, stopped; set what must be set before the guest's first instruction; leave its monitor open."""
-        host, folder, wanted = self.host, self.folder, self.wanted
+        host, folder, desired = self.host, self.folder, self.desired
         self._clear()
         if "define" not in self.plan.steps:
             for part in PARTS:
-                self.actions += part.prepare(wanted, host)
-        ports.check_free(wanted, definitions.wishes(wanted))
+                self.actions += part.prepare(desired, host)
+        ports.check_free(desired, definitions.port_requests(desired))
         self._clear_sockets()
         for part in PARTS:
-            part.before_launch(wanted, host)
+            part.before_launch(desired, host)
         self._end_companions()
         for argv in self._companions():
             # It goes on by itself once its socket is there: QEMU connects at its start.
             run(argv, timeout=self.settings["start_timeout"])
-        argv = command_line.build(wanted, host)
-        self.console_from = log_size(folder, wanted)
-        child = process.Child(argv, folder, wanted["environment"])
+        argv = command_line.build(desired, host)
+        self.console_from = log_size(folder, desired)
+        child = process.Child(argv, folder, desired["environment"])
         try:
             monitor = child.connect(self.settings["start_timeout"])
-            self.seen.monitor = monitor
+            self.observation.monitor = monitor
             self._settle(child, monitor)
         except VlabError as error:
-            self.seen.close()
+            self.observation.close()
             child.end()
             self._forget_start()
             if isinstance(error, MonitorError):
@@ -295,7 +312,7 @@ class Applier:
         self.actions.append("start")
 
     def _companions(self):
-        return [argv for part in PARTS for argv in part.companions(self.wanted, self.host)]
+        return [argv for part in PARTS for argv in part.companions(self.desired, self.host)]
 
     def _end_companions(self):
         """End the programs that a start without a QEMU left behind."""
@@ -304,41 +321,49 @@ class Applier:
                 process.kill(pid, process_start(pid))
 
     def _settle(self, child, monitor):
-        wanted, seen, host = self.wanted, self.seen, self.host
+        desired, observation, host = self.desired, self.observation, self.host
         pid = monitor.peer_pid
         live = self.live = Live(
-            host, monitor, pid, copied(wanted), {}, self.settings["unplug_timeout"]
+            host, monitor, pid, copied(desired), {}, self.settings["unplug_timeout"]
         )
         status, peripheral = monitor.batch(
             [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]
         )
         live.devices = device_types(peripheral)
         for part in PARTS:
-            part.verify(wanted, live)
-            part.before_continue(wanted, live)
+            part.verify(desired, live)
+            part.before_continue(desired, live)
         live.flush()
-        seen.run = {
+        observation.run = {
             "pid": pid,
             "start": process_start(pid),
             "boot_id": boot_id(),
-            "uuid": wanted["uuid"],
+            "uuid": desired["uuid"],
             "argv": child.argv,
             "qemu_version": host.capabilities.version_text,
             "accel": host.accel,
             "accel_reason": host.accel_reason,
             "started": int(time.time()),
             "console_from": self.console_from,
-            "definition": wanted,
+            "definition": desired,
         }
-        write_json(self.folder.run, seen.run)
-        seen.pid, seen.start, seen.devices = pid, seen.run["start"], live.devices
-        seen.running, seen.alive, seen.status = copied(wanted), True, status["status"]
+        write_json(self.folder.run, observation.run)
+        observation.pid, observation.start, observation.devices = (
+            pid,
+            observation.run["start"],
+            live.devices,
+        )
+        observation.running, observation.alive, observation.status = (
+            copied(desired),
+            True,
+            status["status"],
+        )
 
     def _forget_start(self):
         self._end_companions()
         self._clear_sockets()
         for part in PARTS:
-            part.release(self.wanted, self.host)
+            part.release(self.desired, self.host)
         remove_file(self.folder.run)
         self._remove_run_files()
 
@@ -357,25 +382,25 @@ class Applier:
 
     def resume(self):
         """Let the guest run. Raises LaunchError when it does not."""
-        monitor = self.seen.monitor
+        monitor = self.observation.monitor
         monitor.execute("cont")
         status = monitor.execute("query-status")["status"]
         if status not in ("running", "inmigrate", "shutdown"):
             raise LaunchError(
                 "the guest of the VM %s does not run: QEMU says %s" % (self.folder.name, status),
-                cmd=self.seen.run["argv"],
+                cmd=self.observation.run["argv"],
                 log=process.tail(self.folder.log),
             )
-        self.seen.status = status
+        self.observation.status = status
         self.actions.append("resume")
 
     def _pause(self):
-        self.seen.monitor.execute("stop")
-        self.seen.status = "paused"
+        self.observation.monitor.execute("stop")
+        self.observation.status = "paused"
         self.actions.append("pause")
 
     def _reset(self):
-        self.seen.monitor.execute("system_reset")
+        self.observation.monitor.execute("system_reset")
         self.actions.append("reset")
 
     def _remove(self):
@@ -389,13 +414,13 @@ class Applier:
             )
 
             keep = (
-                {disk_path(folder, disk) for disk in self.seen.saved["disks"]}
-                if self.seen.saved
+                {disk_path(folder, disk) for disk in self.observation.saved["disks"]}
+                if self.observation.saved
                 else images_in(folder)
             )
         ports.release(folder)
         remove_folder(folder, keep)
-        self.seen.status = "absent"
+        self.observation.status = "absent"
         self.actions.append("remove %s" % folder.path)
 
 
@@ -441,21 +466,21 @@ def remove_folder(folder, keep):
         )
 
 
-def adopt(change, running, wanted):
+def adopt(change, running, desired):
     """Enter one change into the definition that the VM runs."""
-    running["ports"] = wanted["ports"]
+    running["ports"] = desired["ports"]
     option, name = change.path[0], change.item
     if not name:
-        running[option] = wanted[option]
+        running[option] = desired[option]
         return
     place = "%s/%s" % (option, name)
     if change.verb == "remove":
         running[option] = [item for item in running[option] if item["name"] != name]
         running["places"].pop(place, None)
     elif change.verb == "add":
-        running[option] = running[option] + [copied(by_name(wanted[option])[name])]
-        running["places"][place] = wanted["places"][place]
-        running["bases"] = dict(wanted.get("bases", {}))
+        running[option] = running[option] + [copied(by_name(desired[option])[name])]
+        running["places"][place] = desired["places"][place]
+        running["bases"] = dict(desired.get("bases", {}))
     else:
         key = change.path[-1]
-        by_name(running[option])[name][key] = copied(by_name(wanted[option])[name][key])
+        by_name(running[option])[name][key] = copied(by_name(desired[option])[name][key])

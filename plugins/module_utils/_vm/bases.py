@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Images: overlays over base images that nobody writes, and the four things that can be wrong with a base.
 
@@ -138,11 +138,11 @@ def make_image(option, disk, path, qemu_img):
 def follow_base(option, disk, path, recorded, qemu_img):
     """Point an overlay at the base that its disk names now; the content must be the same. Return what was done, or None."""
     header = images.probe(path)
-    wanted = disk["backing_file"]
+    desired = disk["backing_file"]
     now = header.backing_file and os.path.normpath(
         os.path.join(os.path.dirname(path), header.backing_file)
     )
-    if now == wanted:
+    if now == desired:
         return None
     if not now:
         raise OptionError(
@@ -150,7 +150,7 @@ def follow_base(option, disk, path, recorded, qemu_img):
             "%s is not an overlay: it has no base. Remove the disk to have it made anew, or use "
             "qemu_disk to give it one" % path,
         )
-    there = images.fingerprint(wanted)
+    there = images.fingerprint(desired)
     if not (
         images.same_content(recorded, there)
         if recorded
@@ -159,12 +159,12 @@ def follow_base(option, disk, path, recorded, qemu_img):
         raise ImageError(
             "%s.backing_file: %s is not the image that the overlay %s was made over (%s): its content differs. Give the same "
             "image at its new place; to move the disk to another base, use qemu_disk"
-            % (option, wanted, path, now),
-            path=wanted,
+            % (option, desired, path, now),
+            path=desired,
             option=option + ".backing_file",
         )
-    qemu_img.rebase(path, wanted, disk["backing_format"], unsafe=True)
-    return "rebase %s on %s" % (path, wanted)
+    qemu_img.rebase(path, desired, disk["backing_format"], unsafe=True)
+    return "rebase %s on %s" % (path, desired)
 
 
 def size_of(path, qemu_img):

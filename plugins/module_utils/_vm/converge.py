@@ -1,15 +1,15 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """One VM, from options to result: observe, plan, apply."""
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import before_after
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import before_after
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_texts
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_texts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
@@ -53,11 +53,11 @@ def converge_vm(params, check_mode):
     settings = settings_of(params)
     create = not check_mode and params["state"] not in ("absent", "reset")
     with folder.locked(create, settings["lock_timeout"]):
-        seen = observe(folder)
+        observation = observe(folder)
         try:
-            return _converge(params, Host(folder), settings, seen, check_mode)
+            return _converge(params, Host(folder), settings, observation, check_mode)
         finally:
-            seen.close()
+            observation.close()
             if create:
                 folder.tidy()
 
@@ -71,9 +71,9 @@ def converge_item(params, check_mode, option, item, remove=None):
     folder = Folder(params.get("root"), params["lab"], params["vm"])
     settings = settings_of(params)
     with folder.locked(False, settings["lock_timeout"]):
-        seen = observe(folder)
+        observation = observe(folder)
         try:
-            if seen.saved is None:
+            if observation.saved is None:
                 if remove is not None:
                     return {
                         "changed": False,
@@ -91,42 +91,42 @@ def converge_item(params, check_mode, option, item, remove=None):
             }
             host = Host(folder)
             host.allow_shrink = bool(params.get("allow_shrink"))
-            return _converge(given, host, settings, seen, check_mode)
+            return _converge(given, host, settings, observation, check_mode)
         finally:
-            seen.close()
+            observation.close()
 
 
-def _converge(params, host, settings, seen, check_mode):
+def _converge(params, host, settings, observation, check_mode):
     state = params["state"]
     host.incoming = params.get("incoming") or None
     # A disk or a NIC belongs to a VM that was started before: that was asked for then.
     allowed = params.get("allow_container", True)
-    if starts(seen, state):
+    if starts(observation, state):
         refuse_start(allowed)  # before QEMU is looked for, which such a container seldom has
-    wanted, pending = None, []
-    if state != "absent" and not (state == "reset" and seen.status == "absent"):
-        wanted = definitions.compose(seen.saved, params, host)
-        if seen.saved and not seen.alive:
-            pending = [change for part in PARTS for change in part.pending(wanted, host)]
-    todo = plan(seen, wanted, state, params["allow_restart"], pending)
+    desired, pending = None, []
+    if state != "absent" and not (state == "reset" and observation.status == "absent"):
+        desired = definitions.compose(observation.saved, params, host)
+        if observation.saved and not observation.alive:
+            pending = [change for part in PARTS for change in part.pending(desired, host)]
+    todo = plan(observation, desired, state, params["allow_restart"], pending)
     if "start" in todo.steps:
         refuse_start(allowed)
-    applier = Applier(host, seen, wanted, todo, settings)
+    applier = Applier(host, observation, desired, todo, settings)
     applier.check()
     if not check_mode:
         applier.run()
         applier.refresh()
-    return result(seen, wanted, todo, applier, host, check_mode)
+    return result(observation, desired, todo, applier, host, check_mode)
 
 
-def result(seen, wanted, todo, applier, host, check_mode):
+def result(observation, desired, todo, applier, host, check_mode):
     """The result of a module that works on a VM."""
     told = {
         "changed": todo.changed,
         "changes": [change.result() for change in todo.changes],
         "actions": applier.actions,
         "diff": before_after(todo.changes),
-        "vm": report(seen, wanted),
+        "vm": report(observation, desired),
     }
     if applier.stopped_by:
         told["stopped_by"] = applier.stopped_by

@@ -1,13 +1,13 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The definition: what a VM is to be. A flat dict, complete with defaults, saved whole as vm.json; no secrets."""
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
@@ -75,32 +75,32 @@ def compose(saved, given, host):
     saved: a definition or None. given: the module's options, None for what was not said.
     """
     base = copied(saved or {})
-    wanted = {
+    desired = {
         "format": FORMAT,
         "lab": host.folder.lab,
         "name": host.folder.name,
         "ports": base.get("ports", {}),
     }
     for part in PARTS:
-        wanted.update(copied(part.merge(base, given)))
+        desired.update(copied(part.merge(base, given)))
     for part in PARTS:
-        part.complete(wanted, base, given, host)
-    wanted["places"] = addresses.assign(
-        base.get("places", {}), [place for part in PARTS for place in part.places(wanted)]
+        part.complete(desired, base, given, host)
+    desired["places"] = addresses.assign(
+        base.get("places", {}), [place for part in PARTS for place in part.places(desired)]
     )
-    NETWORK.fill_macs(wanted, host)
-    return wanted
+    NETWORK.fill_macs(desired, host)
+    return desired
 
 
-def wishes(definition):
+def port_requests(definition):
     """The host ports that the definition needs."""
     return [wish for part in PARTS for wish in part.ports(definition)]
 
 
 def lacks_ports(definition):
     """Whether a port is still to be claimed, or one is held for nothing."""
-    wanted = {wish.key: wish.port for wish in wishes(definition)}
+    desired = {wish.key: wish.port for wish in port_requests(definition)}
     held = definition["ports"]
-    return set(wanted) != set(held) or any(
-        port not in ("auto", held[key]) for key, port in wanted.items()
+    return set(desired) != set(held) or any(
+        port not in ("auto", held[key]) for key, port in desired.items()
     )

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Disks as the definition keeps them, and the block nodes and devices they become."""
 
@@ -12,7 +12,7 @@ import os
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import normalise_checksum
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 
 BUSES = ["virtio", "scsi", "ide", "sata", "nvme", "usb", "sd", "floppy", "pflash"]

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Facts, never changes: of the VMs under a root, of images, of the host."""
 
@@ -35,7 +35,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_users import definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 
@@ -66,12 +66,12 @@ def vms(root, lab=None, name=None, ask_agent=False, agent_timeout=2):
 
 
 def _vm(folder, ask_agent, agent_timeout):
-    seen = observe(folder)
+    observation = observe(folder)
     try:
-        told = report(seen, seen.saved)
+        told = report(observation, observation.saved)
     finally:
-        seen.close()
-    if ask_agent and seen.alive and told.get("agent"):
+        observation.close()
+    if ask_agent and observation.alive and told.get("agent"):
         _add_agent_addresses(told, agent_timeout)
     return told
 

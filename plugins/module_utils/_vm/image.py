@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """One image file, without a VM: created, grown, shrunk, converted, rebased, committed, checked, with internal snapshots."""
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     Change,
     Item,
@@ -29,7 +29,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import fi
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import users_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_users import users_of
 
 SPEC = dict(
     disks.IMAGE_SPEC,
@@ -54,11 +54,11 @@ class Image:
     """One image on its way from what it is to what is wanted. wanted: normalised options. steps: [(Change, function)]."""
 
     def __init__(self, params):
-        self.wanted = disks.normalise_disk("", {key: params.get(key) for key in disks.IMAGE_SPEC})
+        self.desired = disks.normalise_disk("", {key: params.get(key) for key in disks.IMAGE_SPEC})
         for key in ("source", "restore_snapshot", "snapshots"):
-            self.wanted[key] = params.get(key)
+            self.desired[key] = params.get(key)
         self.params = params
-        self.path = self.wanted["path"]
+        self.path = self.desired["path"]
         self.root = os.path.abspath(params.get("root") or default_root())
         self.qemu_img = QemuImg(find_qemu_img())
         self.report = None
@@ -94,44 +94,44 @@ class Image:
         )
 
     def _plan_new(self):
-        wanted = self.wanted
+        desired = self.desired
         if self.params["source"]:
-            if wanted.get("backing_file"):
+            if desired.get("backing_file"):
                 raise OptionError("source", "it makes a full copy: it cannot go with backing_file")
             source = disks.image_path("source", self.params["source"])
             images.readable("source", source)
             self._verify(source)
             self._step("path", None, self.path, lambda: self._copy(source))
             return
-        if wanted.get("backing_file"):
-            images.readable("backing_file", wanted["backing_file"])
-            self._verify(wanted["backing_file"])
-        elif not wanted.get("size"):
+        if desired.get("backing_file"):
+            images.readable("backing_file", desired["backing_file"])
+            self._verify(desired["backing_file"])
+        elif not desired.get("size"):
             raise OptionError(
                 "size",
                 "%s does not exist: give size, backing_file or source to have it made" % self.path,
             )
-        if wanted.get("snapshots") or wanted.get("restore_snapshot"):
+        if desired.get("snapshots") or desired.get("restore_snapshot"):
             raise OptionError(
-                "snapshots" if wanted.get("snapshots") else "restore_snapshot",
+                "snapshots" if desired.get("snapshots") else "restore_snapshot",
                 "%s does not exist yet" % self.path,
             )
         self._step("path", None, self.path, self._create)
 
     def _verify(self, path):
         for key, first in (("checksum", False), ("checksum_first_mib", True)):
-            if self.wanted.get(key):
-                images.verify(key, path, self.wanted[key], first)
+            if self.desired.get(key):
+                images.verify(key, path, self.desired[key], first)
 
     def _create(self):
         make_folder(os.path.dirname(self.path))
         self.qemu_img.create(
             self.path,
-            self.wanted.get("format") or "qcow2",
-            self.wanted.get("size"),
-            self.wanted.get("format_options"),
-            self.wanted.get("backing_file") or None,
-            self.wanted.get("backing_format"),
+            self.desired.get("format") or "qcow2",
+            self.desired.get("size"),
+            self.desired.get("format_options"),
+            self.desired.get("backing_file") or None,
+            self.desired.get("backing_format"),
         )
 
     def _copy(self, source):
@@ -139,21 +139,21 @@ class Image:
         self.qemu_img.convert(
             source,
             self.path,
-            self.wanted.get("format") or "qcow2",
-            self.wanted.get("format_options"),
+            self.desired.get("format") or "qcow2",
+            self.desired.get("format_options"),
             self.params["source_format"],
             self.params["compress"],
         )
-        size = self.wanted.get("size")
+        size = self.desired.get("size")
         if size and size > describe(self.path, self.qemu_img)["size"]:
-            self.qemu_img.resize(self.path, size, format=self.wanted.get("format") or "qcow2")
+            self.qemu_img.resize(self.path, size, format=self.desired.get("format") or "qcow2")
 
     def _plan_existing(self):
-        wanted, now = self.wanted, describe(self.path, self.qemu_img)
-        if not wanted.get("backing_file") and not self.params["source"]:
+        desired, now = self.desired, describe(self.path, self.qemu_img)
+        if not desired.get("backing_file") and not self.params["source"]:
             self._verify(self.path)
         self._plan_check()
-        form = wanted.get("format")
+        form = desired.get("format")
         if form and form != now["format"]:
             if not self.params["convert"]:
                 raise OptionError(
@@ -163,7 +163,7 @@ class Image:
                 )
             self._check_free("be converted", disk_too=True)
             self._step("format", now["format"], form, lambda: self._convert(form))
-        if wanted.get("backing_file") is not None or self.params["backing_file"] == "":
+        if desired.get("backing_file") is not None or self.params["backing_file"] == "":
             self._plan_backing(now)
         self._plan_size(now)
         self._plan_snapshots(now)
@@ -212,55 +212,55 @@ class Image:
             self.path,
             temporary,
             form,
-            self.wanted.get("format_options"),
+            self.desired.get("format_options"),
             compress=self.params["compress"],
         )
         os.replace(temporary, self.path)
 
     def _plan_backing(self, now):
-        wanted, has = self.wanted.get("backing_file") or None, now["backing_file"]
-        if wanted == has:
+        desired, has = self.desired.get("backing_file") or None, now["backing_file"]
+        if desired == has:
             return
-        if wanted:
-            images.readable("backing_file", wanted)
-            self._verify(wanted)
+        if desired:
+            images.readable("backing_file", desired)
+            self._verify(desired)
         self._check_free("be rebased")
         # The old base is needed to keep the content; where it is gone, a same-looking base is all that can be asked for.
-        moved = bool(wanted and has and not os.path.exists(has))
+        moved = bool(desired and has and not os.path.exists(has))
         self._step(
             "backing_file",
             has,
-            wanted,
+            desired,
             lambda: self.qemu_img.rebase(
-                self.path, wanted or "", self.wanted.get("backing_format"), unsafe=moved
+                self.path, desired or "", self.desired.get("backing_format"), unsafe=moved
             ),
         )
 
     def _plan_size(self, now):
-        wanted, has = self.wanted.get("size"), now["size"]
-        if not wanted or wanted == has:
+        desired, has = self.desired.get("size"), now["size"]
+        if not desired or desired == has:
             return
-        if wanted < has and not self.params["allow_shrink"]:
+        if desired < has and not self.params["allow_shrink"]:
             raise OptionError(
                 "size",
                 "%s is %s; making it %s would cut data off: set allow_shrink: true if that is wanted"
-                % (self.path, format_size(has), format_size(wanted)),
+                % (self.path, format_size(has), format_size(desired)),
             )
         self._check_free("be resized")
         self._step(
             "size",
             format_size(has),
-            format_size(wanted),
+            format_size(desired),
             lambda: self.qemu_img.resize(
                 self.path,
-                wanted,
-                shrink=wanted < has,
-                format=self.wanted.get("format") or now["format"],
+                desired,
+                shrink=desired < has,
+                format=self.desired.get("format") or now["format"],
             ),
         )
 
     def _plan_snapshots(self, now):
-        wanted, have = self.wanted.get("snapshots"), [entry["name"] for entry in now["snapshots"]]
+        desired, have = self.desired.get("snapshots"), [entry["name"] for entry in now["snapshots"]]
         restore = self.params["restore_snapshot"]
         if restore:
             if restore not in have:
@@ -275,9 +275,9 @@ class Image:
                 restore,
                 lambda: self.qemu_img.snapshot_apply(self.path, restore),
             )
-        if wanted is None:
+        if desired is None:
             return
-        for name in [name for name in wanted if name not in have]:
+        for name in [name for name in desired if name not in have]:
             self._step(
                 "snapshots",
                 None,
@@ -286,7 +286,7 @@ class Image:
                 name,
             )
         for name in (
-            [name for name in have if name not in wanted] if self.params["purge_snapshots"] else ()
+            [name for name in have if name not in desired] if self.params["purge_snapshots"] else ()
         ):
             self._step(
                 "snapshots",

@@ -1,15 +1,15 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Lists whose items have a name: disks, NICs, cdroms, floppies."""
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
 
 
@@ -46,18 +46,18 @@ def merge_items(option, saved, given, defaults, normalise, purge=False, remove=(
     item, also when a name comes twice.
     """
     merged = {} if purge and given is not None else copied(by_name(saved))
-    seen = {}
+    observation = {}
     for number, item in enumerate(given or ()):
         here = "%s[%d]" % (option, number)
         name = item.get("name")
         if name is None:
             raise OptionError(here + ".name", "each item needs a name")
         check_name(here + ".name", name)
-        if name in seen:
+        if name in observation:
             raise OptionError(
-                here + ".name", "%r is also the name of %s[%d]" % (name, option, seen[name])
+                here + ".name", "%r is also the name of %s[%d]" % (name, option, observation[name])
             )
-        seen[name] = number
+        observation[name] = number
         path = "%s[%s]" % (option, name)
         for key in _OR_NONE:
             if item.get(key) is not None:

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Links: what the other side of a NIC is plugged into, and the QEMU backends they become.
 
@@ -17,12 +17,12 @@ import os
 import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
     check_address,
     check_number,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
 _TYPES = ["none", "user", "udp", "unix", "stream", "mcast", "tap", "bridge", "vde", "passt"]
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -180,9 +180,9 @@ def normalise(path, given):
 
 
 def _check_twice(path, forwards):
-    seen = {}
+    observation = {}
     for number, forward in enumerate(forwards):
-        first = seen.setdefault(forward_key("", forward), number)
+        first = observation.setdefault(forward_key("", forward), number)
         if first != number:
             raise OptionError(
                 "%s.forwards[%d].guest_port" % (path, number),
@@ -279,10 +279,10 @@ def _is_private(address):
 
 def port_wishes(lab, vm, nic, link, option):
     """The host ports that a link needs."""
-    wishes = []
+    port_requests = []
     if "peer" in link:
-        wishes += [
-            Wish(key, "udp", "127.0.0.1", "auto", option + ".peer")
+        port_requests += [
+            PortRequest(key, "udp", "127.0.0.1", "auto", option + ".peer")
             for key in _ends(lab, vm, nic, link)
         ]
     elif (
@@ -291,8 +291,8 @@ def port_wishes(lab, vm, nic, link, option):
         and not _is_private(link.get("local_address", ""))
     ):
         protocol = "udp" if link["type"] == "udp" else "tcp"
-        wishes.append(
-            Wish(
+        port_requests.append(
+            PortRequest(
                 "nics/%s/local" % nic,
                 protocol,
                 link.get("local_address", "127.0.0.1"),
@@ -301,8 +301,8 @@ def port_wishes(lab, vm, nic, link, option):
             )
         )
     for number, forward in enumerate(link.get("forwards", ())):
-        wishes.append(
-            Wish(
+        port_requests.append(
+            PortRequest(
                 forward_key(nic, forward),
                 forward["protocol"],
                 forward["host_address"],
@@ -310,7 +310,7 @@ def port_wishes(lab, vm, nic, link, option):
                 "%s.forwards[%d].host_port" % (option, number),
             )
         )
-    return wishes
+    return port_requests
 
 
 def check(link, capabilities, option):

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The observation: what a VM is right now. Files are read, and a running QEMU is asked over one connection, in one batch."""
 
@@ -11,11 +11,11 @@ import os
 import select
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     MonitorError,
-    MonitorGone,
+    MonitorClosed,
     MonitorTimeout,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
@@ -78,80 +78,85 @@ class Observation:
 
 def observe(folder):
     """Look at a VM. Raises HostError when a process that is not ours sits in its place, MonitorError when its monitor is none."""
-    seen = Observation(folder)
-    run = seen.run
+    observation = Observation(folder)
+    run = observation.run
     if not run or not run.get("pid"):
-        _look_for_orphan(seen)
-        return seen
+        _look_for_orphan(observation)
+        return observation
     if run["boot_id"] != boot_id() or process_start(run["pid"]) != run["start"]:
-        _look_for_orphan(seen)
-        if not seen.resume:
-            _tell_end(seen)
-        return seen
-    seen.pid, seen.start = run["pid"], run["start"]
+        _look_for_orphan(observation)
+        if not observation.resume:
+            _tell_end(observation)
+        return observation
+    observation.pid, observation.start = run["pid"], run["start"]
     try:
-        _ask(seen)
-    except MonitorGone:
+        _ask(observation)
+    except MonitorClosed:
         # It is ending: what it was a moment ago does not matter.
-        if not wait_for_exit(seen.pid, seen.start, 5):
+        if not wait_for_exit(observation.pid, observation.start, 5):
             raise
-        seen.pid = seen.start = None
-        _tell_end(seen)
-        return seen
+        observation.pid = observation.start = None
+        _tell_end(observation)
+        return observation
     except MonitorTimeout as error:
         # Its pid, its start and its socket tell that it is ours: it can still be ended.
-        its = seen.monitor.peer_pid
-        seen.close()
-        if its != seen.pid:
+        its = observation.monitor.peer_pid
+        observation.close()
+        if its != observation.pid:
             raise
-        seen.alive, seen.status, seen.silent = True, "unresponsive", error
-        seen.running = copied(seen.run["definition"])
-        seen.saved = seen.saved or seen.running
+        observation.alive, observation.status, observation.silent = True, "unresponsive", error
+        observation.running = copied(observation.run["definition"])
+        observation.saved = observation.saved or observation.running
     except MonitorError:
-        seen.close()
+        observation.close()
         raise
-    return seen
+    return observation
 
 
-def _look_for_orphan(seen):
+def _look_for_orphan(observation):
     deadline = time.monotonic() + _ENDING
-    while is_supervised(seen.folder):
-        seen.orphan = next(iter(orphans(seen.folder)), None)
-        if seen.orphan or time.monotonic() > deadline:
+    while is_supervised(observation.folder):
+        observation.orphan = next(iter(orphans(observation.folder)), None)
+        if observation.orphan or time.monotonic() > deadline:
             break
         # Its first thread may have ended before the others, which hold its ports and files; or it is between fork and exec.
         select.select([], [], [], _LOOK)
 
 
-def _ask(seen):
-    monitor = seen.monitor = Monitor(seen.folder.qmp)
+def _ask(observation):
+    monitor = observation.monitor = Monitor(observation.folder.qmp)
     monitor.connect()
-    if monitor.peer_pid != seen.pid:
+    if monitor.peer_pid != observation.pid:
         raise HostError(
             "the socket %s belongs to process %s, not to the QEMU of the VM %s (process %d): a stranger is in its place; "
-            "end it first" % (seen.folder.qmp, monitor.peer_pid, seen.folder.name, seen.pid)
+            "end it first"
+            % (observation.folder.qmp, monitor.peer_pid, observation.folder.name, observation.pid)
         )
     # What is in removable drives is asked only where there are some: each question takes its time.
-    drives = [option for option in ("cdroms", "floppies") if seen.run["definition"].get(option)]
+    drives = [
+        option for option in ("cdroms", "floppies") if observation.run["definition"].get(option)
+    ]
     status, uuid, peripheral, *blocks = monitor.batch(
         _QUESTIONS + ([("query-block", None)] if drives else [])
     )
     for answer in (status, uuid, peripheral):
         if isinstance(answer, MonitorError):
             raise answer
-    if uuid["UUID"] != seen.run["uuid"]:
+    if uuid["UUID"] != observation.run["uuid"]:
         raise HostError(
             "the QEMU of process %d has the UUID %s, not %s: it is not the VM %s"
-            % (seen.pid, uuid["UUID"], seen.run["uuid"], seen.folder.name)
+            % (observation.pid, uuid["UUID"], observation.run["uuid"], observation.folder.name)
         )
-    seen.alive, seen.status = True, status["status"]
-    seen.devices = device_types(peripheral)
-    seen.media = _media(blocks[0]) if blocks and not isinstance(blocks[0], MonitorError) else {}
-    seen.running = copied(seen.run["definition"])
-    if seen.saved is None:
-        seen.saved = seen.run["definition"]
+    observation.alive, observation.status = True, status["status"]
+    observation.devices = device_types(peripheral)
+    observation.media = (
+        _media(blocks[0]) if blocks and not isinstance(blocks[0], MonitorError) else {}
+    )
+    observation.running = copied(observation.run["definition"])
+    if observation.saved is None:
+        observation.saved = observation.run["definition"]
     for part in PARTS:
-        part.look(seen)
+        part.look(observation)
 
 
 def device_types(peripheral):
@@ -177,12 +182,12 @@ def _media(blocks):
     return media
 
 
-def _tell_end(seen):
+def _tell_end(observation):
     """How the last run ended: a host that was rebooted took it along, and that is no crash."""
-    if seen.run["boot_id"] != boot_id():
+    if observation.run["boot_id"] != boot_id():
         return
-    code = (read_text(seen.folder.exit_code) or "").strip()
-    seen.exit_code = int(code) if code.isdigit() else None
-    if seen.exit_code != 0 or os.path.exists(seen.folder.pidfile):
-        seen.status = "crashed"
-        seen.log = tail(seen.folder.log)
+    code = (read_text(observation.folder.exit_code) or "").strip()
+    observation.exit_code = int(code) if code.isdigit() else None
+    if observation.exit_code != 0 or os.path.exists(observation.folder.pidfile):
+        observation.status = "crashed"
+        observation.log = tail(observation.folder.log)

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The plan: a pure function of definition, observation and what was asked for. Check mode ends here."""
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.copies import copied
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     LIVE,
     RESTART,
@@ -18,7 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.differences impo
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
-    RestartNeeded,
+    RestartRequired,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 
@@ -57,53 +57,57 @@ class Plan(NamedTuple):
         return bool(self.changes or self.steps)
 
 
-def plan(seen, wanted, state, allow_restart=False, pending=()):
+def plan(observation, desired, state, allow_restart=False, pending=()):
     """What to do with a VM. seen: Observation. wanted: a definition, None for absent. pending: changes to files.
 
     Raises RestartNeeded naming the options that need a power cycle of the running VM; HostError for a reset of what does not run.
     """
     if state == "absent":
-        exists = seen.status != "absent" or seen.debris
-        changes = [Change(("state",), seen.status, "absent", FILE)] if exists else []
-        return Plan(changes, (["stop"] if seen.alive else []) + (["remove"] if exists else []))
-    steps = _power_steps(seen, state)
-    changes = _changes(seen, wanted, pending)
+        exists = observation.status != "absent" or observation.debris
+        changes = [Change(("state",), observation.status, "absent", FILE)] if exists else []
+        return Plan(
+            changes, (["stop"] if observation.alive else []) + (["remove"] if exists else [])
+        )
+    steps = _power_steps(observation, state)
+    changes = _changes(observation, desired, pending)
     restart = [change for change in changes if change.how == RESTART and "stop" not in steps]
     if restart and not allow_restart:
-        raise RestartNeeded(
+        raise RestartRequired(
             "the running VM %s needs a power cycle for %s: set allow_restart: true, or stop it first%s"
-            % (wanted["name"], ", ".join(change.option for change in restart), _reasons(restart)),
+            % (desired["name"], ", ".join(change.option for change in restart), _reasons(restart)),
             options=[change.option for change in restart],
         )
     if restart:
         steps = ["stop", "start"] + (
-            ["hold"] if state == "paused" or state == "present" and seen.status in _HELD else []
+            ["hold"]
+            if state == "paused" or state == "present" and observation.status in _HELD
+            else []
         )
     if "stop" not in steps and any(change.how == LIVE for change in changes):
         steps = ["live"] + steps
     if changes:
         steps = ["define"] + steps
-    if seen.orphan and "start" not in steps:
+    if observation.orphan and "start" not in steps:
         steps = ["clear"] + steps
-        changes = changes + [Change(("process",), seen.orphan, None, FILE)]
-    after = _status_after(seen, steps)
-    if after != seen.status or set(steps) - {"clear", "define", "live"}:
-        changes = changes + [Change(("state",), seen.status, after, FILE)]
+        changes = changes + [Change(("process",), observation.orphan, None, FILE)]
+    after = _status_after(observation, steps)
+    if after != observation.status or set(steps) - {"clear", "define", "live"}:
+        changes = changes + [Change(("state",), observation.status, after, FILE)]
     return Plan(changes, steps)
 
 
-def starts(seen, state):
+def starts(observation, state):
     """Whether that state has QEMU started, whatever else is to be changed."""
-    return state not in ("absent", "reset") and "start" in _power_steps(seen, state)
+    return state not in ("absent", "reset") and "start" in _power_steps(observation, state)
 
 
-def _changes(seen, wanted, pending):
-    if not seen.alive:
-        before = seen.saved or _nothing(wanted)
+def _changes(observation, desired, pending):
+    if not observation.alive:
+        before = observation.saved or _nothing(desired)
         changes = [
             change._replace(how=FILE, reason="")
-            for change in _compare(before, wanted)
-            if seen.saved or _is_told(change)
+            for change in _compare(before, desired)
+            if observation.saved or _is_told(change)
         ]
         named = {change.path for change in changes}
         return changes + [
@@ -111,30 +115,30 @@ def _changes(seen, wanted, pending):
             for change in pending
             if change.path not in named and change.path[:-1] not in named
         ]
-    changes = _compare(seen.running, wanted)
+    changes = _compare(observation.running, desired)
     named = {change.path for change in changes}
     # A run that was killed between the definition and the VM left the two apart: what is live is done again.
-    for before in (seen.run["definition"], seen.saved):
-        if before == seen.running:
+    for before in (observation.run["definition"], observation.saved):
+        if before == observation.running:
             continue
         more = [
             change if change.how == LIVE and change.verb != "add" else change._replace(how=FILE)
-            for change in _compare(before, wanted)
+            for change in _compare(before, desired)
             if change.path not in named
         ]
         changes, named = changes + more, named | {change.path for change in more}
     return changes
 
 
-def _compare(before, wanted):
+def _compare(before, desired):
     return (
         []
-        if before == wanted
-        else [change for part in PARTS for change in part.compare(before, wanted)]
+        if before == desired
+        else [change for part in PARTS for change in part.compare(before, desired)]
     )
 
 
-def _nothing(wanted):
+def _nothing(desired):
     return {
         **{name: copied(option.default) for name, option in OPTIONS.items()},
         **dict.fromkeys(_ALWAYS_TOLD),
@@ -144,7 +148,7 @@ def _nothing(wanted):
         "floppies": [],
         "places": {},
         "ports": {},
-        "family": wanted["family"],
+        "family": desired["family"],
     }
 
 
@@ -159,19 +163,19 @@ def _reasons(changes):
     return " (%s)" % "; ".join(reasons) if reasons else ""
 
 
-def _power_steps(seen, state):
-    alive, status = seen.alive, seen.status
+def _power_steps(observation, state):
+    alive, status = observation.alive, observation.status
     if state == "reset":
         if not alive:
             raise HostError(
                 "state: the VM %s does not run, so it cannot be reset: use started"
-                % seen.folder.name
+                % observation.folder.name
             )
         return ["reset"] + (["resume"] if status in _HELD + _BROKEN else [])
     if state == "restarted":
         return ["stop", "start"] if alive else ["start"]
     if state == "stopped":
-        return ["stop"] if alive or seen.resume else []
+        return ["stop"] if alive or observation.resume else []
     if state == "started":
         if not alive:
             return ["start"]
@@ -183,15 +187,15 @@ def _power_steps(seen, state):
     # present, in the middle of a power cycle whose run was killed.
     return (
         []
-        if alive or not seen.resume
+        if alive or not observation.resume
         else ["start", "hold"]
-        if seen.resume == "paused"
+        if observation.resume == "paused"
         else ["start"]
     )
 
 
-def _status_after(seen, steps):
-    status = "stopped" if not seen.alive else seen.status
+def _status_after(observation, steps):
+    status = "stopped" if not observation.alive else observation.status
     for step in steps:
         status = {
             "stop": "stopped",
@@ -201,4 +205,4 @@ def _status_after(seen, steps):
             "pause": "paused",
         }.get(step, status)
     # A VM that crashed stays so until it runs again.
-    return "crashed" if seen.status == "crashed" and status == "stopped" else status
+    return "crashed" if observation.status == "crashed" and status == "stopped" else status

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Host ports: found once, kept in a registry of the host, checked against what is bound.
 
@@ -33,7 +33,7 @@ _VNC_RANGE = range(5900, 6900)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 
 
-class Wish(NamedTuple):
+class PortRequest(NamedTuple):
     """A port that a definition needs.
 
     key: what it is for within the VM, or within the lab when it starts with "/". protocol: tcp or udp. address: to listen on.
@@ -77,16 +77,16 @@ def _registry(host_folder):
             write_json(path, held)
 
 
-def claim(folder, wishes):
+def claim(folder, port_requests):
     """Give each wish its port, for good: {key: port}. Raises OptionError naming the holder of a port that is taken.
 
     folder: the VM's. What the VM held before and does not wish any more is given back.
     """
     with _registry(folder.host) as held:
-        return _claim(folder, wishes, held)
+        return _claim(folder, port_requests, held)
 
 
-def _claim(folder, wishes, held):
+def _claim(folder, port_requests, held):
     """An entry of the registry names the VMs that count on its port: one, or both VMs of a cable for each of its ends."""
     owner = _owner(folder)
     granted, kept = {}, set()
@@ -95,14 +95,16 @@ def _claim(folder, wishes, held):
         for place, entry in held.items()
         if owner in entry["vms"] or entry["key"].startswith("/%s/" % folder.lab)
     }
-    for wish in wishes:
+    for wish in port_requests:
         old = known.get(wish.key)
         if wish.port == "auto" and old and _split(old)[0] == wish.protocol:
             place = old
         else:
             port = _find(wish, held) if wish.port == "auto" else wish.port
             place = "%s/%d" % (wish.protocol, port)
-            _check_taken(wish, place, held.get(place), owner, {other.key for other in wishes})
+            _check_taken(
+                wish, place, held.get(place), owner, {other.key for other in port_requests}
+            )
         granted[wish.key] = _split(place)[1]
         vms = held[place]["vms"] if place == old else []
         held[place] = {"vms": sorted({owner, *vms}), "key": wish.key, "address": wish.address}
@@ -152,10 +154,10 @@ def release(folder):
             _leave(held, _owner(folder))
 
 
-def check_free(definition, wishes):
+def check_free(definition, port_requests):
     """Before a start: raise HostError naming who took a port of ours meanwhile."""
     my_ends = "/%s/%s/" % (definition["lab"], definition["name"])
-    for wish in wishes:
+    for wish in port_requests:
         port = definition["ports"][wish.key]
         # The other end of a cable is taken by the VM that has it.
         mine = not wish.key.startswith("/") or wish.key.startswith(my_ends)

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """QEMU's process: started detached from us, recognised again, ended step by step."""
 
@@ -18,7 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     LaunchError,
     MonitorError,
-    MonitorGone,
+    MonitorClosed,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     read_text,
@@ -72,7 +72,7 @@ class Child:
         with process_handle(self.process.pid) as handle:
             while True:
                 if os.path.exists(self.folder.qmp):
-                    with contextlib.suppress(MonitorGone):
+                    with contextlib.suppress(MonitorClosed):
                         return Monitor(
                             self.folder.qmp, timeout=max(1, deadline - time.monotonic())
                         ).connect()
@@ -248,7 +248,7 @@ def shut_down(monitor, pid, start, policy, family, status):
         and listens_to_power_button(monitor, family) is not False
     )
     if was_asked:
-        with contextlib.suppress(MonitorGone):  # it may end at this very moment
+        with contextlib.suppress(MonitorClosed):  # it may end at this very moment
             monitor.execute("system_powerdown")
         if wait_for_exit(pid, start, policy["timeout"]):
             return "acpi"

@@ -1,13 +1,13 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """How a run does things: what it may do to a running VM, and how long it waits; and where the VM is. Options of several modules."""
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 
 SHUTDOWN = {"acpi": True, "timeout": 30, "quit_timeout": 10, "term_timeout": 10, "force": True}
 _SECONDS, _LONGEST = "a time in seconds", 1000000

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The lab in memory: nodes, links, segments, with everything that can be known without a host."""
 
@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import normalise_nic
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.cards import Cards
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 _SHORT = re.compile(r"\s*(\S+?)\s*(?:--|<->)\s*(\S+)\s*")
@@ -59,7 +59,7 @@ class Node:
     @property
     def cards(self):
         """How its NICs are called."""
-        return Cards(self.shape["nic"])
+        return NicNaming(self.shape["nic"])
 
     @property
     def vcpus(self):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The topology language as a JSON schema. Its descriptions are the reference documentation."""
 
@@ -16,7 +16,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import DISK_SP
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import jsonschema
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.sound import is_sound
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.fast_validation import (
+    is_surely_valid,
+)
 
 # What a node says by other means than the options of qemu_vm.
 _NOT_A_NODES = ("nics", "uuid", "mac_copy_from", "config_drive")
@@ -607,7 +609,7 @@ def _disk():
 def check(data, problems):
     """Add what the schema finds wrong with data to problems; return data without it, as a copy, for a further look."""
     wrong = []
-    if not is_sound(data, schema()):
+    if not is_surely_valid(data, schema()):
         for error in jsonschema.Draft202012Validator(schema()).iter_errors(data):
             _tell(error, problems, wrong)
     return _without(data, (), set(wrong))

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """What QEMU may do and how much of the host it may use: sandbox, priority, share of the processor."""
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import cpu_limit
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import needs_helper
@@ -54,15 +54,15 @@ class Confinement(Part):
         ),
     }
 
-    def check_start(self, wanted, host):
-        if wanted["cpu_limit"]:
+    def check_start(self, desired, host):
+        if desired["cpu_limit"]:
             cpu_limit.find_means()
 
-    def arguments(self, wanted, host):
-        if not wanted["sandbox"] or not host.capabilities.has_option("sandbox"):
+    def arguments(self, desired, host):
+        if not desired["sandbox"] or not host.capabilities.has_option("sandbox"):
             return []
         # The bridge helper is set-user-id; scripts of a tap and exec: migration are programs of their own.
-        helper = needs_helper(wanted) or (host.incoming or "").startswith("exec:")
+        helper = needs_helper(desired) or (host.incoming or "").startswith("exec:")
         allowed = "allow" if helper else "deny"
         return [
             "-sandbox",
@@ -70,17 +70,17 @@ class Confinement(Part):
             % (allowed, allowed),
         ]
 
-    def before_continue(self, wanted, live):
-        if wanted["priority"] != "normal":
-            set_priority(live.pid, wanted["priority"])
-        if wanted["cpu_limit"]:
-            cpu_limit.limit(live.pid, wanted["uuid"], wanted["cpu_limit"])
+    def before_continue(self, desired, live):
+        if desired["priority"] != "normal":
+            set_priority(live.pid, desired["priority"])
+        if desired["cpu_limit"]:
+            cpu_limit.limit(live.pid, desired["uuid"], desired["cpu_limit"])
 
-    def apply(self, change, wanted, live):
+    def apply(self, change, desired, live):
         if change.option == "priority":
-            set_priority(live.pid, wanted["priority"])
+            set_priority(live.pid, desired["priority"])
         else:
-            cpu_limit.limit(live.pid, wanted["uuid"], wanted["cpu_limit"])
+            cpu_limit.limit(live.pid, desired["uuid"], desired["cpu_limit"])
 
     def release(self, definition, host):
         if definition.get("cpu_limit"):

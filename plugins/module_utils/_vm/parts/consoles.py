@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Serial consoles with a log that QEMU keeps itself, monitors for people, and the channel of the guest agent."""
 
@@ -15,12 +15,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_listener
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import device, escape, keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_listener
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
+    device,
+    escape,
+    keyval,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name, no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
 _ISA_PORTS = 4
 
@@ -111,26 +115,26 @@ class Consoles(Part):
         "guest_agent": Option({"type": "bool"}, False),
     }
 
-    def complete(self, wanted, saved, given, host):
-        if len(wanted["consoles"]) > _ISA_PORTS and wanted["family"] in ("i440fx", "q35"):
+    def complete(self, desired, saved, given, host):
+        if len(desired["consoles"]) > _ISA_PORTS and desired["family"] in ("i440fx", "q35"):
             raise OptionError("consoles", "a PC has %d serial ports" % _ISA_PORTS)
 
-    def ports(self, wanted):
+    def ports(self, desired):
         return [
-            Wish(
+            PortRequest(
                 "console/" + console["name"],
                 "tcp",
                 console["host"],
                 console["port"],
                 "consoles[%d].port" % number,
             )
-            for number, console in enumerate(wanted["consoles"])
+            for number, console in enumerate(desired["consoles"])
             if console["type"] != "unix"
         ]
 
-    def arguments(self, wanted, host):
+    def arguments(self, desired, host):
         words = []
-        for number, console in enumerate(wanted["consoles"]):
+        for number, console in enumerate(desired["consoles"]):
             name = "console%d" % number
             where = {"id": name, "server": True, "wait": False}
             if console["type"] == "unix":
@@ -139,7 +143,7 @@ class Consoles(Part):
                 where.update(
                     {
                         "host": console["host"],
-                        "port": wanted["ports"]["console/" + console["name"]],
+                        "port": desired["ports"]["console/" + console["name"]],
                         "telnet": True if console["type"] == "telnet" else None,
                     }
                 )
@@ -152,21 +156,25 @@ class Consoles(Part):
             "-qmp",
             "unix:%s,server=on,wait=off" % escape(host.folder.socket("monitor.sock")),
         ]
-        for number, monitor in enumerate(wanted["monitors"]):
+        for number, monitor in enumerate(desired["monitors"]):
             path = host.folder.socket("monitor%d.sock" % number)
             words += [
                 "-qmp" if monitor["type"] == "qmp" else "-monitor",
                 "unix:%s,server=on,wait=off" % escape(path),
             ]
-        if wanted["guest_agent"]:
+        if desired["guest_agent"]:
             suffix = (
-                "ccw" if host.arch == "s390x" else "device" if wanted["family"] == "none" else "pci"
+                "ccw"
+                if host.arch == "s390x"
+                else "device"
+                if desired["family"] == "none"
+                else "pci"
             )
             words += device(
                 {
                     "driver": "virtio-serial-" + suffix,
                     "id": "serial",
-                    **addresses.single(wanted["family"], "serial"),
+                    **addresses.single(desired["family"], "serial"),
                 }
             )
             words += [

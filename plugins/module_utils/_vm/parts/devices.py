@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Single devices: the common ones as options, host devices passed through, and any other by its driver's name."""
 
@@ -11,7 +11,7 @@ import os
 import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import (
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     check_properties,
     device,
     qom_object,
@@ -43,7 +43,7 @@ def _passthrough(path, value):
 
 
 def _devices(path, value):
-    seen = {}
+    observation = {}
     for number, entry in enumerate(value):
         here = "%s[%d]" % (path, number)
         if not isinstance(entry.get("driver"), str) or not entry["driver"]:
@@ -58,11 +58,11 @@ def _devices(path, value):
                 raise OptionError(
                     here + ".id", "%r is not an id: a letter, then letters, digits, - . _" % name
                 )
-            if name in seen:
+            if name in observation:
                 raise OptionError(
-                    here + ".id", "%r is also the id of %s[%d]" % (name, path, seen[name])
+                    here + ".id", "%r is also the id of %s[%d]" % (name, path, observation[name])
                 )
-            seen[name] = number
+            observation[name] = number
     return value
 
 
@@ -80,65 +80,67 @@ class Devices(Part):
         ),
     }
 
-    def complete(self, wanted, saved, given, host):
+    def complete(self, desired, saved, given, host):
         have = host.capabilities
-        for number, entry in enumerate(wanted["devices"]):
+        for number, entry in enumerate(desired["devices"]):
             if not have.has_device(entry["driver"]):
                 raise OptionError(
                     "devices[%d].driver" % number,
                     "%s has no device %r" % (host.binary, entry["driver"]),
                 )
-        if wanted["watchdog"] != "none" and not have.has_device(wanted["watchdog"]):
-            raise OptionError("watchdog", "%s has no device %s" % (host.binary, wanted["watchdog"]))
-        wanted["pci_devices"] = sorted(
+        if desired["watchdog"] != "none" and not have.has_device(desired["watchdog"]):
+            raise OptionError(
+                "watchdog", "%s has no device %s" % (host.binary, desired["watchdog"])
+            )
+        desired["pci_devices"] = sorted(
             n
-            for n, entry in enumerate(wanted["devices"])
+            for n, entry in enumerate(desired["devices"])
             if have.device_name(entry["driver"]) in have.pci_devices
             and "addr" not in entry
             and "bus" not in entry
         )
 
-    def places(self, wanted):
-        keys = [(_key(wanted["devices"][n], n), "devices[%d]" % n) for n in wanted["pci_devices"]]
-        keys += [("passthrough/%s" % address, "passthrough") for address in wanted["passthrough"]]
+    def places(self, desired):
+        keys = [(_key(desired["devices"][n], n), "devices[%d]" % n) for n in desired["pci_devices"]]
+        keys += [("passthrough/%s" % address, "passthrough") for address in desired["passthrough"]]
         return [(key, "pci", None, option) for key, option in keys]
 
-    def check_start(self, wanted, host):
-        for address in wanted["passthrough"]:
+    def check_start(self, desired, host):
+        for address in desired["passthrough"]:
             _check_host_device(address)
 
-    def arguments(self, wanted, host):
-        kind, words = wanted["family"], []
+    def arguments(self, desired, host):
+        kind, words = desired["family"], []
         suffix = "ccw" if host.arch == "s390x" else "device" if kind == "none" else "pci"
 
         def single(name):
             return addresses.single(kind, name)
 
-        if wanted["rng"]:
+        if desired["rng"]:
             words += qom_object(
                 {"qom-type": "rng-random", "id": "random", "filename": "/dev/urandom"}
             )
             words += device(
                 {"driver": "virtio-rng-" + suffix, "id": "rng", "rng": "random", **single("rng")}
             )
-        if wanted["balloon"]:
+        if desired["balloon"]:
             words += device(
                 {"driver": "virtio-balloon-" + suffix, "id": "balloon", **single("balloon")}
             )
-        if wanted["watchdog"] != "none":
-            place = single("watchdog") if wanted["watchdog"] == "i6300esb" else {}
-            words += device({"driver": wanted["watchdog"], "id": "watchdog", **place})
-            words += ["-watchdog-action", wanted["watchdog_action"]]
-        if usb_wanted(wanted):
+        if desired["watchdog"] != "none":
+            place = single("watchdog") if desired["watchdog"] == "i6300esb" else {}
+            words += device({"driver": desired["watchdog"], "id": "watchdog", **place})
+            words += ["-watchdog-action", desired["watchdog_action"]]
+        if usb_wanted(desired):
             words += device(
                 {"driver": "qemu-xhci", "id": "usb", "p2": 15, "p3": 15, **single("usb")}
             )
-        if wanted["usb_tablet"]:
+        if desired["usb_tablet"]:
             words += device(
                 {"driver": "usb-tablet", "id": "tablet", "bus": "usb.0", "port": "15"}
             )  # behind those of the disks
-        for number, entry in enumerate(wanted["devices"]):
-            place = wanted["places"].get(_key(entry, number))
+        for number, entry in enumerate(desired["devices"]):
+            place = desired["places"].get(_key(entry, number))
             words += device(
                 {
                     "id": "device%d" % number,
@@ -146,8 +148,8 @@ class Devices(Part):
                     **entry,
                 }
             )
-        for number, address in enumerate(wanted["passthrough"]):
-            place = addresses.pci(kind, wanted["places"]["passthrough/%s" % address])
+        for number, address in enumerate(desired["passthrough"]):
+            place = addresses.pci(kind, desired["places"]["passthrough/%s" % address])
             words += device(
                 {"driver": "vfio-pci", "id": "host%d" % number, "host": address, **place}
             )

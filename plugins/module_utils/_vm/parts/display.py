@@ -1,17 +1,17 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The display: none, VNC, SPICE, or a window on the host's own screen. A password goes by QMP and is kept nowhere."""
 
 from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_listener
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_listener
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import keyval
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import Wish, port_number
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
 _VNC_BASE = 5900  # RFC 6143: display N is TCP port 5900 + N
 
@@ -58,44 +58,44 @@ class Display(Part):
         ),
     }
 
-    def complete(self, wanted, saved, given, host):
-        if wanted["display"]["type"] != "none" and wanted["vga"] == "none":
+    def complete(self, desired, saved, given, host):
+        if desired["display"]["type"] != "none" and desired["vga"] == "none":
             if given.get("vga"):
                 raise OptionError(
-                    "vga", "a display of type %s needs a graphics card" % wanted["display"]["type"]
+                    "vga", "a display of type %s needs a graphics card" % desired["display"]["type"]
                 )
-            wanted["vga"] = (
+            desired["vga"] = (
                 "qxl"
-                if wanted["display"]["type"] == "spice" and host.capabilities.has_device("qxl-vga")
+                if desired["display"]["type"] == "spice" and host.capabilities.has_device("qxl-vga")
                 else "std"
             )
         password = (given.get("display") or {}).get("password")
         if password:
             host.secrets["display"] = password
 
-    def ports(self, wanted):
-        display = wanted["display"]
+    def ports(self, desired):
+        display = desired["display"]
         return (
-            [Wish("display", "tcp", display["host"], display["port"], "display.port")]
+            [PortRequest("display", "tcp", display["host"], display["port"], "display.port")]
             if "port" in display
             else []
         )
 
-    def check_start(self, wanted, host):
-        if wanted["display"]["type"] == "spice" and not host.capabilities.has_option("spice"):
+    def check_start(self, desired, host):
+        if desired["display"]["type"] == "spice" and not host.capabilities.has_option("spice"):
             raise OptionError("display.type", "%s was built without SPICE" % host.binary)
-        if wanted["display"].get("password") and "display" not in host.secrets:
+        if desired["display"].get("password") and "display" not in host.secrets:
             host.warn(
                 "the display has a password that was not given to this run: nobody can connect until it is given in display.password"
             )
 
-    def arguments(self, wanted, host):
-        display, words = wanted["display"], []
-        if wanted["vga"] != "none":
-            words += ["-vga", wanted["vga"]]
+    def arguments(self, desired, host):
+        display, words = desired["display"], []
+        if desired["vga"] != "none":
+            words += ["-vga", desired["vga"]]
         if display["type"] == "vnc":
             address = "[%s]" % display["host"] if ":" in display["host"] else display["host"]
-            head = "%s:%d" % (address, wanted["ports"]["display"] - _VNC_BASE)
+            head = "%s:%d" % (address, desired["ports"]["display"] - _VNC_BASE)
             return words + [
                 "-display",
                 "none",
@@ -105,21 +105,21 @@ class Display(Part):
         if display["type"] == "spice":
             settings = {
                 "addr": display["host"],
-                "port": wanted["ports"]["display"],
+                "port": desired["ports"]["display"],
                 "disable-ticketing": None if display["password"] else True,
             }
             return words + ["-display", "none", "-spice", keyval("", settings)]
         return words + ["-display", display["type"]]
 
-    def before_continue(self, wanted, live):
-        self.refresh(wanted, live)
+    def before_continue(self, desired, live):
+        self.refresh(desired, live)
 
-    def refresh(self, wanted, live):
+    def refresh(self, desired, live):
         """Set the password that this run was given."""
         password = live.secrets.get("display")
-        if password and wanted["display"].get("password"):
+        if password and desired["display"].get("password"):
             live.monitor.execute(
-                "set_password", {"protocol": wanted["display"]["type"], "password": password}
+                "set_password", {"protocol": desired["display"]["type"], "password": password}
             )
 
     def report(self, definition, observation, told):

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """What the machine boots: firmware, its variables, boot order, a kernel given directly, SMBIOS strings, a TPM."""
 
@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_program
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import (
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     blockdev,
     check_properties,
     keyval,
@@ -124,60 +124,63 @@ class Firmware(Part):
         "tpm": Option({"type": "bool"}, False),
     }
 
-    def complete(self, wanted, saved, given, host):
-        if wanted["firmware"] == "uefi" and wanted["bios_image"]:
+    def complete(self, desired, saved, given, host):
+        if desired["firmware"] == "uefi" and desired["bios_image"]:
             raise OptionError("bios_image", "it cannot be given with firmware: uefi")
         for option in ("initrd", "cmdline"):
-            if wanted[option] and not wanted["kernel"]:
+            if desired[option] and not desired["kernel"]:
                 raise OptionError(option, "it needs kernel")
 
-    def check_start(self, wanted, host):
+    def check_start(self, desired, host):
         for option in ("kernel", "initrd", "bios_image"):
-            if wanted[option]:
-                images.readable(option, wanted[option])
-        if wanted["tpm"] and not find_program("swtpm"):
+            if desired[option]:
+                images.readable(option, desired[option])
+        if desired["tpm"] and not find_program("swtpm"):
             raise HostError(
                 "tpm: the program swtpm is not on this host: install it, or set tpm: false"
             )
-        if wanted["firmware"] == "uefi":
-            find_uefi(host.arch, wanted["machine"])
+        if desired["firmware"] == "uefi":
+            find_uefi(host.arch, desired["machine"])
 
-    def prepare(self, wanted, host):
+    def prepare(self, desired, host):
         done = []
-        if wanted["firmware"] == "uefi":
-            template = find_uefi(host.arch, wanted["machine"])[2]
+        if desired["firmware"] == "uefi":
+            template = find_uefi(host.arch, desired["machine"])[2]
             if not os.path.exists(_variables(host)):
                 temporary = _variables(host) + ".new"
                 shutil.copyfile(template, temporary)
                 os.replace(temporary, _variables(host))
                 done.append("copy UEFI variables from %s" % template)
-        if wanted["tpm"]:
+        if desired["tpm"]:
             make_private_folder(host.folder.file("tpm"))
         return done
 
-    def arguments(self, wanted, host):
+    def arguments(self, desired, host):
         words = []
-        if wanted["firmware"] == "uefi":
-            code, code_format, _template, variables_format = find_uefi(host.arch, wanted["machine"])
+        if desired["firmware"] == "uefi":
+            code, code_format, _template, variables_format = find_uefi(
+                host.arch, desired["machine"]
+            )
             words += blockdev(_flash("uefi-code", code, code_format, True))
             words += blockdev(_flash("uefi-variables", _variables(host), variables_format, False))
             host.machine_properties.update({"pflash0": "uefi-code", "pflash1": "uefi-variables"})
-        elif wanted["bios_image"]:
-            words += ["-bios", wanted["bios_image"]]
-        if wanted["boot_order"] or wanted["boot_menu"]:
+        elif desired["bios_image"]:
+            words += ["-bios", desired["bios_image"]]
+        if desired["boot_order"] or desired["boot_menu"]:
             words += [
                 "-boot",
                 keyval(
-                    "", {"order": wanted["boot_order"] or None, "menu": wanted["boot_menu"] or None}
+                    "",
+                    {"order": desired["boot_order"] or None, "menu": desired["boot_menu"] or None},
                 ),
             ]
         for option, word in (("kernel", "-kernel"), ("initrd", "-initrd"), ("cmdline", "-append")):
-            if wanted[option]:
-                words += [word, wanted[option]]
-        for entry in wanted["smbios"]:
+            if desired[option]:
+                words += [word, desired[option]]
+        for entry in desired["smbios"]:
             words += ["-smbios", keyval("", entry)]
-        if wanted["tpm"]:
-            device = "tpm-tis" if wanted["family"] in ("i440fx", "q35") else "tpm-tis-device"
+        if desired["tpm"]:
+            device = "tpm-tis" if desired["family"] in ("i440fx", "q35") else "tpm-tis-device"
             words += [
                 "-chardev",
                 keyval("socket", {"id": "tpm", "path": host.folder.socket("tpm.sock")}),
@@ -188,9 +191,9 @@ class Firmware(Part):
             ]
         return words
 
-    def companions(self, wanted, host):
+    def companions(self, desired, host):
         """The TPM emulator. With --daemon it listens at its socket before the program returns (man swtpm)."""
-        if not wanted["tpm"]:
+        if not desired["tpm"]:
             return []
         return [
             [

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """The machine: its architecture, type, processors and accelerator, and whatever else QEMU's command line can say."""
 
@@ -12,7 +12,10 @@ import uuid
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import check_properties, keyval
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
+    check_properties,
+    keyval,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
 
@@ -143,45 +146,45 @@ class Machine(Part):
         "environment": Option({"type": "dict"}, {}, normalise=_environment),
     }
 
-    def complete(self, wanted, saved, given, host):
-        if wanted["uuid"] == "random":
-            wanted["uuid"] = saved.get("uuid") or str(uuid.uuid4())
-        elif wanted["uuid"] == "derived":
-            wanted["uuid"] = saved.get("uuid") or derived_uuid(host.folder.lab, host.folder.name)
+    def complete(self, desired, saved, given, host):
+        if desired["uuid"] == "random":
+            desired["uuid"] = saved.get("uuid") or str(uuid.uuid4())
+        elif desired["uuid"] == "derived":
+            desired["uuid"] = saved.get("uuid") or derived_uuid(host.folder.lab, host.folder.name)
         if given.get("qemu_binary") and not given.get("arch"):
-            wanted["arch"] = None
-        host.find(wanted["arch"], wanted["qemu_binary"] or None)
-        wanted["arch"] = host.arch
+            desired["arch"] = None
+        host.find(desired["arch"], desired["qemu_binary"] or None)
+        desired["arch"] = host.arch
         known = host.capabilities
-        if not wanted["machine"]:
+        if not desired["machine"]:
             usual = [name for name in _MACHINES.get(host.arch, ()) if known.machine_name(name)]
-            wanted["machine"] = usual[0] if usual else known.default_machine
-        if not wanted["machine"]:
+            desired["machine"] = usual[0] if usual else known.default_machine
+        if not desired["machine"]:
             raise OptionError(
                 "machine",
                 "%s has no default machine: choose one of %s"
                 % (host.binary, ", ".join(sorted(known.machines))),
             )
-        if not known.machine_name(wanted["machine"]):
+        if not known.machine_name(desired["machine"]):
             raise OptionError(
                 "machine",
                 "%s does not have the machine %r; it has %s"
-                % (host.binary, wanted["machine"], ", ".join(sorted(known.machines))),
+                % (host.binary, desired["machine"], ", ".join(sorted(known.machines))),
             )
-        wanted["family"] = addresses.family(known.machine_name(wanted["machine"]), host.arch)
-        self._complete_topology(wanted, given)
+        desired["family"] = addresses.family(known.machine_name(desired["machine"]), host.arch)
+        self._complete_topology(desired, given)
 
     @staticmethod
-    def _complete_topology(wanted, given):
-        smp = wanted["smp"]
+    def _complete_topology(desired, given):
+        smp = desired["smp"]
         if not smp:
             return
         product = smp.get("sockets", 1) * smp.get("cores", 1) * smp.get("threads", 1)
         if given.get("smp") and given.get("vcpus") is None and not smp.get("maxcpus"):
-            wanted["vcpus"] = product
-        most = smp.get("maxcpus", wanted["vcpus"])
-        if most < wanted["vcpus"]:
-            raise OptionError("smp.maxcpus", "%d is less than vcpus, %d" % (most, wanted["vcpus"]))
+            desired["vcpus"] = product
+        most = smp.get("maxcpus", desired["vcpus"])
+        if most < desired["vcpus"]:
+            raise OptionError("smp.maxcpus", "%d is less than vcpus, %d" % (most, desired["vcpus"]))
         if all(key in smp for key in ("sockets", "cores", "threads")) and product != most:
             raise OptionError(
                 "smp",
@@ -196,20 +199,20 @@ class Machine(Part):
                 ),
             )
 
-    def check_start(self, wanted, host):
+    def check_start(self, desired, host):
         host.accel, host.accel_reason = accelerators.choose(
-            wanted["accel"], host.binary, host.arch, host.capabilities, icount=uses_icount(wanted)
+            desired["accel"], host.binary, host.arch, host.capabilities, icount=uses_icount(desired)
         )
 
-    def arguments(self, wanted, host):
-        properties = dict(wanted["machine_options"])
-        if wanted["memory_backend"]:
+    def arguments(self, desired, host):
+        properties = dict(desired["machine_options"])
+        if desired["memory_backend"]:
             properties["memory-backend"] = "ram"
         properties.update(host.machine_properties)
-        cpus = {"cpus": wanted["vcpus"]}
+        cpus = {"cpus": desired["vcpus"]}
         cpus.update(
             {
-                key: (wanted["smp"] or {}).get(key)
+                key: (desired["smp"] or {}).get(key)
                 for key in ("maxcpus", "sockets", "cores", "threads")
             }
         )
@@ -217,15 +220,15 @@ class Machine(Part):
             "-name",
             keyval("", {"guest": host.folder.name}),
             "-uuid",
-            wanted["uuid"],
+            desired["uuid"],
             "-machine",
-            keyval(wanted["machine"], properties),
+            keyval(desired["machine"], properties),
             "-accel",
             host.accel,
             "-smp",
             keyval("", cpus),
         ]
-        cpu = wanted["cpu"] or ("host" if host.accel in ("kvm", "hvf") else None)
+        cpu = desired["cpu"] or ("host" if host.accel in ("kvm", "hvf") else None)
         return words + (["-cpu", cpu] if cpu else [])
 
     def report(self, definition, observation, told):

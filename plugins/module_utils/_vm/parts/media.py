@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Removable media and first-boot media: cdroms, floppies, the cloud-init seed, the config drive."""
 
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     LIVE,
     RESTART,
     Change,
@@ -21,7 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.differences impo
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_whole
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import blockdev, device
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import blockdev, device
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
@@ -183,41 +183,41 @@ class Media(Part):
             )
         return merged
 
-    def complete(self, wanted, saved, given, host):
-        for cdrom in wanted["cdroms"]:
+    def complete(self, desired, saved, given, host):
+        for cdrom in desired["cdroms"]:
             cdrom["bus"] = cdrom["bus"] or {"i440fx": "ide", "q35": "sata"}.get(
-                wanted["family"], "scsi"
+                desired["family"], "scsi"
             )
-            disks.check_bus("cdroms[%s]" % cdrom["name"], cdrom["bus"], wanted["family"])
-        if wanted["floppies"] and wanted["family"] not in ("i440fx", "q35"):
+            disks.check_bus("cdroms[%s]" % cdrom["name"], cdrom["bus"], desired["family"])
+        if desired["floppies"] and desired["family"] not in ("i440fx", "q35"):
             raise OptionError("floppies", "this machine has no floppy drive")
         for option in ("cloud_init", "config_drive"):
-            drive = wanted[option]
+            drive = desired[option]
             if drive:
-                disks.check_bus(option, drive["bus"], wanted["family"])
+                disks.check_bus(option, drive["bus"], desired["family"])
             if (
                 drive
                 and isinstance(next(iter(drive["files"].values())), str)
                 and not drive.get("digested")
             ):
-                self._digest_files(option, drive, wanted, host)
+                self._digest_files(option, drive, desired, host)
 
     @staticmethod
-    def _digest_files(option, drive, wanted, host):
+    def _digest_files(option, drive, desired, host):
         files = drive["files"]
         if option == "cloud_init":
             files.setdefault(
                 "meta-data",
                 "instance-id: %s\nlocal-hostname: %s\n"
-                % (wanted["uuid"], json.dumps(host.folder.name)),
+                % (desired["uuid"], json.dumps(host.folder.name)),
             )
             files.setdefault("user-data", "#cloud-config\n{}\n")
         host.secrets[option] = _image(drive, files)
         drive["files"] = {name: _digest(content) for name, content in files.items()}
         drive["digested"] = True
 
-    def places(self, wanted):
-        family = wanted["family"]
+    def places(self, desired):
+        family = desired["family"]
         kept = [
             (
                 "cdroms/%s" % c["name"],
@@ -225,11 +225,11 @@ class Media(Part):
                 c["index"],
                 "cdroms[%s].index" % c["name"],
             )
-            for c in wanted["cdroms"]
+            for c in desired["cdroms"]
         ]
         kept += [
             ("floppies/%s" % f["name"], "floppy", f["index"], "floppies[%s].index" % f["name"])
-            for f in wanted["floppies"]
+            for f in desired["floppies"]
         ]
         kept += [
             (
@@ -238,14 +238,14 @@ class Media(Part):
                 None,
                 drive["kind"] + ".bus",
             )
-            for drive in _drives(wanted)
+            for drive in _drives(desired)
         ]
         return kept
 
-    def compare(self, running, wanted):
+    def compare(self, running, desired):
         changes = []
         for option in ("cdroms", "floppies"):
-            old, new = by_name(running[option]), by_name(wanted[option])
+            old, new = by_name(running[option]), by_name(desired[option])
             for name in sorted(set(old) | set(new)):
                 path = (option, Item(name))
                 if name not in old or name not in new:
@@ -273,7 +273,7 @@ class Media(Part):
                         )
                     )
         for option in ("cloud_init", "config_drive"):
-            old, new = running.get(option), wanted[option]
+            old, new = running.get(option), desired[option]
             if old != new:
                 # The drive itself stays, and QEMU keeps the image that it has open: the guest gets the new one with its next start.
                 later = bool(
@@ -307,13 +307,13 @@ class Media(Part):
                 if identifier in observation.media:
                     drive["path"] = observation.media[identifier]
 
-    def check_start(self, wanted, host):
-        self._check_media(wanted, host)
+    def check_start(self, desired, host):
+        self._check_media(desired, host)
 
     @staticmethod
-    def _check_media(wanted, host):
+    def _check_media(desired, host):
         for option in ("cdroms", "floppies"):
-            for drive in wanted[option]:
+            for drive in desired[option]:
                 if drive["path"]:
                     images.readable("%s[%s].path" % (option, drive["name"]), drive["path"])
                     if drive.get("checksum"):
@@ -323,15 +323,15 @@ class Media(Part):
                             drive["checksum"],
                         )
 
-    def prepare(self, wanted, host):
-        done = self._write_seeds(wanted, host)
-        self._check_media(wanted, host)
+    def prepare(self, desired, host):
+        done = self._write_seeds(desired, host)
+        self._check_media(desired, host)
         return done
 
     @staticmethod
-    def _write_seeds(wanted, host):
+    def _write_seeds(desired, host):
         done = []
-        for drive in _drives(wanted):
+        for drive in _drives(desired):
             path = _seed_path(host.folder, drive)
             image = host.secrets.get(drive["kind"])
             if image is not None and _read(path) != image:
@@ -345,11 +345,11 @@ class Media(Part):
                 )
         return done
 
-    def arguments(self, wanted, host):
+    def arguments(self, desired, host):
         words = []
         for option in ("cdroms", "floppies"):
-            for drive in wanted[option]:
-                place = wanted["places"]["%s/%s" % (option, drive["name"])]
+            for drive in desired[option]:
+                place = desired["places"]["%s/%s" % (option, drive["name"])]
                 identifier = addresses.identifier(place)
                 if drive["path"]:
                     words += blockdev(
@@ -357,9 +357,9 @@ class Media(Part):
                             identifier, drive["path"], option == "cdroms" or drive["read_only"]
                         )
                     )
-                words += device(self._drive(option, drive, identifier, place, wanted["family"]))
-        for drive in _drives(wanted):
-            place = wanted["places"]["seeds/%s" % drive["kind"]]
+                words += device(self._drive(option, drive, identifier, place, desired["family"]))
+        for drive in _drives(desired):
+            place = desired["places"]["seeds/%s" % drive["kind"]]
             identifier = addresses.identifier(place)
             words += blockdev(_raw_node(identifier, _seed_path(host.folder, drive), True))
             words += device(
@@ -368,7 +368,7 @@ class Media(Part):
                         dict(disks.DEFAULTS, bus=drive["bus"]),
                         identifier,
                         place,
-                        wanted["family"],
+                        desired["family"],
                         host.arch,
                     )
                 )
@@ -398,14 +398,14 @@ class Media(Part):
             made.update({"driver": "ide-cd", **disks.ide_unit(family, place)})
         return made
 
-    def apply(self, change, wanted, live):
+    def apply(self, change, desired, live):
         if change.verb == "seed":
-            self._write_seeds(wanted, live.host)
+            self._write_seeds(desired, live.host)
         if change.verb != "medium":
             return
         option, name = change.path[:2]
-        drive = by_name(wanted[option])[name]
-        identifier = addresses.identifier(wanted["places"]["%s/%s" % (option, name)])
+        drive = by_name(desired[option])[name]
+        identifier = addresses.identifier(desired["places"]["%s/%s" % (option, name)])
         if drive["path"]:
             self._check_media({"cdroms": [], "floppies": [], option: [drive]}, live.host)
         # By force, as the guest may have locked the tray; blockdev-change-medium knows no force before QEMU 7.1.

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Memory: how much, of what kind, and whether the host has it."""
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import FILE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import qom_object
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import qom_object
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
 
@@ -25,7 +25,7 @@ def _mebibytes(path, value):
 
 
 def _backend(path, value):
-    return {key: True for key, wanted in value.items() if wanted} or None
+    return {key: True for key, desired in value.items() if desired} or None
 
 
 def host_memory():
@@ -56,10 +56,10 @@ class Memory(Part):
         "check_host_memory": Option({"type": "bool"}, True, how=FILE),
     }
 
-    def check_start(self, wanted, host):
-        backend = wanted["memory_backend"] or {}
+    def check_start(self, desired, host):
+        backend = desired["memory_backend"] or {}
         have = host_memory()
-        need = wanted["memory"] << 20
+        need = desired["memory"] << 20
         if backend and not host.capabilities.at_least(5, 0):
             raise OptionError(
                 "memory_backend",
@@ -72,23 +72,23 @@ class Memory(Part):
                 raise HostError(
                     "memory_backend.hugepages: %d MiB are needed, but %d MiB of huge pages are free: reserve more "
                     "(sysctl vm.nr_hugepages), or set hugepages: false"
-                    % (wanted["memory"], free >> 20)
+                    % (desired["memory"], free >> 20)
                 )
-        elif wanted["check_host_memory"] and have.get("MemAvailable", need) < need:
+        elif desired["check_host_memory"] and have.get("MemAvailable", need) < need:
             raise HostError(
                 "memory: %d MiB are wanted, but the host has %d MiB available: lower memory, stop other VMs, or set "
-                "check_host_memory: false" % (wanted["memory"], have["MemAvailable"] >> 20)
+                "check_host_memory: false" % (desired["memory"], have["MemAvailable"] >> 20)
             )
 
-    def arguments(self, wanted, host):
-        words = ["-m", "%dM" % wanted["memory"]]
-        if wanted["memory_backend"]:
-            backend = wanted["memory_backend"]
+    def arguments(self, desired, host):
+        words = ["-m", "%dM" % desired["memory"]]
+        if desired["memory_backend"]:
+            backend = desired["memory_backend"]
             words += qom_object(
                 {
                     "qom-type": "memory-backend-memfd",
                     "id": "ram",
-                    "size": wanted["memory"] << 20,
+                    "size": desired["memory"] << 20,
                     "hugetlb": backend.get("hugepages"),
                     "prealloc": backend.get("prealloc"),
                     "share": backend.get("share", False),

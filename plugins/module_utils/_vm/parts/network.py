@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """NICs: their models, addresses, links, carriers and captures, and how they come and go while the guest runs."""
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     LIVE,
     RESTART,
     Change,
@@ -21,9 +21,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import check_number
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import nic_models
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import (
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     check_properties,
     device,
     netdev,
@@ -176,20 +176,20 @@ class Network(Part):
         )
         return merged
 
-    def complete(self, wanted, saved, given, host):
-        if len(wanted["nics"]) > addresses.MOST_NICS:
+    def complete(self, desired, saved, given, host):
+        if len(desired["nics"]) > addresses.MOST_NICS:
             raise OptionError(
                 "nics",
-                "%d NICs are too many: %d at most" % (len(wanted["nics"]), addresses.MOST_NICS),
+                "%d NICs are too many: %d at most" % (len(desired["nics"]), addresses.MOST_NICS),
             )
         copied = (
-            by_name(host.other_definition(wanted["mac_copy_from"], "mac_copy_from")["nics"])
-            if wanted["mac_copy_from"]
+            by_name(host.other_definition(desired["mac_copy_from"], "mac_copy_from")["nics"])
+            if desired["mac_copy_from"]
             else {}
         )
-        for nic in wanted["nics"]:
+        for nic in desired["nics"]:
             path = "nics[%s]" % nic["name"]
-            nic["model"] = self._model(path, nic["model"], wanted, host)
+            nic["model"] = self._model(path, nic["model"], desired, host)
             if not nic["mac"]:
                 nic["mac"] = copied.get(nic["name"], {}).get("mac")
             if (
@@ -201,7 +201,7 @@ class Network(Part):
                     path + ".link.queues",
                     "only virtio NICs have several queues, not %s" % nic["model"],
                 )
-            if nic["link"].get("peer") == "%s:%s" % (wanted["name"], nic["name"]):
+            if nic["link"].get("peer") == "%s:%s" % (desired["name"], nic["name"]):
                 raise OptionError(path + ".link.peer", "a NIC cannot be connected to itself")
             if nic["link"]["type"] != "none":
                 links.check(nic["link"], host.capabilities, path + ".link")
@@ -222,10 +222,10 @@ class Network(Part):
                     )
 
     @staticmethod
-    def _model(path, model, wanted, host):
+    def _model(path, model, desired, host):
         if model in ("virtio", "virtio-net", "virtio-net-pci"):
             model = {"s390x": "virtio-net-ccw"}.get(
-                host.arch, "virtio-net-device" if wanted["family"] == "none" else "virtio-net-pci"
+                host.arch, "virtio-net-device" if desired["family"] == "none" else "virtio-net-pci"
             )
         if host.capabilities.device_name(model) not in nic_models(host.capabilities):
             raise OptionError(
@@ -235,47 +235,47 @@ class Network(Part):
             )
         return model
 
-    def places(self, wanted):
+    def places(self, desired):
         return [
             ("nics/%s" % nic["name"], "nic", nic["index"], "nics[%s].index" % nic["name"])
-            for nic in wanted["nics"]
+            for nic in desired["nics"]
         ]
 
-    def fill_macs(self, wanted, host):
+    def fill_macs(self, desired, host):
         """MACs of NICs that have none; after places, because a base counts them."""
-        for nic in wanted["nics"]:
+        for nic in desired["nics"]:
             if not nic["mac"]:
-                index = wanted["places"]["nics/%s" % nic["name"]]["index"]
+                index = desired["places"]["nics/%s" % nic["name"]]["index"]
                 nic["mac"] = (
-                    macs.counted(wanted["mac_base"], index)
-                    if wanted["mac_base"]
+                    macs.counted(desired["mac_base"], index)
+                    if desired["mac_base"]
                     else macs.derived(host.folder.lab, host.folder.name, nic["name"])
                 )
-        seen = {}
-        for nic in wanted["nics"]:
-            if nic["mac"] in seen:
+        observation = {}
+        for nic in desired["nics"]:
+            if nic["mac"] in observation:
                 raise OptionError(
                     "nics[%s].mac" % nic["name"],
-                    "%s is also the MAC of %s" % (nic["mac"], seen[nic["mac"]]),
+                    "%s is also the MAC of %s" % (nic["mac"], observation[nic["mac"]]),
                 )
-            seen[nic["mac"]] = nic["name"]
+            observation[nic["mac"]] = nic["name"]
 
-    def ports(self, wanted):
+    def ports(self, desired):
         return [
             wish
-            for nic in wanted["nics"]
+            for nic in desired["nics"]
             for wish in links.port_wishes(
-                wanted["lab"],
-                wanted["name"],
+                desired["lab"],
+                desired["name"],
                 nic["name"],
                 nic["link"],
                 "nics[%s].link" % nic["name"],
             )
         ]
 
-    def compare(self, running, wanted):
+    def compare(self, running, desired):
         changes = []
-        old, new = by_name(running["nics"]), by_name(wanted["nics"])
+        old, new = by_name(running["nics"]), by_name(desired["nics"])
         for name in [n for n in old if n not in new]:
             changes.append(
                 Change(("nics", Item(name)), _told(old[name]), None, LIVE, self.name, "remove")
@@ -283,7 +283,7 @@ class Network(Part):
         for name, nic in new.items():
             path = ("nics", Item(name))
             if name not in old:
-                changes.append(self._added(path, nic, running, wanted))
+                changes.append(self._added(path, nic, running, desired))
                 continue
             for key in sorted(
                 differing(old[name], nic),
@@ -308,17 +308,17 @@ class Network(Part):
                     )
                 )
         changes += [
-            Change((key,), running.get(key), wanted.get(key), LIVE, self.name, "none")
+            Change((key,), running.get(key), desired.get(key), LIVE, self.name, "none")
             for key in ("mac_base", "mac_copy_from")
-            if running.get(key) != wanted.get(key)
+            if running.get(key) != desired.get(key)
         ]
         return changes
 
-    def _added(self, path, nic, running, wanted):
-        address = addresses.pci(wanted["family"], wanted["places"]["/".join(path)])
+    def _added(self, path, nic, running, desired):
+        address = addresses.pci(desired["family"], desired["places"]["/".join(path)])
         fits = (
-            addresses.bus_exists(wanted["family"], running["places"], address)
-            and wanted["family"] != "none"
+            addresses.bus_exists(desired["family"], running["places"], address)
+            and desired["family"] != "none"
         )
         return Change(
             path,
@@ -346,20 +346,20 @@ class Network(Part):
                 "nics/%s" % nic["name"]
             ]
 
-    def arguments(self, wanted, host):
+    def arguments(self, desired, host):
         words = []
-        many = len(wanted["nics"]) > _MANY_NICS
-        for nic in wanted["nics"]:
-            ids = _ids(wanted, nic["name"])
-            for properties in self._backends(nic, ids, wanted, host.folder, host.capabilities):
+        many = len(desired["nics"]) > _MANY_NICS
+        for nic in desired["nics"]:
+            ids = _ids(desired, nic["name"])
+            for properties in self._backends(nic, ids, desired, host.folder, host.capabilities):
                 words += netdev(properties)
-            words += device(self._device(nic, ids, wanted, host.capabilities, many))
+            words += device(self._device(nic, ids, desired, host.capabilities, many))
             if nic["capture"]:
                 words += qom_object(self._filter(nic, ids, host.folder))
         return words
 
     @staticmethod
-    def _backends(nic, ids, wanted, folder, capabilities):
+    def _backends(nic, ids, desired, folder, capabilities):
         link = nic["link"]
 
         def backend(identifier):
@@ -369,7 +369,7 @@ class Network(Part):
                 folder.name,
                 nic["name"],
                 link,
-                wanted["ports"],
+                desired["ports"],
                 capabilities,
                 "nics[%s].link" % nic["name"],
             )
@@ -385,7 +385,7 @@ class Network(Part):
         return made
 
     @staticmethod
-    def _device(nic, ids, wanted, capabilities, many):
+    def _device(nic, ids, desired, capabilities, many):
         is_pci = capabilities.device_name(nic["model"]) in capabilities.pci_devices
         is_virtio = nic["model"].startswith("virtio")
         made = {
@@ -396,7 +396,9 @@ class Network(Part):
             "bootindex": nic["boot_index"],
         }
         if is_pci:
-            made.update(addresses.pci(wanted["family"], wanted["places"]["nics/%s" % nic["name"]]))
+            made.update(
+                addresses.pci(desired["family"], desired["places"]["nics/%s" % nic["name"]])
+            )
             made["romfile"] = None if nic["boot_rom"] or nic["boot_index"] is not None else ""
         if is_virtio:
             made["host_mtu"] = nic["mtu"] or None
@@ -418,29 +420,29 @@ class Network(Part):
             **({"maxlen": nic["capture"]["snaplen"]} if nic["capture"]["snaplen"] else {}),
         }
 
-    def check_start(self, wanted, host):
-        for nic in wanted["nics"]:
+    def check_start(self, desired, host):
+        for nic in desired["nics"]:
             links.check_host(nic["link"], "nics[%s].link" % nic["name"])
 
-    def before_launch(self, wanted, host):
+    def before_launch(self, desired, host):
         """A new run of QEMU begins new capture files."""
-        for nic in wanted["nics"]:
+        for nic in desired["nics"]:
             if nic["capture"]:
                 keep_older(host.folder, capture_path(host.folder, nic))
 
-    def before_continue(self, wanted, live):
-        for nic in wanted["nics"]:
+    def before_continue(self, desired, live):
+        for nic in desired["nics"]:
             if not has_carrier(nic):
-                live.later("set_link", {"name": _ids(wanted, nic["name"])["nic"], "up": False})
+                live.later("set_link", {"name": _ids(desired, nic["name"])["nic"], "up": False})
 
-    def verify(self, wanted, live):
+    def verify(self, desired, live):
         """The models asked for are the models that the VM has. Raises MonitorError."""
-        for nic in wanted["nics"]:
-            self._verify_one(nic, wanted, live)
+        for nic in desired["nics"]:
+            self._verify_one(nic, desired, live)
 
     @staticmethod
-    def _verify_one(nic, wanted, live):
-        identifier = _ids(wanted, nic["name"])["nic"]
+    def _verify_one(nic, desired, live):
+        identifier = _ids(desired, nic["name"])["nic"]
         has, asked = live.devices.get(identifier), live.capabilities.device_name(nic["model"])
         if has != asked:
             raise MonitorError(
@@ -448,35 +450,35 @@ class Network(Part):
                 % (nic["name"], asked, has or "no such NIC")
             )
 
-    def apply(self, change, wanted, live):
+    def apply(self, change, desired, live):
         if change.verb == "none":
             return
-        definition = wanted if change.verb != "remove" else live.last_with("nics", change.item)
+        definition = desired if change.verb != "remove" else live.last_with("nics", change.item)
         nic = by_name(definition["nics"])[change.item]
         ids = _ids(definition, change.item)
-        _CHANGES[change.verb](self, nic, ids, wanted, live)
+        _CHANGES[change.verb](self, nic, ids, desired, live)
 
-    def _apply_add(self, nic, ids, wanted, live):
+    def _apply_add(self, nic, ids, desired, live):
         links.check_host(nic["link"], "nics[%s].link" % nic["name"])
         self._clear(ids, live)
         try:
-            for properties in self._backends(nic, ids, wanted, live.folder, live.capabilities):
+            for properties in self._backends(nic, ids, desired, live.folder, live.capabilities):
                 live.monitor.execute("netdev_add", properties)
-            many = len(wanted["nics"]) > _MANY_NICS
+            many = len(desired["nics"]) > _MANY_NICS
             live.monitor.execute(
-                "device_add", self._device(nic, ids, wanted, live.capabilities, many)
+                "device_add", self._device(nic, ids, desired, live.capabilities, many)
             )
         except MonitorError:
             # Half a NIC would be in the way of the next try.
             self._clear(ids, live)
             raise
         live.refresh_devices()
-        self._verify_one(nic, wanted, live)
+        self._verify_one(nic, desired, live)
         live.monitor.execute("set_link", {"name": ids["nic"], "up": has_carrier(nic)})
         if nic["capture"]:
             self._start_capture(nic, ids, live)
 
-    def _apply_remove(self, nic, ids, wanted, live):
+    def _apply_remove(self, nic, ids, desired, live):
         unplug(live, ids["nic"], "nics[%s]" % nic["name"])
         self._clear(ids, live)
 
@@ -488,29 +490,29 @@ class Network(Part):
             + [("netdev_del", {"id": ids[key]}) for key in ("plug", "link", "port")]
         )
 
-    def _apply_link(self, nic, ids, wanted, live):
+    def _apply_link(self, nic, ids, desired, live):
         try:
-            self._plug(nic, ids, wanted, live)
+            self._plug(nic, ids, desired, live)
         except MonitorError:
             # What cannot be had leaves the NIC where it was.
             with contextlib.suppress(MonitorError):
                 self._plug(by_name(live.running["nics"])[nic["name"]], ids, live.running, live)
             raise
 
-    def _plug(self, nic, ids, wanted, live):
+    def _plug(self, nic, ids, desired, live):
         monitor = live.monitor
         monitor.execute("set_link", {"name": ids["nic"], "up": False})
         # What a killed run left half done is cleared, too: deleting what is not there is refused and does no harm.
         monitor.batch([("netdev_del", {"id": ids["plug"]}), ("netdev_del", {"id": ids["link"]})])
-        for properties in self._backends(nic, ids, wanted, live.folder, live.capabilities)[1:]:
+        for properties in self._backends(nic, ids, desired, live.folder, live.capabilities)[1:]:
             monitor.execute("netdev_add", properties)
         if has_carrier(nic):
             monitor.execute("set_link", {"name": ids["nic"], "up": True})
 
-    def _apply_link_down(self, nic, ids, wanted, live):
+    def _apply_link_down(self, nic, ids, desired, live):
         live.monitor.execute("set_link", {"name": ids["nic"], "up": has_carrier(nic)})
 
-    def _apply_capture(self, nic, ids, wanted, live):
+    def _apply_capture(self, nic, ids, desired, live):
         live.monitor.batch([("object-del", {"id": ids["capture"]})])
         if nic["capture"]:
             self._start_capture(nic, ids, live)

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """What a part of a machine is: it owns everything about its options."""
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, NamedTuple, Optional
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import RESTART, Change
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import RESTART, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
 
@@ -51,63 +51,63 @@ class Part:
                 merged[name] = option.normalise(name, value) if option.normalise else value
         return merged
 
-    def complete(self, wanted, saved, given, host):
+    def complete(self, desired, saved, given, host):
         """Derive what the options leave open, in wanted; check options against each other and against the QEMU at hand."""
 
-    def places(self, wanted):
+    def places(self, desired):
         """The devices that need a place: list of (key, kind, index asked for or None, option)."""
         return []
 
-    def ports(self, wanted):
+    def ports(self, desired):
         """The host ports that the definition needs: list of ports.Wish."""
         return []
 
-    def compare(self, running, wanted):
+    def compare(self, running, desired):
         """The changes from one definition to another."""
         return [
-            Change((name,), running.get(name), wanted.get(name), option.how, self.name)
+            Change((name,), running.get(name), desired.get(name), option.how, self.name)
             for name, option in self.options.items()
-            if running.get(name) != wanted.get(name)
+            if running.get(name) != desired.get(name)
         ]
 
     def look(self, observation):
         """Correct what observation.running says by what QEMU told."""
 
-    def check_start(self, wanted, host):
+    def check_start(self, desired, host):
         """Whatever can be known to prevent a start, before anything is done. Raises a VlabError."""
 
-    def pending(self, wanted, host):
+    def pending(self, desired, host):
         """The changes that prepare would make to files of a VM that does not run, beyond what the definitions tell."""
         return []
 
-    def prepare(self, wanted, host):
+    def prepare(self, desired, host):
         """Make the files that the definition needs; return what was done, as words for the user."""
         return []
 
-    def companions(self, wanted, host):
+    def companions(self, desired, host):
         """Programs that must run before QEMU and end with it: argv lists. Each goes to the background once QEMU may connect."""
         return []
 
-    def before_launch(self, wanted, host):
+    def before_launch(self, desired, host):
         """What each new run of QEMU needs done, right before it."""
 
-    def arguments(self, wanted, host):
+    def arguments(self, desired, host):
         """The command line words of this part."""
         return []
 
-    def before_continue(self, wanted, live):
+    def before_continue(self, desired, live):
         """What is set by QMP in a VM that is started but not running yet."""
 
-    def refresh(self, wanted, live):
+    def refresh(self, desired, live):
         """What every run sets in a running VM because QEMU does not tell what it has; no change."""
 
-    def verify(self, wanted, live):
+    def verify(self, desired, live):
         """Compare a VM that was just started with what was asked for. Raises MonitorError."""
 
     def forget(self, change, running, host):
         """Remove the files of what a change removed."""
 
-    def apply(self, change, wanted, live):
+    def apply(self, change, desired, live):
         """Make one LIVE change in a running VM."""
 
     def release(self, definition, host):

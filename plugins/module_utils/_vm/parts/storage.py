@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Disks: overlays and blank images, their buses, and how they come, grow and go while the guest runs."""
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     LIVE,
     RESTART,
@@ -24,7 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import remove_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import (
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     blockdev,
     device,
     object_add,
@@ -36,7 +36,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     merge_items,
     unrecorded,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import users_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_users import users_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node, unplug
 
@@ -54,14 +54,14 @@ class Storage(Part):
     }
 
     def merge(self, saved, given):
-        wanted = given.get("disks")
-        if wanted is None and not saved and not any(given.get(option) for option in _BOOTABLE):
-            wanted = [_BLANK]
+        desired = given.get("disks")
+        if desired is None and not saved and not any(given.get(option) for option in _BOOTABLE):
+            desired = [_BLANK]
         return {
             "disks": merge_items(
                 "disks",
                 saved.get("disks", []),
-                wanted,
+                desired,
                 disks.DEFAULTS,
                 disks.normalise_disk,
                 given.get("purge_disks"),
@@ -69,15 +69,15 @@ class Storage(Part):
             )
         }
 
-    def complete(self, wanted, saved, given, host):
+    def complete(self, desired, saved, given, host):
         known = by_name(saved.get("disks", []))
         paths = {}
-        for disk in wanted["disks"]:
+        for disk in desired["disks"]:
             path = "disks[%s]" % disk["name"]
-            if disk["bus"] == "ide" and wanted["family"] == "none":
+            if disk["bus"] == "ide" and desired["family"] == "none":
                 disk["bus"] = "virtio"
-            disks.check(disk, path, wanted["family"], host.capabilities)
-            if disk["bus"] == "pflash" and wanted["firmware"] == "uefi":
+            disks.check(disk, path, desired["family"], host.capabilities)
+            if disk["bus"] == "pflash" and desired["firmware"] == "uefi":
                 raise OptionError(
                     path + ".bus",
                     "the flash of this machine holds its UEFI: use another bus, or firmware: bios",
@@ -93,10 +93,10 @@ class Storage(Part):
             paths[image] = disk["name"]
             if not _same_use(known.get(disk["name"]), disk):
                 _check_users(path, disk, host.folder)
-        wanted["bases"] = {
+        desired["bases"] = {
             name: base
             for name, base in saved.get("bases", {}).items()
-            if name in by_name(wanted["disks"])
+            if name in by_name(desired["disks"])
         }
 
     @staticmethod
@@ -116,20 +116,20 @@ class Storage(Part):
             if not disk["backing_format"] and os.path.isfile(disk["backing_file"]):
                 disk["backing_format"] = _found_format(path + ".backing_file", disk["backing_file"])
 
-    def places(self, wanted):
+    def places(self, desired):
         return [
             (
                 "disks/%s" % disk["name"],
-                disks.place_kind(disk["bus"], wanted["family"]),
+                disks.place_kind(disk["bus"], desired["family"]),
                 disk["index"],
                 "disks[%s].index" % disk["name"],
             )
-            for disk in wanted["disks"]
+            for disk in desired["disks"]
         ]
 
-    def compare(self, running, wanted):
+    def compare(self, running, desired):
         changes = []
-        old, new = by_name(running["disks"]), by_name(wanted["disks"])
+        old, new = by_name(running["disks"]), by_name(desired["disks"])
         for name in [n for n in old if n not in new]:
             how = LIVE if disks.is_hot_plugged(old[name]["bus"]) else RESTART
             changes.append(
@@ -145,7 +145,7 @@ class Storage(Part):
             )
         for name, disk in new.items():
             if name not in old:
-                changes.append(self._added(disk, running, wanted))
+                changes.append(self._added(disk, running, desired))
                 continue
             for key in differing(old[name], disk):
                 how = RESTART
@@ -170,16 +170,16 @@ class Storage(Part):
                 )
         return changes
 
-    def _added(self, disk, running, wanted):
-        place = wanted["places"]["disks/%s" % disk["name"]]
+    def _added(self, disk, running, desired):
+        place = desired["places"]["disks/%s" % disk["name"]]
         reason = ""
         if not disks.is_hot_plugged(disk["bus"]):
             reason = "a disk on %s cannot be plugged in" % disk["bus"]
-        elif wanted["family"] == "none":
+        elif desired["family"] == "none":
             reason = "this machine takes no cards while it runs"
         elif place["kind"] == "pci":
             if not addresses.bus_exists(
-                wanted["family"], running["places"], addresses.pci(wanted["family"], place)
+                desired["family"], running["places"], addresses.pci(desired["family"], place)
             ):
                 reason = "the running machine has no free PCI bus for it"
         elif not any(held["kind"] == place["kind"] for held in running["places"].values()):
@@ -208,9 +208,9 @@ class Storage(Part):
                 "disks/%s" % disk["name"]
             ]
 
-    def pending(self, wanted, host):
+    def pending(self, desired, host):
         changes = []
-        for disk in wanted["disks"]:
+        for disk in desired["disks"]:
             option, path = ("disks", Item(disk["name"])), bases.disk_path(host.folder, disk)
             if not os.path.lexists(path):
                 changes.append(Change((*option, "image"), None, path, FILE, self.name))
@@ -228,21 +228,21 @@ class Storage(Part):
                     )
         return changes
 
-    def prepare(self, wanted, host):
+    def prepare(self, desired, host):
         done = []
-        for disk in wanted["disks"]:
-            done += self.prepare_one(disk, wanted, host)
+        for disk in desired["disks"]:
+            done += self.prepare_one(disk, desired, host)
         return done
 
-    def check_start(self, wanted, host):
-        for disk in wanted["disks"]:
-            self._check_base(disk, wanted, host)
+    def check_start(self, desired, host):
+        for disk in desired["disks"]:
+            self._check_base(disk, desired, host)
 
     @staticmethod
-    def _check_base(disk, wanted, host):
+    def _check_base(disk, desired, host):
         """What is recorded of a disk's base, which must still be true; None for an overlay that is still to be made."""
         recorded = (
-            wanted["bases"].get(disk["name"])
+            desired["bases"].get(disk["name"])
             if os.path.lexists(bases.disk_path(host.folder, disk))
             else None
         )
@@ -250,10 +250,10 @@ class Storage(Part):
             bases.check_base("disks[%s]" % disk["name"], disk, recorded)
         return recorded
 
-    def prepare_one(self, disk, wanted, host):
+    def prepare_one(self, disk, desired, host):
         """See to it that a disk has its image, over the right base and large enough; return what was done, in words."""
         option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
-        recorded = self._check_base(disk, wanted, host)
+        recorded = self._check_base(disk, desired, host)
         if disk["backing_file"]:
             if disk["checksum"] or disk["checksum_first_mib"]:
                 bases.verify_checksums(option, disk, disk["backing_file"], host.folder.host)
@@ -265,7 +265,7 @@ class Storage(Part):
             ):
                 images.readable(option + ".path", path)
             if disk["backing_file"]:
-                wanted["bases"][disk["name"]] = bases.record_base(disk)
+                desired["bases"][disk["name"]] = bases.record_base(disk)
             return [bases.make_image(option, disk, path, host.qemu_img)]
         images.readable(option + ".path", path)
         if not disk["backing_file"]:
@@ -275,7 +275,7 @@ class Storage(Part):
             followed = bases.follow_base(option, disk, path, recorded, host.qemu_img)
             done += [followed] if followed else []
             if followed or not recorded:
-                wanted["bases"][disk["name"]] = bases.record_base(disk)
+                desired["bases"][disk["name"]] = bases.record_base(disk)
         if disk["size"] is not None:
             done += self._grow(option, disk, path, host)
         return done
@@ -300,26 +300,26 @@ class Storage(Part):
             )
         return []
 
-    def before_launch(self, wanted, host):
+    def before_launch(self, desired, host):
         """A disk in snapshot mode runs on an overlay that is forgotten."""
-        for disk in wanted["disks"]:
+        for disk in desired["disks"]:
             if disk["snapshot"]:
                 temporary = _temporary(host.folder, disk)
                 remove_file(temporary)
                 host.qemu_img.overlay(temporary, bases.disk_path(host.folder, disk), disk["format"])
 
-    def arguments(self, wanted, host):
-        family = wanted["family"]
+    def arguments(self, desired, host):
+        family = desired["family"]
         kinds = {
             place["kind"]
-            for key, place in wanted["places"].items()
+            for key, place in desired["places"].items()
             if key.partition("/")[0] in ("disks", "cdroms", "floppies", "seeds")
         }
         words = [
             word for made in disks.controllers(kinds, family, host.arch) for word in device(made)
         ]
-        for disk in wanted["disks"]:
-            place = wanted["places"]["disks/%s" % disk["name"]]
+        for disk in desired["disks"]:
+            place = desired["places"]["disks/%s" % disk["name"]]
             identifier = addresses.identifier(place)
             if disk["limits"]:
                 words += qom_object(_group_words(disk, identifier))
@@ -331,17 +331,17 @@ class Storage(Part):
                 host.machine_properties["pflash%d" % place["index"]] = identifier
         return words
 
-    def apply(self, change, wanted, live):
+    def apply(self, change, desired, live):
         if change.verb == "none":
             return
-        definition = live.last_with("disks", change.item) if change.verb == "remove" else wanted
+        definition = live.last_with("disks", change.item) if change.verb == "remove" else desired
         disk = by_name(definition["disks"])[change.item]
         place = definition["places"]["disks/%s" % change.item]
-        _CHANGES[change.verb](self, disk, place, addresses.identifier(place), wanted, live)
+        _CHANGES[change.verb](self, disk, place, addresses.identifier(place), desired, live)
 
-    def _apply_add(self, disk, place, identifier, wanted, live):
+    def _apply_add(self, disk, place, identifier, desired, live):
         self._clear(identifier, live)
-        self.prepare_one(disk, wanted, live.host)
+        self.prepare_one(disk, desired, live.host)
         if disk["snapshot"]:
             self.before_launch({"disks": [disk]}, live.host)
         try:
@@ -353,14 +353,14 @@ class Storage(Part):
             live.monitor.execute("blockdev-add", _node(disk, identifier, live.folder))
             live.monitor.execute(
                 "device_add",
-                disks.device(disk, identifier, place, wanted["family"], live.host.arch),
+                disks.device(disk, identifier, place, desired["family"], live.host.arch),
             )
         except MonitorError:
             self._clear(identifier, live)
             raise
         live.refresh_devices()
 
-    def _apply_remove(self, disk, place, identifier, wanted, live):
+    def _apply_remove(self, disk, place, identifier, desired, live):
         unplug(live, identifier, "disks[%s]" % disk["name"])
         self._clear(identifier, live)
 
@@ -370,11 +370,11 @@ class Storage(Part):
         delete_node(live, identifier)
         live.monitor.batch([("object-del", {"id": disks.group_id(identifier)})])
 
-    def _apply_size(self, disk, place, identifier, wanted, live):
+    def _apply_size(self, disk, place, identifier, desired, live):
         if disk["size"] is not None:
             live.monitor.execute("block_resize", {"node-name": identifier, "size": disk["size"]})
 
-    def _apply_limits(self, disk, place, identifier, wanted, live):
+    def _apply_limits(self, disk, place, identifier, desired, live):
         live.monitor.execute(
             "qom-set",
             {

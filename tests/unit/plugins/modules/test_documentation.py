@@ -130,12 +130,12 @@ def _reported():
         ],
     }
     definition = granted(compose(given, host=host))
-    seen = Observation(host.folder)
-    seen.alive, seen.run = (
+    observation = Observation(host.folder)
+    observation.alive, observation.run = (
         True,
         {"pid": 1, "argv": ["q"], "accel": "tcg", "accel_reason": "asked for"},
     )
-    return report(seen, definition)
+    return report(observation, definition)
 
 
 def _compare(told, contains, where):

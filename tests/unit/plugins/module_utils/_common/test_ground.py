@@ -17,7 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common import (
     locks,
     processes,
     sizes,
-    texts,
+    validation,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
@@ -114,10 +114,10 @@ def test_sizes_as_text(size, text):
 )
 def test_texts(value, path):
     if path is None:
-        texts.check_texts("", value, content=("c.d",))
+        validation.check_texts("", value, content=("c.d",))
         return
     with pytest.raises(OptionError) as caught:
-        texts.check_texts("", value, content=("c.d",))
+        validation.check_texts("", value, content=("c.d",))
     assert caught.value.facts["option"] == path
     caught.value.message.encode("utf-8")
 
@@ -141,10 +141,10 @@ def test_texts(value, path):
 )
 def test_numbers(value, fits):
     if fits:
-        assert texts.check_number("x", value, 1, 10, "a number") == value
+        assert validation.check_number("x", value, 1, 10, "a number") == value
         return
     with pytest.raises(OptionError, match=r"^x: .* is not a number: 1 to 10$") as caught:
-        texts.check_number("x", value, 1, 10, "a number")
+        validation.check_number("x", value, 1, 10, "a number")
     assert len(caught.value.message) < 200
 
 
@@ -166,10 +166,10 @@ def test_numbers(value, fits):
 )
 def test_addresses(text, version, fits):
     if fits:
-        assert texts.check_address("x", text, version) == text
+        assert validation.check_address("x", text, version) == text
     else:
         with pytest.raises(OptionError):
-            texts.check_address("x", text, version)
+            validation.check_address("x", text, version)
 
 
 def test_errors():

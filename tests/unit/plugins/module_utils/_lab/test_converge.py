@@ -207,19 +207,25 @@ def test_a_display_password_is_set_in_each_run_and_kept_nowhere(lab, tmp_path, m
     observe = converge.observe
 
     def running(folder):
-        seen = observe(folder)
-        seen.alive, seen.status, seen.running, seen.devices, seen.pid = (
+        observation = observe(folder)
+        (
+            observation.alive,
+            observation.status,
+            observation.running,
+            observation.devices,
+            observation.pid,
+        ) = (
             True,
             "running",
-            dict(seen.saved),
+            dict(observation.saved),
             {},
             1,
         )
-        seen.run = {"definition": seen.running}
-        seen.monitor = types.SimpleNamespace(
+        observation.run = {"definition": observation.running}
+        observation.monitor = types.SimpleNamespace(
             execute=lambda *words: asked.append(words), close=lambda: None
         )
-        return seen
+        return observation
 
     monkeypatch.setattr(converge, "observe", running)
     for password in ("secret-1", "secret-2"):

@@ -11,7 +11,7 @@ import time
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
-    MonitorGone,
+    MonitorClosed,
     MonitorTimeout,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -31,12 +31,12 @@ def test_greeting_tells_version_and_process(path):
 
 
 def test_nobody_listens(path):
-    with pytest.raises(MonitorGone, match="no QEMU listens at .*qmp.sock"):
+    with pytest.raises(MonitorClosed, match="no QEMU listens at .*qmp.sock"):
         Monitor(path).connect()
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(path)
     dead.close()
-    with pytest.raises(MonitorGone, match="no QEMU listens"):
+    with pytest.raises(MonitorClosed, match="no QEMU listens"):
         Monitor(path).connect()
 
 
@@ -116,7 +116,7 @@ def test_refusal(path):
         with pytest.raises(MonitorError, match="^QEMU refused device_add: no such bus$") as caught:
             monitor.execute("device_add", {"driver": "x"})
     assert caught.value.facts == {"command": "device_add", "error_class": "DeviceNotFound"}
-    assert not isinstance(caught.value, (MonitorGone, MonitorTimeout))
+    assert not isinstance(caught.value, (MonitorClosed, MonitorTimeout))
 
 
 def test_capabilities_refused(path):
@@ -250,7 +250,7 @@ def test_wait_event_negotiates_first(path):
 
 def test_end_of_qemu(path):
     with FakeQmp(path, silent=["crash"], last="crash"), Monitor(path) as monitor:
-        with pytest.raises(MonitorGone, match="has ended"):
+        with pytest.raises(MonitorClosed, match="has ended"):
             monitor.execute("crash")
     with FakeQmp(path) as server, Monitor(path) as monitor:
         assert monitor.execute("stop") == {}
@@ -259,9 +259,9 @@ def test_end_of_qemu(path):
         assert monitor.execute("quit") == {}
         assert monitor.wait_eof(timeout=5) is True
         assert monitor.events[0]["event"] == "SHUTDOWN"
-        with pytest.raises(MonitorGone):
+        with pytest.raises(MonitorClosed):
             monitor.wait_event("STOP")
-    with pytest.raises(MonitorGone, match="not connected"):
+    with pytest.raises(MonitorClosed, match="not connected"):
         monitor.execute("stop")
 
 

@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     GuestNotReady,
-    LoginRefused,
+    LoginFailed,
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
@@ -192,9 +192,9 @@ def test_a_terminal_that_was_left_without_carriage_returns(tmp_path):
 
 def test_login(tmp_path):
     with FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", GETTY]) as fake:
-        with pytest.raises(LoginRefused, match="asks for the password of root, and none was given"):
+        with pytest.raises(LoginFailed, match="asks for the password of root, and none was given"):
             connect(fake, Login())
-        with pytest.raises(LoginRefused, match="did not let root in with the password given"):
+        with pytest.raises(LoginFailed, match="did not let root in with the password given"):
             connect(fake, Login(password="wrong"), timeout=8)
         guest, console = connect(fake, Login(password="open"), timeout=8)
         assert guest.run("echo in") == (0, b"in\n", b"")

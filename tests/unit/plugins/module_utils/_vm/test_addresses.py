@@ -48,7 +48,7 @@ def test_families(machine, arch, family):
 
 
 @pytest.mark.parametrize(
-    "wanted, expected",
+    "desired, expected",
     [
         (nics(0, 1, 2), {"nics/eth0": 0, "nics/eth1": 1, "nics/eth2": 2}),
         (nics(3), {"nics/eth3": 3}),
@@ -66,8 +66,8 @@ def test_families(machine, arch, family):
         ),
     ],
 )
-def test_new_places(wanted, expected):
-    assert indexes(room.assign({}, wanted)) == expected
+def test_new_places(desired, expected):
+    assert indexes(room.assign({}, desired)) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_place_is_not_taken_from_another_device(order):
 
 
 @pytest.mark.parametrize(
-    "wanted, message",
+    "desired, message",
     [
         ([wish("a", "ide", 4)], "units 0 to 3"),
         ([wish("a", "scsi", -1)], "units 0 to 255"),
@@ -93,9 +93,9 @@ def test_a_place_is_not_taken_from_another_device(order):
         ([wish("n%d" % n) for n in range(256)], "255 at most"),
     ],
 )
-def test_what_does_not_fit(wanted, message):
+def test_what_does_not_fit(desired, message):
     with pytest.raises(OptionError, match=message):
-        room.assign({}, wanted)
+        room.assign({}, desired)
 
 
 def test_another_bus_is_another_place():

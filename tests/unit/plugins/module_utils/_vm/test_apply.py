@@ -9,7 +9,7 @@ import os
 import random
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import LIVE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt, remove_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
@@ -65,41 +65,41 @@ def test_live_changes_entered_one_by_one_make_the_wanted_definition(seed):
     running = copy.deepcopy(SAVED)
     for given in chance.sample(STEPS, 6):
         try:
-            wanted = compose(given, saved=running)
+            desired = compose(given, saved=running)
         except OptionError:
             continue  # a capture on a NIC that has no link, for one
-        made = changes(running, wanted)
+        made = changes(running, desired)
         if not all(change.how == LIVE for change in made):
             continue
-        untouched = copy.deepcopy(wanted)
+        untouched = copy.deepcopy(desired)
         for change in made:
-            adopt(change, running, wanted)
-        assert plain(running) == plain(wanted) and wanted == untouched
-        assert changes(running, wanted) == []
+            adopt(change, running, desired)
+        assert plain(running) == plain(desired) and desired == untouched
+        assert changes(running, desired) == []
 
 
 def test_what_is_entered_is_a_copy():
-    wanted = compose(
+    desired = compose(
         {"nics": [{"name": "e.1", "link": USER}, {"name": "g", "link": USER}]}, saved=SAVED
     )
     running = copy.deepcopy(SAVED)
-    for change in changes(running, wanted):
-        adopt(change, running, wanted)
+    for change in changes(running, desired):
+        adopt(change, running, desired)
     for nic in running["nics"]:
         nic["link"]["x"] = 1
-    assert not any("x" in nic["link"] for nic in wanted["nics"])
+    assert not any("x" in nic["link"] for nic in desired["nics"])
 
 
 def test_a_half_way_definition_has_what_was_done():
     """A run that fails at its second change leaves a record that has the first."""
-    wanted = compose(
+    desired = compose(
         {"nics": [{"name": "e.1", "link_down": True}], "disks": [{"name": "n", "size": "1G"}]},
         saved=SAVED,
     )
     running = copy.deepcopy(SAVED)
-    made = changes(running, wanted)
-    adopt(made[0], running, wanted)
-    assert changes(running, wanted) == made[1:] and len(made) == 2
+    made = changes(running, desired)
+    adopt(made[0], running, desired)
+    assert changes(running, desired) == made[1:] and len(made) == 2
 
 
 @pytest.mark.parametrize("keep", [(), ("disk0.qcow2",), ("disk0.qcow2", "gone.qcow2")])

@@ -760,7 +760,7 @@ def test_load_and_save(tmp_path):
 )
 def test_ports_that_are_still_to_be_claimed(given, keys):
     made = compose(SMALL, **given)
-    assert {wish.key for wish in room.wishes(made)} == keys
+    assert {wish.key for wish in room.port_requests(made)} == keys
     assert room.lacks_ports(made) == bool(keys)
     held = dict(made, ports=dict.fromkeys(keys, 2222))
     assert not room.lacks_ports(held)

@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, converge, cpu_limit
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import host as host_room
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.conversation import steps_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import steps_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import firmware, machine
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, granted
 
@@ -233,15 +233,15 @@ def fixture_hypervisor(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     result = converge.result
 
-    def with_command_line(seen, wanted, todo, applier, host, check_mode):
+    def with_command_line(observation, desired, todo, applier, host, check_mode):
         """What passes must become a command line, too."""
-        if wanted:
+        if desired:
             host.accel = host.accel or "tcg"
-            words = command_line.build(granted(wanted), host)
+            words = command_line.build(granted(desired), host)
             assert all(
                 isinstance(word, str) and "\0" not in word for word in words
             ) and os.fsencode(" ".join(words))
-        return result(seen, wanted, todo, applier, host, check_mode)
+        return result(observation, desired, todo, applier, host, check_mode)
 
     monkeypatch.setattr(converge, "result", with_command_line)
     monkeypatch.setattr(

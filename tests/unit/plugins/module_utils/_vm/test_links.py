@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.syntax import netdev
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import netdev
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import links as room
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, parsed
 
@@ -386,8 +386,8 @@ def test_what_is_refused(given, option):
     ],
 )
 def test_ports(given, expected):
-    wishes = room.port_wishes("lab1", "r1", "e", room.normalise("link", given), "o")
-    assert [tuple(wish[:4]) for wish in wishes] == expected
+    port_requests = room.port_wishes("lab1", "r1", "e", room.normalise("link", given), "o")
+    assert [tuple(wish[:4]) for wish in port_requests] == expected
 
 
 def test_both_ends_of_a_cable_know_its_ports():

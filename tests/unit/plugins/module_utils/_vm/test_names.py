@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import folder as room
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.other_vms import definitions, users_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_users import definitions, users_of
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, write_json
 
 

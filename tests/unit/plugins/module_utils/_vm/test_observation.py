@@ -88,8 +88,14 @@ def rewrite_run(folder, **more):
 
 
 def test_a_vm_that_is_not_there(tmp_path):
-    seen = observe(FakeHost(root=tmp_path).folder)
-    assert (seen.status, seen.alive, seen.saved, seen.monitor, seen.running) == (
+    observation = observe(FakeHost(root=tmp_path).folder)
+    assert (
+        observation.status,
+        observation.alive,
+        observation.saved,
+        observation.monitor,
+        observation.running,
+    ) == (
         "absent",
         False,
         None,
@@ -126,25 +132,29 @@ def test_a_qemu_on_its_way_out_is_waited_for(vm):
 
 def test_a_running_vm(vm):
     with FakeQmp(vm.qmp, ANSWERS):
-        seen = observe(vm)
-        assert (seen.status, seen.alive, seen.pid) == ("running", True, os.getpid())
-        assert seen.devices == {
+        observation = observe(vm)
+        assert (observation.status, observation.alive, observation.pid) == (
+            "running",
+            True,
+            os.getpid(),
+        )
+        assert observation.devices == {
             "nic0": "virtio-net-pci",
             "disk-pci0": "virtio-blk-pci",
             "disk-ide0": "ide-cd",
         }
-        assert seen.media == {"disk-ide0": "/b.iso"}
-        assert [disk["name"] for disk in seen.running["disks"]] == ["d"], (
+        assert observation.media == {"disk-ide0": "/b.iso"}
+        assert [disk["name"] for disk in observation.running["disks"]] == ["d"], (
             "what somebody took is gone"
         )
-        assert [nic["name"] for nic in seen.running["nics"]] == ["e"]
-        assert seen.running["cdroms"][0]["path"] == "/b.iso", (
+        assert [nic["name"] for nic in observation.running["nics"]] == ["e"]
+        assert observation.running["cdroms"][0]["path"] == "/b.iso", (
             "and the disc that somebody put in is there"
         )
-        assert [disk["name"] for disk in seen.saved["disks"]] == ["d", "gone"]
-        seen.close()
-        seen.close()
-        assert seen.monitor is None
+        assert [disk["name"] for disk in observation.saved["disks"]] == ["d", "gone"]
+        observation.close()
+        observation.close()
+        assert observation.monitor is None
 
 
 @pytest.mark.parametrize(
@@ -154,17 +164,17 @@ def test_qemus_own_words(vm, status):
     with FakeQmp(
         vm.qmp, dict(ANSWERS, **{"query-status": {"status": status}, "query-block": Refusal()})
     ):
-        seen = observe(vm)
-        assert (seen.status, seen.alive, seen.media) == (status, True, {})
-        seen.close()
+        observation = observe(vm)
+        assert (observation.status, observation.alive, observation.media) == (status, True, {})
+        observation.close()
 
 
 @pytest.mark.parametrize("change", [{"start": 5}, {"boot_id": "another boot"}, {"pid": 1 << 30}])
 def test_a_process_of_that_number_that_is_another(vm, change):
     rewrite_run(vm, **change)
-    seen = observe(vm)
-    assert (seen.alive, seen.pid, seen.monitor) == (False, None, None)
-    assert seen.status == ("stopped" if "boot_id" in change else "crashed")
+    observation = observe(vm)
+    assert (observation.alive, observation.pid, observation.monitor) == (False, None, None)
+    assert observation.status == ("stopped" if "boot_id" in change else "crashed")
 
 
 @pytest.mark.parametrize(
@@ -185,9 +195,9 @@ def test_how_it_ended(vm, code, pidfile, status, exit_code):
     if pidfile:
         write_whole(vm.pidfile, "5\n")
     write_whole(vm.log, "line 1\nlast words\n")
-    seen = observe(vm)
-    assert (seen.status, seen.exit_code) == (status, exit_code)
-    assert seen.log == ("line 1\nlast words" if status == "crashed" else "")
+    observation = observe(vm)
+    assert (observation.status, observation.exit_code) == (status, exit_code)
+    assert observation.log == ("line 1\nlast words" if status == "crashed" else "")
 
 
 def test_a_stranger_in_its_place(vm):
@@ -220,9 +230,9 @@ def test_the_monitor_is_left_when_something_is_wrong(vm):
         with pytest.raises(HostError):
             observe(vm)
         fake.answers = ANSWERS
-        seen = observe(vm)
-        assert seen.alive
-        seen.close()
+        observation = observe(vm)
+        assert observation.alive
+        observation.close()
 
 
 def test_a_qemu_that_refuses(vm):
@@ -237,14 +247,14 @@ def test_one_that_ends_while_it_is_looked_at(vm):
     other = subprocess.Popen(["sleep", "0.3"])
     rewrite_run(vm, pid=other.pid, start=process_start(other.pid))
     write_whole(vm.exit_code, "0\n")
-    seen = observe(vm)
-    assert (seen.status, seen.alive, seen.pid) == ("stopped", False, None)
+    observation = observe(vm)
+    assert (observation.status, observation.alive, observation.pid) == ("stopped", False, None)
     other.wait()
 
 
 def test_a_lost_definition_is_that_of_the_run(vm):
     os.unlink(vm.definition)
     with FakeQmp(vm.qmp, ANSWERS):
-        seen = observe(vm)
-        assert seen.saved["name"] == "r1" and seen.status == "running"
-        seen.close()
+        observation = observe(vm)
+        assert observation.saved["name"] == "r1" and observation.status == "running"
+        observation.close()

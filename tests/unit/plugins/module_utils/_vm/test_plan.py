@@ -8,7 +8,7 @@ import random
 import types
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.differences import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     LIVE,
     RESTART,
@@ -20,7 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.differences impo
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     OptionError,
-    RestartNeeded,
+    RestartRequired,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
@@ -54,7 +54,7 @@ HELD, BROKEN = (
 )
 
 
-def seen(status, saved=None, running=None):
+def observation(status, saved=None, running=None):
     """An Observation."""
     saved = SAVED if saved is None else saved
     alive = status in ALIVE
@@ -138,19 +138,19 @@ def agree(made):
 @pytest.mark.parametrize("status", DEAD + ALIVE)
 def test_power(status, state):
     expected = table_row(status, state)
-    now = seen(status)
-    wanted = (
+    now = observation(status)
+    desired = (
         None
         if state == "absent" or status == "absent" and state == "reset"
         else compose(BASE, saved=now.saved)
     )
     if expected is None:
-        if wanted is None:
-            wanted = compose(BASE)
+        if desired is None:
+            desired = compose(BASE)
         with pytest.raises(HostError, match="cannot be reset: use started"):
-            plan(now, wanted, state)
+            plan(now, desired, state)
         return
-    made = plan(now, wanted, state)
+    made = plan(now, desired, state)
     assert made.steps == expected
     agree(made)
     power = [change for change in made.changes if change.option == "state"]
@@ -213,21 +213,21 @@ CHANGES = [
     ids=["%s-%s" % (row[1], number) for number, row in enumerate(CHANGES)],
 )
 def test_changes(given, option, how):
-    wanted = compose(given, saved=SAVED)
+    desired = compose(given, saved=SAVED)
     for status in ("running", "paused"):
-        now = seen(status)
+        now = observation(status)
         restart = how in (RESTART, None)
         if restart:
-            with pytest.raises(RestartNeeded) as caught:
-                plan(now, wanted, "present")
+            with pytest.raises(RestartRequired) as caught:
+                plan(now, desired, "present")
             assert option in caught.value.facts["options"] or how is None
             assert all(name in caught.value.message for name in caught.value.facts["options"])
-            made = plan(now, wanted, "present", allow_restart=True)
+            made = plan(now, desired, "present", allow_restart=True)
             assert made.steps == ["define", "stop", "start"] + (
                 ["hold"] if status == "paused" else []
             )
         else:
-            made = plan(now, wanted, "present")
+            made = plan(now, desired, "present")
             assert made.steps == ["define"] + (["live"] if how == LIVE else [])
         assert option in [change.option for change in made.changes]
         assert how is None or [
@@ -238,13 +238,13 @@ def test_changes(given, option, how):
             ("stopped", ["define", "stop"]),
             ("restarted", ["define", "stop", "start"]),
         ):
-            made = plan(now, wanted, state)
+            made = plan(now, desired, state)
             assert made.steps == steps, "what comes with a stop needs no leave"
             agree(made)
-    made = plan(seen("stopped"), wanted, "present")
+    made = plan(observation("stopped"), desired, "present")
     assert made.steps == ["define"] and {change.how for change in made.changes} == {FILE}
     agree(made)
-    made = plan(seen("stopped"), wanted, "started")
+    made = plan(observation("stopped"), desired, "started")
     assert made.steps == ["define", "start"]
     agree(made)
 
@@ -261,7 +261,9 @@ def test_changes(given, option, how):
 )
 def test_restarts(state, status, steps):
     assert (
-        plan(seen(status), compose({"vcpus": 2}, saved=SAVED), state, allow_restart=True).steps
+        plan(
+            observation(status), compose({"vcpus": 2}, saved=SAVED), state, allow_restart=True
+        ).steps
         == steps
     )
 
@@ -277,21 +279,23 @@ def test_restarts(state, status, steps):
     ],
 )
 def test_live_changes_come_before_the_power(state, status, steps):
-    assert plan(seen(status), compose({"priority": "low"}, saved=SAVED), state).steps == steps
+    assert (
+        plan(observation(status), compose({"priority": "low"}, saved=SAVED), state).steps == steps
+    )
 
 
 def test_a_reason_is_told():
-    with pytest.raises(RestartNeeded, match="allow_restart.*no scsi controller"):
+    with pytest.raises(RestartRequired, match="allow_restart.*no scsi controller"):
         plan(
-            seen("running"),
+            observation("running"),
             compose({"disks": [{"name": "n", "size": "1G", "bus": "scsi"}]}, saved=SAVED),
             "present",
         )
 
 
 def test_a_new_vm_tells_what_was_asked_for():
-    wanted = compose(BASE)
-    options = {change.option for change in plan(seen("absent"), wanted, "present").changes}
+    desired = compose(BASE)
+    options = {change.option for change in plan(observation("absent"), desired, "present").changes}
     assert options == {
         "arch",
         "machine",
@@ -309,11 +313,11 @@ def test_a_new_vm_tells_what_was_asked_for():
 def test_a_killed_run_left_file_and_vm_apart():
     """vm.json has what the VM has not got, or the other way round: either is a change."""
     newer = compose({"vcpus": 2}, saved=SAVED)
-    now = seen("running", saved=newer, running=SAVED)
-    with pytest.raises(RestartNeeded):
+    now = observation("running", saved=newer, running=SAVED)
+    with pytest.raises(RestartRequired):
         plan(now, compose({}, saved=newer), "present")
     live = compose({"priority": "low", "check_host_memory": False}, saved=SAVED)
-    made = plan(seen("running", saved=SAVED, running=live), copy.deepcopy(live), "present")
+    made = plan(observation("running", saved=SAVED, running=live), copy.deepcopy(live), "present")
     assert {(change.option, change.how) for change in made.changes} == {
         ("priority", LIVE),
         ("check_host_memory", FILE),
@@ -323,7 +327,7 @@ def test_a_killed_run_left_file_and_vm_apart():
 
 
 def test_files_are_told_once():
-    wanted = compose(
+    desired = compose(
         {"disks": [{"name": "d", "size": "2G"}, {"name": "n", "size": "1G"}]}, saved=SAVED
     )
     pending = [
@@ -331,14 +335,14 @@ def test_files_are_told_once():
         Change(("disks", Item("n"), "image"), None, "/x", FILE),
         Change(("disks", Item("i"), "image"), None, "/y", FILE),
     ]
-    made = plan(seen("stopped"), wanted, "present", pending=pending)
+    made = plan(observation("stopped"), desired, "present", pending=pending)
     assert [change.option for change in made.changes] == [
         "disks[d].size",
         "disks[n]",
         "disks[i].image",
     ]
     agree(made)
-    made = plan(seen("stopped"), compose({}, saved=SAVED), "present", pending=pending[2:])
+    made = plan(observation("stopped"), compose({}, saved=SAVED), "present", pending=pending[2:])
     assert made.steps == ["define"] and made.changed
 
 
@@ -353,19 +357,19 @@ def test_whatever_is_said_changes_agree(seed):
         for piece in chance.sample(pieces, 2):
             given.update(copy.deepcopy(piece))
         try:
-            wanted, fresh = compose(given, saved=saved), compose(given)
+            desired, fresh = compose(given, saved=saved), compose(given)
         except OptionError:
             continue
         status, state = (
             chance.choice(DEAD + ALIVE),
             chance.choice([state for state in STATES if state not in ("absent", "reset")]),
         )
-        now = seen(status, saved=saved)
-        made = plan(now, wanted if now.saved else fresh, state, allow_restart=True)
+        now = observation(status, saved=saved)
+        made = plan(now, desired if now.saved else fresh, state, allow_restart=True)
         agree(made)
-        done = plan(seen("running", saved=wanted), compose(given, saved=wanted), "present")
+        done = plan(observation("running", saved=desired), compose(given, saved=desired), "present")
         assert not done.changed
-        saved = wanted
+        saved = desired
 
 
 @pytest.mark.parametrize(

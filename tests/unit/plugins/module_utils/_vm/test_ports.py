@@ -22,7 +22,7 @@ def fixture_vm(tmp_path):
 
 
 def wish(key, port="auto", protocol="tcp", option="o"):
-    return room.Wish(key, protocol, HERE, port, option)
+    return room.PortRequest(key, protocol, HERE, port, option)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import re
 
 import pytest
 import yaml
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, model, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, model, host_shares
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.tests.unit import documents
 
@@ -43,16 +43,16 @@ def test_an_example_is_a_topology(example):
     topology = model.build(example)
     images = {name: {"disk": "/x"} for name in [*kinds.shipped(), "debian", "appliance"]}
     problems = Problems()
-    slices.apply_images(topology, images, problems)
+    host_shares.apply_images(topology, images, problems)
     problems.check()
     placed = {name: "h" for name in topology.nodes}
     states = {name: "started" for name in topology.nodes}
     runs = {name: True for name in states}
-    made = slices.slice_for(
+    made = host_shares.share_for(
         topology,
         placed,
         "h",
-        slices.Wires(topology, placed, {}),
+        host_shares.Wires(topology, placed, {}),
         states,
         runs,
         lambda node, content: str(content),
@@ -75,7 +75,7 @@ def test_templates_see_what_the_page_says():
     text = " ".join(
         PAGES["docs/topology.md"].partition("### Templates")[2].partition("```")[0].split()
     )
-    seen = slices.variables(topology, topology.nodes["r1"])
+    seen = host_shares.variables(topology, topology.nodes["r1"])
     for names in (seen, seen["nics"][0], seen["nics"][0]["peer"]):
         for name in names:
             assert "`%s`" % name in text, name

@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     kinds,
     model,
     schema,
-    slices,
+    host_shares,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
     Problems,
@@ -66,7 +66,7 @@ def test_every_qemu_takes_a_kind(name, version):
     }
     topology = model.build(dict(least, name="t"))
     problems = Problems()
-    slices.apply_images(
+    host_shares.apply_images(
         topology,
         {
             topology.nodes["n"].shape["image"]: {"kernel": "/k"}
@@ -76,9 +76,9 @@ def test_every_qemu_takes_a_kind(name, version):
         problems,
     )
     problems.check()
-    wires = slices.Wires(topology, {"n": "h", "m": "h"}, {})
+    wires = host_shares.Wires(topology, {"n": "h", "m": "h"}, {})
     states, runs = {"n": "started", "m": "started"}, {"n": True, "m": True}
-    vm = slices.slice_for(
+    vm = host_shares.share_for(
         topology, {"n": "h", "m": "h"}, "h", wires, states, runs, lambda node, content: content
     )["vms"][0]
     for nic in vm["options"]["nics"]:
@@ -91,7 +91,7 @@ def test_every_qemu_takes_a_kind(name, version):
             definition["nics"], key=lambda nic: places["nics/" + nic["name"]]["index"]
         )
     ]
-    assert order == [slices.vm_nic_name(nic) for nic in topology.nodes["n"].nics]
+    assert order == [host_shares.vm_nic_name(nic) for nic in topology.nodes["n"].nics]
 
 
 def test_extends():

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import shortages
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model, placement, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    model,
+    placement,
+    host_shares,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
     Problems,
     TopologyError,
@@ -159,7 +163,7 @@ def test_shortages_of_other_things():
         {"n1": {"vcpus": 5, "image": "/i/base.qcow2"}, "n2": {"kernel": "/i/k", "nics": unix}},
         limits={"vcpu_ratio": 1},
     )
-    slices.apply_images(topology, {}, Problems())
+    host_shares.apply_images(topology, {}, Problems())
     known = {
         "hv1": facts(
             missing_files=["/i/base.qcow2", "/i/other", "/i/k"],

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Errands that a controller sends through its own connection to the hypervisor: one request on standard input, one answer on standard output.
 
@@ -19,13 +19,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     GuestNotReady,
     HostError,
-    LoginRefused,
+    LoginFailed,
     MonitorError,
     VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 
-_KINDS = ((GuestNotReady, "not_ready"), (LoginRefused, "login"), (VlabError, "error"))
+_KINDS = ((GuestNotReady, "not_ready"), (LoginFailed, "login"), (VlabError, "error"))
 
 
 def serve(source, target):
@@ -67,7 +67,7 @@ def _read(asked, _data):
 
 def _vms(asked, _data):
     """The VMs of a lab or of all, with what a controller has to know to reach them; and what qemu_lab wrote about their nodes."""
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.about import read_about
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import read_about
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
 
     root = asked.get("root")
@@ -90,7 +90,7 @@ class _guest:
     def __enter__(self):
         try:
             return self.way.__enter__()
-        except (LoginRefused, MonitorError):
+        except (LoginFailed, MonitorError):
             raise
         except GuestError as error:
             raise self._cause(error)
@@ -107,15 +107,15 @@ class _guest:
         if not folder.exists():
             return GuestError(no_such_vm(folder))
         try:
-            seen = observe(folder)
+            observation = observe(folder)
         except (MonitorError, HostError) as failure:
             return GuestNotReady("%s; and %s" % (error.message, failure.message))
-        seen.close()
-        if not seen.alive:
-            return GuestError("the VM %s does not run: it is %s" % (name, seen.status))
-        if seen.status == "paused":
+        observation.close()
+        if not observation.alive:
+            return GuestError("the VM %s does not run: it is %s" % (name, observation.status))
+        if observation.status == "paused":
             return GuestError("the VM %s is paused: state=started resumes it" % name)
-        if self.asked["channel"] == "agent" and not seen.running.get("guest_agent"):
+        if self.asked["channel"] == "agent" and not observation.running.get("guest_agent"):
             return GuestError(
                 "the VM %s has no channel for a guest agent: give it guest_agent: true" % name
             )

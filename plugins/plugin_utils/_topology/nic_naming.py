@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """How a kind calls its NICs, and in which order its system finds them."""
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 _MOST = 250
 
 
-class Cards:
+class NicNaming:
     """The NICs that a kind has. shape: the kind's nic."""
 
     def __init__(self, shape):

@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """What is worth knowing of a node besides its VM, for the inventory; the hypervisor keeps it. No vars: they may hold passwords."""
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.slices import vm_nic_name
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.host_shares import vm_nic_name
 
 
 def about(node):

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import relay
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import guest_service
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 
@@ -17,7 +17,7 @@ def asked(root, data=b"", **request):
     """What the relay answers: its dict and the pieces."""
     request = dict({"mark": "the-mark", "lab": "lab", "vm": "r1", "root": str(root)}, **request)
     answer = io.BytesIO()
-    relay.serve(io.BytesIO(json.dumps(request).encode() + b"\n" + data), answer)
+    guest_service.serve(io.BytesIO(json.dumps(request).encode() + b"\n" + data), answer)
     mark, head, rest = answer.getvalue().split(b"\n", 2)
     assert mark == b"the-mark"
     told, pieces = json.loads(head), []

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.spelling import spell
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import spell
 
 
 @pytest.mark.parametrize(

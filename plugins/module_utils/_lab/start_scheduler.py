@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Who starts when: few QEMUs start at a time, guests run when no start is under way, dependencies and admission are kept."""
 
@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, is_asked
 
 
-class Lineup:
+class StartScheduler:
     """Starts many VMs. jobs: {name: Job}; a job that does not start counts as started.
 
     booting: how many nodes may boot at a time, None for any number. wait_ready: wait for readiness. tell(text): for the user.
@@ -77,22 +77,22 @@ class Lineup:
             with self._slot(job):
                 job.applier.run()
             self._await_quiet()
-            if not job.applier.hold_asked:
+            if not job.applier.start_paused_asked:
                 job.applier.resume()
             self.tell("%s is running" % job.name)
-        self._reach(job, "started")
+        self._connection_vars(job, "started")
         ready = Readiness(
             job.folder,
-            job.wanted,
+            job.desired,
             job.ready,
-            job.seen.monitor,
-            (job.seen.run or {}).get("console_from", 0),
+            job.observation.monitor,
+            (job.observation.run or {}).get("console_from", 0),
         )
         if job.is_running and is_asked(job.ready) and (self.wait_ready or self._is_awaited(job)):
-            ready.wait(job.seen.pid, job.seen.start)
+            ready.wait(job.observation.pid, job.observation.start)
             if job.starts:
                 self.tell("%s is ready" % job.name)
-        self._reach(job, "ready")
+        self._connection_vars(job, "ready")
 
     def _is_awaited(self, job):
         return job.node.get("awaited") or any(
@@ -149,7 +149,7 @@ class Lineup:
             while self.waiting > 0:
                 self.turn.wait()
 
-    def _reach(self, job, what):
+    def _connection_vars(self, job, what):
         with self.turn:
             self.reached[job.name].add(what)
             if self.ordered:

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """A conversation with the monitor of a VM: commands, events awaited, descriptors passed."""
 
@@ -14,12 +14,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.texts import (
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
     check_number,
     check_texts,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.spelling import spell
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import spell
 
 _READ_ONLY = (
     "qom-get",

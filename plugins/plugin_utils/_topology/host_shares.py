@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Slices: what each hypervisor has to do for the lab, as the options of its VMs."""
 
@@ -168,7 +168,7 @@ def hosts_with_addresses(topology, placed):
     return crossing
 
 
-def slice_for(topology, placed, host, wires, states, runs, render):
+def share_for(topology, placed, host, wires, states, runs, render):
     """What a host has to do: {"lab", "vms", "segments"}.
 
     states: {node: its state in this run}. runs: {node: whether it runs then}.

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import syntax as room
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import option_strings
 from ansible_collections.vlab.qemu.tests.unit.vm_world import parsed
 
 
@@ -29,7 +29,7 @@ from ansible_collections.vlab.qemu.tests.unit.vm_world import parsed
     ],
 )
 def test_keyval(head, properties, expected):
-    assert room.keyval(head, properties) == expected
+    assert option_strings.keyval(head, properties) == expected
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_keyval(head, properties, expected):
     ],
 )
 def test_a_value_comes_back(value):
-    assert parsed(room.keyval("x", {"a": value, "b": value}), "driver") == [
+    assert parsed(option_strings.keyval("x", {"a": value, "b": value}), "driver") == [
         ("driver", "x"),
         ("a", value),
         ("b", value),
@@ -63,13 +63,18 @@ def test_a_value_comes_back(value):
 
 
 def test_words():
-    assert room.device({"driver": "e1000", "id": "a", "mac": None}) == ["-device", "e1000,id=a"]
-    assert room.netdev({"type": "user", "id": "a"}) == ["-netdev", "user,id=a"]
-    assert room.qom_object({"qom-type": "filter-dump", "id": "a", "file": "b,c"}) == [
+    assert option_strings.device({"driver": "e1000", "id": "a", "mac": None}) == [
+        "-device",
+        "e1000,id=a",
+    ]
+    assert option_strings.netdev({"type": "user", "id": "a"}) == ["-netdev", "user,id=a"]
+    assert option_strings.qom_object({"qom-type": "filter-dump", "id": "a", "file": "b,c"}) == [
         "-object",
         "filter-dump,id=a,file=b,,c",
     ]
-    option, text = room.blockdev({"driver": "file", "filename": 'a,"é\n\\', "read-only": True})
+    option, text = option_strings.blockdev(
+        {"driver": "file", "filename": 'a,"é\n\\', "read-only": True}
+    )
     assert (
         option == "-blockdev"
         and text.isascii()
@@ -79,8 +84,12 @@ def test_words():
 
 def test_objects_of_old_and_new():
     given = {"qom-type": "t", "id": "a", "x": 1}
-    assert room.object_add(given, True) == given
-    assert room.object_add(given, False) == {"qom-type": "t", "id": "a", "props": {"x": 1}}
+    assert option_strings.object_add(given, True) == given
+    assert option_strings.object_add(given, False) == {
+        "qom-type": "t",
+        "id": "a",
+        "props": {"x": 1},
+    }
 
 
 @pytest.mark.parametrize(
@@ -114,10 +123,10 @@ def test_objects_of_old_and_new():
 )
 def test_properties(properties, path):
     if path is None:
-        room.check_properties("p", properties, ours=("ours",))
+        option_strings.check_properties("p", properties, ours=("ours",))
         with pytest.raises(OptionError):
-            room.check_properties("p", properties, nested=False)
+            option_strings.check_properties("p", properties, nested=False)
         return
     with pytest.raises(OptionError) as caught:
-        room.check_properties("p", properties, ours=("ours",))
+        option_strings.check_properties("p", properties, ours=("ours",))
     assert caught.value.facts["option"] == path

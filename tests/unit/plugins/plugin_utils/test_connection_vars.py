@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils import _reach
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
 
 LOCAL = {"ansible_connection": "local"}
@@ -50,7 +50,7 @@ def forward(address="127.0.0.1", guest_port=22, protocol="tcp"):
     ],
 )
 def test_way(vm, network_os, connection, way):
-    assert _reach.way(vm, network_os, connection, lambda: LOCAL)[0] == way
+    assert _connection_vars.way(vm, network_os, connection, lambda: LOCAL)[0] == way
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_way(vm, network_os, connection, way):
     ],
 )
 def test_ssh_without_a_jump(address, hypervisor, host):
-    assert _reach.way(forward(address), None, "auto", lambda: hypervisor)[1] == {
+    assert _connection_vars.way(forward(address), None, "auto", lambda: hypervisor)[1] == {
         "vlab_ssh_host": host,
         "vlab_ssh_port": 20001,
     }
 
 
 def test_ssh_by_a_jump_host():
-    known = _reach.way(forward(), None, "auto", lambda: REMOTE)[1]
+    known = _connection_vars.way(forward(), None, "auto", lambda: REMOTE)[1]
     assert (known["vlab_ssh_host"], known["vlab_ssh_port"]) == ("127.0.0.1", 20001)
     command = [
         "ssh",
@@ -91,7 +91,7 @@ def test_ssh_by_a_jump_host():
 
 
 def test_a_jump_host_behind_a_bastion():
-    known = _reach.way(
+    known = _connection_vars.way(
         forward(),
         None,
         "auto",
@@ -128,7 +128,7 @@ def test_what_a_topology_tells():
             },
         }
     )
-    assert _reach.expected(topology.nodes["r1"]) == {
+    assert _connection_vars.expected(topology.nodes["r1"]) == {
         "agent": True,
         "forwards": [{"guest_port": 22, "host_address": "127.0.0.1", "host_port": 2201}],
     }

@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     LaunchError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._lab import lineup
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import start_scheduler
 
 
 class World:
@@ -39,7 +39,7 @@ class World:
             self.fail(name, "launch")
 
         applier = types.SimpleNamespace(
-            run=launch, resume=lambda: self.note(name, "resume"), hold_asked=False
+            run=launch, resume=lambda: self.note(name, "resume"), start_paused_asked=False
         )
         return types.SimpleNamespace(
             name=name,
@@ -49,9 +49,9 @@ class World:
             applier=applier,
             node={},
             folder=name,
-            wanted={},
+            desired={},
             ready={"console": "ready"},
-            seen=types.SimpleNamespace(run=None, pid=1, start=1, monitor=None),
+            observation=types.SimpleNamespace(run=None, pid=1, start=1, monitor=None),
         )
 
 
@@ -67,8 +67,8 @@ def bring_up(monkeypatch):
                 world.fail(self.name, "ready")
                 world.note(self.name, "ready")
 
-        monkeypatch.setattr(lineup, "Readiness", Ready)
-        line = lineup.Lineup(
+        monkeypatch.setattr(start_scheduler, "Readiness", Ready)
+        line = start_scheduler.StartScheduler(
             {name: world.job(name, after) for name, after in jobs.items()},
             booting,
             wait_ready,

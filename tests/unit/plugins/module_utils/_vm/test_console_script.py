@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.dialogue import Dialogue
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import Dialogue
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 
 ROUTER = r"""

@@ -9,7 +9,11 @@ import json
 
 import pytest
 import yaml
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model, placement, slices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    model,
+    placement,
+    host_shares,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 ADDRESSES = {"hv1": "192.0.2.1", "hv2": "192.0.2.2", "hv3": "192.0.2.3"}
@@ -44,11 +48,11 @@ def spread(topology, hosts):
 def share(topology, placed=None, states=None, render=lambda node, content: content):
     """What all hosts have to do, as one: {host: slice}."""
     placed = placed or {name: "hv1" for name in topology.nodes}
-    wires = slices.Wires(topology, placed, ADDRESSES)
+    wires = host_shares.Wires(topology, placed, ADDRESSES)
     states = dict({name: "started" for name in topology.nodes}, **states or {})
     runs = placement.will_run(topology, states, {})
     return {
-        host: slices.slice_for(topology, placed, host, wires, states, runs, render)
+        host: host_shares.share_for(topology, placed, host, wires, states, runs, render)
         for host in sorted(set(placed.values()) | {"hv3"})
     }
 
@@ -142,7 +146,7 @@ def test_ports_stay_when_links_come_and_go():
 
 def test_local_addresses_are_loopback_and_ports_below_those_of_connections():
     for lab, node, nic in itertools.product(("a", "b"), NODES, ("eth1", "ge-0/0/0")):
-        address, port = slices.end_address(lab, node, nic)
+        address, port = host_shares.end_address(lab, node, nic)
         assert ipaddress.ip_address(address).is_loopback and 10000 <= port < 20000
 
 
@@ -169,10 +173,13 @@ def test_hosts_that_others_must_reach():
         segments={"lan": {"members": ["n5", "n6"], "hypervisor": "hv3"}},
     )
     placed = {"n1": "hv1", "n2": "hv2", "n3": "hv1", "n4": "hv1", "n5": "hv1", "n6": "hv1"}
-    assert slices.hosts_with_addresses(topology, placed) == {"hv1", "hv2", "hv3"}
-    assert slices.hosts_with_addresses(topology, {name: "hv1" for name in NODES}) == {"hv1", "hv3"}
+    assert host_shares.hosts_with_addresses(topology, placed) == {"hv1", "hv2", "hv3"}
+    assert host_shares.hosts_with_addresses(topology, {name: "hv1" for name in NODES}) == {
+        "hv1",
+        "hv3",
+    }
     assert (
-        slices.hosts_with_addresses(build(links=["n1 -- n2"]), {name: "hv1" for name in NODES})
+        host_shares.hosts_with_addresses(build(links=["n1 -- n2"]), {name: "hv1" for name in NODES})
         == set()
     )
 
@@ -296,7 +303,7 @@ IMAGES = {
 
 def settings(node, images=None):
     topology, problems = build({"n1": node}), Problems()
-    slices.apply_images(topology, IMAGES if images is None else images, problems)
+    host_shares.apply_images(topology, IMAGES if images is None else images, problems)
     return topology.nodes["n1"].settings, problems.found
 
 
@@ -373,7 +380,7 @@ def test_words_in_braces():
         {
             "type": 1,
             "serial": "7-n1",
-            "product": "t {none} |10.0.0.1||%s" % slices.derived_uuid("t", "n1"),
+            "product": "t {none} |10.0.0.1||%s" % host_shares.derived_uuid("t", "n1"),
         }
     ]
 
@@ -473,7 +480,7 @@ def test_addresses_by_cloud_init():
     assert network["ethernets"]["eth1"]["match"] == {
         "macaddress": topology.nodes["n1"].nics["eth1"].mac
     }
-    assert yaml.safe_load(made["files"]["meta-data"])["instance-id"] == slices.derived_uuid(
+    assert yaml.safe_load(made["files"]["meta-data"])["instance-id"] == host_shares.derived_uuid(
         "t", "n1"
     )
 
@@ -486,7 +493,7 @@ def test_what_templates_see():
         groups={"g": {}},
         addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24"},
     )
-    seen = slices.variables(topology, topology.nodes["n1"])
+    seen = host_shares.variables(topology, topology.nodes["n1"])
     assert json.loads(json.dumps(seen)) == seen
     assert (seen["name"], seen["kind"], seen["loopback"], seen["asn"], seen["vars"]) == (
         "n1",

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """A dialogue on a serial console: wait for this, type that, step by step."""
 
@@ -100,9 +100,9 @@ class Dialogue:
             self.changed = True
             console.send((words + end).encode("utf-8", "surrogateescape"), deadline)
 
-    def _until(self, console, wanted, deadline):
+    def _until(self, console, desired, deadline):
         """The match of what is wanted, or None at deadline. What came is seen."""
-        _number, match = console.expect([wanted], deadline)
+        _number, match = console.expect([desired], deadline)
         if match:
             self._seen += match.string[: match.end()]
         return match

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Order between hypervisors: the workers of one task tell each other, through files on the controller, which nodes are there."""
 
@@ -17,7 +17,7 @@ import time
 _LOOK = 0.1  # seconds between two looks: other processes write the files
 
 
-class Waves:
+class StartBarrier:
     """What the hosts of one task have reached. folder: shared by this run's workers. key: words that name the task and the lab."""
 
     def __init__(self, folder, key, host):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This room is private to the vlab.qemu collection: it may change with any release.
+# This module is private to the vlab.qemu collection: it may change with any release.
 
 """Whether data surely fits a JSON schema: nearly always it does, and then nobody needs jsonschema, whose import takes longest of all."""
 
@@ -12,7 +12,7 @@ import numbers
 import re
 
 
-def is_sound(data, schema):
+def is_surely_valid(data, schema):
     """True only when jsonschema would find no mistake. What is not known here, or may be a mistake, is left to jsonschema."""
     return all(
         key in _SAYS_NOTHING or key in _CHECKS and _CHECKS[key](data, asked, schema)
@@ -43,7 +43,7 @@ def _type(data, asked, schema):
 
 def _properties(data, asked, schema):
     return not isinstance(data, dict) or all(
-        is_sound(data[name], inner) for name, inner in asked.items() if name in data
+        is_surely_valid(data[name], inner) for name, inner in asked.items() if name in data
     )
 
 
@@ -54,12 +54,12 @@ def _additional(data, asked, schema):
     return (
         not more
         if asked is False
-        else isinstance(asked, dict) and all(is_sound(value, asked) for value in more)
+        else isinstance(asked, dict) and all(is_surely_valid(value, asked) for value in more)
     )
 
 
 def _names(data, asked, schema):
-    return not isinstance(data, dict) or all(is_sound(name, asked) for name in data)
+    return not isinstance(data, dict) or all(is_surely_valid(name, asked) for name in data)
 
 
 def _one_of(data, asked, schema):
@@ -67,7 +67,7 @@ def _one_of(data, asked, schema):
     candidates = [
         inner for inner in asked if "type" not in inner or _type(data, inner["type"], inner)
     ]
-    return len(candidates) == 1 and is_sound(data, candidates[0])
+    return len(candidates) == 1 and is_surely_valid(data, candidates[0])
 
 
 _CHECKS = {
@@ -80,7 +80,7 @@ _CHECKS = {
         not isinstance(data, dict) or all(name in data for name in asked)
     ),
     "items": lambda data, asked, schema: (
-        not isinstance(data, list) or all(is_sound(value, asked) for value in data)
+        not isinstance(data, list) or all(is_surely_valid(value, asked) for value in data)
     ),
     "enum": lambda data, asked, schema: any(
         value == data and isinstance(value, bool) == isinstance(data, bool) for value in asked
