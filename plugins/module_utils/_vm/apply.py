@@ -39,49 +39,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
     process,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import device_types
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
-
-
-class Live:
-    """A running VM under change. monitor: open. running: what it runs, kept true change by change. devices: {id: type}.
-
-    past: definitions that it may have run: a killed run may have taken a device away and left what was behind it.
-    """
-
-    def __init__(self, host, monitor, pid, running, devices, unplug_timeout):
-        self.host, self.folder, self.capabilities = host, host.folder, host.capabilities
-        self.monitor, self.pid, self.running, self.devices = monitor, pid, running, devices
-        self.unplug_timeout = unplug_timeout
-        self.past = []
-        self.secrets = host.secrets
-        self.waiting = []
-
-    def later(self, command, arguments):
-        """A command for the next flush(): many at once cost one round trip."""
-        self.waiting.append((command, arguments))
-
-    def flush(self):
-        """Run what later() collected. Raises the first refusal."""
-        commands, self.waiting = self.waiting, []
-        for answer in self.monitor.batch(commands):
-            if isinstance(answer, MonitorError):
-                raise answer
-
-    def last_with(self, option, name):
-        """The latest definition that has this item in its list."""
-        return next(
-            definition
-            for definition in [self.running] + self.past
-            if name in by_name(definition[option])
-        )
-
-    def refresh_devices(self):
-        """Ask which devices there are."""
-        self.devices = device_types(
-            self.monitor.execute("qom-list", {"path": "/machine/peripheral"})
-        )
 
 
 class Applier:
@@ -179,7 +140,7 @@ class Applier:
             self.actions += part.prepare(self.desired, self.host)
         for change in self.plan.changes:
             if change.verb == "remove" and not self.settings["keep_disks"]:
-                BY_NAME[change.part].forget(
+                BY_NAME[change.part].delete_files(
                     change, self.observation.running or self.observation.saved, self.host
                 )
 
@@ -207,7 +168,7 @@ class Applier:
                     adopt(change, self.live.running, self.desired)
                     self._save_run(self.live.running)
                     if change.verb == "remove" and not self.settings["keep_disks"]:
-                        BY_NAME[change.part].forget(change, before, self.host)
+                        BY_NAME[change.part].delete_files(change, before, self.host)
         except VlabError:
             definitions.save(self.folder, self._undone())
             raise
@@ -291,8 +252,8 @@ class Applier:
         self._clear_sockets()
         for part in PARTS:
             part.before_launch(desired, host)
-        self._end_companions()
-        for argv in self._companions():
+        self._end_helper_processes()
+        for argv in self._helper_processes():
             # It goes on by itself once its socket is there: QEMU connects at its start.
             run(argv, timeout=self.settings["start_timeout"])
         argv = command_line.build(desired, host)
@@ -311,12 +272,12 @@ class Applier:
             raise
         self.actions.append("start")
 
-    def _companions(self):
-        return [argv for part in PARTS for argv in part.companions(self.desired, self.host)]
+    def _helper_processes(self):
+        return [argv for part in PARTS for argv in part.helper_processes(self.desired, self.host)]
 
-    def _end_companions(self):
+    def _end_helper_processes(self):
         """End the programs that a start without a QEMU left behind."""
-        for argv in self._companions():
+        for argv in self._helper_processes():
             for pid in processes_with(*argv[1:]):
                 process.kill(pid, process_start(pid))
 
@@ -360,7 +321,7 @@ class Applier:
         )
 
     def _forget_start(self):
-        self._end_companions()
+        self._end_helper_processes()
         self._clear_sockets()
         for part in PARTS:
             part.release(self.desired, self.host)

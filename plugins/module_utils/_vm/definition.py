@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy impor
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import NETWORK, OPTIONS, PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 
 FORMAT = 1
 # What no default stands in for.
@@ -86,15 +86,16 @@ def compose(saved, given, host):
     for part in PARTS:
         part.complete(desired, base, given, host)
     desired["places"] = addresses.assign(
-        base.get("places", {}), [place for part in PARTS for place in part.places(desired)]
+        base.get("places", {}), [slot for part in PARTS for slot in part.slots(desired)]
     )
-    NETWORK.fill_macs(desired, host)
+    for part in PARTS:
+        part.complete_with_slots(desired, host)
     return desired
 
 
 def port_requests(definition):
     """The host ports that the definition needs."""
-    return [wish for part in PARTS for wish in part.ports(definition)]
+    return [request for part in PARTS for request in part.port_requests(definition)]
 
 
 def lacks_ports(definition):

@@ -156,7 +156,7 @@ def _ask(observation):
     if observation.saved is None:
         observation.saved = observation.run["definition"]
     for part in PARTS:
-        part.look(observation)
+        part.reconcile_observed(observation)
 
 
 def device_types(peripheral):

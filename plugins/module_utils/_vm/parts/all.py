@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""All parts, in the order in which their options are completed and their arguments stand on the command line."""
+"""All parts, in the order in which their hooks are called (see part.py)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import Network
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import Storage
 
-MACHINE, NETWORK, STORAGE = Machine(), Network(), Storage()
 PARTS = (
-    MACHINE,
+    Machine(),
     Memory(),
     Firmware(),
     Consoles(),
     Display(),
     Devices(),
-    STORAGE,
+    Storage(),
     Media(),
-    NETWORK,
+    Network(),
     Confinement(),
 )
 BY_NAME = {part.name: part for part in PARTS}

@@ -119,7 +119,7 @@ class Consoles(Part):
         if len(desired["consoles"]) > _ISA_PORTS and desired["family"] in ("i440fx", "q35"):
             raise OptionError("consoles", "a PC has %d serial ports" % _ISA_PORTS)
 
-    def ports(self, desired):
+    def port_requests(self, desired):
         return [
             PortRequest(
                 "console/" + console["name"],

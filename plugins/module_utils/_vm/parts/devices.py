@@ -100,7 +100,7 @@ class Devices(Part):
             and "bus" not in entry
         )
 
-    def places(self, desired):
+    def slots(self, desired):
         keys = [(_key(desired["devices"][n], n), "devices[%d]" % n) for n in desired["pci_devices"]]
         keys += [("passthrough/%s" % address, "passthrough") for address in desired["passthrough"]]
         return [(key, "pci", None, option) for key, option in keys]

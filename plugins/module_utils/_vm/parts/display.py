@@ -73,7 +73,7 @@ class Display(Part):
         if password:
             host.secrets["display"] = password
 
-    def ports(self, desired):
+    def port_requests(self, desired):
         display = desired["display"]
         return (
             [PortRequest("display", "tcp", display["host"], display["port"], "display.port")]

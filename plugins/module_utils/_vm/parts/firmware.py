@@ -191,7 +191,7 @@ class Firmware(Part):
             ]
         return words
 
-    def companions(self, desired, host):
+    def helper_processes(self, desired, host):
         """The TPM emulator. With --daemon it listens at its socket before the program returns (man swtpm)."""
         if not desired["tpm"]:
             return []

@@ -204,7 +204,7 @@ class Machine(Part):
             desired["accel"], host.binary, host.arch, host.capabilities, icount=uses_icount(desired)
         )
 
-    def arguments(self, desired, host):
+    def leading_arguments(self, desired, host):
         properties = dict(desired["machine_options"])
         if desired["memory_backend"]:
             properties["memory-backend"] = "ram"

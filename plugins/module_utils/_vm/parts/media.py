@@ -216,7 +216,7 @@ class Media(Part):
         drive["files"] = {name: _digest(content) for name, content in files.items()}
         drive["digested"] = True
 
-    def places(self, desired):
+    def slots(self, desired):
         family = desired["family"]
         kept = [
             (
@@ -297,7 +297,7 @@ class Media(Part):
                 )
         return changes
 
-    def look(self, observation):
+    def reconcile_observed(self, observation):
         """What is in the drives now: the guest may have ejected it."""
         for option in ("cdroms", "floppies"):
             for drive in observation.running[option]:

@@ -235,14 +235,14 @@ class Network(Part):
             )
         return model
 
-    def places(self, desired):
+    def slots(self, desired):
         return [
             ("nics/%s" % nic["name"], "nic", nic["index"], "nics[%s].index" % nic["name"])
             for nic in desired["nics"]
         ]
 
-    def fill_macs(self, desired, host):
-        """MACs of NICs that have none; after places, because a base counts them."""
+    def complete_with_slots(self, desired, host):
+        """Give a MAC to each NIC without one: mac_base counts by slot."""
         for nic in desired["nics"]:
             if not nic["mac"]:
                 index = desired["places"]["nics/%s" % nic["name"]]["index"]
@@ -260,7 +260,7 @@ class Network(Part):
                 )
             observation[nic["mac"]] = nic["name"]
 
-    def ports(self, desired):
+    def port_requests(self, desired):
         return [
             wish
             for nic in desired["nics"]
@@ -330,7 +330,7 @@ class Network(Part):
             "" if fits else "the running machine has no free PCI bus for it",
         )
 
-    def look(self, observation):
+    def reconcile_observed(self, observation):
         """A NIC that somebody took from the running VM is not there, whatever we recorded."""
         running = observation.running
         running["nics"] = [

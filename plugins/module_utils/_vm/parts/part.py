@@ -3,44 +3,76 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What a part of a machine is: it owns everything about its options."""
+"""The interface of a part of a VM: each part owns everything about its options."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import RESTART, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Result,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest
+
+# A device that needs a slot on a bus: its key in definition["places"], such as "nics/eth0"; the
+# kind of slot; the index asked for, or None; the option that asks, for errors.
+SlotRequest = tuple[str, str, Optional[int], str]
 
 
 class Option(NamedTuple):
     """One option of a VM.
 
-    spec: its entry in the argument spec. default: the value of a new VM that does not say. how: how a change reaches a running
-    VM. normalise(path, value): the value as the definition keeps it; raises OptionError naming path.
+    spec: its entry in the argument spec. default: the value of a new VM that omits the option.
+    how: how a change reaches a running VM. normalise(path, value): return the value as the
+    definition keeps it; raise OptionError naming path.
     """
 
-    spec: dict
+    spec: dict[str, Any]
     default: Any = None
     how: str = RESTART
-    normalise: Optional[Callable] = None
+    normalise: Optional[Callable[[str, Any], Any]] = None
 
 
 class Part:
-    """The neutral part; a part overrides what it has.
+    """The base of all parts, with hooks that do nothing; a part overrides those that it needs.
 
-    A definition is a flat dict of every option, complete with defaults, plus what is derived once and kept: uuid, places, ports.
+    The hooks stand in the order in which a run calls them. Each step of a run calls its hook for
+    every part, in the order of all.PARTS, before the next hook.
+
+    observe   reconcile_observed
+    compose   merge, complete, slots, complete_with_slots
+    plan      pending, compare, check_start
+    apply     port_requests; release after a stop; prepare and delete_files for a VM that does not
+              run, apply and delete_files for one that does
+    start     before_launch, helper_processes, arguments, leading_arguments, verify, before_continue
+    result    refresh, report
     """
 
     name = ""
-    options: dict = {}
+    options: dict[str, Option] = {}
 
-    def merge(self, saved, given):
-        """This part's options for the definition: given where the user said something, else saved, else the default.
+    # Observe.
 
-        An empty text takes back what was said: the default is there again.
+    def reconcile_observed(self, observation: Observation) -> None:
+        """Correct observation.running, the recorded definition, by what QEMU answered."""
+
+    # Compose the definition.
+
+    def merge(self, saved: Definition, given: Params) -> Definition:
+        """Return this part's options for the definition: as given, else as saved, else the default.
+
+        An empty string restores the default.
         """
-        merged = {}
+        merged: Definition = {}
         for name, option in self.options.items():
             value = given.get(name)
             if value is None:
@@ -51,76 +83,97 @@ class Part:
                 merged[name] = option.normalise(name, value) if option.normalise else value
         return merged
 
-    def complete(self, desired, saved, given, host):
-        """Derive what the options leave open, in wanted; check options against each other and against the QEMU at hand."""
+    def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
+        """Derive in desired what the options leave open; check options against each other and QEMU."""
 
-    def places(self, desired):
-        """The devices that need a place: list of (key, kind, index asked for or None, option)."""
+    def slots(self, desired: Definition) -> list[SlotRequest]:
+        """Return the devices that need a slot."""
         return []
 
-    def ports(self, desired):
-        """The host ports that the definition needs: list of ports.Wish."""
+    def complete_with_slots(self, desired: Definition, host: Host) -> None:
+        """Derive in desired what depends on the slots of all parts."""
+
+    # Plan.
+
+    def pending(self, desired: Definition, host: Host) -> list[Change]:
+        """Return the changes that prepare would make to files, where the definitions do not differ.
+
+        Called for a VM that exists and does not run.
+        """
         return []
 
-    def compare(self, running, desired):
-        """The changes from one definition to another."""
+    def compare(self, running: Definition, desired: Definition) -> list[Change]:
+        """Return the changes from one definition to another."""
         return [
             Change((name,), running.get(name), desired.get(name), option.how, self.name)
             for name, option in self.options.items()
             if running.get(name) != desired.get(name)
         ]
 
-    def look(self, observation):
-        """Correct what observation.running says by what QEMU told."""
+    def check_start(self, desired: Definition, host: Host) -> None:
+        """Raise a VlabError for anything that would prevent a start; called before any change."""
 
-    def check_start(self, desired, host):
-        """Whatever can be known to prevent a start, before anything is done. Raises a VlabError."""
+    # Apply.
 
-    def pending(self, desired, host):
-        """The changes that prepare would make to files of a VM that does not run, beyond what the definitions tell."""
+    def port_requests(self, desired: Definition) -> list[PortRequest]:
+        """Return the host ports that the definition needs."""
         return []
 
-    def prepare(self, desired, host):
-        """Make the files that the definition needs; return what was done, as words for the user."""
+    def release(self, definition: Definition, host: Host) -> None:
+        """Release what the definition holds on the host, after QEMU has ended."""
+
+    def prepare(self, desired: Definition, host: Host) -> list[str]:
+        """Create the files that the definition needs; return the actions, as text for the user."""
         return []
 
-    def companions(self, desired, host):
-        """Programs that must run before QEMU and end with it: argv lists. Each goes to the background once QEMU may connect."""
-        return []
-
-    def before_launch(self, desired, host):
-        """What each new run of QEMU needs done, right before it."""
-
-    def arguments(self, desired, host):
-        """The command line words of this part."""
-        return []
-
-    def before_continue(self, desired, live):
-        """What is set by QMP in a VM that is started but not running yet."""
-
-    def refresh(self, desired, live):
-        """What every run sets in a running VM because QEMU does not tell what it has; no change."""
-
-    def verify(self, desired, live):
-        """Compare a VM that was just started with what was asked for. Raises MonitorError."""
-
-    def forget(self, change, running, host):
-        """Remove the files of what a change removed."""
-
-    def apply(self, change, desired, live):
+    def apply(self, change: Change, desired: Definition, live: Live) -> None:
         """Make one LIVE change in a running VM."""
 
-    def release(self, definition, host):
-        """Give back what the definition holds on the host, when the VM is gone."""
+    def delete_files(self, change: Change, running: Definition, host: Host) -> None:
+        """Delete the files of an item that change removed. running: a definition that has the item."""
 
-    def report(self, definition, observation, told):
-        """Add what this part knows to the result dict told."""
+    # Start.
+
+    def before_launch(self, desired: Definition, host: Host) -> None:
+        """Prepare a new run of QEMU, right before its helper programs and QEMU itself start."""
+
+    def helper_processes(self, desired: Definition, host: Host) -> list[list[str]]:
+        """Return the argv of each program that must run before QEMU and ends with it.
+
+        Each goes to the background itself as soon as QEMU may connect to it.
+        """
+        return []
+
+    def arguments(self, desired: Definition, host: Host) -> list[str]:
+        """Return the command line words of this part."""
+        return []
+
+    def leading_arguments(self, desired: Definition, host: Host) -> list[str]:
+        """Return the words that come first on the command line.
+
+        Called after arguments of all parts, which add to host.machine_properties.
+        """
+        return []
+
+    def verify(self, desired: Definition, live: Live) -> None:
+        """Compare a VM that was just started with its definition. Raises MonitorError."""
+
+    def before_continue(self, desired: Definition, live: Live) -> None:
+        """Set by QMP what must be set before the guest's first instruction."""
+
+    # Result.
+
+    def refresh(self, desired: Definition, live: Live) -> None:
+        """Set in a running VM what every run sets, because QEMU does not report it; no change."""
+
+    def report(self, definition: Definition, observation: Observation, result: Result) -> None:
+        """Add what this part contributes to the result of a VM."""
 
 
-def checked(check):
-    """An Option.normalise from check(value), which returns None or what is wrong with it."""
+def checked(check: Callable[[Any], Optional[str]]) -> Callable[[str, Any], Any]:
+    """Return an Option.normalise from check(value), which returns None or what is wrong with it."""
 
-    def normalise(path, value):
+    def normalise(path: str, value: Any) -> Any:
         wrong = check(value)
         if wrong:
             raise OptionError(path, wrong)

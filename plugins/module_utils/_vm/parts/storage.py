@@ -116,7 +116,7 @@ class Storage(Part):
             if not disk["backing_format"] and os.path.isfile(disk["backing_file"]):
                 disk["backing_format"] = _found_format(path + ".backing_file", disk["backing_file"])
 
-    def places(self, desired):
+    def slots(self, desired):
         return [
             (
                 "disks/%s" % disk["name"],
@@ -194,7 +194,7 @@ class Storage(Part):
             reason,
         )
 
-    def look(self, observation):
+    def reconcile_observed(self, observation):
         running = observation.running
         running["disks"] = [
             disk
@@ -384,7 +384,7 @@ class Storage(Part):
             },
         )
 
-    def forget(self, change, running, host):
+    def delete_files(self, change, running, host):
         """After a disk was removed: its image goes, too, when it was the VM's own."""
         disk = by_name(running["disks"])[change.item]
         if bases.is_owned(host.folder, disk):

@@ -13,7 +13,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Live, adopt
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted

@@ -1,0 +1,31 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The types of the data that modules of this package exchange."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+# Options as a user gives them, None where an option is omitted. Lists of items (nics, disks, ...)
+# hold dicts with a "name".
+Params = Dict[str, Any]
+
+# What a VM is to be, as vm.json keeps it: a flat dict of every option of every part, complete with
+# defaults, and these derived keys:
+#   format: int, lab, name, uuid, arch, machine: str
+#   family: str, the PCI layout of the machine (addresses.family)
+#   places: {"nics/eth0": {"kind": str, "index": int}}, the slot of each device
+#   ports: {key of a PortRequest: int}, the host ports that the VM holds
+#   pci_devices: [int], bases: {disk: {...}}, the recorded base images
+#   digest: str or None, set by a lab: the options that the definition was composed from
+Definition = Dict[str, Any]
+
+# What a module returns of a VM, or the whole result of a module.
+Result = Dict[str, Any]
+
+# How to change and stop a VM (settings.settings_of): shutdown: {acpi, timeout, quit_timeout,
+# term_timeout, force}, keep_disks: bool, start_timeout, unplug_timeout, lock_timeout: int, seconds.
+Settings = Dict[str, Any]
