@@ -55,7 +55,7 @@ class Change(NamedTuple):
         return told
 
 
-def before_after(changes: Iterable[Change]) -> Dict[str, Dict[str, Any]]:
+def module_diff(changes: Iterable[Change]) -> Dict[str, Dict[str, Any]]:
     """The diff of a module: one entry per option on either side."""
     return {
         "before": {c.option: c.before for c in changes if c.before is not None},
@@ -63,6 +63,6 @@ def before_after(changes: Iterable[Change]) -> Dict[str, Dict[str, Any]]:
     }
 
 
-def differing(before: Dict[str, Any], after: Dict[str, Any]) -> List[str]:
+def changed_keys(before: Dict[str, Any], after: Dict[str, Any]) -> List[str]:
     """The keys whose values differ between two dicts, sorted; a missing key counts as None."""
     return sorted(key for key in set(before) | set(after) if before.get(key) != after.get(key))

@@ -17,7 +17,7 @@ import stat
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 
 
-def write_whole(path, data, mode=0o600):
+def write_atomically(path, data, mode=0o600):
     """Replace the file at path by data (bytes or str) in one step: a reader sees the old or the new one."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape")
@@ -41,7 +41,7 @@ def _beside(path):
     return os.path.join(folder, ".%s.new" % name)
 
 
-def remove_unfinished(path):
+def remove_temporary(path):
     """Remove what a killed run left of new content for a file that only its holder of a lock writes."""
     remove_file(_beside(path))
 
@@ -53,12 +53,12 @@ def _alone(path):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as stream:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            if is_at(handle, path):
+            if is_same_file(handle, path):
                 yield stream
                 return
 
 
-def is_at(handle, path):
+def is_same_file(handle, path):
     """Whether an open file is (still) the one at path."""
     try:
         return os.fstat(handle).st_ino == os.stat(path).st_ino
@@ -67,7 +67,7 @@ def is_at(handle, path):
 
 
 @contextlib.contextmanager
-def new_file(path, mode=0o600):
+def create_atomically(path, mode=0o600):
     """A descriptor and a name of a file that appears at path when the block ends well, whole; a killed run leaves nothing of it.
 
     Programs that are handed the descriptor can use the name. Raises FileExistsError when something is at path by then.
@@ -117,7 +117,7 @@ def write_json(path, data):
     """Write data as JSON that a person can read, whole; a file that holds just that is left as it is."""
     text = json.dumps(data, indent=2, sort_keys=True) + "\n"
     if read_text(path) != text:
-        write_whole(path, text)
+        write_atomically(path, text)
 
 
 def read_json(path):

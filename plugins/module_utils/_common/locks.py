@@ -13,7 +13,7 @@ import os
 import threading
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LockTimeout
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import is_at, read_text
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import is_same_file, read_text
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def file_lock(path, timeout=300, remake=None, create=True):
             return
         try:
             _acquire(handle, path, timeout)
-            if remake and not is_at(handle, path):
+            if remake and not is_same_file(handle, path):
                 continue
             # Always as long: to cut a file short takes the file system milliseconds.
             os.pwrite(handle, b"%-20d\n" % os.getpid(), 0)

@@ -21,7 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 
 
-def run(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
+def run_program(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
     """Run a program to its end; return (rc, stdout, stderr), bytes decoded as text.
 
     argv: list of words, never a shell string. accept: return codes that are not errors. data: its standard input, bytes.
@@ -67,7 +67,7 @@ def start_program(argv, **options):
     return subprocess.Popen(argv, **options)  # pylint: disable=ansible-bad-function
 
 
-def process_start(pid):
+def process_start_time(pid):
     """When a process started, in clock ticks since boot: with the pid it names one process.
 
     None when it is gone. A zombie is gone, unless threads of it are left: they hold its files and ports. Source: proc(5), stat.
@@ -94,14 +94,14 @@ def command_line(pid):
     return [os.fsdecode(word) for word in words]
 
 
-def processes_with(*words):
+def find_processes(*words):
     """The pids of live processes whose argv holds each of words, by start time."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             argv = command_line(int(entry))
             if all(word in argv for word in words):
-                start = process_start(int(entry))
+                start = process_start_time(int(entry))
                 if start is not None:
                     found.append((start, int(entry)))
     return [pid for start, pid in sorted(found)]
@@ -111,7 +111,7 @@ def wait_for_exit(pid, start, timeout):
     """Wait until the process (pid, start) has ended; False when it has not after timeout seconds."""
     deadline = time.monotonic() + timeout
     with process_handle(pid) as handle:
-        while process_start(pid) == start:
+        while process_start_time(pid) == start:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
@@ -140,7 +140,7 @@ def process_handle(pid):
 
 def send_signal(pid, start, number=signal.SIGTERM):
     """Signal the process (pid, start); False when it is gone."""
-    if process_start(pid) != start:
+    if process_start_time(pid) != start:
         return False
     try:
         os.kill(pid, number)

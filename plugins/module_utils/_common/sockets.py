@@ -44,6 +44,6 @@ def connect_unix(path, timeout):
     return channel
 
 
-def peer(channel):
+def peer_credentials(channel):
     """Process id, user id and group id of the process at the other end: unix(7), SO_PEERCRED."""
     return struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

@@ -55,7 +55,7 @@ def check_address(path, text, version=None):
     return text
 
 
-def check_listener(path, text):
+def check_listen_address(path, text):
     """Return text when one can listen on it: an IP address, or localhost. No name: looking one up may take minutes."""
     return text if text == "localhost" else check_address(path, text)
 

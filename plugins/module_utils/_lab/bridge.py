@@ -12,8 +12,11 @@ import shutil
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, write_whole
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    read_text,
+    write_atomically,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run_program
 
 # As transparent as a cable where the kernel allows it: no spanning tree, no snooping, link-local frames such as LLDP pass
 # (the kernel keeps the first three of the sixteen for itself: Linux, Documentation/ABI, group_fwd_mask).
@@ -70,7 +73,7 @@ class Bridge:
                 % self.name
             )
         if self.made and self.made != self.bridge and self._is_there(self.made):
-            run(
+            run_program(
                 ["ip", "link", "delete", "dev", self.made],
                 purpose="remove the bridge %s" % self.made,
             )
@@ -85,13 +88,13 @@ class Bridge:
                     % (self.name, self.bridge)
                 )
             # Ours from before it is there: a run that is killed in between leaves nothing that nobody would remove.
-            write_whole(os.path.join(self.path, "bridge"), self.bridge.encode("utf-8"))
-            run(
+            write_atomically(os.path.join(self.path, "bridge"), self.bridge.encode("utf-8"))
+            run_program(
                 ["ip", "link", "add", "name", self.bridge, "type", "bridge", *_TRANSPARENT],
                 purpose="make the bridge %s" % self.bridge,
             )
-        run(
+        run_program(
             ["ip", "link", "set", "dev", self.bridge, "up"],
             purpose="set the bridge %s up" % self.bridge,
         )
-        write_whole(self.attach, (_ATTACH % self.bridge).encode("utf-8"), 0o700)
+        write_atomically(self.attach, (_ATTACH % self.bridge).encode("utf-8"), 0o700)

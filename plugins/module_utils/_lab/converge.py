@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import before_after
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import module_diff
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import hub
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
@@ -414,7 +414,7 @@ class Lab:
         told = {
             "changed": bool(changes) or any(job.todo.changed for job in jobs),
             "changes": [change.result() for change in changes],
-            "diff": before_after(changes),
+            "diff": module_diff(changes),
             "actions": {job.name: job.applier.actions for job in jobs if job.applier.actions},
             "vms": [],
         }

@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Vl
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import application_container
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
@@ -38,7 +38,7 @@ def hypervisor(root, lab, files):
     }
     try:
         path, arch = find_qemu()
-        known = capabilities(path)
+        known = get_capabilities(path)
         told["qemu_version"] = list(known.version)
         told["accel"] = "kvm" if kvm_status(path, arch, known).usable else "tcg"
     except VlabError as error:

@@ -27,7 +27,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
-    process_start,
+    process_start_time,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -64,7 +64,7 @@ class Hub:
         self.alive = bool(
             self.run
             and self.run["boot_id"] == boot_id()
-            and process_start(self.run["pid"]) == self.run["start"]
+            and process_start_time(self.run["pid"]) == self.run["start"]
         )
         self.has = self.run["ports"] if self.alive else {}
 
@@ -129,7 +129,7 @@ class Hub:
         try:
             with child.connect(timeout) as monitor:
                 monitor.batch([])
-                self._save(monitor.peer_pid, process_start(monitor.peer_pid), numbered)
+                self._save(monitor.peer_pid, process_start_time(monitor.peer_pid), numbered)
         except VlabError:
             child.end()
             raise

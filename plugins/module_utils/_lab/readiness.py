@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import tail
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.links import forward_key
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_name
 
@@ -72,7 +72,7 @@ class Readiness:
             if not self.ready.get(rung):
                 continue
             while not _CHECKS[rung](self, deadline):
-                if process_start(pid) != start:
+                if process_start_time(pid) != start:
                     raise self._failure(rung, number, "its QEMU has ended")
                 if time.monotonic() > deadline:
                     raise self._failure(rung, number, "within %d s" % seconds)

@@ -25,8 +25,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import ho
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import (
     binary_identity,
     cache_file,
-    recall,
-    remember,
+    read_cached,
+    write_cached,
 )
 
 ACCELERATORS = ("auto", "kvm", "tcg", "hvf", "whpx")
@@ -71,7 +71,7 @@ class KvmStatus(typing.NamedTuple):
     cause: str
 
 
-def choose(accel, path, arch, known, icount=False, cache=None, device="/dev/kvm"):
+def choose_accelerator(accel, path, arch, known, icount=False, cache=None, device="/dev/kvm"):
     """The accelerator to start a VM with, and why: (name, reason).
 
     accel: auto, kvm, tcg, hvf or whpx. path, arch, known: the QEMU binary, its guests' architecture, its Capabilities. icount: the
@@ -149,10 +149,10 @@ def kvm_status(path, arch, known, cache=None, device="/dev/kvm"):
         modules,
     ]
     file = cache_file(path, "kvm", cache)
-    said = recall(file, identity)
+    said = read_cached(file, identity)
     if not isinstance(said, str):
         said = _run_guest(path, known)
-        remember(file, identity, said)
+        write_cached(file, identity, said)
     if not said:
         return KvmStatus(True, "%s works: a test guest ran on it" % device, "ok")
     hint = "" if _cpu_flags() & {"vmx", "svm"} else "CPU flags vmx/svm missing; "

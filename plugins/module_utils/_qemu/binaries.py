@@ -133,7 +133,7 @@ def find_qemu(arch=None, binary=None):
             raise OptionError(
                 "arch",
                 "this host has no QEMU for %s: install the package %s, or name the binary by qemu_binary"
-                % (wanted, package_of(wanted)),
+                % (wanted, package_for(wanted)),
             )
         return path, wanted
     path = _locate(binary)
@@ -168,7 +168,7 @@ def architecture_of(path):
     return None
 
 
-def package_of(arch):
+def package_for(arch):
     """The package that holds qemu-system-ARCH, as text for a message."""
     text = "qemu-system-%s" % _PACKAGES.get(arch, "misc")
     if arch in ("riscv32", "riscv64", "s390x"):

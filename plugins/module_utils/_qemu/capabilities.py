@@ -146,7 +146,7 @@ def cache_folder():
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlab")
 
 
-def capabilities(path, cache=None, timeout=30):
+def get_capabilities(path, cache=None, timeout=30):
     """The Capabilities of the QEMU binary at path.
 
     cache: the folder of the cache, default cache_folder(); one that cannot be used is no error. timeout: seconds for one answer of all.
@@ -157,7 +157,7 @@ def capabilities(path, cache=None, timeout=30):
     known = _remembered(file, identity)
     if known is None:
         known = _ask(path, timeout)
-        remember(file, identity, _as_json(known))
+        write_cached(file, identity, _as_json(known))
     return known
 
 
@@ -187,7 +187,7 @@ def cache_file(path, subject, cache=None):
     )
 
 
-def recall(file, identity):
+def read_cached(file, identity):
     """What was remembered under identity (a JSON value); None when nothing was, or the file is damaged or about something else."""
     try:
         kept = read_json(file)
@@ -202,7 +202,7 @@ def recall(file, identity):
     return None
 
 
-def remember(file, identity, answer):
+def write_cached(file, identity, answer):
     """Keep an answer (a JSON value) for recall(). A cache that cannot be written is no error: the question is then asked again."""
     with contextlib.suppress(HostError):
         make_private_folder(os.path.dirname(file))
@@ -222,7 +222,7 @@ def _as_json(known):
 
 
 def _remembered(file, identity):
-    answer = recall(file, identity)
+    answer = read_cached(file, identity)
     try:
         values = {
             name: frozenset(value) if isinstance(value, list) else value

@@ -52,12 +52,12 @@ class Console:
         except BlockingIOError:
             raise GuestNotReady(
                 "the console at %s has a client already, and others wait: it takes one at a time"
-                % self.where
+                % self.location
             )
         except OSError as error:
             raise GuestError(
                 "no console answers at %s: %s. Does the VM run?"
-                % (self.where, error.strerror or error)
+                % (self.location, error.strerror or error)
             )
         return self
 
@@ -65,7 +65,7 @@ class Console:
         self._channel.close()
 
     @property
-    def where(self):
+    def location(self):
         """Its address, as text."""
         return (
             os.fspath(self.address)
@@ -79,7 +79,7 @@ class Console:
         try:
             self._channel.sendall(data)
         except socket.timeout:
-            raise self.stuck()
+            raise self.input_error()
         except OSError:
             raise self._ended()
 
@@ -128,18 +128,18 @@ class Console:
             self.read(min(deadline, time.monotonic() + _MOMENT))
         return True
 
-    def stuck(self):
+    def input_error(self):
         """The error for a console that takes nothing."""
         return GuestNotReady(
             "the console at %s takes nothing: another client is connected to it (QEMU serves one at a time), the VM is paused, "
-            "or the guest does not read its console yet" % self.where
+            "or the guest does not read its console yet" % self.location
         )
 
     def _ended(self):
-        return GuestError("the console at %s was closed: the VM has ended" % self.where)
+        return GuestError("the console at %s was closed: the VM has ended" % self.location)
 
 
-def pattern(option, text):
+def compile_pattern(option, text):
     """A compiled pattern of bytes. Raises OptionError."""
     try:
         return re.compile(text.encode("utf-8", "surrogateescape"), re.MULTILINE)

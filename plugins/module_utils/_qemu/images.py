@@ -119,7 +119,7 @@ def _qcow2(stream, start, path):
     )
 
 
-def readable(option, path):
+def check_readable(option, path):
     """Return the stat result of an image that can be opened for reading; else raise ImageError naming option and path."""
 
     def refuse(message, *values):
@@ -173,7 +173,7 @@ def normalise_checksum(option, text):
     return "%s:%s" % (algorithm, digits)
 
 
-def verify(option, path, expected, first_mib=False):
+def verify_checksum(option, path, expected, first_mib=False):
     """Compare a file with expected, such as sha256:0123...; first_mib: its first MiB only.
 
     Raises OptionError when expected is no checksum, ImageError naming both sums when it is another file.

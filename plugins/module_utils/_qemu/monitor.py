@@ -19,7 +19,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorClosed,
     MonitorTimeout,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix, peer
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import (
+    connect_unix,
+    peer_credentials,
+)
 
 _CHUNK = 7  # QEMU holds 8 requests of a client (monitor/qmp.c, QMP_REQ_QUEUE_LEN_MAX): 7 and qmp_capabilities
 
@@ -81,7 +84,7 @@ class Monitor:
                 path=self.path,
             )
         try:
-            self.peer_pid = peer(self._channel)[0]
+            self.peer_pid = peer_credentials(self._channel)[0]
             greeting = self._receive(deadline)
             if greeting is None:
                 raise MonitorTimeout(self._busy(), path=self.path)

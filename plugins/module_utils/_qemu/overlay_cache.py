@@ -18,7 +18,7 @@ _MOST = 1 << 20  # bytes of an image that is worth keeping
 _made = {}
 
 
-def key_of(words, size, backing_file):
+def cache_key(words, size, backing_file):
     """What makes two new overlays alike: how qemu-img is called, and the base as it is now. None for a base that cannot be looked at."""
     try:
         state = os.stat(backing_file)
@@ -27,7 +27,7 @@ def key_of(words, size, backing_file):
     return (*words, size, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-def keep(key, path):
+def store(key, path):
     """Remember a new overlay that nobody has written to yet."""
     with open(path, "rb") as stream:
         data = stream.read(_MOST + 1)
@@ -39,12 +39,12 @@ def keep(key, path):
         )
 
 
-def known(key):
+def find(key):
     """What is remembered, or None."""
     return _made.get(key)
 
 
-def write(handle, content):
+def write_copy(handle, content):
     """Write a copy into an empty file, with the holes that the original has."""
     size, blocks = content
     os.ftruncate(handle, size)

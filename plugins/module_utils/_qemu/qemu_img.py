@@ -15,8 +15,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ImageError,
     ProgramError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import new_file
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import create_atomically
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run_program
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import overlay_cache
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import probe
@@ -72,17 +72,17 @@ class QemuImg:
 
     def _make_overlay(self, words, path, size, mode, backing_file):
         """An overlay as qemu-img makes it, or a copy of the one that it made before."""
-        key = overlay_cache.key_of([self.path, *words], size, backing_file)
-        content = overlay_cache.known(key)
+        key = overlay_cache.cache_key([self.path, *words], size, backing_file)
+        content = overlay_cache.find(key)
         if content is None:
             self._make(
                 "create", words, path, "qcow2", None, mode, last=[] if size is None else [str(size)]
             )
             if key:
-                overlay_cache.keep(key, path)
+                overlay_cache.store(key, path)
             return
         with _new_image(path, mode) as (handle, _name):
-            overlay_cache.write(handle, content)
+            overlay_cache.write_copy(handle, content)
 
     def overlay(self, path, backing_file, backing_format=None, size=None, options=None):
         """Make a qcow2 overlay on backing_file, as create does."""
@@ -244,7 +244,7 @@ class QemuImg:
     def _run(self, command, words, path, last=(), real=None, accept=(0,), pass_fds=()):
         purpose = "qemu-img %s of %s" % (command, path)
         try:
-            return run(
+            return run_program(
                 [self.path, command]
                 + list(words)
                 + ["--", real or os.path.abspath(path)]
@@ -273,7 +273,7 @@ def _new_image(path, mode):
     try:
         if os.path.lexists(target):
             raise FileExistsError
-        with new_file(target, mode) as opened:
+        with create_atomically(target, mode) as opened:
             yield opened
     except FileExistsError:
         raise ImageError(

@@ -22,7 +22,7 @@ _KEYS = frozenset(
 _FREE = {"device_add": None, "qom-set": "value", "query-cpu-model-expansion": "model"}
 
 
-def spell(command, arguments=None):
+def to_qmp(command, arguments=None):
     """The command and its arguments as QEMU spells them.
 
     A name that QEMU writes with an underscore stays. In every other, at any depth, underscores become hyphens, unless

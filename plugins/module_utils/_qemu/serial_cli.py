@@ -16,7 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     GuestNotReady,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import pattern
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import compile_pattern
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import Login, log_in
 
 _PATIENCE = 1.0  # seconds for a prompt to show
@@ -28,13 +28,13 @@ class SerialCli:
 
     def __init__(self, console, login=None, timeout=10):
         self.console, self.login, self.timeout = console, login or Login(), timeout
-        self._prompt = pattern("prompt", self.login.prompt)
+        self._prompt = compile_pattern("prompt", self.login.prompt)
 
     def __enter__(self):
         login = self.login
         asks = [
-            pattern("login_prompt", login.login_prompt),
-            pattern("password_prompt", login.password_prompt),
+            compile_pattern("login_prompt", login.login_prompt),
+            compile_pattern("password_prompt", login.password_prompt),
             self._prompt,
         ]
         deadline = time.monotonic() + self.timeout
@@ -48,11 +48,11 @@ class SerialCli:
                 self._settle()
                 return self
         if not self.console.drain(time.monotonic() + _PATIENCE):
-            raise self.console.stuck()
+            raise self.console.input_error()
         raise GuestNotReady(
             "no prompt came at the console %s within %d s: the system may still be booting, or prompt is not what it shows: %s"
             % (
-                self.console.where,
+                self.console.location,
                 self.timeout,
                 self.console.printed[-200:].decode("utf-8", "replace").strip() or "nothing",
             )

@@ -25,7 +25,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestNotReady,
     LoginFailed,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import pattern
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import compile_pattern
 
 _PATIENCE = 0.5  # seconds for a prompt to show
 _EMPTY_LINES = (
@@ -161,7 +161,7 @@ class SerialShell:
         expected = re.compile(re.escape(self._said("")) + answer)
         self._send(line)
         limit = time.monotonic() + (timeout or self.timeout) if timeout is not None else None
-        login = pattern("login_prompt", self.login.login_prompt)
+        login = compile_pattern("login_prompt", self.login.login_prompt)
         number = prompts = 0
         while True:
             pause = time.monotonic() + _ASK_AGAIN[min(number, len(_ASK_AGAIN) - 1)]
@@ -176,7 +176,7 @@ class SerialShell:
             if prompts > 2:
                 raise GuestError(
                     "the guest's shell has gone: the console at %s asks for a login"
-                    % self.console.where
+                    % self.console.location
                 )
             if limit is not None and time.monotonic() >= limit:
                 raise GuestError(
@@ -255,11 +255,11 @@ def get_in(console, login, timeout, wake, up):
     """
     deadline = time.monotonic() + timeout
     asks = [
-        pattern("login_prompt", login.login_prompt),
-        pattern("password_prompt", login.password_prompt),
-        pattern("prompt", login.prompt),
+        compile_pattern("login_prompt", login.login_prompt),
+        compile_pattern("password_prompt", login.password_prompt),
+        compile_pattern("prompt", login.prompt),
     ]
-    refused, said, empty = pattern("login_failed", login.failed), b"", 0
+    refused, said, empty = compile_pattern("login_failed", login.failed), b"", 0
     while time.monotonic() < deadline:
         # A line that somebody left half typed must not have our words; nor must a command, when nothing else helps.
         console.send(
@@ -289,11 +289,11 @@ def get_in(console, login, timeout, wake, up):
                 break
         said, empty = console.printed or said, empty + 1
     if not console.drain(time.monotonic() + _PATIENCE):
-        raise console.stuck()
+        raise console.input_error()
     raise GuestNotReady(
         "nobody answered at the console %s within %d s: the guest may still be booting, or its prompts are others than those in "
         "login_prompt, password_prompt and prompt. It showed last: %s"
-        % (console.where, timeout, said[-200:].decode("utf-8", "replace").strip() or "nothing")
+        % (console.location, timeout, said[-200:].decode("utf-8", "replace").strip() or "nothing")
     )
 
 
@@ -309,7 +309,7 @@ def log_in(console, login, asks, deadline):
             )
         console.send(login.password.encode("utf-8") + b"\r", deadline)
         number, _match = console.expect(
-            [pattern("login_failed", login.failed), asks[0], asks[2]],
+            [compile_pattern("login_failed", login.failed), asks[0], asks[2]],
             (time.monotonic() + deadline) / 2,
         )
         if number in (0, 1):

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
@@ -23,14 +23,14 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     remove_file,
-    remove_unfinished,
+    remove_temporary,
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
-    process_start,
-    processes_with,
-    run,
+    process_start_time,
+    find_processes,
+    run_program,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
     command_line,
@@ -70,7 +70,7 @@ class Applier:
     def run(self):
         """Do every step of the plan, in its order."""
         for path in (self.folder.definition, self.folder.run):
-            remove_unfinished(path)
+            remove_temporary(path)
         if self.observation.run is None and not process.is_supervised(self.folder):
             self._remove_run_files()
         there = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
@@ -164,7 +164,7 @@ class Applier:
                     before = (
                         self.live.last_with(*change.path[:2]) if change.verb == "remove" else None
                     )
-                    before = copied(before)
+                    before = plain_copy(before)
                     adopt(change, self.live.running, self.desired)
                     self._save_run(self.live.running)
                     if change.verb == "remove" and not self.settings["keep_disks"]:
@@ -172,7 +172,7 @@ class Applier:
         except VlabError:
             definitions.save(self.folder, self._undone())
             raise
-        observation.running = copied(self.desired)
+        observation.running = plain_copy(self.desired)
         self._save_run(observation.running)
         definitions.save(self.folder, self.desired)
 
@@ -255,7 +255,7 @@ class Applier:
         self._end_helper_processes()
         for argv in self._helper_processes():
             # It goes on by itself once its socket is there: QEMU connects at its start.
-            run(argv, timeout=self.settings["start_timeout"])
+            run_program(argv, timeout=self.settings["start_timeout"])
         argv = command_line.build(desired, host)
         self.console_from = log_size(folder, desired)
         child = process.Child(argv, folder, desired["environment"])
@@ -278,14 +278,14 @@ class Applier:
     def _end_helper_processes(self):
         """End the programs that a start without a QEMU left behind."""
         for argv in self._helper_processes():
-            for pid in processes_with(*argv[1:]):
-                process.kill(pid, process_start(pid))
+            for pid in find_processes(*argv[1:]):
+                process.kill(pid, process_start_time(pid))
 
     def _settle(self, child, monitor):
         desired, observation, host = self.desired, self.observation, self.host
         pid = monitor.peer_pid
         live = self.live = Live(
-            host, monitor, pid, copied(desired), {}, self.settings["unplug_timeout"]
+            host, monitor, pid, plain_copy(desired), {}, self.settings["unplug_timeout"]
         )
         status, peripheral = monitor.batch(
             [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]
@@ -297,7 +297,7 @@ class Applier:
         live.flush()
         observation.run = {
             "pid": pid,
-            "start": process_start(pid),
+            "start": process_start_time(pid),
             "boot_id": boot_id(),
             "uuid": desired["uuid"],
             "argv": child.argv,
@@ -315,7 +315,7 @@ class Applier:
             live.devices,
         )
         observation.running, observation.alive, observation.status = (
-            copied(desired),
+            plain_copy(desired),
             True,
             status["status"],
         )
@@ -439,9 +439,9 @@ def adopt(change, running, desired):
         running[option] = [item for item in running[option] if item["name"] != name]
         running["places"].pop(place, None)
     elif change.verb == "add":
-        running[option] = running[option] + [copied(by_name(desired[option])[name])]
+        running[option] = running[option] + [plain_copy(by_name(desired[option])[name])]
         running["places"][place] = desired["places"][place]
         running["bases"] = dict(desired.get("bases", {}))
     else:
         key = change.path[-1]
-        by_name(running[option])[name][key] = copied(by_name(desired[option])[name][key])
+        by_name(running[option])[name][key] = plain_copy(by_name(desired[option])[name][key])

@@ -60,7 +60,7 @@ def verify_checksums(option, disk, path, host_folder):
 
 
 def _verify(option, path, expected, first, host_folder):
-    images.readable(option, path)
+    images.check_readable(option, path)
     state = os.stat(path)
     cache = os.path.join(host_folder, "checksums.json")
     known = read_json(cache) or {}
@@ -70,7 +70,7 @@ def _verify(option, path, expected, first, host_folder):
     )
     if known.get(key) == mark:
         return
-    images.verify(option, path, expected, first)
+    images.verify_checksum(option, path, expected, first)
     make_folder(os.path.dirname(host_folder))
     make_folder(host_folder)
     write_json(cache, dict(known, **{key: mark}))
@@ -87,7 +87,7 @@ def check_base(option, disk, recorded):
             path=path,
             option=here,
         )
-    images.readable(here, path)
+    images.check_readable(here, path)
     if not recorded or recorded["path"] != path:
         return
     state = os.stat(path)

@@ -13,7 +13,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console, pattern
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
+    Console,
+    compile_pattern,
+)
 
 _MASK = "********"
 _AWAKE = 3  # seconds for a console to answer an empty line
@@ -29,9 +32,11 @@ class Dialogue:
 
     def __init__(self, address, steps, timeout=30, newline="\r", unless=None):
         self.address, self.steps, self.timeout, self.newline = address, steps, timeout, newline
-        self.unless = pattern("unless", unless) if unless else None
+        self.unless = compile_pattern("unless", unless) if unless else None
         self.expected = [
-            pattern("steps[%d].expect" % number, step["expect"]) if step.get("expect") else None
+            compile_pattern("steps[%d].expect" % number, step["expect"])
+            if step.get("expect")
+            else None
             for number, step in enumerate(steps)
         ]
         for number, step in enumerate(steps):
@@ -64,7 +69,7 @@ class Dialogue:
                     self._do(console, number, step)
                 # What QEMU has not taken when we leave is lost.
                 if not console.drain(time.monotonic() + self.timeout):
-                    raise console.stuck()
+                    raise console.input_error()
                 self._listen(console, time.monotonic() + 0.2)
             except GuestError as error:
                 self._seen += console.printed

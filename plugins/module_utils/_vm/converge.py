@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import before_after
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import module_diff
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_texts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
@@ -125,7 +125,7 @@ def result(observation, desired, todo, applier, host, check_mode):
         "changed": todo.changed,
         "changes": [change.result() for change in todo.changes],
         "actions": applier.actions,
-        "diff": before_after(todo.changes),
+        "diff": module_diff(todo.changes),
         "vm": report(observation, desired),
     }
     if applier.stopped_by:

@@ -15,8 +15,8 @@ import subprocess
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
-    process_start,
-    processes_with,
+    process_start_time,
+    find_processes,
     send_signal,
     start_program,
 )
@@ -86,9 +86,9 @@ def _write(group, name, value):
 
 
 def _run_cpulimit(program, pid, percent):
-    for old in processes_with("--lazy", "--pid=%d" % pid):
-        send_signal(old, process_start(old), signal.SIGTERM)
-    send_signal(pid, process_start(pid), signal.SIGCONT)
+    for old in find_processes("--lazy", "--pid=%d" % pid):
+        send_signal(old, process_start_time(old), signal.SIGTERM)
+    send_signal(pid, process_start_time(pid), signal.SIGCONT)
     if percent:
         # It ends by itself with the process (--lazy).
         start_program(

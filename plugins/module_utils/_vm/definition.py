@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
@@ -60,7 +60,7 @@ def load(folder):
         )
     for name, option in OPTIONS.items():
         if name not in saved:
-            saved[name] = copied(option.default)
+            saved[name] = plain_copy(option.default)
     return saved
 
 
@@ -74,7 +74,7 @@ def compose(saved, given, host):
 
     saved: a definition or None. given: the module's options, None for what was not said.
     """
-    base = copied(saved or {})
+    base = plain_copy(saved or {})
     desired = {
         "format": FORMAT,
         "lab": host.folder.lab,
@@ -82,7 +82,7 @@ def compose(saved, given, host):
         "ports": base.get("ports", {}),
     }
     for part in PARTS:
-        desired.update(copied(part.merge(base, given)))
+        desired.update(plain_copy(part.merge(base, given)))
     for part in PARTS:
         part.complete(desired, base, given, host)
     desired["places"] = addresses.assign(

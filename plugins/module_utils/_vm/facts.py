@@ -22,7 +22,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import (
     list_binaries,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import (
-    capabilities,
+    get_capabilities,
     nic_models,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
@@ -142,7 +142,7 @@ def host():
     warnings = []
     for path, arch in list_binaries():
         try:
-            known = capabilities(path)
+            known = get_capabilities(path)
         except VlabError as error:
             warnings.append(error.message)
             continue

@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import (
     find_qemu,
     find_qemu_img,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import capabilities
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     Folder,
     check_name,
@@ -75,4 +75,4 @@ def _find_qemu(arch, binary):
 
 @functools.lru_cache(maxsize=None)
 def _capabilities(binary):
-    return capabilities(binary)
+    return get_capabilities(binary)

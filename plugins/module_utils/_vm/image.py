@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     Change,
     Item,
-    before_after,
+    module_diff,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ImageError,
@@ -82,7 +82,7 @@ class Image:
         elif not os.path.lexists(self.path):
             self._plan_new()
         else:
-            images.readable("path", self.path)
+            images.check_readable("path", self.path)
             self._plan_existing()
 
     def _step(self, option, before, after, function, item=None):
@@ -99,12 +99,12 @@ class Image:
             if desired.get("backing_file"):
                 raise OptionError("source", "it makes a full copy: it cannot go with backing_file")
             source = disks.image_path("source", self.params["source"])
-            images.readable("source", source)
+            images.check_readable("source", source)
             self._verify(source)
             self._step("path", None, self.path, lambda: self._copy(source))
             return
         if desired.get("backing_file"):
-            images.readable("backing_file", desired["backing_file"])
+            images.check_readable("backing_file", desired["backing_file"])
             self._verify(desired["backing_file"])
         elif not desired.get("size"):
             raise OptionError(
@@ -121,7 +121,7 @@ class Image:
     def _verify(self, path):
         for key, first in (("checksum", False), ("checksum_first_mib", True)):
             if self.desired.get(key):
-                images.verify(key, path, self.desired[key], first)
+                images.verify_checksum(key, path, self.desired[key], first)
 
     def _create(self):
         make_folder(os.path.dirname(self.path))
@@ -222,7 +222,7 @@ class Image:
         if desired == has:
             return
         if desired:
-            images.readable("backing_file", desired)
+            images.check_readable("backing_file", desired)
             self._verify(desired)
         self._check_free("be rebased")
         # The old base is needed to keep the content; where it is gone, a same-looking base is all that can be asked for.
@@ -359,7 +359,7 @@ def converge_image(params, check_mode):
     return {
         "changed": bool(changes),
         "changes": [change.result() for change in changes],
-        "diff": before_after(changes),
+        "diff": module_diff(changes),
         "actions": [change.option for change in changes] if not check_mode else [],
         "disk": image.info(),
     }

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
@@ -30,7 +30,7 @@ def unrecorded(option, observation, identify):
     running, saved = observation.running, observation.saved
     known = {identify(running, name) for name in by_name(running[option])}
     return [
-        copied(item)
+        plain_copy(item)
         for name, item in by_name(saved[option]).items()
         if name not in by_name(running[option])
         and identify(saved, name) in observation.devices
@@ -45,7 +45,7 @@ def merge_items(option, saved, given, defaults, normalise, purge=False, remove=(
     its name). remove: names to drop. An empty text, and -1 as an index, take back what was said. Raises OptionError naming the
     item, also when a name comes twice.
     """
-    merged = {} if purge and given is not None else copied(by_name(saved))
+    merged = {} if purge and given is not None else plain_copy(by_name(saved))
     observation = {}
     for number, item in enumerate(given or ()):
         here = "%s[%d]" % (option, number)
@@ -72,7 +72,7 @@ def merge_items(option, saved, given, defaults, normalise, purge=False, remove=(
         said = normalise(
             path, {key: value for key, value in item.items() if key != "name" and key not in back}
         )
-        merged[name] = copied(
+        merged[name] = plain_copy(
             {**defaults, "name": name, **by_name(saved).get(name, {}), **said, **back}
         )
     return [item for name, item in merged.items() if name not in remove]

@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     MonitorError,
@@ -25,7 +25,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
-    process_start,
+    process_start_time,
     wait_for_exit,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -83,7 +83,7 @@ def observe(folder):
     if not run or not run.get("pid"):
         _look_for_orphan(observation)
         return observation
-    if run["boot_id"] != boot_id() or process_start(run["pid"]) != run["start"]:
+    if run["boot_id"] != boot_id() or process_start_time(run["pid"]) != run["start"]:
         _look_for_orphan(observation)
         if not observation.resume:
             _tell_end(observation)
@@ -105,7 +105,7 @@ def observe(folder):
         if its != observation.pid:
             raise
         observation.alive, observation.status, observation.silent = True, "unresponsive", error
-        observation.running = copied(observation.run["definition"])
+        observation.running = plain_copy(observation.run["definition"])
         observation.saved = observation.saved or observation.running
     except MonitorError:
         observation.close()
@@ -152,7 +152,7 @@ def _ask(observation):
     observation.media = (
         _media(blocks[0]) if blocks and not isinstance(blocks[0], MonitorError) else {}
     )
-    observation.running = copied(observation.run["definition"])
+    observation.running = plain_copy(observation.run["definition"])
     if observation.saved is None:
         observation.saved = observation.run["definition"]
     for part in PARTS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     LIVE,
@@ -140,7 +140,7 @@ def _compare(before, desired):
 
 def _nothing(desired):
     return {
-        **{name: copied(option.default) for name, option in OPTIONS.items()},
+        **{name: plain_copy(option.default) for name, option in OPTIONS.items()},
         **dict.fromkeys(_ALWAYS_TOLD),
         "disks": [],
         "nics": [],

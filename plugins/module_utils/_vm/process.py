@@ -27,8 +27,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     process_handle,
-    process_start,
-    processes_with,
+    process_start_time,
+    find_processes,
     send_signal,
     start_program,
     wait_for_exit,
@@ -185,7 +185,7 @@ def orphans(folder):
 
 
 def _processes(folder):
-    return processes_with("-pidfile", folder.pidfile)
+    return find_processes("-pidfile", folder.pidfile)
 
 
 def end_orphans(folder):
@@ -198,7 +198,7 @@ def end_orphans(folder):
             ended += orphans(folder)
             found = _processes(folder)
             for pid in found:
-                kill(pid, process_start(pid))
+                kill(pid, process_start_time(pid))
             if not found and not is_supervised(folder):
                 break
             if time.monotonic() > deadline:

@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
     check_texts,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import spell
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import to_qmp
 
 _READ_ONLY = (
     "qom-get",
@@ -75,7 +75,7 @@ def steps_of(commands):
             if not isinstance(word, str):
                 raise OptionError("%s.%s" % (here, kinds[0]), "%r is not a text" % (word,))
         if kinds[0] == "execute":
-            step["execute"] = spell(step["execute"])[0]
+            step["execute"] = to_qmp(step["execute"])[0]
         for key in ("arguments", "match"):
             if step.get(key) is not None and not isinstance(step[key], dict):
                 raise OptionError("%s.%s" % (here, key), "it must be a dict")
@@ -146,5 +146,5 @@ def _run(monitor, step):
             except OSError as error:
                 raise OptionError("fds", "cannot open %s: %s" % (path, error.strerror))
             stack.callback(os.close, handles[-1])
-        command, arguments = spell(step["execute"], step.get("arguments"))
+        command, arguments = to_qmp(step["execute"], step.get("arguments"))
         return monitor.execute(command, arguments, fds=handles, timeout=step["timeout"])

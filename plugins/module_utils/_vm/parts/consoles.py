@@ -15,7 +15,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_listener
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
+    check_listen_address,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     device,
     escape,
@@ -54,7 +56,7 @@ def _consoles(path, value):
                 "name": name,
                 "type": kind,
                 "log": given.get("log") is not False,
-                "host": check_listener(here + ".host", given.get("host") or "127.0.0.1")
+                "host": check_listen_address(here + ".host", given.get("host") or "127.0.0.1")
                 if kind != "unix"
                 else None,
                 "port": port_number(here + ".port", given.get("port") or "auto")

@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_listener
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
+    check_listen_address,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import keyval
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
@@ -23,7 +25,7 @@ def _display(path, value):
         raise OptionError(path + ".type", "host, port and password need type: vnc or spice")
     normal = {"type": kind}
     if listens:
-        normal["host"] = check_listener(path + ".host", value.get("host") or "127.0.0.1")
+        normal["host"] = check_listen_address(path + ".host", value.get("host") or "127.0.0.1")
         normal["port"] = port_number(path + ".port", value.get("port") or "auto")
         if kind == "vnc" and normal["port"] != "auto" and normal["port"] < _VNC_BASE:
             raise OptionError(path + ".port", "VNC ports begin at %d" % _VNC_BASE)

@@ -134,7 +134,7 @@ class Firmware(Part):
     def check_start(self, desired, host):
         for option in ("kernel", "initrd", "bios_image"):
             if desired[option]:
-                images.readable(option, desired[option])
+                images.check_readable(option, desired[option])
         if desired["tpm"] and not find_program("swtpm"):
             raise HostError(
                 "tpm: the program swtpm is not on this host: install it, or set tpm: false"

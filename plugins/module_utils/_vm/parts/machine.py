@@ -200,7 +200,7 @@ class Machine(Part):
             )
 
     def check_start(self, desired, host):
-        host.accel, host.accel_reason = accelerators.choose(
+        host.accel, host.accel_reason = accelerators.choose_accelerator(
             desired["accel"], host.binary, host.arch, host.capabilities, icount=uses_icount(desired)
         )
 

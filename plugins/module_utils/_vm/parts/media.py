@@ -16,10 +16,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     RESTART,
     Change,
     Item,
-    differing,
+    changed_keys,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_whole
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_atomically
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import blockdev, device
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, disks
@@ -260,7 +260,7 @@ class Media(Part):
                         )
                     )
                     continue
-                for key in differing(old[name], new[name]):
+                for key in changed_keys(old[name], new[name]):
                     how = LIVE if key in ("path", "checksum") else RESTART
                     changes.append(
                         Change(
@@ -315,9 +315,9 @@ class Media(Part):
         for option in ("cdroms", "floppies"):
             for drive in desired[option]:
                 if drive["path"]:
-                    images.readable("%s[%s].path" % (option, drive["name"]), drive["path"])
+                    images.check_readable("%s[%s].path" % (option, drive["name"]), drive["path"])
                     if drive.get("checksum"):
-                        images.verify(
+                        images.verify_checksum(
                             "%s[%s].checksum" % (option, drive["name"]),
                             drive["path"],
                             drive["checksum"],
@@ -335,7 +335,7 @@ class Media(Part):
             path = _seed_path(host.folder, drive)
             image = host.secrets.get(drive["kind"])
             if image is not None and _read(path) != image:
-                write_whole(path, image)
+                write_atomically(path, image)
                 done.append("write %s" % path)
             elif not os.path.exists(path):
                 raise OptionError(

@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     RESTART,
     Change,
     Item,
-    differing,
+    changed_keys,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
@@ -286,7 +286,7 @@ class Network(Part):
                 changes.append(self._added(path, nic, running, desired))
                 continue
             for key in sorted(
-                differing(old[name], nic),
+                changed_keys(old[name], nic),
                 key=lambda k: _LIVE_KEYS.index(k) if k in _LIVE_KEYS else 9,
             ):
                 how = LIVE if key in _LIVE_KEYS else RESTART

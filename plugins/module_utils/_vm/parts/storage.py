@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     RESTART,
     Change,
     Item,
-    differing,
+    changed_keys,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
@@ -147,7 +147,7 @@ class Storage(Part):
             if name not in old:
                 changes.append(self._added(disk, running, desired))
                 continue
-            for key in differing(old[name], disk):
+            for key in changed_keys(old[name], disk):
                 how = RESTART
                 if (
                     key == "size"
@@ -263,11 +263,11 @@ class Storage(Part):
                 and (disk["checksum"] or disk["checksum_first_mib"])
                 and not disk["backing_file"]
             ):
-                images.readable(option + ".path", path)
+                images.check_readable(option + ".path", path)
             if disk["backing_file"]:
                 desired["bases"][disk["name"]] = bases.record_base(disk)
             return [bases.make_image(option, disk, path, host.qemu_img)]
-        images.readable(option + ".path", path)
+        images.check_readable(option + ".path", path)
         if not disk["backing_file"]:
             bases.verify_checksums(option, disk, path, host.folder.host)
         done = []
@@ -441,7 +441,7 @@ def _check_unchanged(path, old, disk, allow_shrink):
 
 
 def _found_format(option, image):
-    images.readable(option, image)
+    images.check_readable(option, image)
     return bases.detect_format(image)
 
 

@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "x"
     path.write_text("a longer old content")
-    files.write_whole(str(path), "new\udcff")
+    files.write_atomically(str(path), "new\udcff")
     assert path.read_bytes() == b"new\xff"
     assert path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(tmp_path) == ["x"]
@@ -23,7 +23,7 @@ def test_a_file_is_replaced_whole(tmp_path):
 
 def test_what_a_killed_run_left_is_written_over(tmp_path):
     (tmp_path / ".x.new").write_text("half of something that was longer")
-    files.write_whole(str(tmp_path / "x"), b"whole")
+    files.write_atomically(str(tmp_path / "x"), b"whole")
     assert (tmp_path / "x").read_bytes() == b"whole"
     assert os.listdir(tmp_path) == ["x"]
 
@@ -32,7 +32,8 @@ def test_many_writers_never_mix(tmp_path):
     path = str(tmp_path / "x")
     contents = [bytes([65 + number]) * 100_000 for number in range(8)]
     threads = [
-        threading.Thread(target=files.write_whole, args=(path, content)) for content in contents
+        threading.Thread(target=files.write_atomically, args=(path, content))
+        for content in contents
     ]
     for thread in threads:
         thread.start()
@@ -44,7 +45,7 @@ def test_many_writers_never_mix(tmp_path):
 
 def test_a_folder_that_is_missing(tmp_path):
     with pytest.raises(HostError, match="cannot write .*: No such file"):
-        files.write_whole(str(tmp_path / "no" / "x"), "")
+        files.write_atomically(str(tmp_path / "no" / "x"), "")
 
 
 @pytest.fixture(params=["nameless", "named"])
@@ -63,7 +64,7 @@ def kind(request, monkeypatch):
 
 
 def test_new_file_appears_at_the_end(tmp_path, kind):
-    with files.new_file(str(tmp_path / "x"), 0o640) as (handle, name):
+    with files.create_atomically(str(tmp_path / "x"), 0o640) as (handle, name):
         with open(name, "w", encoding="utf-8") as stream:
             stream.write("data")
         assert os.fstat(handle).st_size == 4
@@ -76,13 +77,13 @@ def test_new_file_appears_at_the_end(tmp_path, kind):
 
 
 def test_new_file_leaves_nothing_after_an_error(tmp_path, kind):
-    with pytest.raises(ValueError), files.new_file(str(tmp_path / "x")):
+    with pytest.raises(ValueError), files.create_atomically(str(tmp_path / "x")):
         raise ValueError
     assert os.listdir(tmp_path) == []
 
 
 def test_new_file_replaces_nothing(tmp_path, kind):
-    with pytest.raises(FileExistsError), files.new_file(str(tmp_path / "x")):
+    with pytest.raises(FileExistsError), files.create_atomically(str(tmp_path / "x")):
         (tmp_path / "x").write_text("mine")
     assert (tmp_path / "x").read_text() == "mine"
     assert os.listdir(tmp_path) == ["x"]

@@ -184,22 +184,22 @@ def test_errors():
 
 def test_a_file_is_written_whole(tmp_path):
     path = str(tmp_path / "a")
-    files.write_whole(path, "é\udcff")
+    files.write_atomically(path, "é\udcff")
     assert (
         open(path, "rb").read() == b"\xc3\xa9\xff" and stat.S_IMODE(os.stat(path).st_mode) == 0o600
     )
-    files.write_whole(path, b"x", 0o640)
+    files.write_atomically(path, b"x", 0o640)
     assert open(path, "rb").read() == b"x" and stat.S_IMODE(os.stat(path).st_mode) == 0o640
     for wrong in (str(tmp_path), str(tmp_path / "no" / "x"), str(tmp_path / "a" / "x")):
         with pytest.raises(HostError, match="cannot write"):
-            files.write_whole(wrong, "x")
+            files.write_atomically(wrong, "x")
     assert os.listdir(tmp_path) == ["a"], "nothing temporary is left"
 
 
 def test_a_link_is_replaced_not_followed(tmp_path):
     (tmp_path / "target").write_text("old")
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    files.write_whole(str(tmp_path / "link"), "new")
+    files.write_atomically(str(tmp_path / "link"), "new")
     assert (tmp_path / "target").read_text() == "old" and not (tmp_path / "link").is_symlink()
 
 
@@ -210,7 +210,7 @@ def test_json(tmp_path):
     assert files.read_json(path) == {"a": [1, None], "b": "é\ud800"}
     assert open(path).read().startswith('{\n  "a"')
     for damaged in (b"", b"{", b"\xff\xfe", b'{"a": 1}x'):
-        files.write_whole(path, damaged)
+        files.write_atomically(path, damaged)
         with pytest.raises(HostError, match="is damaged"):
             files.read_json(path)
     with pytest.raises(HostError, match="cannot read"):
@@ -371,17 +371,21 @@ def test_a_lock_without_a_folder(tmp_path):
 
 
 def test_run():
-    assert processes.run(["cat"], data=b"a\xff")[:2] == (0, "a\ufffd")
-    assert processes.run(["sh", "-c", "echo $LC_ALL; cat; exit 3"], accept=(3,)) == (3, "C\n", "")
+    assert processes.run_program(["cat"], data=b"a\xff")[:2] == (0, "a\ufffd")
+    assert processes.run_program(["sh", "-c", "echo $LC_ALL; cat; exit 3"], accept=(3,)) == (
+        3,
+        "C\n",
+        "",
+    )
     with pytest.raises(ProgramError, match=r"^work failed \(exit code 2\): bad") as caught:
-        processes.run(["sh", "-c", "echo bad >&2; exit 2"], purpose="work")
+        processes.run_program(["sh", "-c", "echo bad >&2; exit 2"], purpose="work")
     assert (caught.value.facts["rc"], caught.value.facts["stderr"]) == (2, "bad\n")
     with pytest.raises(HostError, match="not on this host"):
-        processes.run(["/nonexistent/x"])
+        processes.run_program(["/nonexistent/x"])
     with pytest.raises(HostError, match="cannot run"):
-        processes.run(["/"])
+        processes.run_program(["/"])
     with pytest.raises(ProgramError, match="did not end within"):
-        processes.run(["sleep", "60"], timeout=0.1)
+        processes.run_program(["sleep", "60"], timeout=0.1)
 
 
 @pytest.fixture(name="sleeper")
@@ -393,11 +397,11 @@ def fixture_sleeper():
 
 
 def test_who_runs(sleeper):
-    start = processes.process_start(sleeper.pid)
+    start = processes.process_start_time(sleeper.pid)
     assert start and processes.command_line(sleeper.pid) == ["sleep", "60"]
-    assert sleeper.pid in processes.processes_with(
+    assert sleeper.pid in processes.find_processes(
         "sleep", "60"
-    ) and sleeper.pid not in processes.processes_with("sleep", "61")
+    ) and sleeper.pid not in processes.find_processes("sleep", "61")
     assert not processes.wait_for_exit(sleeper.pid, start, 0) and not processes.wait_for_exit(
         sleeper.pid, start, 0.05
     )
@@ -405,11 +409,11 @@ def test_who_runs(sleeper):
     assert sleeper.poll() is None
     assert processes.send_signal(sleeper.pid, start)
     assert processes.wait_for_exit(sleeper.pid, start, 5)
-    assert processes.process_start(sleeper.pid) is None, "a zombie is gone"
+    assert processes.process_start_time(sleeper.pid) is None, "a zombie is gone"
     assert not processes.send_signal(sleeper.pid, start) and processes.wait_for_exit(
         sleeper.pid, start, 0
     )
-    assert processes.command_line(1 << 30) == [] and processes.process_start(1 << 30) is None
+    assert processes.command_line(1 << 30) == [] and processes.process_start_time(1 << 30) is None
 
 
 def test_an_exit_is_seen_at_once(sleeper, monkeypatch):
@@ -418,7 +422,7 @@ def test_an_exit_is_seen_at_once(sleeper, monkeypatch):
         if not descriptor:
             monkeypatch.delattr(os, "pidfd_open", raising=False)
         began = time.monotonic()
-        assert processes.wait_for_exit(child.pid, processes.process_start(child.pid), 10)
+        assert processes.wait_for_exit(child.pid, processes.process_start_time(child.pid), 10)
         assert time.monotonic() - began < 5
         child.wait()
 
@@ -429,7 +433,7 @@ def test_a_name_with_brackets_and_spaces(tmp_path):
     os.symlink("/bin/sleep", path)
     child = subprocess.Popen([str(path), "60"])
     try:
-        assert isinstance(processes.process_start(child.pid), int)
+        assert isinstance(processes.process_start_time(child.pid), int)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()

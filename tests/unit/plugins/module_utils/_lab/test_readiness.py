@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, check_ready
 
 READY = {"console": "vlab: ready", "failed": "vlab: not ready: .*", "timeout": 2}
@@ -24,7 +24,7 @@ def wait(tmp_path, log, ready=None):
     (tmp_path / "console.log").write_text(log, encoding="utf-8")
     folder = types.SimpleNamespace(name="r1", file=lambda name: str(tmp_path / name))
     Readiness(folder, {"consoles": [{"name": "console"}]}, ready or READY, None).wait(
-        os.getpid(), process_start(os.getpid())
+        os.getpid(), process_start_time(os.getpid())
     )
 
 

@@ -17,7 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
-    process_start,
+    process_start_time,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import bridge, hub
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
@@ -39,7 +39,7 @@ def hub_with(root, ports, has=None, alive=True):
         os.makedirs(folder.path)
         run = {
             "pid": os.getpid(),
-            "start": process_start(os.getpid()),
+            "start": process_start_time(os.getpid()),
             "boot_id": boot_id() if alive else "another",
             "ports": {end: dict(has[end], id=number) for number, end in enumerate(sorted(has))},
         }
@@ -137,7 +137,7 @@ class Kernel:
             lambda path: path.rpartition("/")[2] in self.bridges | set(interfaces),
         )
         monkeypatch.setattr(bridge.os, "geteuid", lambda: 0 if root else 1000)
-        monkeypatch.setattr(bridge, "run", self.run)
+        monkeypatch.setattr(bridge, "run_program", self.run)
 
     def run(self, argv, purpose):
         assert purpose

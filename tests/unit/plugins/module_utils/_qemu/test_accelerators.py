@@ -74,7 +74,7 @@ class Host:
         return room.kvm_status(self.path, arch, known(*accelerators), self.cache, self.device)
 
     def choose(self, accel, arch="x86_64", accelerators=("tcg", "kvm"), icount=False):
-        return room.choose(
+        return room.choose_accelerator(
             accel, self.path, arch, known(*accelerators), icount, self.cache, self.device
         )
 
@@ -294,7 +294,7 @@ def test_guest_is_what_its_source_says(tmp_path):
 @pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu-system-x86_64")
 def test_guest_does_its_work_on_a_real_qemu(tmp_path):
     path = shutil.which("qemu-system-x86_64")
-    real = capabilities.capabilities(path, str(tmp_path))
+    real = capabilities.get_capabilities(path, str(tmp_path))
     for machine in ("q35", "pc", "microvm"):
         if real.machine_name(machine):
             assert room._run_guest(path, known("tcg", machines=(machine,)), accel="tcg") == ""

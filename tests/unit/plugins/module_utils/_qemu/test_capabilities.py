@@ -74,7 +74,7 @@ def starts(path):
 
 
 def test_what_it_tells(make, tmp_path):
-    known = room.capabilities(make(), str(tmp_path / "cache"))
+    known = room.get_capabilities(make(), str(tmp_path / "cache"))
     assert known.version == (7, 2, 3)
     assert known.version_text == "7.2.3 (Debian 1:7)"
     assert known.machines["pc-i440fx-7.2"] == {
@@ -112,7 +112,7 @@ def test_what_it_tells(make, tmp_path):
 
 
 def test_nic_models_take_a_netdev(make, tmp_path):
-    assert room.nic_models(room.capabilities(make(), str(tmp_path / "cache"))) == [
+    assert room.nic_models(room.get_capabilities(make(), str(tmp_path / "cache"))) == [
         "e1000",
         "virtio-net-pci",
     ]
@@ -130,7 +130,7 @@ def test_nic_models_take_a_netdev(make, tmp_path):
     ],
 )
 def test_versions(make, tmp_path, major, minor, objects, devices, netdevs):
-    known = room.capabilities(make(major=major, minor=minor), str(tmp_path / "cache"))
+    known = room.get_capabilities(make(major=major, minor=minor), str(tmp_path / "cache"))
     assert (known.json_object, known.json_device, known.json_netdev) == (objects, devices, netdevs)
     assert (
         known.at_least(major, minor)
@@ -141,7 +141,7 @@ def test_versions(make, tmp_path, major, minor, objects, devices, netdevs):
 
 def test_asked_once_and_remembered_whole(make, tmp_path):
     path, cache = make(), str(tmp_path / "cache")
-    first, second = room.capabilities(path, cache), room.capabilities(path, cache)
+    first, second = room.get_capabilities(path, cache), room.get_capabilities(path, cache)
     assert first == second
     assert {name: type(value) for name, value in first._asdict().items()} == {
         name: type(value) for name, value in second._asdict().items()
@@ -153,10 +153,10 @@ def test_asked_once_and_remembered_whole(make, tmp_path):
 
 def test_another_binary_is_asked_anew(make, tmp_path):
     path, cache = make(), str(tmp_path / "cache")
-    room.capabilities(path, cache)
+    room.get_capabilities(path, cache)
     make(major=8)
     os.utime(path, ns=(1, 1))
-    assert room.capabilities(path, cache).version[0] == 8
+    assert room.get_capabilities(path, cache).version[0] == 8
     assert starts(path) == 2
     assert len(os.listdir(cache)) == 1
 
@@ -166,20 +166,20 @@ def test_new_modules_are_seen(make, tmp_path, monkeypatch):
     modules.mkdir()
     monkeypatch.setattr(room, "_MODULE_FOLDERS", (str(modules),))
     path, cache = make(), str(tmp_path / "cache")
-    room.capabilities(path, cache)
+    room.get_capabilities(path, cache)
     os.utime(modules, ns=(1, 1))
-    room.capabilities(path, cache)
+    room.get_capabilities(path, cache)
     assert starts(path) == 2
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"format": 1}'])
 def test_damaged_cache_is_ignored(make, tmp_path, damage):
     path, cache = make(), str(tmp_path / "cache")
-    known = room.capabilities(path, cache)
+    known = room.get_capabilities(path, cache)
     with open(room.cache_file(path, "capabilities", cache), "w", encoding="ascii") as stream:
         stream.write(damage)
-    assert room.capabilities(path, cache) == known
-    assert room.capabilities(path, cache) == known
+    assert room.get_capabilities(path, cache) == known
+    assert room.get_capabilities(path, cache) == known
     assert starts(path) == 2
 
 
@@ -188,14 +188,16 @@ def test_damaged_cache_is_ignored(make, tmp_path, damage):
 )
 def test_foreign_answer_in_cache_is_ignored(make, tmp_path, answer):
     path, cache = make(), str(tmp_path / "cache")
-    room.remember(room.cache_file(path, "capabilities", cache), room.binary_identity(path), answer)
-    assert room.capabilities(path, cache).version == (7, 2, 3)
+    room.write_cached(
+        room.cache_file(path, "capabilities", cache), room.binary_identity(path), answer
+    )
+    assert room.get_capabilities(path, cache).version == (7, 2, 3)
 
 
 def test_unusable_cache_is_no_error(make, tmp_path):
     path = make()
     (tmp_path / "cache").write_text("a file")
-    assert room.capabilities(path, str(tmp_path / "cache")) == room.capabilities(
+    assert room.get_capabilities(path, str(tmp_path / "cache")) == room.get_capabilities(
         path, str(tmp_path / "cache")
     )
     assert starts(path) == 2
@@ -229,7 +231,7 @@ def test_cache_folder(monkeypatch):
 def test_binary_that_does_not_answer(make, tmp_path, script, text):
     path = make("#!/bin/sh\n%s\n" % script)
     with pytest.raises(HostError, match=text) as caught:
-        room.capabilities(path, str(tmp_path / "cache"))
+        room.get_capabilities(path, str(tmp_path / "cache"))
     assert caught.value.facts["cmd"][0] == path
     assert "stderr" in caught.value.facts
     assert not os.path.exists(str(tmp_path / "cache"))
@@ -239,16 +241,16 @@ def test_silent_binary_meets_the_deadline_and_is_ended(make, tmp_path):
     path = make("#!/bin/sh\necho $$ > %s\necho words >&2\nexec sleep 60\n" % (tmp_path / "pid"))
     begin = time.monotonic()
     with pytest.raises(HostError, match="no answer in time.*words"):
-        room.capabilities(path, str(tmp_path / "cache"), timeout=0.5)
+        room.get_capabilities(path, str(tmp_path / "cache"), timeout=0.5)
     assert time.monotonic() - begin < 5
     assert not os.path.exists("/proc/%d" % int((tmp_path / "pid").read_text()))
 
 
 def test_missing_binary(tmp_path):
     with pytest.raises(HostError, match="No such file"):
-        room.capabilities(str(tmp_path / "none"), str(tmp_path / "cache"))
+        room.get_capabilities(str(tmp_path / "none"), str(tmp_path / "cache"))
 
 
 def test_no_binary_at_all(make, tmp_path):
     with pytest.raises(HostError, match="cannot run"):
-        room.capabilities(make("neither a script nor a program"), str(tmp_path / "cache"))
+        room.get_capabilities(make("neither a script nor a program"), str(tmp_path / "cache"))

@@ -16,9 +16,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import (
     checksum,
     fingerprint,
     probe,
-    readable,
+    check_readable,
     same_content,
-    verify,
+    verify_checksum,
 )
 
 
@@ -146,8 +146,8 @@ def test_readable(tmp_path):
     (tmp_path / "dangling").symlink_to("/nowhere/at all")
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
-    assert readable("disks[0].path", str(good)).st_size == 3
-    assert readable("disks[0].path", str(tmp_path / "link")).st_size == 3
+    assert check_readable("disks[0].path", str(good)).st_size == 3
+    assert check_readable("disks[0].path", str(tmp_path / "link")).st_size == 3
     for name, words in (
         ("none", "there is no file {0} on this hypervisor"),
         ("dangling", "the link {0} points to /nowhere/at all, which does not exist"),
@@ -157,11 +157,11 @@ def test_readable(tmp_path):
     ):
         path = str(tmp_path / name)
         with pytest.raises(ImageError) as caught:
-            readable("disks[1].path", path)
+            check_readable("disks[1].path", path)
         assert caught.value.message.startswith("disks[1].path: " + words.format(path))
         assert caught.value.facts == {"option": "disks[1].path", "path": path}
     with pytest.raises(ImageError, match="neither a file nor a block device"):
-        readable("disks[0].path", "/dev/null")
+        check_readable("disks[0].path", "/dev/null")
 
 
 def test_unreadable(tmp_path, monkeypatch):
@@ -175,7 +175,7 @@ def test_unreadable(tmp_path, monkeypatch):
     with pytest.raises(
         ImageError, match="^cdroms.0.: cannot read .*/image as user id [0-9]+: Permission denied$"
     ):
-        readable("cdroms[0]", str(path))
+        check_readable("cdroms[0]", str(path))
 
 
 def test_checksums(tmp_path):
@@ -185,14 +185,14 @@ def test_checksums(tmp_path):
     assert checksum(path, "sha256") == hashlib.sha256(content).hexdigest()
     assert checksum(path, "md5", first=1 << 20) == hashlib.md5(content[: 1 << 20]).hexdigest()
     assert checksum(path, "sha1", first=3 << 20) == hashlib.sha1(content).hexdigest()
-    verify("o", path, "SHA256:" + hashlib.sha256(content).hexdigest().upper())
-    verify("o", path, "md5:" + hashlib.md5(content[: 1 << 20]).hexdigest(), first_mib=True)
+    verify_checksum("o", path, "SHA256:" + hashlib.sha256(content).hexdigest().upper())
+    verify_checksum("o", path, "md5:" + hashlib.md5(content[: 1 << 20]).hexdigest(), first_mib=True)
     found, wanted = hashlib.sha1(content).hexdigest(), "0" * 40
     with pytest.raises(ImageError, match="^o: .*sha1:%s, not sha1:%s" % (found, wanted)):
-        verify("o", path, "sha1:" + wanted)
+        verify_checksum("o", path, "sha1:" + wanted)
     for wrong in ("md5:12", "crc32:12345678", "0" * 64, "md5:" + "g" * 32, "md5:" + "0" * 40):
         with pytest.raises(OptionError, match="is not a checksum"):
-            verify("o", path, wrong)
+            verify_checksum("o", path, wrong)
 
 
 def test_fingerprint(tmp_path):

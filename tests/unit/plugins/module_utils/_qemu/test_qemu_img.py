@@ -19,7 +19,7 @@ OVERLAY = ImageHeader("qcow2", 1 << 30, "base.img", "qcow2")
 
 
 class FakeRun:
-    """Takes the place of processes.run: keeps the argv lists, answers by command."""
+    """Replace processes.run_program: keeps the argv lists, answers by command."""
 
     def __init__(self):
         self.calls = []
@@ -39,7 +39,7 @@ class FakeRun:
 @pytest.fixture
 def run(monkeypatch):
     fake = FakeRun()
-    monkeypatch.setattr(qemu_img, "run", fake)
+    monkeypatch.setattr(qemu_img, "run_program", fake)
     return fake
 
 
@@ -135,7 +135,7 @@ def test_overlays_that_are_alike_are_made_once(image, tmp_path, monkeypatch):
         os.ftruncate(pass_fds[0], 196616)
         return 0, "", ""
 
-    monkeypatch.setattr(qemu_img, "run", run)
+    monkeypatch.setattr(qemu_img, "run_program", run)
     base = tmp_path / "base.img"
     base.write_bytes(b"1")
     for name in ("a", "b"):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import spell
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import to_qmp
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import s
     ],
 )
 def test_spell(given, expected):
-    assert spell(*given) == expected
+    assert to_qmp(*given) == expected

@@ -227,7 +227,7 @@ def fixture_hypervisor(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(host_room, "_capabilities", lambda path: known[path[3:]])
     monkeypatch.setattr(
-        machine.accelerators, "choose", lambda *arguments, **more: ("tcg", "asked for")
+        machine.accelerators, "choose_accelerator", lambda *arguments, **more: ("tcg", "asked for")
     )
     monkeypatch.setattr(cpu_limit, "find_means", lambda: ("cpulimit", "/x"))
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import copied
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     MonitorError,
@@ -63,12 +63,12 @@ class World:
 
     def change(self, after):
         """Make the changes to what is wanted; return what QEMU was told, without questions."""
-        desired = granted(compose(after, saved=copied(self.running), host=self.host))
+        desired = granted(compose(after, saved=plain_copy(self.running), host=self.host))
         changes = [change for part in PARTS for change in part.compare(self.running, desired)]
         assert {change.how for change in changes} == {"live"}, changes
         with Monitor(self.qemu.path) as monitor:
             live = Live(self.host, monitor, 1, self.running, dict(self.devices), 1)
-            live.past = [copied(self.running)]
+            live.past = [plain_copy(self.running)]
             for change in changes:
                 BY_NAME[change.part].apply(change, desired, live)
                 adopt(change, live.running, desired)

@@ -14,10 +14,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     MonitorError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json, write_whole
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    write_json,
+    write_atomically,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
-    process_start,
+    process_start_time,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
@@ -74,7 +77,7 @@ def run_of(pid, definition, **more):
     return dict(
         {
             "pid": pid,
-            "start": process_start(pid),
+            "start": process_start_time(pid),
             "boot_id": boot_id(),
             "uuid": UUID,
             "definition": definition,
@@ -106,7 +109,7 @@ def test_a_vm_that_is_not_there(tmp_path):
 
 
 def test_a_qemu_on_its_way_out_is_waited_for(vm):
-    write_whole(vm.exit_code, b"")
+    write_atomically(vm.exit_code, b"")
     rewrite_run(vm, pid=2**22 + 1)
     holder = subprocess.Popen(
         [
@@ -191,10 +194,10 @@ def test_a_process_of_that_number_that_is_another(vm, change):
 def test_how_it_ended(vm, code, pidfile, status, exit_code):
     rewrite_run(vm, pid=1 << 30)
     if code is not None:
-        write_whole(vm.exit_code, code)
+        write_atomically(vm.exit_code, code)
     if pidfile:
-        write_whole(vm.pidfile, "5\n")
-    write_whole(vm.log, "line 1\nlast words\n")
+        write_atomically(vm.pidfile, "5\n")
+    write_atomically(vm.log, "line 1\nlast words\n")
     observation = observe(vm)
     assert (observation.status, observation.exit_code) == (status, exit_code)
     assert observation.log == ("line 1\nlast words" if status == "crashed" else "")
@@ -203,7 +206,7 @@ def test_how_it_ended(vm, code, pidfile, status, exit_code):
 def test_a_stranger_in_its_place(vm):
     other = subprocess.Popen(["sleep", "60"])
     try:
-        rewrite_run(vm, pid=other.pid, start=process_start(other.pid))
+        rewrite_run(vm, pid=other.pid, start=process_start_time(other.pid))
         message = "belongs to process %d, not to the QEMU of the VM r1 .process %d" % (
             os.getpid(),
             other.pid,
@@ -245,8 +248,8 @@ def test_a_qemu_that_refuses(vm):
 
 def test_one_that_ends_while_it_is_looked_at(vm):
     other = subprocess.Popen(["sleep", "0.3"])
-    rewrite_run(vm, pid=other.pid, start=process_start(other.pid))
-    write_whole(vm.exit_code, "0\n")
+    rewrite_run(vm, pid=other.pid, start=process_start_time(other.pid))
+    write_atomically(vm.exit_code, "0\n")
     observation = observe(vm)
     assert (observation.status, observation.alive, observation.pid) == ("stopped", False, None)
     other.wait()

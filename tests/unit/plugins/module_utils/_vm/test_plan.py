@@ -14,8 +14,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     RESTART,
     Change,
     Item,
-    before_after,
-    differing,
+    module_diff,
+    changed_keys,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
@@ -119,7 +119,7 @@ def table_row(status, state):
 def agree(made):
     """changed, changes and diff are one thing."""
     assert made.changed == bool(made.changes) == bool(made.steps)
-    diff = before_after(made.changes)
+    diff = module_diff(made.changes)
     for change in made.changes:
         assert change.before != change.after or change.option == "state", (
             "a restart ends in the state where it began"
@@ -393,8 +393,8 @@ def test_a_change_as_it_is_returned(change, told):
 
 
 def test_differences():
-    assert differing({"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "d": 4}) == ["b", "d"]
-    assert before_after([Change(("a",), None, 1), Change(("b",), 0, None)]) == {
+    assert changed_keys({"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "d": 4}) == ["b", "d"]
+    assert module_diff([Change(("a",), None, 1), Change(("b",), 0, None)]) == {
         "before": {"b": 0},
         "after": {"a": 1},
     }

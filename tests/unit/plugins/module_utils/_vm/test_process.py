@@ -14,7 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     LaunchError,
     MonitorError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process as room
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
@@ -94,7 +94,7 @@ def test_the_ladder(child, row):
     obeys, stubborn, policy, status, port, has_monitor, expected, asked = row
     victim = child(stubborn)
     monitor = FakeMonitor(victim.pid, obeys, port)
-    start = process_start(victim.pid)
+    start = process_start_time(victim.pid)
     assert (
         room.shut_down(
             monitor if has_monitor else None,
@@ -106,7 +106,7 @@ def test_the_ladder(child, row):
         )
         == expected
     )
-    assert monitor.asked == asked and process_start(victim.pid) is None
+    assert monitor.asked == asked and process_start_time(victim.pid) is None
 
 
 def test_the_last_rung(child, monkeypatch):
@@ -123,7 +123,7 @@ def test_the_last_rung(child, monkeypatch):
         room.shut_down(
             FakeMonitor(victim.pid),
             victim.pid,
-            process_start(victim.pid),
+            process_start_time(victim.pid),
             POLICY,
             "none",
             "running",
@@ -147,7 +147,7 @@ def test_a_guest_that_does_not_obey_is_left_alone_without_force(child, port, sta
         room.shut_down(
             monitor,
             victim.pid,
-            process_start(victim.pid),
+            process_start_time(victim.pid),
             dict(POLICY, force=False),
             "i440fx",
             status,
@@ -172,11 +172,11 @@ def test_who_listens_to_the_power_button(family, port, expected):
 
 def test_kill_takes_nobody_else(child):
     victim = child()
-    room.kill(victim.pid, process_start(victim.pid) - 1)
+    room.kill(victim.pid, process_start_time(victim.pid) - 1)
     room.kill(victim.pid, None)
     assert victim.poll() is None
-    room.kill(victim.pid, process_start(victim.pid))
-    assert process_start(victim.pid) is None
+    room.kill(victim.pid, process_start_time(victim.pid))
+    assert process_start_time(victim.pid) is None
 
 
 @pytest.fixture(name="folder")
