@@ -11,6 +11,7 @@ python scripts/topology_docs.py --check    only say whether they are up to date
 from __future__ import annotations
 
 import pathlib
+import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -20,6 +21,7 @@ if __name__ == "__main__":
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.scripts.return_docs import first_sentence, suboptions
 
 BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
 TYPES = {
@@ -56,19 +58,26 @@ def type_of(entry):
     return " ".join([words] + limits)
 
 
-def table(entry, but=(), where=""):
-    """The settings of a mapping as a table. Each must have a description."""
+def table(entry, but=(), where="", documented=None):
+    """The settings of a mapping as a table. Each must have a description, here or in documented."""
+    texts = {name: in_markdown(first_sentence(text)) for name, text in (documented or {}).items()}
     lines = ["| setting | type | meaning |", "|---|---|---|"]
     for name, inner in entry["properties"].items():
         if name not in but:
-            if not inner.get("description"):
+            description = inner.get("description") or texts.get(name)
+            if not description:
                 raise ValueError("%s%s has no description in the schema" % (where, name))
             needed = " Required." if name in entry.get("required", ()) else ""
             lines.append(
                 "| `%s` | %s | %s%s |"
-                % (name, type_of(inner), inner["description"].replace("|", "\\|"), needed)
+                % (name, type_of(inner), description.replace("|", "\\|"), needed)
             )
     return "\n".join(lines) + "\n"
+
+
+def in_markdown(text):
+    """Return text of a module's documentation in Markdown."""
+    return re.sub(r"\b[CEOV]\(([^)]*)\)", r"`\1`", text)
 
 
 def reference():
@@ -120,7 +129,12 @@ def reference():
         (
             "nodes.NAME.nics.NIC",
             "",
-            table(node["properties"]["nics"]["additionalProperties"], (), "nics.NIC."),
+            table(
+                node["properties"]["nics"]["additionalProperties"],
+                (),
+                "nics.NIC.",
+                suboptions("nics"),
+            ),
         ),
         ("ready", "", table(node["properties"]["ready"], (), "ready.")),
         (

@@ -61,3 +61,74 @@ options:
       - Changes need a restart.
     type: bool
 """
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+consoles:
+  description: The serial ports.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the console.
+      returned: always
+      type: str
+      sample: console
+    type:
+      description: V(unix), V(tcp) or V(telnet).
+      returned: always
+      type: str
+      sample: unix
+    path:
+      description: The socket.
+      returned: when it is a UNIX socket
+      type: str
+      sample: /var/lib/vlab/default/r1/console.sock
+    host:
+      description: The address that it listens on.
+      returned: when it is a port
+      type: str
+      sample: 127.0.0.1
+    port:
+      description: The port.
+      returned: when it is a port
+      type: int
+      sample: 20000
+    log:
+      description: The file that keeps what is printed; none without one.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1/console.log
+    command:
+      description: A command that connects to it.
+      returned: always
+      type: str
+      sample: socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:/var/lib/vlab/default/r1/console.sock
+monitors:
+  description: The monitors that are free for the user, the one of RV(vm.qmp) first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the monitor.
+      returned: always
+      type: str
+      sample: monitor
+    type:
+      description: V(qmp) or V(hmp).
+      returned: always
+      type: str
+      sample: qmp
+    path:
+      description: The socket.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1/monitor.sock
+agent:
+  description: The socket of the guest agent's channel; none without one.
+  returned: always
+  type: str
+  sample: /var/lib/vlab/default/r1/agent.sock
+"""

@@ -41,3 +41,32 @@ options:
     type: str
     choices: [none, std, cirrus, vmware, qxl, virtio]
 """
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+display:
+  description: The display.
+  returned: always
+  type: dict
+  contains:
+    type:
+      description: V(none), V(vnc), V(spice), V(gtk) or V(sdl).
+      returned: always
+      type: str
+      sample: vnc
+    host:
+      description: The address that it listens on.
+      returned: for VNC and SPICE
+      type: str
+      sample: 127.0.0.1
+    port:
+      description: The port.
+      returned: for VNC and SPICE
+      type: int
+      sample: 5900
+    password:
+      description: Whether there is a password.
+      returned: for VNC and SPICE
+      type: bool
+      sample: false
+"""

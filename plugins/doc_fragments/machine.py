@@ -105,3 +105,42 @@ options:
       - Changes need a restart.
     type: dict
 """
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+uuid:
+  description: Its UUID.
+  returned: always
+  type: str
+  sample: 665ce1d1-10a4-52e4-8724-bb0d2c3aefec
+arch:
+  description: The architecture of the guest.
+  returned: always
+  type: str
+  sample: x86_64
+machine:
+  description: The machine type.
+  returned: always
+  type: str
+  sample: pc
+vcpus:
+  description: The number of virtual CPUs.
+  returned: always
+  type: int
+  sample: 1
+accel:
+  description: What runs the guest's instructions; empty when the VM does not run.
+  returned: always
+  type: dict
+  contains:
+    type:
+      description: The accelerator.
+      returned: when the VM runs
+      type: str
+      sample: tcg
+    reason:
+      description: Why it was chosen.
+      returned: when the VM runs
+      type: str
+      sample: /dev/kvm does not exist, and the CPU flags vmx/svm are missing
+"""

@@ -138,3 +138,34 @@ options:
     type: bool
     default: false
 """
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+cdroms:
+  description: The cdrom drives.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the drive.
+      returned: always
+      type: str
+      sample: install
+    id:
+      description: The id of its device in QEMU.
+      returned: always
+      type: str
+      sample: disk-ide0
+    path:
+      description: The image that is to be in it; none when it is to be empty.
+      returned: always
+      type: str
+      sample: /srv/images/netinst.iso
+floppies:
+  description: The floppy drives, with the keys of RV(vm.cdroms).
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+"""

@@ -36,3 +36,12 @@ options:
       - Changes do not concern a running VM.
     type: bool
 """
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+memory_mb:
+  description: The memory of the guest in MiB.
+  returned: always
+  type: int
+  sample: 256
+"""

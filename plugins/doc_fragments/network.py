@@ -6,77 +6,90 @@ from __future__ import annotations
 
 import textwrap
 
-# Suboptions of qemu_vm's nics, and options of qemu_nic. "@" stands for where they are.
+# Suboptions of qemu_vm's nics, and options of qemu_nic. "@" stands for the path of the NIC.
+# The topology reference and RETURN use the first sentence of each.
 _NIC = r"""
 model:
   description:
-    - The card that the guest sees, by its name in QEMU, such as V(virtio), V(e1000), V(rtl8139) or V(vmxnet3).
-      M(vlab.qemu.qemu_host_info) lists what each QEMU has. Default of a new NIC is V(virtio).
+    - The model of the network card, as QEMU names it, such as V(virtio), V(e1000), V(rtl8139) or
+      V(vmxnet3).
+      M(vlab.qemu.qemu_host_info) lists the models of each QEMU.
+      Default of a new NIC is V(virtio-net-pci).
     - Changes need a restart.
   type: str
 mac:
   description:
-    - The MAC address. Default of a new NIC is one that is derived from lab, VM and NIC, locally administered and the same on every
-      host and run. A MAC that was given once stays; the empty text goes back to the default.
-    - Put it in quotes, as YAML takes some for numbers.
+    - The MAC address. Default of a new NIC is a locally administered address that is derived from
+      the names of lab, VM and NIC. It is the same on every host and in every run.
+    - A NIC keeps its address. An empty string restores the default.
+    - Quote the address, because YAML reads some addresses as numbers.
     - Changes need a restart.
   type: str
 link:
   description:
-    - What the other side of the NIC is plugged into. Given as a whole; default of a new NIC is O(@link.type=none).
-    - Changes are made live and the guest keeps its card, whose carrier goes down and up.
-      But to or from a link with O(@link.vhost) or several O(@link.queues) they need a restart.
+    - What the NIC is connected to. Given as a whole; default of a new NIC is O(@link.type=none).
+    - Changes are made live. The guest keeps its card and sees the carrier go down and up.
+    - A change to or from a link with O(@link.vhost), or with more than one of O(@link.queues),
+      needs a restart.
   type: dict
   suboptions:
 <LINK>
 link_down:
   description:
-    - Whether the guest sees no carrier although there is a link. A NIC without a link never has a carrier.
-      Default of a new NIC is V(false).
+    - Whether the guest sees no carrier although the NIC has a link. A NIC without a link never has
+      a carrier. Default of a new NIC is V(false).
     - Changes are made live.
   type: bool
 capture:
   description:
-    - Write every frame of the NIC to a pcap file. Given as a whole; default of a new NIC is not to.
-    - Each start of a capture begins a new file; an earlier one is kept as C(NAME.1.pcap) and so on.
-    - Impossible without a link, and on a link with O(@link.vhost) or several O(@link.queues).
+    - A capture of every frame of the NIC to a pcap file. Given as a whole; a new NIC has no
+      capture.
+    - Each start of a capture begins a new file. An earlier file is kept as C(NAME.1.pcap) and so
+      on.
+    - Not possible without a link, or on a link with O(@link.vhost) or more than one of
+      O(@link.queues).
     - Changes are made live.
   type: dict
   suboptions:
     enabled:
-      description: Whether to capture. V(false) stops it and keeps the file.
+      description: Whether to capture. V(false) stops the capture and keeps the file.
       type: bool
       default: true
     path:
-      description: The file. Default is C(captures/NAME.pcap) in the VM's folder.
+      description: The path of the file. Default is C(captures/NAME.pcap) in the VM's folder.
       type: path
     snaplen:
-      description: How many bytes of each frame are kept. Default is QEMU's, 65536.
+      description: The number of bytes to keep of each frame. Default is QEMU's, 65536.
       type: int
 mtu:
   description:
-    - The MTU that a virtio NIC tells the guest, V(0) for none. Other models do not have it. Default of a new NIC is none.
+    - The MTU that a virtio NIC reports to the guest. V(0), the default of a new NIC, reports none.
+    - Only virtio models support it.
     - Changes need a restart.
   type: int
 index:
   description:
-    - The card's number among the machine's places for NICs, from V(0); guests that count their cards find them in this order.
-      Default of a new NIC is the number at the end of its name, or the next that is free. V(-1) takes back what was said.
+    - The number of the NIC, from V(0), which determines its PCI slot. A guest finds its cards in
+      this order. Default of a new NIC is the number at the end of its name, else the first free
+      number. V(-1) restores the default.
     - Changes need a restart.
   type: int
 boot_index:
   description:
-    - The place in the boot order, the lowest first. Default of a new NIC is V(-1), to be in none.
+    - The position in the boot order, lowest first. Default of a new NIC is V(-1), which excludes it
+      from the boot order.
     - Changes need a restart.
   type: int
 boot_rom:
   description:
-    - Whether a PCI card has its ROM to boot from the network. With a O(@boot_index) it has. Default of a new NIC is V(false).
+    - Whether a PCI card has the ROM that boots from the network. A card with O(@boot_index) always
+      has it. Default of a new NIC is V(false).
     - Changes need a restart.
   type: bool
 properties:
   description:
-    - Further properties of the card, as QEMU has them. Given as a whole; default of a new NIC is V({}).
+    - Further properties of the device, as QEMU names them. Given as a whole; default of a new NIC
+      is V({}).
     - Changes need a restart.
   type: dict
 """
@@ -84,87 +97,106 @@ properties:
 _LINK = r"""
 type:
   description:
-    - V(none) is no link, V(user) a network of QEMU's own with NAT, DHCP and DNS.
-    - V(udp) is a cable to one other QEMU on this or another host. Either side may start first and may restart.
-    - V(unix) (a pair of UNIX datagram sockets, from QEMU 7.2) and V(stream) (a connection) are cables, too.
-      V(mcast) is a segment of any number of QEMUs.
-    - V(tap) is an interface of the hypervisor, V(bridge) a bridge there, which needs QEMU's helper and C(/etc/qemu/bridge.conf).
-    - V(vde) is a port of a VDE switch. V(passt) is user networking by the program passt, by itself from QEMU 10.1.
+    - V(none) is no link. V(user) is QEMU's own network with NAT, DHCP and DNS.
+    - V(udp) is a cable to one other QEMU on the same or another host. Either side can start first
+      and restart at any time.
+    - V(unix), a pair of UNIX datagram sockets (QEMU 7.2 or later), and V(stream), a connection, are
+      also cables. V(mcast) is a segment of any number of QEMUs.
+    - V(tap) is an interface of the hypervisor. V(bridge) is a bridge of the hypervisor, which needs
+      QEMU's helper and C(/etc/qemu/bridge.conf).
+    - V(vde) is a port of a VDE switch. V(passt) is user networking by the program passt; QEMU 10.1
+      or later can start it.
     - Default is V(udp) with O(@link.peer), else V(none).
   type: str
   choices: [none, user, udp, unix, stream, mcast, tap, bridge, vde, passt]
 peer:
   description:
-    - The NIC at the other end of a V(udp) cable, as C(VM:NIC), in the same lab on the same hypervisor. The other NIC names this one
-      in turn. Ports are found and kept.
+    - The NIC at the other end of a V(udp) cable, as C(VM:NIC), in the same lab on the same
+      hypervisor. The other NIC must name this one. Ports are allocated automatically and kept.
   type: str
 local_address:
-  description: The address to listen on, for V(udp), V(stream) and V(mcast). Default is V(127.0.0.1).
+  description:
+    - The address to listen on, for V(udp), V(stream) and V(mcast). Default is V(127.0.0.1).
   type: str
 local_port:
-  description: The port to listen on. Needed for V(udp) without O(@link.peer). For V(stream) it makes this side the listener and may be V(auto).
+  description:
+    - The port to listen on. Required for V(udp) without O(@link.peer). For V(stream) it makes this
+      side the listener and may be V(auto).
   type: str
 remote_address:
-  description: The address of the other side, for V(udp) and V(stream). Default is V(127.0.0.1).
+  description:
+    - The address of the other side, for V(udp) and V(stream). Default is V(127.0.0.1).
   type: str
 remote_port:
-  description: The port of the other side. Needed for V(udp) without O(@link.peer). For V(stream) it makes this side the one that connects.
+  description:
+    - The port of the other side. Required for V(udp) without O(@link.peer). For V(stream) it makes
+      this side the one that connects.
   type: str
 path:
   description:
-    - The socket. For V(unix) the one of this side; for V(stream) the one to listen on, with O(@link.reconnect) the one to connect to;
-      for V(vde) the folder of the switch; for V(passt) the socket of a passt that runs already.
+    - The path of a socket. For V(unix), the socket of this side. For V(stream), the socket to
+      listen on, or with O(@link.reconnect) the one to connect to. For V(vde), the folder of the
+      switch. For V(passt), the socket of a passt that already runs.
   type: path
 remote_path:
   description: The socket of the other side, for V(unix).
   type: path
 reconnect:
-  description: Seconds between two tries to connect a V(stream). Needs QEMU 8.0.
+  description:
+    - Seconds between two attempts to connect a V(stream). Requires QEMU 8.0 or later.
   type: int
 group:
   description: The multicast group of an V(mcast) segment, such as V(230.0.0.1).
   type: str
 port:
-  description: The UDP port of an V(mcast) segment, or the number of the port on a V(vde) switch.
+  description: The UDP port of an V(mcast) segment, or the port number on a V(vde) switch.
   type: int
 network:
   description: The network of a V(user) link. Default is QEMU's, V(10.0.2.0/24).
   type: str
 host_address:
-  description: The address of the hypervisor within a V(user) network. Default is the second of the network.
+  description:
+    - The address of the hypervisor within a V(user) network. Default is the second address of the
+      network.
   type: str
 dhcp_start:
-  description: The first address that DHCP gives in a V(user) network. Default is the fifteenth of the network.
+  description:
+    - The first address that DHCP assigns in a V(user) network. Default is the fifteenth address of
+      the network.
   type: str
 dns:
-  description: The address of the DNS server within a V(user) network. Default is the third of the network.
+  description:
+    - The address of the DNS server within a V(user) network. Default is the third address of the
+      network.
   type: str
 hostname:
-  description: The host name that DHCP gives in a V(user) network.
+  description: The host name that DHCP assigns in a V(user) network.
   type: str
 domain:
-  description: The domain that DHCP gives in a V(user) network.
+  description: The domain that DHCP assigns in a V(user) network.
   type: str
 dns_search:
-  description: The search list that DHCP gives in a V(user) network.
+  description: The DNS search list that DHCP assigns in a V(user) network.
   type: list
   elements: str
 restrict:
-  description: Whether a V(user) network is cut off from the hypervisor and the outside, but for O(@link.forwards).
+  description:
+    - Whether to isolate a V(user) network from the hypervisor and the outside, except for
+      O(@link.forwards).
   type: bool
 tftp:
-  description: A folder of the hypervisor that a V(user) network offers by TFTP, read only.
+  description: A folder of the hypervisor that a V(user) network serves read-only by TFTP.
   type: path
 bootfile:
-  description: The boot file that DHCP names in a V(user) network.
+  description: The boot file that DHCP announces in a V(user) network.
   type: str
 ipv6:
   description: Whether a V(user) network has IPv6. Default is QEMU's, V(true).
   type: bool
 forwards:
   description:
-    - Ports of the hypervisor that lead into the guest, for V(user), and for a V(passt) that QEMU starts itself.
-      RV(vlab.qemu.qemu_vm#module:vm.forwards) tells the ports.
+    - Ports of the hypervisor to forward to the guest, for V(user), and for V(passt) when QEMU
+      starts it. RV(vlab.qemu.qemu_vm#module:vm.forwards) returns the ports.
   type: list
   elements: dict
   suboptions:
@@ -174,40 +206,46 @@ forwards:
       choices: [tcp, udp]
       default: tcp
     host_address:
-      description: The IPv4 address to listen on; V(*) is for all.
+      description: The IPv4 address to listen on; V(*) means all addresses.
       type: str
       default: 127.0.0.1
     host_port:
-      description: The port to listen on, or V(auto) for one that is free and then kept. One that is taken is an error.
+      description:
+        - The port to listen on. V(auto) chooses a free port and keeps it. A port that is in use is
+          an error.
       type: str
       default: auto
     guest_address:
-      description: The address of the guest. Default is the first that DHCP gives.
+      description: The address of the guest. Default is the first address that DHCP assigns.
       type: str
     guest_port:
       description: The port of the guest.
       type: int
       required: true
 interface:
-  description: The V(tap) interface. One that does not exist is made, which needs root.
+  description: The V(tap) interface. If it does not exist, it is created, which requires root.
   type: str
 script:
-  description: The script that sets a V(tap) up. Default is to run none.
+  description: The script that configures a V(tap) interface. By default, no script is run.
   type: path
 down_script:
-  description: The script that takes a V(tap) down. Default is to run none.
+  description: The script that deconfigures a V(tap) interface. By default, no script is run.
   type: path
 vhost:
-  description: Whether the kernel moves the frames of a V(tap). Such a link is not re-wired live and not captured.
+  description:
+    - Whether the kernel forwards the frames of a V(tap) link. Such a link cannot be changed live or
+      captured.
   type: bool
 queues:
-  description: The number of queues of a V(tap), for virtio NICs. A link with several is not re-wired live and not captured.
+  description:
+    - The number of queues of a V(tap) link, for virtio NICs. A link with more than one queue cannot
+      be changed live or captured.
   type: int
 bridge:
   description: The bridge of a V(bridge) link.
   type: str
 helper:
-  description: The program that plugs into the V(bridge). Default is QEMU's.
+  description: The helper program that connects to the V(bridge). Default is QEMU's.
   type: path
 vde_group:
   description: The group that may use the port of a V(vde) switch.
@@ -226,18 +264,19 @@ _TEXT = _NIC.replace("<LINK>", textwrap.indent(_LINK, "    ").strip("\n"))
 
 
 class ModuleDocFragment:
-    # Annotated, because ansible-test's yamllint reads every plain assignment here and knows no computed text.
-    # The options of plugins/module_utils/_vm/parts/network.py.
+    # Annotated, because ansible-test's yamllint checks each plain assignment here, but cannot
+    # compute text. The options of plugins/module_utils/_vm/parts/network.
     DOCUMENTATION: str = (
         r"""
 options:
   nics:
     description:
-      - Network cards, each known by its name. What is said of a NIC is changed, suboption by suboption; what is not said stays as it is.
-        NICs that are not named stay as they are, see O(purge_nics).
-      - NICs are numbered, and addressed on the PCI bus, by the number at the end of their names, else in the order in which they come;
-        255 at most.
-      - Adding and removing a NIC is made live when the machine has a free place; else it needs a restart.
+      - Network cards, identified by name. Suboptions that you omit keep their values, and so do
+        NICs that you omit, see O(purge_nics).
+      - The number at the end of a NIC's name, else the order of the list, numbers the NICs and
+        determines their PCI slots. A VM has 255 NICs at most.
+      - Adding and removing NICs are changes that are made live if the machine has a free slot;
+        otherwise they need a restart.
     type: list
     elements: dict
     suboptions:
@@ -250,20 +289,150 @@ options:
         + r"""
   mac_base:
     description:
-      - The MAC address that the NICs of the VM count up from, each by its number. Default of a new VM is to derive MACs from names.
-      - For NICs that have no MAC yet, so a change concerns new ones only.
+      - The MAC address that the NICs of the VM count up from, each by its number. By default, MAC
+        addresses are derived from names.
+      - It applies only to NICs that have no MAC address yet.
       - Changes do not concern a running VM.
     type: str
   mac_copy_from:
     description:
-      - Another VM of the lab, whose NICs of the same names have the MACs to take. For NICs that have no MAC yet.
+      - Another VM of the lab. NICs that have no MAC address yet take the one of its NIC of the same
+        name.
       - Changes do not concern a running VM.
     type: str
   purge_nics:
-    description: Remove the NICs that O(nics) does not name. Without O(nics) it does nothing.
+    description: Remove the NICs that O(nics) does not name. It has no effect without O(nics).
     type: bool
     default: false
 """
     )
 
     NIC: str = "options:\n" + _under(_TEXT, 1, "")
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+nics:
+  description: The NICs. A suboption that is not returned has its default value.
+  returned: always
+  type: list
+  elements: dict
+  contains: NIC_RESULT
+forwards:
+  description: The forwarded ports of all NICs.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    nic:
+      description: The NIC.
+      returned: always
+      type: str
+      sample: eth0
+    protocol:
+      description: V(tcp) or V(udp).
+      returned: always
+      type: str
+      sample: tcp
+    host_address:
+      description: The address that the hypervisor listens on.
+      returned: always
+      type: str
+      sample: 127.0.0.1
+    host_port:
+      description: The port that the hypervisor listens on.
+      returned: always
+      type: int
+      sample: 20002
+    guest_address:
+      description: The address of the guest.
+      returned: when it was set
+      type: str
+      sample: 10.0.2.15
+    guest_port:
+      description: The port of the guest.
+      returned: always
+      type: int
+      sample: 22
+"""
+
+    # Results that differ from the option of the same name, and those that are no option. The script
+    # adds the other suboptions.
+    NIC_RESULT: str = r"""
+name:
+  description: The name of the NIC.
+  returned: always
+  type: str
+  sample: eth0
+model:
+  description: The model of the network card.
+  returned: always
+  type: str
+  sample: virtio-net-pci
+mac:
+  description: The MAC address.
+  returned: always
+  type: str
+  sample: fa:d8:f8:b5:d4:c0
+link:
+  description: The link, with the suboptions that were set.
+  returned: always
+  type: dict
+  sample: {type: udp, peer: 'r2:eth0'}
+link_down:
+  description: Whether the carrier was taken away.
+  returned: always
+  type: bool
+  sample: false
+capture:
+  description: The configured capture, with C(path) and C(snaplen); none without a capture.
+  returned: always
+  type: dict
+  sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
+carrier:
+  description: Whether the guest currently sees a carrier.
+  returned: always
+  type: bool
+  sample: true
+slot:
+  description: The number of the NIC, which determines its PCI slot.
+  returned: always
+  type: int
+  sample: 0
+addresses:
+  description: The known addresses at which the guest can be reached through this NIC.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: The IP address.
+      returned: always
+      type: str
+      sample: 127.0.0.1
+    port:
+      description: The port at this address; none if all ports lead to the guest.
+      returned: always
+      type: int
+      sample: 20002
+    guest_port:
+      description: The port of the guest.
+      returned: for a forwarded port
+      type: int
+      sample: 22
+    source:
+      description:
+        - V(forward), V(neighbours) (the hypervisor's neighbour table), or V(agent) from
+          M(vlab.qemu.qemu_vm_info).
+      returned: always
+      type: str
+      sample: forward
+"""
+
+    # Only qemu_vm_info asks the guest.
+    NIC_RESULT_OF_GUEST: str = r"""
+guest_name:
+  description: The name of the NIC in the guest.
+  returned: when O(ask_agent) was set and the guest agent answered
+  type: str
+  sample: ens16
+"""

@@ -6,57 +6,65 @@ from __future__ import annotations
 
 import textwrap
 
-# Suboptions of qemu_vm's disks, and options of qemu_disk. "@" stands for where they are.
+# Suboptions of qemu_vm's disks, and options of qemu_disk. "@" stands for the path of the disk.
+# RETURN uses the first sentence of each.
 _IMAGE = r"""
 path:
   description:
-    - The image, a file or a block device of the hypervisor. Only one VM may write to it.
-    - It is created when it does not exist and O(@size) is given.
-    - Default is C(NAME.FORMAT) in the VM's folder, which belongs to the VM and is deleted with the disk.
-    - Cannot be changed for a disk that exists.
+    - The path of the image, a file or a block device of the hypervisor. Only one VM may write to an
+      image.
+    - If the image does not exist, it is created with O(@size).
+    - Default is C(NAME.FORMAT) in the VM's folder. This image belongs to the VM and is deleted with
+      the disk.
+    - Cannot be changed for an existing disk.
   type: path
 size:
   description:
-    - The size that the guest sees, a number of bytes or with a suffix, such as V(20G).
-    - For an overlay the default is the size of its base.
-    - A larger size makes the disk grow. A smaller one cuts data off and is refused, but for M(vlab.qemu.qemu_disk) with C(allow_shrink).
+    - The size that the guest sees, in bytes or with a suffix, such as V(20G).
+    - The default of an overlay is the size of its base image.
+    - A larger size grows the disk. A smaller size would cut data off and is refused;
+      M(vlab.qemu.qemu_disk) allows it with C(allow_shrink).
     - Changes are made live.
   type: str
 format:
   description:
-    - The format of the image. Default is what the image at O(@path) is, else V(qcow2).
+    - The format of the image. Default is the format of the existing image at O(@path), else
+      V(qcow2).
     - Cannot be changed for a disk of a VM.
   type: str
   choices: [qcow2, raw, qcow, qed, vdi, vmdk, vpc, vhdx, luks]
 format_options:
   description:
-    - Options of the format for an image that is created, such as C(cluster_size), C(lazy_refcounts) or C(preallocation).
-    - Changes do not concern a running VM, nor an image that exists.
+    - Format options for creating the image, such as C(cluster_size), C(lazy_refcounts) or
+      C(preallocation).
+    - Changes do not concern a running VM, nor an existing image.
   type: dict
 backing_file:
   description:
-    - The base image under this one, which nobody writes; the image is then an overlay, or linked clone, and many VMs can share a base.
-    - A base that is not at its place any more, or has changed since the overlay was made, is an error.
-      A new path of the same content is followed.
+    - The base image, which is never written to. The image itself is then an overlay (linked clone),
+      and many VMs can share one base image.
+    - A base image that is missing, or that changed after the overlay was created, is an error. A
+      new path to the same content is accepted.
     - Changes need a restart.
   type: path
   aliases: [backing_store]
 backing_format:
   description:
-    - The format of O(@backing_file). Default is what its header tells.
-    - Changes do not concern a running VM, nor an image that exists.
+    - The format of O(@backing_file). By default, it is detected from the header.
+    - Changes do not concern a running VM, nor an existing image.
   type: str
   choices: [qcow2, raw, qcow, qed, vdi, vmdk, vpc, vhdx, luks]
 checksum:
   description:
-    - The checksum of the base image, or without O(@backing_file) of the image itself, as C(ALGORITHM:DIGITS) with C(sha256), C(sha512),
-      C(sha1) or C(md5). With another one nothing is done, and the error names both.
-    - A file that was right is not read again until its size or its time changes.
+    - The checksum of the base image, or without O(@backing_file) of the image itself, as
+      C(ALGORITHM:DIGITS) with C(sha256), C(sha512), C(sha1) or C(md5). If it does not match, the
+      module fails and changes nothing.
+    - A file that matched is read again only after its size or its modification time changed.
     - Changes do not concern a running VM.
   type: str
 checksum_first_mib:
   description:
-    - The same, of the first MiB only, which takes no time.
+    - The checksum of the first MiB only, which is quick to verify.
     - Changes do not concern a running VM.
   type: str
 """
@@ -64,98 +72,108 @@ checksum_first_mib:
 _ATTACHMENT = r"""
 bus:
   description:
-    - What the disk is connected by. Default of a new disk is V(virtio). Controllers are made as needed.
-    - V(ide) and V(floppy) are for PCs; V(ide) is SATA on the machine V(q35). V(pflash) is a flash chip, such as for firmware variables.
-    - Disks on V(virtio), V(scsi), V(nvme) and V(usb) can come and go while the VM runs.
+    - The bus that connects the disk. Default of a new disk is V(virtio). Controllers are added as
+      needed.
+    - V(ide) and V(floppy) exist on PCs only; V(ide) is SATA on the machine V(q35). V(pflash) is a
+      flash chip, for example for firmware variables.
+    - Disks on V(virtio), V(scsi), V(nvme) and V(usb) can be added and removed while the VM runs.
     - Changes need a restart.
   type: str
   choices: [virtio, scsi, ide, sata, nvme, usb, sd, floppy, pflash]
 index:
   description:
-    - The unit on the bus, counted from 0. Default of a new disk is the first that is free.
-      It then stays, whatever other disks come and go. V(-1) takes back what was said.
+    - The unit on the bus, counted from 0. Default of a new disk is the first free unit, which it
+      keeps when other disks are added or removed. V(-1) restores the default.
     - Changes need a restart.
   type: int
 cache:
   description:
-    - How the hypervisor caches, in the words of QEMU. Default of a new disk is V(writeback). V(none) and V(directsync) pass by the
-      hypervisor's page cache. V(unsafe) never waits for the storage.
+    - The cache mode of the hypervisor, as QEMU names it. Default of a new disk is V(writeback).
+      V(none) and V(directsync) bypass the hypervisor's page cache. V(unsafe) ignores flush requests
+      of the guest.
     - Changes need a restart.
   type: str
   choices: [writeback, none, writethrough, directsync, unsafe]
 aio:
   description:
-    - How QEMU reads and writes. Default of a new disk is V(threads). V(native) needs O(@cache=none) or O(@cache=directsync).
+    - The method by which QEMU reads and writes. Default of a new disk is V(threads). V(native)
+      requires O(@cache=none) or O(@cache=directsync).
     - Changes need a restart.
   type: str
   choices: [threads, native, io_uring]
 discard:
   description:
-    - Whether space that the guest gives up is given back to the hypervisor. Default of a new disk is V(true).
+    - Whether space that the guest discards is returned to the hypervisor. Default of a new disk is
+      V(true).
     - Changes need a restart.
   type: bool
 detect_zeroes:
   description:
-    - Whether to look for zeroes in what the guest writes, and with V(unmap) to give their space back. Default of a new disk is V(off).
+    - Whether zeroes that the guest writes are detected; V(unmap) also discards their space. Default
+      of a new disk is V(off).
     - Changes need a restart.
   type: str
   choices: ['off', 'on', unmap]
 werror:
   description:
-    - What to do when a write fails, on V(virtio), V(scsi), V(ide) and V(sata). Default is QEMU's, V(enospc).
+    - The action on a write error, for V(virtio), V(scsi), V(ide) and V(sata). Default is QEMU's,
+      V(enospc).
     - Changes need a restart.
   type: str
   choices: [report, ignore, enospc, stop]
 rerror:
   description:
-    - What to do when a read fails, on V(virtio), V(scsi), V(ide) and V(sata). Default is QEMU's, V(report).
+    - The action on a read error, for V(virtio), V(scsi), V(ide) and V(sata). Default is QEMU's,
+      V(report).
     - Changes need a restart.
   type: str
   choices: [report, ignore, stop]
 serial:
   description:
-    - The serial number that the guest sees, of 20 bytes at most, on V(scsi) 36. A disk on V(nvme) has one by default.
+    - The serial number that the guest sees, up to 20 bytes, or 36 bytes on V(scsi). A disk on
+      V(nvme) has one by default.
     - Changes need a restart.
   type: str
 boot_index:
   description:
-    - The place in the boot order, the lowest first. Default of a new disk is V(-1), to be in none.
+    - The position in the boot order, lowest first. Default of a new disk is V(-1), which excludes
+      it from the boot order.
     - Changes need a restart.
   type: int
 read_only:
   description:
-    - Whether the guest may only read. Default of a new disk is V(false).
+    - Whether the guest can only read the disk. Default of a new disk is V(false).
     - Changes need a restart.
   type: bool
 snapshot:
   description:
-    - Whether what the guest writes is thrown away with the next start. Default of a new disk is V(false).
+    - Whether the next start discards what the guest wrote. Default of a new disk is V(false).
     - Changes need a restart.
   type: bool
 limits:
   description:
-    - Limits of bytes and of requests in a second; suffixes are understood, such as V(10M). Given as a whole; V({}) removes them.
-      A total cannot go with a limit of reads or writes.
-    - Changes are made live when the disk has had limits and still has some; else they need a restart.
+    - Limits of bytes and of requests per second. Suffixes are accepted, such as V(10M). Given as a
+      whole; V({}) removes them. A total limit cannot be combined with a read or write limit.
+    - Changes are made live if the disk has limits before and after; otherwise they need a restart.
   type: dict
   suboptions:
     bps_total:
-      description: Bytes read and written in a second.
+      description: Bytes read and written per second.
       type: str
     bps_read:
-      description: Bytes read in a second.
+      description: Bytes read per second.
       type: str
     bps_write:
-      description: Bytes written in a second.
+      description: Bytes written per second.
       type: str
     iops_total:
-      description: Requests in a second.
+      description: Requests per second.
       type: str
     iops_read:
-      description: Requests to read in a second.
+      description: Read requests per second.
       type: str
     iops_write:
-      description: Requests to write in a second.
+      description: Write requests per second.
       type: str
 """
 
@@ -165,22 +183,23 @@ def _under(text, depth, where):
 
 
 class ModuleDocFragment:
-    # Annotated, because ansible-test's yamllint reads every plain assignment here and knows no computed text.
-    # The option of plugins/module_utils/_vm/parts/storage.py.
+    # Annotated, because ansible-test's yamllint checks each plain assignment here, but cannot
+    # compute text. The option of plugins/module_utils/_vm/parts/storage.
     DOCUMENTATION: str = r"""
 options:
   disks:
     description:
-      - Disks, each known by its name. What is said of a disk is changed, suboption by suboption; what is not said stays as it is.
-        Disks that are not named stay as they are, see O(purge_disks).
-      - A new VM that is given neither O(disks), O(cdroms), O(floppies), O(kernel) nor O(bios_image) gets a blank disk V(disk0) of 8 GiB.
-        V([]) is for none.
-      - Adding and removing a disk is made live on buses that can do it, when the machine has a free place; else it needs a restart.
+      - Disks, identified by name. Suboptions that you omit keep their values, and so do disks that
+        you omit, see O(purge_disks).
+      - A new VM without O(disks), O(cdroms), O(floppies), O(kernel) and O(bios_image) gets a blank
+        disk V(disk0) of 8 GiB. V([]) means no disks.
+      - Adding and removing disks are changes that are made live if the bus supports it and the
+        machine has a free slot; otherwise they need a restart.
     type: list
     elements: dict
     suboptions:
       name:
-        description: The name of the disk, and of its image when it has no O(disks[].path).
+        description: The name of the disk, and of its image without O(disks[].path).
         type: str
         required: true
 """ + _under(_IMAGE + _ATTACHMENT, 3, "disks[].")
@@ -188,3 +207,53 @@ options:
     IMAGE: str = "options:\n" + _under(_IMAGE, 1, "")
 
     ATTACHMENT: str = "options:\n" + _under(_ATTACHMENT, 1, "")
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+disks:
+  description: The disks. A suboption that is not returned has its default value.
+  returned: always
+  type: list
+  elements: dict
+  contains: DISK_RESULT
+"""
+
+    # Results that differ from the option of the same name, and those that are no option. The script
+    # adds the other suboptions.
+    DISK_RESULT: str = r"""
+name:
+  description: The name of the disk.
+  returned: always
+  type: str
+  sample: root
+id:
+  description: The ID of the device and of the block node in QEMU.
+  returned: always
+  type: str
+  sample: disk-pci0
+path:
+  description: The path of the image.
+  returned: always
+  type: str
+  sample: /var/lib/vlab/default/r1/root.qcow2
+format:
+  description: The format of the image.
+  returned: always
+  type: str
+  sample: qcow2
+bus:
+  description: The bus that connects the disk.
+  returned: always
+  type: str
+  sample: virtio
+size:
+  description: The configured size.
+  returned: when it is set
+  type: str
+  sample: 20G
+backing_file:
+  description: The base image.
+  returned: for an overlay
+  type: str
+  sample: /srv/images/debian-12.qcow2
+"""

@@ -76,3 +76,156 @@ options:
     type: int
     default: 300
 """
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+name:
+  description: The name of the VM.
+  returned: always
+  type: str
+  sample: r1
+lab:
+  description: Its lab.
+  returned: always
+  type: str
+  sample: default
+folder:
+  description: Its folder on the hypervisor.
+  returned: always
+  type: str
+  sample: /var/lib/vlab/default/r1
+status:
+  description:
+    - V(stopped), V(crashed) when QEMU ended by itself or was killed, V(unresponsive) when it runs but its monitor does not answer, so
+      that it can only be stopped; or while it runs QEMU's own word, such as V(running), V(paused),
+      V(prelaunch) (started paused), V(io-error), V(guest-panicked), V(inmigrate) or V(shutdown).
+  returned: always
+  type: str
+  sample: running
+pid:
+  description: The process of QEMU; none when it does not run.
+  returned: always
+  type: int
+  sample: 27289
+qmp:
+  description: The UNIX socket of a monitor that is free for the user.
+  returned: always
+  type: str
+  sample: /var/lib/vlab/default/r1/monitor.sock
+qemu_version:
+  description: The version of the QEMU of this run; none when it does not run.
+  returned: always
+  type: str
+  sample: 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)
+command_line:
+  description: The command line of QEMU, word by word; none when it does not run.
+  returned: always
+  type: list
+  elements: str
+  sample: [/usr/bin/qemu-system-x86_64, -S, -nodefaults]
+exit_code:
+  description: How the last run ended, where that is known; none otherwise.
+  returned: always
+  type: int
+  sample: 1
+log:
+  description: The end of what QEMU said, when the VM has crashed; none otherwise.
+  returned: always
+  type: str
+  sample: 'qemu-system-x86_64: terminating on signal 11'
+"""
+
+    # Returned by every module that changes a VM.
+    CHANGES: str = r"""
+changes:
+  description: Every difference between what was and what is asked for, also in check mode.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    option:
+      description: What differs; C(state) is the power state.
+      returned: always
+      type: str
+      sample: nics[eth0].link
+    before:
+      description: What it was; none for what was not there.
+      returned: always
+      type: raw
+      sample: {type: none}
+    after:
+      description: What it is to be; none for what is to go.
+      returned: always
+      type: raw
+      sample: {type: user}
+    how:
+      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no running VM is concerned.
+      returned: always
+      type: str
+      sample: live
+    reason:
+      description: Why it is not made live, where one might think it was.
+      returned: when there is more to say
+      type: str
+      sample: a disk on sata cannot be plugged in
+actions:
+  description: What was done with files and processes, in words; empty in check mode. Changes that are made live are in RV(changes) only.
+  returned: success
+  type: list
+  elements: str
+  sample: ['create /var/lib/vlab/default/r1/root.qcow2, 8G', start, resume]
+diff:
+  description: RV(changes) as two dicts, for C(--diff).
+  returned: success
+  type: dict
+  sample: {before: {memory: 256}, after: {memory: 512}}
+stopped_by:
+  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is C(SIGKILL).
+  returned: when a VM was stopped
+  type: str
+  choices: [acpi, quit, term, kill]
+  sample: acpi
+"""
+
+    # Returned with an error.
+    FAILURE: str = r"""
+option:
+  description: The option that is wrong, by its path.
+  returned: failure, when it is the fault of one
+  type: str
+  sample: disks[root].size
+options:
+  description: The options whose change needs a restart.
+  returned: failure, without O(allow_restart)
+  type: list
+  elements: str
+  sample: [memory, vcpus]
+cmd:
+  description: The command line that failed.
+  returned: failure of a program
+  type: list
+  elements: str
+  sample: [/usr/bin/qemu-system-x86_64, -S]
+rc:
+  description: Its exit code; none when it was ended from outside.
+  returned: failure of a program
+  type: int
+  sample: 1
+log:
+  description: What QEMU said last.
+  returned: failure of a start
+  type: str
+  sample: 'qemu-system-x86_64: -nonsense: invalid option'
+path:
+  description: The file that is wrong.
+  returned: failure, when it is about a file
+  type: str
+  sample: /srv/images/debian-12.qcow2
+cause:
+  description:
+    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in), V(no_device), V(no_cpu_support),
+      V(no_permission), V(stale_device), V(not_a_kvm_device) and V(guests_do_not_run).
+  returned: failure, when it is about O(accel)
+  type: str
+  sample: no_permission
+"""

@@ -324,6 +324,73 @@ disk:
       returned: with O(vm)
       type: str
       sample: virtio
+    format_options:
+      description:
+        - Format options for creating the image, such as C(cluster_size),
+          C(lazy_refcounts) or C(preallocation).
+      returned: with O(vm), when it is not the default
+      type: dict
+    checksum:
+      description:
+        - The checksum of the base image, or without C(backing_file) of the image itself,
+          as C(ALGORITHM:DIGITS) with C(sha256), C(sha512), C(sha1) or C(md5).
+      returned: with O(vm), when it is not the default
+      type: str
+    checksum_first_mib:
+      description: The checksum of the first MiB only, which is quick to verify.
+      returned: with O(vm), when it is not the default
+      type: str
+    index:
+      description: The unit on the bus, counted from 0.
+      returned: with O(vm), when it is not the default
+      type: int
+    cache:
+      description: The cache mode of the hypervisor, as QEMU names it.
+      returned: with O(vm), when it is not the default
+      type: str
+    aio:
+      description: The method by which QEMU reads and writes.
+      returned: with O(vm), when it is not the default
+      type: str
+    discard:
+      description: Whether space that the guest discards is returned to the hypervisor.
+      returned: with O(vm), when it is not the default
+      type: bool
+    detect_zeroes:
+      description:
+        - Whether zeroes that the guest writes are detected; V(unmap) also discards their
+          space.
+      returned: with O(vm), when it is not the default
+      type: str
+    werror:
+      description: The action on a write error, for V(virtio), V(scsi), V(ide) and V(sata).
+      returned: with O(vm), when it is not the default
+      type: str
+    rerror:
+      description: The action on a read error, for V(virtio), V(scsi), V(ide) and V(sata).
+      returned: with O(vm), when it is not the default
+      type: str
+    serial:
+      description:
+        - The serial number that the guest sees, up to 20 bytes, or 36 bytes on V(scsi).
+      returned: with O(vm), when it is not the default
+      type: str
+    boot_index:
+      description: The position in the boot order, lowest first.
+      returned: with O(vm), when it is not the default
+      type: int
+    read_only:
+      description: Whether the guest can only read the disk.
+      returned: with O(vm), when it is not the default
+      type: bool
+    snapshot:
+      description: Whether the next start discards what the guest wrote.
+      returned: with O(vm), when it is not the default
+      type: bool
+    limits:
+      description: Limits of bytes and of requests per second.
+      returned: with O(vm), when it is not the default
+      type: dict
 changes:
   description: Every difference between what was and what is asked for, also in check mode.
   returned: success
@@ -334,7 +401,7 @@ changes:
       description: What differs; C(state) is the power state.
       returned: always
       type: str
-      sample: disks[data].size
+      sample: nics[eth0].link
     before:
       description: What it was; none for what was not there.
       returned: always

@@ -132,8 +132,95 @@ nic:
   description: The NIC, as an item of RV(vlab.qemu.qemu_vm#module:vm.nics) of M(vlab.qemu.qemu_vm); empty when it is absent.
   returned: success
   type: dict
-  sample: {name: eth0, model: virtio-net-pci, mac: 'fa:d8:f8:b5:d4:c0', link: {type: user}, link_down: false, carrier: true, slot: 0,
-           addresses: [], capture: null}
+  contains:
+    name:
+      description: The name of the NIC.
+      returned: always
+      type: str
+      sample: eth0
+    model:
+      description: The model of the network card.
+      returned: always
+      type: str
+      sample: virtio-net-pci
+    mac:
+      description: The MAC address.
+      returned: always
+      type: str
+      sample: fa:d8:f8:b5:d4:c0
+    link:
+      description: The link, with the suboptions that were set.
+      returned: always
+      type: dict
+      sample: {type: udp, peer: 'r2:eth0'}
+    link_down:
+      description: Whether the carrier was taken away.
+      returned: always
+      type: bool
+      sample: false
+    capture:
+      description: The configured capture, with C(path) and C(snaplen); none without a capture.
+      returned: always
+      type: dict
+      sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
+    mtu:
+      description: The MTU that a virtio NIC reports to the guest.
+      returned: when it is not the default
+      type: int
+    index:
+      description: The number of the NIC, from V(0), which determines its PCI slot.
+      returned: when it is not the default
+      type: int
+    boot_index:
+      description: The position in the boot order, lowest first.
+      returned: when it is not the default
+      type: int
+    boot_rom:
+      description: Whether a PCI card has the ROM that boots from the network.
+      returned: when it is not the default
+      type: bool
+    properties:
+      description: Further properties of the device, as QEMU names them.
+      returned: when it is not the default
+      type: dict
+    carrier:
+      description: Whether the guest currently sees a carrier.
+      returned: always
+      type: bool
+      sample: true
+    slot:
+      description: The number of the NIC, which determines its PCI slot.
+      returned: always
+      type: int
+      sample: 0
+    addresses:
+      description: The known addresses at which the guest can be reached through this NIC.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        address:
+          description: The IP address.
+          returned: always
+          type: str
+          sample: 127.0.0.1
+        port:
+          description: The port at this address; none if all ports lead to the guest.
+          returned: always
+          type: int
+          sample: 20002
+        guest_port:
+          description: The port of the guest.
+          returned: for a forwarded port
+          type: int
+          sample: 22
+        source:
+          description:
+            - V(forward), V(neighbours) (the hypervisor's neighbour table), or V(agent) from
+              M(vlab.qemu.qemu_vm_info).
+          returned: always
+          type: str
+          sample: forward
 changes:
   description: Every difference between what was and what is asked for, also in check mode.
   returned: success

@@ -273,7 +273,7 @@ vms:
           type: bool
           sample: false
     disks:
-      description: The disks. Suboptions that are not as by default, such as C(size), C(backing_file), C(cache) and C(limits), are there, too.
+      description: The disks. A suboption that is not returned has its default value.
       returned: always
       type: list
       elements: dict
@@ -283,36 +283,107 @@ vms:
           returned: always
           type: str
           sample: root
-        id:
-          description: The id of its device and of its block node in QEMU.
-          returned: always
-          type: str
-          sample: disk-pci0
         path:
-          description: The image.
+          description: The path of the image.
           returned: always
           type: str
           sample: /var/lib/vlab/default/r1/root.qcow2
+        size:
+          description: The configured size.
+          returned: when it is set
+          type: str
+          sample: 20G
         format:
           description: The format of the image.
           returned: always
           type: str
           sample: qcow2
-        bus:
-          description: What it is connected by.
-          returned: always
-          type: str
-          sample: virtio
-        size:
-          description: The size that was asked for.
-          returned: when one was
-          type: str
-          sample: 20G
+        format_options:
+          description:
+            - Format options for creating the image, such as C(cluster_size),
+              C(lazy_refcounts) or C(preallocation).
+          returned: when it is not the default
+          type: dict
         backing_file:
           description: The base image.
           returned: for an overlay
           type: str
           sample: /srv/images/debian-12.qcow2
+        backing_format:
+          description: The format of C(backing_file).
+          returned: when it is not the default
+          type: str
+        checksum:
+          description:
+            - The checksum of the base image, or without C(backing_file) of the image itself,
+              as C(ALGORITHM:DIGITS) with C(sha256), C(sha512), C(sha1) or C(md5).
+          returned: when it is not the default
+          type: str
+        checksum_first_mib:
+          description: The checksum of the first MiB only, which is quick to verify.
+          returned: when it is not the default
+          type: str
+        bus:
+          description: The bus that connects the disk.
+          returned: always
+          type: str
+          sample: virtio
+        index:
+          description: The unit on the bus, counted from 0.
+          returned: when it is not the default
+          type: int
+        cache:
+          description: The cache mode of the hypervisor, as QEMU names it.
+          returned: when it is not the default
+          type: str
+        aio:
+          description: The method by which QEMU reads and writes.
+          returned: when it is not the default
+          type: str
+        discard:
+          description: Whether space that the guest discards is returned to the hypervisor.
+          returned: when it is not the default
+          type: bool
+        detect_zeroes:
+          description:
+            - Whether zeroes that the guest writes are detected; V(unmap) also discards their
+              space.
+          returned: when it is not the default
+          type: str
+        werror:
+          description: The action on a write error, for V(virtio), V(scsi), V(ide) and V(sata).
+          returned: when it is not the default
+          type: str
+        rerror:
+          description: The action on a read error, for V(virtio), V(scsi), V(ide) and V(sata).
+          returned: when it is not the default
+          type: str
+        serial:
+          description:
+            - The serial number that the guest sees, up to 20 bytes, or 36 bytes on V(scsi).
+          returned: when it is not the default
+          type: str
+        boot_index:
+          description: The position in the boot order, lowest first.
+          returned: when it is not the default
+          type: int
+        read_only:
+          description: Whether the guest can only read the disk.
+          returned: when it is not the default
+          type: bool
+        snapshot:
+          description: Whether the next start discards what the guest wrote.
+          returned: when it is not the default
+          type: bool
+        limits:
+          description: Limits of bytes and of requests per second.
+          returned: when it is not the default
+          type: dict
+        id:
+          description: The ID of the device and of the block node in QEMU.
+          returned: always
+          type: str
+          sample: disk-pci0
     cdroms:
       description: The cdrom drives.
       returned: always
@@ -341,7 +412,7 @@ vms:
       elements: dict
       sample: []
     nics:
-      description: The NICs. Other suboptions that are not as by default, such as C(mtu), are there, too.
+      description: The NICs. A suboption that is not returned has its default value.
       returned: always
       type: list
       elements: dict
@@ -352,7 +423,7 @@ vms:
           type: str
           sample: eth0
         model:
-          description: The card.
+          description: The model of the network card.
           returned: always
           type: str
           sample: virtio-net-pci
@@ -362,7 +433,7 @@ vms:
           type: str
           sample: fa:d8:f8:b5:d4:c0
         link:
-          description: The link, as it was given.
+          description: The link, with the suboptions that were set.
           returned: always
           type: dict
           sample: {type: udp, peer: 'r2:eth0'}
@@ -371,23 +442,43 @@ vms:
           returned: always
           type: bool
           sample: false
+        capture:
+          description: The configured capture, with C(path) and C(snaplen); none without a capture.
+          returned: always
+          type: dict
+          sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
+        mtu:
+          description: The MTU that a virtio NIC reports to the guest.
+          returned: when it is not the default
+          type: int
+        index:
+          description: The number of the NIC, from V(0), which determines its PCI slot.
+          returned: when it is not the default
+          type: int
+        boot_index:
+          description: The position in the boot order, lowest first.
+          returned: when it is not the default
+          type: int
+        boot_rom:
+          description: Whether a PCI card has the ROM that boots from the network.
+          returned: when it is not the default
+          type: bool
+        properties:
+          description: Further properties of the device, as QEMU names them.
+          returned: when it is not the default
+          type: dict
         carrier:
-          description: Whether the guest sees a carrier now.
+          description: Whether the guest currently sees a carrier.
           returned: always
           type: bool
           sample: true
         slot:
-          description: The number of the NIC, by which it has its place on the bus.
+          description: The number of the NIC, which determines its PCI slot.
           returned: always
           type: int
           sample: 0
-        capture:
-          description: The capture that is to run, with C(path) and C(snaplen); none without one.
-          returned: always
-          type: dict
-          sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
         addresses:
-          description: Where the guest can be reached by this NIC, as far as that is known.
+          description: The known addresses at which the guest can be reached through this NIC.
           returned: always
           type: list
           elements: dict
@@ -398,17 +489,19 @@ vms:
               type: str
               sample: 127.0.0.1
             port:
-              description: The port there; none for all of them.
+              description: The port at this address; none if all ports lead to the guest.
               returned: always
               type: int
               sample: 20002
             guest_port:
-              description: The port of the guest that it leads to.
+              description: The port of the guest.
               returned: for a forwarded port
               type: int
               sample: 22
             source:
-              description: V(forward), V(neighbours) (the hypervisor's table), or V(agent) from M(vlab.qemu.qemu_vm_info).
+              description:
+                - V(forward), V(neighbours) (the hypervisor's neighbour table), or V(agent) from
+                  M(vlab.qemu.qemu_vm_info).
               returned: always
               type: str
               sample: forward
@@ -439,13 +532,13 @@ vms:
           type: str
           sample: 127.0.0.1
         host_port:
-          description: The port there.
+          description: The port that the hypervisor listens on.
           returned: always
           type: int
           sample: 20002
         guest_address:
           description: The address of the guest.
-          returned: when it was given
+          returned: when it was set
           type: str
           sample: 10.0.2.15
         guest_port:

@@ -16,11 +16,14 @@ import re
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import merge
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Link
 
 # Below Linux's range for outgoing connections; the registry of qemu_vm takes ports from 20000 on.
 _FIRST_PORT, _PORTS = 10000, 10000
+# Suboptions of a NIC that the topology determines; the others are passed on unchanged.
+_NIC_FROM_TOPOLOGY = ("mac", "model", "index", "link", "link_down", "capture")
 _NAMED = 16  # data NICs whose names a guest learns at its start at least
 
 
@@ -290,8 +293,8 @@ def _nic(topology, node, nic, wires, runs):
     }
     if nic.position is not None:
         made["index"] = nic.position
-    for key in ("mtu", "boot_index", "boot_rom", "properties"):
-        if nic.settings.get(key) is not None:
+    for key in NIC_SPEC:
+        if key not in _NIC_FROM_TOPOLOGY and nic.settings.get(key) is not None:
             made[key] = nic.settings[key]
     down, capture = bool(nic.settings.get("link_down")), nic.settings.get("capture")
     if nic.wire is None:

@@ -17,11 +17,16 @@ from typing import Any, Dict, List, Optional
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import normalise_nic
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
+    NIC_SPEC,
+    normalise_nic,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
+# A topology also accepts true and false for a capture; qemu_vm checks it.
+_NIC_CHECKED_LATER = ("capture",)
 _SHORT = re.compile(r"\s*(\S+?)\s*(?:--|<->)\s*(\S+)\s*")
 
 
@@ -410,8 +415,8 @@ class _Wiring:
         try:
             given = {
                 key: settings[key]
-                for key in ("mac", "link", "mtu", "properties")
-                if settings.get(key)
+                for key in NIC_SPEC
+                if settings.get(key) and key not in _NIC_CHECKED_LATER
             }
             mac = normalise_nic("nodes.%s.nics.%s" % (node.name, name), given).get("mac")
         except OptionError as error:

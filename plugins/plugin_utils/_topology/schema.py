@@ -94,41 +94,26 @@ _FILES = {
     "additionalProperties": _CONTENT,
 }
 
-_NIC = {
-    "type": "object",
-    "description": "What a NIC has beyond its link.",
-    "properties": {
-        "model": {"type": "string", "description": "NIC model; the kind's by default."},
-        "mac": {
-            "type": "string",
-            "description": "MAC address; derived from lab, node and NIC by default.",
-        },
-        "address": {
-            "type": ["string", "array"],
-            "items": {"type": "string"},
-            "description": "Addresses with their prefix length.",
-        },
-        "mtu": {"type": "integer", "description": "MTU that a virtio NIC tells the guest."},
-        "capture": {
-            "type": ["object", "boolean"],
-            "description": "Capture its frames; see qemu_nic.",
-        },
-        "link": {
-            "type": "object",
-            "description": "A link to the outside instead of one of the lab: see qemu_vm, nics[].link.",
-        },
-        "link_down": {"type": "boolean", "description": "Take this end's carrier away."},
-        "boot_index": {"type": "integer", "description": "Place in the boot order."},
-        "boot_rom": {
-            "type": "boolean",
-            "description": "Whether the card has its ROM to boot from the network.",
-        },
-        "properties": {
-            "type": "object",
-            "description": "Further properties of the card, as QEMU has them.",
-        },
+_ADDRESS = {
+    "type": ["string", "array"],
+    "items": {"type": "string"},
+    "description": "Addresses with their prefix length.",
+}
+# A node's NIC has the suboptions of qemu_vm's nics. Its number follows from its name.
+_NOT_A_NODES_NIC = ("index",)
+# Where a topology differs from qemu_vm.
+_NIC_OVERRIDES = {
+    "model": {"type": "string", "description": "NIC model; the kind's by default."},
+    "mac": {
+        "type": "string",
+        "description": "MAC address; derived from lab, node and NIC by default.",
     },
-    "additionalProperties": False,
+    "capture": {"type": ["object", "boolean"]},
+    "link": {
+        "description": (
+            "A link to the outside instead of one of the lab: see qemu_vm, nics[].link."
+        ),
+    },
 }
 
 _ENDPOINT = {
@@ -141,7 +126,7 @@ _ENDPOINT = {
                 "node": dict(NAME, description="The node."),
                 "nic": dict(_NIC_NAME, description="Its NIC; the next free one by default."),
                 "address": dict(
-                    _NIC["properties"]["address"],
+                    _ADDRESS,
                     description="Addresses of this end; from the wire's network by default.",
                 ),
             },
@@ -428,7 +413,7 @@ def schema():
         },
         nics={
             "type": "object",
-            "additionalProperties": _as_qemu_vm(_NIC, "link", "capture"),
+            "additionalProperties": _node_nic(),
             "propertyNames": _NIC_NAME,
             "description": "Its NICs by name.",
         },
@@ -488,7 +473,7 @@ def schema():
             "links": {
                 "type": "array",
                 "description": "The links, each short, NODE:NIC -- NODE:NIC, or long.",
-                "items": {"oneOf": [{"type": "string"}, _as_qemu_vm(_LINK, "capture")]},
+                "items": {"oneOf": [{"type": "string"}, _link()]},
             },
             "segments": {
                 "type": "object",
@@ -590,12 +575,25 @@ def vm_options():
     }
 
 
-def _as_qemu_vm(shape, *options):
-    """shape, of which these options of a NIC have the suboptions that qemu_vm has there."""
-    made = {
-        name: dict(_of_argument(NIC_SPEC[name]), **shape["properties"][name]) for name in options
+def _nic_option(name):
+    """Return the schema of a NIC's suboption in a topology."""
+    return dict(_of_argument(NIC_SPEC[name]), **_NIC_OVERRIDES.get(name, {}))
+
+
+def _node_nic():
+    """Return the schema of a node's NIC, derived from the suboptions of qemu_vm's nics."""
+    names = [name for name in NIC_SPEC if name not in _NOT_A_NODES_NIC]
+    return {
+        "type": "object",
+        "description": "Settings of a NIC other than its wire.",
+        "properties": dict({name: _nic_option(name) for name in names}, address=_ADDRESS),
+        "additionalProperties": False,
     }
-    return dict(shape, properties=dict(shape["properties"], **made))
+
+
+def _link():
+    capture = dict(_nic_option("capture"), **_LINK["properties"]["capture"])
+    return dict(_LINK, properties=dict(_LINK["properties"], capture=capture))
 
 
 def _disk():

@@ -24,16 +24,15 @@ SENTENCES = {
 }
 
 
-def _script():
-    spec = importlib.util.spec_from_file_location(
-        "options_table", documents.ROOT / "scripts/options_table.py"
-    )
+def _script(name):
+    spec = importlib.util.spec_from_file_location(name, documents.ROOT / f"scripts/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-TABLE = _script()
+TABLE = _script("options_table")
+RETURN_DOCS = _script("return_docs")
 
 
 def document(option):
@@ -100,6 +99,33 @@ def test_a_changed_default_is_no_default_key():
 
 def test_the_table_in_the_guide_is_up_to_date():
     assert TABLE.main(["--check"]) == 0
+
+
+def test_the_shared_entries_of_return_are_up_to_date():
+    assert RETURN_DOCS.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "path"),
+    [
+        ("qemu_vm", ("vm", "contains", "{}", "contains")),
+        ("qemu_vm_info", ("vms", "contains", "{}", "contains")),
+    ],
+)
+@pytest.mark.parametrize("option", ["nics", "disks"])
+def test_every_suboption_of_a_nic_and_a_disk_is_returned(module, path, option):
+    found = documents.part(module, "RETURN")
+    for step in path:
+        found = found[step.format(option)]
+    assert set(documents.options("qemu_vm")[option]["suboptions"]) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "entry", "option"), [("qemu_nic", "nic", "nics"), ("qemu_disk", "disk", "disks")]
+)
+def test_the_small_modules_return_every_suboption(module, entry, option):
+    found = documents.part(module, "RETURN")[entry]["contains"]
+    assert set(documents.options("qemu_vm")[option]["suboptions"]) <= set(found)
 
 
 def _reported():
