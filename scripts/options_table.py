@@ -27,8 +27,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     RESTART,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import media, network, storage
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import media
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import network
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import storage
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 
 PAGE = ROOT / "docs/concepts.md"

@@ -28,8 +28,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".collections"))
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import DISK_SPEC
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import DISK_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import NIC_SPEC
 
 WIDTH = 100
 BEGIN, END = 'RETURN = r"""\n', '"""\n'

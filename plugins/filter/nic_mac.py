@@ -42,7 +42,7 @@ _value:
   type: str
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.macs import derived
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.macs import derived
 
 
 def nic_mac(nic, vm, lab="default"):

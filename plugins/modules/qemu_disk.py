@@ -490,7 +490,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import ATTACHMENT_SPEC, DISK_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import (
+    ATTACHMENT_SPEC,
+    DISK_SPEC,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import SPEC, converge_image
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
     PLACE_SPEC,

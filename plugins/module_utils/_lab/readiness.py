@@ -20,7 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import tail
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.links import forward_key
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import forward_key
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_name
 
 _LOOK = 0.05  # seconds between two looks: nothing tells when a guest has come so far

@@ -369,7 +369,7 @@ class Applier:
         process.end_orphans(folder)
         keep = set()
         if self.settings["keep_disks"]:
-            from ansible_collections.vlab.qemu.plugins.module_utils._vm.bases import (
+            from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import (
                 disk_path,
                 images_in,
             )

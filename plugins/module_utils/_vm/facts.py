@@ -35,7 +35,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_users import definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
+    definitions,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 

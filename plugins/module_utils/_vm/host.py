@@ -27,6 +27,7 @@ class Host:
     """folder: the VM's. binary, arch: its QEMU, once found. accel, accel_reason: once chosen.
 
     secrets: what this run was given and no file keeps. warnings: for the user. machine_properties: what parts add to -machine.
+    spawns_programs: whether QEMU itself starts programs; set by the arguments of the network.
     incoming: where a migration comes from, for one start. allow_shrink: this run may cut data off a disk.
     """
 
@@ -37,6 +38,7 @@ class Host:
         self.secrets = {}
         self.warnings = []
         self.machine_properties = {}
+        self.spawns_programs = False
 
     def find(self, arch, binary):
         """Find the QEMU binary. Raises OptionError."""

@@ -27,9 +27,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import for
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu_img
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_users import users_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
+    users_of,
+)
 
 SPEC = dict(
     disks.IMAGE_SPEC,

@@ -13,10 +13,10 @@ import itertools
 import json
 import re
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import NIC_SPEC
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import merge
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Link
 

@@ -15,9 +15,9 @@ import re
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import (
     NIC_SPEC,
     normalise_nic,
 )

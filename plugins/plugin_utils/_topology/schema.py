@@ -12,9 +12,9 @@ import difflib
 import functools
 import re
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.disks import DISK_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import DISK_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import NIC_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import NIC_SPEC
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import jsonschema
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.fast_validation import (
     is_surely_valid,

@@ -15,8 +15,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.firmware impor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import Machine
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import Media
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import Memory
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import Network
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import Storage
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import Network
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.storage import Storage
 
 PARTS = (
     Machine(),

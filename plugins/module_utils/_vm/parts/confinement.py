@@ -13,7 +13,6 @@ import os
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import cpu_limit
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import needs_helper
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
 
 # nice(2) values; -20 to 19.
@@ -61,9 +60,9 @@ class Confinement(Part):
     def arguments(self, desired, host):
         if not desired["sandbox"] or not host.capabilities.has_option("sandbox"):
             return []
-        # The bridge helper is set-user-id; scripts of a tap and exec: migration are programs of their own.
-        helper = needs_helper(desired) or (host.incoming or "").startswith("exec:")
-        allowed = "allow" if helper else "deny"
+        # The bridge helper is set-user-id. Scripts of a tap and a migration by exec: also need it.
+        spawns = host.spawns_programs or (host.incoming or "").startswith("exec:")
+        allowed = "allow" if spawns else "deny"
         return [
             "-sandbox",
             "on,obsolete=deny,elevateprivileges=%s,spawn=%s,resourcecontrol=deny"

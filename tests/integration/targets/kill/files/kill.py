@@ -60,7 +60,7 @@ class Caller:
         sys.path.insert(0, bundle)
         self.basic = importlib.import_module("ansible.module_utils.basic")
         self.module = importlib.import_module(PLUGINS + "modules.qemu_vm")
-        for room in ("_qemu.qemu_img", "_common.iso9660", "_vm.bases"):
+        for room in ("_qemu.qemu_img", "_common.iso9660", "_vm.parts.storage.bases"):
             importlib.import_module(PLUGINS + "module_utils." + room)
         self.monitor = importlib.import_module(PLUGINS + "module_utils._qemu.monitor").Monitor
 

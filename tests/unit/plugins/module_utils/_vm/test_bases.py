@@ -13,8 +13,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import bases as room
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases as room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 OPTION = "disks[d]"

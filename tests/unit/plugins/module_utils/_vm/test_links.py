@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import netdev
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import links as room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links as room
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, parsed
 
 ALL = VERSIONS

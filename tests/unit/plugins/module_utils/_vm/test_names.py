@@ -9,9 +9,12 @@ import stat
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import folder as room
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_users import definitions, users_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
+    definitions,
+    users_of,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, write_json
 
 

@@ -8,7 +8,7 @@ import datetime
 import random
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import macs
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 

@@ -24,7 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
 
 
 def disk_path(folder, disk):

@@ -30,13 +30,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     object_add,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, bases, disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases, disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
     unrecorded,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_users import users_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
+    users_of,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node, unplug
 

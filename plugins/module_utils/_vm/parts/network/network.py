@@ -30,13 +30,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     object_add,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
-    addresses,
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
     links,
     macs,
     neighbours,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.captures import capture_path, keep_older
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
+    capture_path,
+    keep_older,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
@@ -117,11 +120,6 @@ def _normalise_capture(path, given):
         "path": os.path.abspath(given["path"]) if given.get("path") else None,
         "snaplen": given.get("snaplen"),
     }
-
-
-def needs_helper(definition):
-    """Whether a link of the VM makes QEMU run a program."""
-    return any(links.runs_programs(nic["link"]) for nic in definition["nics"])
 
 
 def has_carrier(nic):
@@ -347,6 +345,7 @@ class Network(Part):
             ]
 
     def arguments(self, desired, host):
+        host.spawns_programs = any(links.runs_programs(nic["link"]) for nic in desired["nics"])
         words = []
         many = len(desired["nics"]) > _MANY_NICS
         for nic in desired["nics"]:
