@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Changes: what a plan is made of, and the one source of changed, diff and the returned changes."""
+"""Changes: what a plan consists of. changed, diff and the returned changes come from this list."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ FILE = "file"
 
 
 class Item(str):
-    """The name of an item of a list, in a path: it is shown in brackets."""
+    """The name of a list item, in a path. It is shown in brackets."""
 
 
 class Change(NamedTuple):
-    """One difference between what is and what shall be.
+    """One difference between the current and the desired state.
 
-    path: where it is, such as ("nics", Item("eth0"), "link"). before, after: the values, None for "not there".
-    how: LIVE (while the VM runs), RESTART (needs a power cycle of a running VM), FILE (no running VM is concerned).
-    part, verb: who applies it to a running VM, and how.
-    reason: why it is not LIVE, where a user would wonder.
+    path: where it is, such as ("nics", Item("eth0"), "link"). before, after: None if missing.
+    how: LIVE (while the VM runs), RESTART (a running VM needs a power cycle), FILE (does not affect
+    a running VM).
+    part, verb: the part that applies it to a running VM, and its operation.
+    reason: why it is not LIVE, where that is not obvious.
     """
 
     path: Tuple[str, ...]
@@ -44,19 +45,24 @@ class Change(NamedTuple):
 
     @property
     def item(self) -> str:
-        """The name of the item of a list that it is about; empty when it is about none."""
+        """The name of the list item that changes; empty if it is not an item."""
         return self.path[1] if len(self.path) > 1 and isinstance(self.path[1], Item) else ""
 
     def result(self) -> Dict[str, Any]:
-        """The change as a module returns it."""
-        told = {"option": self.option, "before": self.before, "after": self.after, "how": self.how}
+        """Return the change as a module reports it."""
+        result = {
+            "option": self.option,
+            "before": self.before,
+            "after": self.after,
+            "how": self.how,
+        }
         if self.reason:
-            told["reason"] = self.reason
-        return told
+            result["reason"] = self.reason
+        return result
 
 
 def module_diff(changes: Iterable[Change]) -> Dict[str, Dict[str, Any]]:
-    """The diff of a module: one entry per option on either side."""
+    """Return the diff of a module: one entry for each option on either side."""
     return {
         "before": {c.option: c.before for c in changes if c.before is not None},
         "after": {c.option: c.after for c in changes if c.after is not None},
@@ -64,5 +70,5 @@ def module_diff(changes: Iterable[Change]) -> Dict[str, Dict[str, Any]]:
 
 
 def changed_keys(before: Dict[str, Any], after: Dict[str, Any]) -> List[str]:
-    """The keys whose values differ between two dicts, sorted; a missing key counts as None."""
+    """Return the sorted keys whose values differ; a missing key counts as None."""
     return sorted(key for key in set(before) | set(after) if before.get(key) != after.get(key))

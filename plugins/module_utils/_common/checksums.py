@@ -3,14 +3,14 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The sum that cksum prints, which every POSIX system has (POSIX.1-2017, cksum)."""
+"""The checksum that cksum prints, which every POSIX system has (POSIX.1-2017, cksum)."""
 
 from __future__ import annotations
 
 _POLYNOMIAL = 0x04C11DB7
 
 
-def _table():
+def _make_table() -> list[int]:
     table = []
     for byte in range(256):
         value = byte << 24
@@ -20,11 +20,11 @@ def _table():
     return table
 
 
-_TABLE = _table()
+_TABLE = _make_table()
 
 
-def posix_cksum(data):
-    """The CRC of bytes, with their length at the end, as cksum counts it."""
+def posix_cksum(data: bytes) -> int:
+    """Return the CRC of data followed by its length, as cksum computes it."""
     value = 0
     length = len(data)
     tail = []

@@ -3,28 +3,33 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The one exception tree. A module catches VlabError once and turns it into fail_json."""
+"""The exceptions of this collection. A module catches VlabError once and calls fail_json."""
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VlabError(Exception):
-    """Something that the user can read and act on.
+    """An error that the user can read and act on.
 
-    message: what was tried, what the program said, which option mends it.
+    message: what was tried, what the program said, which option fixes it.
     facts: further fields of the module's failure result, such as cmd, rc, log.
     """
 
-    def __init__(self, message, **facts):
+    def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
         self.message = message
         self.facts = facts
 
 
 class OptionError(VlabError):
-    """A value that cannot be used. option: its path as the user wrote it, such as disks[1].size. reason: why."""
+    """A value that cannot be used.
 
-    def __init__(self, option, reason, **facts):
+    option: its path as the user wrote it, such as disks[1].size. reason: why.
+    """
+
+    def __init__(self, option: str, reason: str, **facts: Any) -> None:
         super().__init__("%s: %s" % (option, reason), option=option, **facts)
         self.option, self.reason = option, reason
 
@@ -34,11 +39,11 @@ class HostError(VlabError):
 
 
 class ProgramError(VlabError):
-    """A program that ended with an error. facts: cmd (argv list), rc, stderr."""
+    """A program failed. facts: cmd (argv list), rc, stderr."""
 
 
 class ImageError(VlabError):
-    """An image file that is missing, unreadable, changed, in use or wrong. facts: path."""
+    """An image file is missing, unreadable, changed, in use or invalid. facts: path."""
 
 
 class MonitorError(VlabError):
@@ -50,19 +55,22 @@ class MonitorTimeout(MonitorError):
 
 
 class MonitorClosed(MonitorError):
-    """Nobody listens at the monitor's socket, or QEMU ended while we were connected. facts: path."""
+    """No process listens on the monitor's socket, or QEMU ended during the session. facts: path."""
 
 
 class LaunchError(VlabError):
-    """QEMU did not start. facts: cmd (argv list), rc, log (the end of what it said)."""
+    """QEMU did not start. facts: cmd (argv list), rc, log (the end of its output)."""
 
 
 class GuestError(VlabError):
-    """The guest or its agent did not do its part."""
+    """The guest or its agent failed, or gave an answer that cannot be used."""
 
 
 class RestartRequired(VlabError):
-    """Changes that need a power cycle, on a running VM, without allow_restart. facts: options."""
+    """A running VM needs a power cycle for some changes, and allow_restart is not set.
+
+    facts: options.
+    """
 
 
 class LockTimeout(VlabError):
@@ -74,4 +82,4 @@ class GuestNotReady(GuestError):
 
 
 class LoginFailed(GuestError):
-    """The guest did not let us in."""
+    """The guest rejected the login."""

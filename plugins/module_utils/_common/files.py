@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Files written whole or not at all, and folders that only their owner can enter."""
+"""Atomic writing of files, and folders that only their owner can enter."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import fcntl
 import json
 import os
 import stat
+from typing import IO, Any, Iterator, overload
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 
 
-def write_atomically(path, data, mode=0o600):
-    """Replace the file at path by data (bytes or str) in one step: a reader sees the old or the new one."""
+def write_atomically(path: str, data: bytes | str, mode: int = 0o600) -> None:
+    """Replace the file at path by data in one step: a reader sees the old file or the new one."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape")
-    temporary = _beside(path)
+    temporary = _temporary_path(path)
     try:
-        with _alone(temporary) as stream:
+        with _open_locked(temporary) as stream:
             stream.truncate()
             stream.write(data)
             stream.flush()
@@ -35,20 +36,26 @@ def write_atomically(path, data, mode=0o600):
         raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
 
 
-def _beside(path):
-    """Where the new content of a file is written: one name for all runs, so that what a killed run left is written over."""
+def _temporary_path(path: str) -> str:
+    """Return where new content is written first.
+
+    All runs use the same name, so that each overwrites what a killed run left.
+    """
     folder, name = os.path.split(path)
     return os.path.join(folder, ".%s.new" % name)
 
 
-def remove_temporary(path):
-    """Remove what a killed run left of new content for a file that only its holder of a lock writes."""
-    remove_file(_beside(path))
+def remove_temporary(path: str) -> None:
+    """Remove what a killed run left of new content for path.
+
+    Only for files that are written under a lock, by the holder of that lock.
+    """
+    remove_file(_temporary_path(path))
 
 
 @contextlib.contextmanager
-def _alone(path):
-    """The file at path, open for writing, while no other run has it."""
+def _open_locked(path: str) -> Iterator[IO[bytes]]:
+    """Open the file at path for writing, once no other run has it open here."""
     while True:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as stream:
@@ -58,8 +65,8 @@ def _alone(path):
                 return
 
 
-def is_same_file(handle, path):
-    """Whether an open file is (still) the one at path."""
+def is_same_file(handle: int, path: str) -> bool:
+    """Return whether an open file is (still) the one at path."""
     try:
         return os.fstat(handle).st_ino == os.stat(path).st_ino
     except FileNotFoundError:
@@ -67,10 +74,11 @@ def is_same_file(handle, path):
 
 
 @contextlib.contextmanager
-def create_atomically(path, mode=0o600):
-    """A descriptor and a name of a file that appears at path when the block ends well, whole; a killed run leaves nothing of it.
+def create_atomically(path: str, mode: int = 0o600) -> Iterator[tuple[int, str]]:
+    """Create a file that appears at path, complete, when the block ends without an error.
 
-    Programs that are handed the descriptor can use the name. Raises FileExistsError when something is at path by then.
+    Yield its descriptor and a name for it, which works for programs that inherit the descriptor.
+    A killed run leaves nothing. Raises FileExistsError if path exists by the end of the block.
     """
     folder = os.path.dirname(path)
     temporary = None
@@ -79,7 +87,7 @@ def create_atomically(path, mode=0o600):
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             raise
-        # Not every file system has files without a name.
+        # Not every file system supports O_TMPFILE.
         import tempfile
 
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".new", dir=folder)
@@ -87,9 +95,9 @@ def create_atomically(path, mode=0o600):
         yield handle, temporary or "/proc/self/fd/%d" % handle
         os.chmod(temporary or handle, mode)
         if temporary:
-            _move(temporary, path)
+            _rename_new(temporary, path)
         else:
-            # A directory's descriptor makes Python follow the link in /proc: open(2), O_TMPFILE.
+            # With a directory's descriptor Python follows the link in /proc: open(2), O_TMPFILE.
             os.link("/proc/self/fd/%d" % handle, path, src_dir_fd=handle, follow_symlinks=True)
     finally:
         os.close(handle)
@@ -98,30 +106,32 @@ def create_atomically(path, mode=0o600):
                 os.unlink(temporary)
 
 
-def _move(temporary, path):
-    """Rename that never replaces: a link is refused by the kernel when path exists. Not every file system has links."""
+def _rename_new(temporary: str, path: str) -> None:
+    """Rename a file, but never replace another one.
+
+    The kernel refuses a hard link if path exists. Not every file system has hard links.
+    """
+    no_links = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
     try:
         os.link(temporary, path)
     except OSError as error:
-        if error.errno not in (
-            errno.EPERM,
-            errno.EOPNOTSUPP,
-            errno.ENOSYS,
-            errno.EMLINK,
-        ) or os.path.lexists(path):
+        if error.errno not in no_links or os.path.lexists(path):
             raise
         os.rename(temporary, path)
 
 
-def write_json(path, data):
-    """Write data as JSON that a person can read, whole; a file that holds just that is left as it is."""
+def write_json(path: str, data: Any) -> None:
+    """Write data as readable JSON, atomically; do not touch a file that has this content."""
     text = json.dumps(data, indent=2, sort_keys=True) + "\n"
     if read_text(path) != text:
         write_atomically(path, text)
 
 
-def read_json(path):
-    """The data in a JSON file, or None when there is no file. A file that is not JSON is an error."""
+def read_json(path: str) -> Any:
+    """Return the data in a JSON file, or None if the file does not exist.
+
+    Raises HostError for a file that cannot be read or is not JSON.
+    """
     try:
         with open(path, "rb") as stream:
             return json.loads(stream.read())
@@ -129,14 +139,22 @@ def read_json(path):
         return None
     except OSError as error:
         raise HostError("cannot read %s: %s" % (path, error.strerror), path=path)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HostError(
-            "%s is damaged: %s. Restore it, or remove it to begin anew" % (path, error), path=path
+            "%s is damaged: %s. Restore it, or remove it to start afresh" % (path, error), path=path
         )
 
 
-def read_text(path, default=None):
-    """The text of a small file, or default when it cannot be read."""
+@overload
+def read_text(path: str) -> str | None: ...
+
+
+@overload
+def read_text(path: str, default: str) -> str: ...
+
+
+def read_text(path: str, default: str | None = None) -> str | None:
+    """Return the text of a small file, or default if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
@@ -144,8 +162,8 @@ def read_text(path, default=None):
         return default
 
 
-def tail(path, lines=20, limit=8192):
-    """The last lines of a log as text; empty when there is none."""
+def tail(path: str, lines: int = 20, limit: int = 8192) -> str:
+    """Return the last lines of a log, limit bytes at most; empty if it cannot be read."""
     try:
         with open(path, "rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit))
@@ -155,8 +173,8 @@ def tail(path, lines=20, limit=8192):
     return "\n".join(text.splitlines()[-lines:])
 
 
-def make_folder(path):
-    """Make a folder and its parents, 0700; one that exists is left as it is."""
+def make_folder(path: str) -> None:
+    """Make a folder with mode 0700, and its parents; do not touch one that exists."""
     try:
         if not os.path.isdir(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -166,24 +184,24 @@ def make_folder(path):
         raise HostError("cannot make the folder %s: %s" % (path, error.strerror), path=path)
 
 
-def make_private_folder(path):
-    """Make a folder that only we can enter, or see to it that an existing one is so."""
+def make_private_folder(path: str) -> None:
+    """Make a folder that only the current user can enter, or make an existing one private."""
     make_folder(path)
     state = os.lstat(path)
     if not stat.S_ISDIR(state.st_mode):
-        raise HostError("%s is in the way: a folder belongs there" % path, path=path)
+        raise HostError("%s exists but is not a directory" % path, path=path)
     if state.st_uid != os.geteuid():
         raise HostError(
-            "%s belongs to user id %d, not to us (%d): become that user, or use another root"
-            % (path, state.st_uid, os.geteuid()),
+            "%s belongs to user id %d, not to the current user (%d): become that user, "
+            "or use another root" % (path, state.st_uid, os.geteuid()),
             path=path,
         )
     if state.st_mode & 0o077:
         os.chmod(path, 0o700)
 
 
-def remove_file(path):
-    """Remove a file; True when there was one."""
+def remove_file(path: str) -> bool:
+    """Remove a file; return whether it existed."""
     try:
         os.unlink(path)
         return True

@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Locks between runs: a file lock that the kernel drops when its holder dies."""
+"""Locks between runs: file locks, which the kernel releases when their holder dies."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ import contextlib
 import fcntl
 import os
 import threading
+from typing import Callable, Iterator
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, LockTimeout
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import is_same_file, read_text
 
 
 @contextlib.contextmanager
-def file_lock(path, timeout=300, remake=None, create=True):
-    """Hold the lock file at path; wait for timeout seconds at most, then raise LockTimeout naming the holder.
+def file_lock(
+    path: str,
+    timeout: float = 300,
+    remake: Callable[[], object] | None = None,
+    create: bool = True,
+) -> Iterator[None]:
+    """Hold the lock file at path during the block.
 
-    When the file was removed while we waited, with the folder it is in, remake is called and the wait begins anew; without
-    remake there is nothing left to lock. create False: without the file there is nothing to lock either.
+    timeout: seconds to wait; then LockTimeout is raised, naming the holder.
+    remake: makes the folder of the lock. It is called before each try, also after another run has
+    removed the folder meanwhile. Without it, a missing folder needs no lock.
+    create: make a missing file; if False, a missing file needs no lock.
     """
     while True:
         if remake:
@@ -36,7 +44,7 @@ def file_lock(path, timeout=300, remake=None, create=True):
             _acquire(handle, path, timeout)
             if remake and not is_same_file(handle, path):
                 continue
-            # Always as long: to cut a file short takes the file system milliseconds.
+            # Fixed width: truncating costs milliseconds.
             os.pwrite(handle, b"%-20d\n" % os.getpid(), 0)
             yield
             return
@@ -44,7 +52,7 @@ def file_lock(path, timeout=300, remake=None, create=True):
             os.close(handle)
 
 
-def _open(path, create):
+def _open(path: str, create: int) -> int | None:
     try:
         return os.open(path, os.O_RDWR | create | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
@@ -53,21 +61,21 @@ def _open(path, create):
         raise HostError("cannot open the lock %s: %s" % (path, error.strerror), path=path)
 
 
-def _acquire(handle, path, timeout):
+def _acquire(handle: int, path: str, timeout: float) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
     except BlockingIOError:
         pass
-    # flock has no time-out: a helper thread waits in the kernel, so that we wake as soon as the lock is free.
+    # flock has no timeout, and polling would wake late: a helper thread waits in the kernel.
     waiter = os.dup(handle)
     done = threading.Event()
 
-    def wait():
+    def wait() -> None:
         with contextlib.suppress(OSError):
             fcntl.flock(waiter, fcntl.LOCK_EX)
         done.set()
-        os.close(waiter)  # the lock lives on in handle, unless we have given up meanwhile
+        os.close(waiter)  # handle keeps the lock, unless it was closed after a timeout
 
     threading.Thread(target=wait, daemon=True).start()
     if not done.wait(timeout):

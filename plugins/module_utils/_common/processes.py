@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Processes: who runs, since when, how it ends; and programs run to their end."""
+"""Processes: run programs to their end, identify processes, signal them, wait for their exit."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import time
+from typing import Any, Collection, Iterator, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
@@ -20,18 +21,27 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 
+POLL_INTERVAL = 0.01  # seconds, where the kernel has no descriptor for a process
 
-def run_program(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fds=()):
-    """Run a program to its end; return (rc, stdout, stderr), bytes decoded as text.
 
-    argv: list of words, never a shell string. accept: return codes that are not errors. data: its standard input, bytes.
-    pass_fds: descriptors that it gets.
-    Raises ProgramError with cmd, rc, stderr; HostError when it cannot be run at all.
+def run_program(
+    argv: Sequence[str | os.PathLike[str]],
+    timeout: float = 600,
+    accept: Collection[int] = (0,),
+    data: bytes | None = None,
+    purpose: str | None = None,
+    pass_fds: Collection[int] = (),
+) -> tuple[int, str, str]:
+    """Run a program to its end; return (rc, stdout, stderr), decoded as text.
+
+    argv: list of words, never a shell string. accept: return codes that are not errors.
+    data: its standard input. purpose: names the run in errors. pass_fds: descriptors to inherit.
+    Raises ProgramError with cmd, rc, stderr; HostError if it cannot be run at all.
     """
-    argv = [os.fspath(word) for word in argv]
+    words = [os.fspath(word) for word in argv]
     try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            argv,
+        process = subprocess.run(  # pylint: disable=ansible-bad-function
+            words,
             input=data,
             stdin=subprocess.DEVNULL if data is None else None,
             stdout=subprocess.PIPE,
@@ -42,35 +52,37 @@ def run_program(argv, timeout=600, accept=(0,), data=None, purpose=None, pass_fd
             pass_fds=pass_fds,
         )
     except FileNotFoundError:
-        raise HostError("the program %s is not on this host" % argv[0], cmd=argv)
+        raise HostError("the program %s is not on this host" % words[0], cmd=words)
     except OSError as error:
-        raise HostError("cannot run %s: %s" % (argv[0], error.strerror), cmd=argv)
+        raise HostError("cannot run %s: %s" % (words[0], error.strerror), cmd=words)
     except subprocess.TimeoutExpired:
-        raise ProgramError("%s did not end within %d s" % (purpose or argv[0], timeout), cmd=argv)
-    out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-    if done.returncode not in accept:
+        raise ProgramError("%s did not end within %d s" % (purpose or words[0], timeout), cmd=words)
+    out, err = (text.decode("utf-8", "replace") for text in (process.stdout, process.stderr))
+    if process.returncode not in accept:
         raise ProgramError(
             "%s failed (exit code %d): %s"
-            % (purpose or argv[0], done.returncode, err.strip() or out.strip()),
-            cmd=argv,
-            rc=done.returncode,
+            % (purpose or words[0], process.returncode, err.strip() or out.strip()),
+            cmd=words,
+            rc=process.returncode,
             stderr=err,
         )
-    return done.returncode, out, err
+    return process.returncode, out, err
 
 
-def start_program(argv, **options):
-    """Start a program and return its subprocess.Popen, whose options these are. Raises OSError.
+def start_program(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a program; return its subprocess.Popen, which takes the options. Raises OSError.
 
-    Every program is started here or by run(): the module's own run_command neither passes descriptors nor leaves one running.
+    All programs start here or in run_program(): the run_command of a module neither passes
+    descriptors nor leaves a program running.
     """
     return subprocess.Popen(argv, **options)  # pylint: disable=ansible-bad-function
 
 
-def process_start_time(pid):
-    """When a process started, in clock ticks since boot: with the pid it names one process.
+def process_start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot. With the pid it is its identity.
 
-    None when it is gone. A zombie is gone, unless threads of it are left: they hold its files and ports. Source: proc(5), stat.
+    None if it has ended. A zombie has ended, unless some of its threads still run: they hold its
+    files and ports. Source: proc(5), stat.
     """
     text = read_text("/proc/%d/stat" % pid)
     if not text:
@@ -79,13 +91,13 @@ def process_start_time(pid):
     return None if fields[0] in "ZX" and int(fields[17]) < 2 else int(fields[19])
 
 
-def boot_id():
-    """The id of this boot of the host: pids and start times of another boot mean nothing."""
-    return (read_text("/proc/sys/kernel/random/boot_id") or "").strip()
+def boot_id() -> str:
+    """Return the id of this boot of the host. Pids and start times hold for one boot only."""
+    return read_text("/proc/sys/kernel/random/boot_id", "").strip()
 
 
-def command_line(pid):
-    """The argv of a process as a list of str; empty when it is gone."""
+def command_line(pid: int) -> list[str]:
+    """Return the argv of a process; empty if it has ended."""
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as stream:
             words = stream.read().split(b"\0")[:-1]
@@ -94,8 +106,8 @@ def command_line(pid):
     return [os.fsdecode(word) for word in words]
 
 
-def find_processes(*words):
-    """The pids of live processes whose argv holds each of words, by start time."""
+def find_processes(*words: str) -> list[int]:
+    """Return the pids of running processes whose argv has all of words, by start time."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -107,26 +119,27 @@ def find_processes(*words):
     return [pid for start, pid in sorted(found)]
 
 
-def wait_for_exit(pid, start, timeout):
-    """Wait until the process (pid, start) has ended; False when it has not after timeout seconds."""
+def wait_for_exit(pid: int, start: int | None, timeout: float) -> bool:
+    """Wait until the process (pid, start) has ended; return False if it still runs at timeout."""
     deadline = time.monotonic() + timeout
     with process_handle(pid) as handle:
         while process_start_time(pid) == start:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            select.select(
-                [] if handle is None else [handle],
-                [],
-                [],
-                left if handle is not None else min(left, 0.01),
-            )
+            if handle is None:
+                time.sleep(min(left, POLL_INTERVAL))
+            else:
+                select.select([handle], [], [], left)
     return True
 
 
 @contextlib.contextmanager
-def process_handle(pid):
-    """A descriptor that becomes readable when the process ends, as a context; None where the kernel (before 5.3) has none."""
+def process_handle(pid: int) -> Iterator[int | None]:
+    """Yield a descriptor that becomes readable when the process ends.
+
+    None where the kernel (before 5.3) does not support it, and for a process that has ended.
+    """
     try:
         handle = os.pidfd_open(pid)
     except (AttributeError, OSError):
@@ -138,8 +151,8 @@ def process_handle(pid):
         os.close(handle)
 
 
-def send_signal(pid, start, number=signal.SIGTERM):
-    """Signal the process (pid, start); False when it is gone."""
+def send_signal(pid: int, start: int | None, number: int = signal.SIGTERM) -> bool:
+    """Send a signal to the process (pid, start); return False if it has ended."""
     if process_start_time(pid) != start:
         return False
     try:

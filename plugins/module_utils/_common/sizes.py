@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Sizes: numbers with binary suffixes, as qemu-img understands them."""
+"""Sizes: numbers with binary suffixes, as in qemu-img."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ _SUFFIXES = {
 _SIZE = re.compile(
     r"\s*(\d{1,20}(?:\.\d{1,20})?)\s*([kmgtpe]?)(?:i?b)?\s*", re.IGNORECASE | re.ASCII
 )
-_LARGEST = (1 << 63) - 1  # of a file, and of what QEMU counts in bytes
+_MAX_SIZE = (1 << 63) - 1  # of a file, and of QEMU's byte counters
 
 
-def parse_size(option, value, unit="b"):
-    """Bytes in value: 20G, 1.5 GiB, 512m or a plain number, which counts in unit ('b', 'k', 'm', 'g').
+def parse_size(option: str, value: object, unit: str = "b") -> int:
+    """Return the bytes in value, such as 20G, 1.5 GiB, 512m.
 
-    Raises OptionError, naming option, for anything else and for a size that is not whole bytes.
+    unit: of a number without a suffix: b, k, m or g.
+    Raises OptionError, naming option, for other text and for a size that is not whole bytes.
     """
     match = _SIZE.fullmatch(str(value))
     if not match:
@@ -43,13 +44,13 @@ def parse_size(option, value, unit="b"):
     size = float(number) * factor if "." in number else int(number) * factor
     if size != int(size):
         raise OptionError(option, "%r is not a whole number of bytes" % (value,))
-    if size > _LARGEST:
-        raise OptionError(option, "%r is more than any file can hold" % (value,))
+    if size > _MAX_SIZE:
+        raise OptionError(option, "%r is larger than any file can be" % (value,))
     return int(size)
 
 
-def format_size(size):
-    """A size in bytes as the shortest exact text: 1073741824 is 1G, 1000 is 1000."""
+def format_size(size: int) -> str:
+    """Return the shortest exact text for a size in bytes: 1073741824 is 1G, 1000 is 1000."""
     for suffix in ("P", "T", "G", "M", "K"):
         factor = _SUFFIXES[suffix.lower()]
         if size and size % factor == 0:

@@ -3,32 +3,42 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""UNIX sockets with any path and with deadlines."""
+"""UNIX sockets: paths of any length, and connecting with a timeout."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
+from typing import NamedTuple
 
-_LONGEST = 107  # sun_path of 108 bytes with its closing zero: unix(7)
+_MAX_PATH = 107  # bytes of sun_path, without its final zero: unix(7)
 
 
-def connect_unix(path, timeout):
-    """A socket connected to the UNIX stream socket at path, in blocking mode.
+class PeerCredentials(NamedTuple):
+    """The process at the other end of a UNIX socket."""
 
-    timeout: seconds to wait for a place in a full backlog. Raises OSError: ENOENT or ECONNREFUSED when nobody listens,
-    EAGAIN (BlockingIOError) when the backlog stayed full.
+    pid: int
+    uid: int
+    gid: int
+
+
+def connect_unix(path: str, timeout: float) -> socket.socket:
+    """Return a blocking socket connected to the UNIX stream socket at path.
+
+    timeout: seconds to wait while the backlog is full. Raises OSError: ENOENT or ECONNREFUSED if no
+    process listens, EAGAIN (BlockingIOError) if the backlog stayed full.
     """
     handle = None
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         address = path
-        if len(os.fsencode(path)) > _LONGEST:
+        if len(os.fsencode(path)) > _MAX_PATH:
             handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
             address = "/proc/self/fd/%d" % handle
-        seconds = max(timeout, 0.001)  # 0 would be for ever
-        # Python's own time-out makes the socket non-blocking, and then a full backlog is refused at once: socket(7), SO_SNDTIMEO.
+        seconds = max(timeout, 0.001)  # 0 would mean no timeout
+        # settimeout would make the socket non-blocking, which refuses a full backlog at once:
+        # socket(7), SO_SNDTIMEO.
         channel.setsockopt(
             socket.SOL_SOCKET,
             socket.SO_SNDTIMEO,
@@ -44,6 +54,7 @@ def connect_unix(path, timeout):
     return channel
 
 
-def peer_credentials(channel):
-    """Process id, user id and group id of the process at the other end: unix(7), SO_PEERCRED."""
-    return struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+def peer_credentials(channel: socket.socket) -> PeerCredentials:
+    """Return the credentials of the process at the other end: unix(7), SO_PEERCRED."""
+    data = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return PeerCredentials(*struct.unpack("3i", data))

@@ -3,30 +3,32 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Texts and numbers from outside, checked once, before anything is made of them."""
+"""Checks of texts and numbers from outside, done once, before they are used."""
 
 from __future__ import annotations
 
 import ipaddress
+from typing import Any, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
 
-def check_texts(path, value, content=()):
-    """Refuse a text that no argument, file name or JSON can carry: one with a NUL character, or that is not valid UTF-8.
+def check_texts(path: str, value: object, content: Sequence[str] = ()) -> None:
+    """Refuse text that no argument, file name or JSON can hold: a NUL character, invalid UTF-8.
 
-    value: an option, or any nesting of dicts and lists of them. content: paths of options whose texts become bytes in a file and
-    nothing else. Raises OptionError naming the path; the value is not repeated, it may be a secret.
+    value: an option, or any nesting of dicts and lists of them.
+    content: paths of options whose text is only ever written to a file, as bytes.
+    Raises OptionError, naming the path but not the value, which may be a secret.
     """
     if isinstance(value, str):
-        free = any(path == name or path.startswith(name + ".") for name in content)
+        is_content = any(path == name or path.startswith(name + ".") for name in content)
         try:
-            value.encode("utf-8", "surrogateescape" if free else "strict")
+            value.encode("utf-8", "surrogateescape" if is_content else "strict")
         except UnicodeEncodeError:
             raise OptionError(path, "its text is not valid UTF-8")
-        if "\0" in value and not free:
+        if "\0" in value and not is_content:
             raise OptionError(
-                path, "it has a NUL character, which no argument and no file name can carry"
+                path, "it has a NUL character, which no argument and no file name can hold"
             )
     elif isinstance(value, dict):
         for key, inner in value.items():
@@ -37,15 +39,18 @@ def check_texts(path, value, content=()):
             check_texts("%s[%d]" % (path, number), inner, content)
 
 
-def check_number(path, value, least, most, what):
-    """Return value, a number, when it is from least to most. Raises OptionError; what: a word for it, such as "a port"."""
+def check_number(path: str, value: Any, least: int, most: int, what: str) -> Any:
+    """Return value if it is a number from least to most; else raise OptionError.
+
+    what: the noun for the message, such as "a port".
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         raise OptionError(path, "%s is not %s: %d to %d" % (_short(value), what, least, most))
     return value
 
 
-def check_address(path, text, version=None):
-    """Return text when it is an IP address, of version 4 or 6 where that is asked for. Raises OptionError."""
+def check_address(path: str, text: str, version: int | None = None) -> str:
+    """Return text if it is an IP address, of the given version (4 or 6); else raise OptionError."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -55,11 +60,14 @@ def check_address(path, text, version=None):
     return text
 
 
-def check_listen_address(path, text):
-    """Return text when one can listen on it: an IP address, or localhost. No name: looking one up may take minutes."""
+def check_listen_address(path: str, text: str) -> str:
+    """Return text if a server can listen on it: an IP address, or localhost.
+
+    Other names are refused: resolving one may take minutes.
+    """
     return text if text == "localhost" else check_address(path, text)
 
 
-def _short(value):
+def _short(value: object) -> str:
     text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "the number"
     return text if len(text) <= 60 else text[:60] + "..."

@@ -203,6 +203,12 @@ def test_a_link_is_replaced_not_followed(tmp_path):
     assert (tmp_path / "target").read_text() == "old" and not (tmp_path / "link").is_symlink()
 
 
+def test_deeply_nested_json_is_damaged(tmp_path):
+    (tmp_path / "a").write_text("[" * 100_000)
+    with pytest.raises(HostError, match="is damaged"):
+        files.read_json(str(tmp_path / "a"))
+
+
 def test_json(tmp_path):
     path = str(tmp_path / "a")
     assert files.read_json(path) is None
@@ -258,7 +264,7 @@ def test_folders(tmp_path):
         with pytest.raises(HostError):
             files.make_private_folder(str(tmp_path / wrong))
     (tmp_path / "link").symlink_to(deep)
-    with pytest.raises(HostError, match="in the way"):
+    with pytest.raises(HostError, match="exists but is not a directory"):
         files.make_private_folder(str(tmp_path / "link"))
 
 
