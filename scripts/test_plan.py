@@ -26,6 +26,8 @@ TARGETS = ROOT / "tests/integration/targets"
 # was made of.
 CACHE = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cache/vlab-qemu")
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
+# Targets of this host whose modules are run by the plain interpreter, for the ways that users go.
+PLAIN = ("adhoc", "lab_kill")
 # Targets of this host for "fast": steps in process, and one lab by ansible-playbook.
 FAST_STEPS = (
     "vm_life",
@@ -309,8 +311,11 @@ def image_steps() -> list[Step]:
     ]
 
 
-def integration_steps(only: list[str], all_pages: bool = False) -> list[Step]:
-    """Targets on this host: those asked for, else those that the test bed does not run."""
+def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
+    """Targets on this host: those asked for, else those that the test bed does not run.
+
+    nightly: run all pages of examples, and use the plain interpreter.
+    """
     names = sorted(
         path.name
         for path in TARGETS.glob("*")
@@ -326,7 +331,7 @@ def integration_steps(only: list[str], all_pages: bool = False) -> list[Step]:
     ]
     pages = (
         []
-        if all_pages
+        if nightly
         else ["-e", '{"docs_examples_pages": %s}' % str(touched_pages()).replace("'", '"')]
     )
     return [
@@ -336,6 +341,7 @@ def integration_steps(only: list[str], all_pages: bool = False) -> list[Step]:
                 "local.yml",
                 "-e",
                 f"local_target={name}",
+                *([] if nightly or name in PLAIN else ["-i", str(ROOT / "tests/warm/local.yml")]),
                 *(pages if name == "docs_examples" else []),
             ),
             where=ROOT,
@@ -525,7 +531,7 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "testbed": testbed_steps,
     "testbed-everything": lambda: testbed_steps(everything=True),
     "integration": lambda: integration_steps([]),
-    "integration-everything": lambda: integration_steps([], all_pages=True),
+    "integration-everything": lambda: integration_steps([], nightly=True),
     "sanity": sanity_steps,
     "quick-sanity": quick_sanity_steps,
     "lint": lint_steps,

@@ -23,6 +23,8 @@ HOSTS = CACHE / "hosts"
 SSH = CACHE / "ssh"
 SSH_CONFIG = CACHE / "ssh_config"
 INVENTORY = CACHE / "inventory.yml"
+# What runs modules without starting a Python for each.
+WARM = CHECKOUT / "tests" / "warm"
 # Short, since a control socket's path has at most 107 bytes; and apart from the cache, which may be
 # deleted while the test bed is up.
 RUNTIME = pathlib.Path("/run/vlab-testbed")

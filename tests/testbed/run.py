@@ -20,8 +20,8 @@ import threading
 import time
 
 import testbed
-from layout import CACHE, CHECKOUT, HYPERVISORS, INVENTORY, SSH_CONFIG, Failure
-from units import ACROSS, EACH, STEPS, TARGETS, all_targets, make_units, playbook_of
+from layout import CACHE, CHECKOUT, HYPERVISORS, INVENTORY, SSH_CONFIG, WARM, Failure
+from units import ACROSS, EACH, PLAIN, STEPS, TARGETS, all_targets, make_units, playbook_of
 
 LOGS = CACHE / "logs"
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+) .*unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
@@ -67,8 +67,9 @@ def environment():
 class Run:
     """One run of the test bed: what is free, what is at work, and what came out."""
 
-    def __init__(self, hosts, verbose):
-        self.hosts, self.verbose = hosts, verbose
+    def __init__(self, hosts, verbose, plain=False):
+        """Start with all hosts free. plain: use the plain interpreter everywhere."""
+        self.hosts, self.verbose, self.plain = hosts, verbose, plain
         self.free = set(hosts)
         self.changed = threading.Condition()
         self.running = set()
@@ -260,6 +261,7 @@ class Run:
             ansible_playbook(),
             "-i",
             str(INVENTORY),
+            *([] if self.plain or target in PLAIN else ["-i", str(WARM / "testbed.yml")]),
             "--limit",
             ",".join(hosts),
             "-e",
@@ -378,7 +380,7 @@ def main():
     # So that a run that is told to end takes the test bed down as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     LOGS.mkdir(parents=True, exist_ok=True)
-    run = Run(args.hosts, args.verbose)
+    run = Run(args.hosts, args.verbose, args.through_ansible)
     started = testbed.up(args.hosts)
     try:
         passed, failed = run.everything(make_units(args.chosen, args.hosts))

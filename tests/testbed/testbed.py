@@ -39,6 +39,7 @@ from layout import (
     SSH,
     SSH_CONFIG,
     SWITCH,
+    WARM,
     Failure,
     address,
     address6,
@@ -366,6 +367,10 @@ def fresh_overlay(name):
     for path, text in files.items():
         (upper / path).write_text(text, encoding="utf-8")
     shutil.copy(SSH / "host", upper / "etc/ssh/ssh_host_ed25519_key")
+    warm = upper / "opt/vlab-warm"
+    warm.mkdir(parents=True)
+    for path in ("python", "warm_python.py"):
+        shutil.copy(WARM / path, warm)
 
 
 def start(name, images, keep=False):

@@ -11,6 +11,8 @@ from layout import CHECKOUT, HERE, Failure
 TARGETS = CHECKOUT / "tests" / "integration" / "targets"
 # The check of the test bed itself comes first: what fails there fails everywhere.
 SELF = "testbed_itself"
+# Targets that test processes and sessions: modules are run by the plain interpreter.
+PLAIN = (SELF, "kill", "vm_detached")
 STEPS, STEPS_ANY, EACH, ANY, ACROSS = "steps", "steps-any", "each", "any", "across"
 ALIASES = {
     "testbed/steps": STEPS,
