@@ -42,29 +42,29 @@ ITEMS = {
     "floppies": media._FLOPPY_DEFAULTS,
     "nics": network._DEFAULTS,
 }
-NO_MATTER = "no matter"
-WORDS = {LIVE: "live", RESTART: "restart", FILE: NO_MATTER}
+NO_EFFECT = "none"
+WORDS = {LIVE: "live", RESTART: "restart", FILE: NO_EFFECT}
 # What a new VM has in place of no default.
 DERIVED = {
-    "uuid": "from lab and name",
-    "arch": "of the hypervisor",
+    "uuid": "derived from lab and name",
+    "arch": "that of the hypervisor",
     "qemu_binary": "`qemu-system-ARCH`",
     "machine": "`pc`, `virt`, ...",
-    "cpu": "`host` with KVM, else QEMU's",
-    "disks": "`disk0`, 8 GiB, if there is nothing to boot",
+    "cpu": "`host` with KVM, otherwise the default of QEMU",
+    "disks": "`disk0`, 8 GiB, if there is no boot source",
     "memory": "256 MiB",
     "disks[].path": "`NAME.FORMAT` in the VM's folder",
-    "disks[].format": "as found, else `qcow2`",
-    "disks[].backing_format": "as found",
-    "disks[].size": "of the base",
-    "disks[].index": "the next",
-    "cdroms[].index": "the next",
-    "floppies[].index": "the next",
-    "nics[].index": "as in the name, else the next",
-    "cdroms[].bus": "`ide`, `sata`, `scsi`",
-    "nics[].mac": "from lab, VM and NIC",
+    "disks[].format": "detected, otherwise `qcow2`",
+    "disks[].backing_format": "detected",
+    "disks[].size": "that of the base image",
+    "disks[].index": "next free",
+    "cdroms[].index": "next free",
+    "floppies[].index": "next free",
+    "nics[].index": "number in the name, otherwise next free",
+    "cdroms[].bus": "`ide`, `sata` or `scsi`, as the machine supports",
+    "nics[].mac": "derived from lab, VM and NIC",
     "consoles": "one, on a UNIX socket",
-    "vga": "`none`, `std` with a display",
+    "vga": "`none`, with a display `std`",
 }
 
 
@@ -94,7 +94,7 @@ def change(before, after):
     assert len(changes) == 1, changes
     # A live change that nobody applies is about the next start, or about files that are there already.
     return (
-        NO_MATTER if changes[0].how == LIVE and changes[0].verb == "none" else WORDS[changes[0].how]
+        NO_EFFECT if changes[0].how == LIVE and changes[0].verb == "none" else WORDS[changes[0].how]
     )
 
 
@@ -149,7 +149,7 @@ def rows():
         else:
             how = of_option(name)
             if name == "config_drive":
-                how += "; with `update: next_start`: at the next start"
+                how += "; `update: next_start` defers it to the next start"
             made.append(("`%s`" % name, _default(name, option.default), how))
     return made
 
@@ -172,7 +172,7 @@ def _presence(option):
             ]
             == WORDS[LIVE]
         ]
-        return "live on %s, where a place is free; else restart" % ", ".join(lives)
+        return "live on %s if a slot is free; otherwise restart" % ", ".join(lives)
     place = {
         "nics": {"kind": "nic", "index": 1},
         "cdroms": {"kind": "ide", "index": 1},
@@ -180,23 +180,23 @@ def _presence(option):
     }[option]
     come, go = of_presence(option, place)
     assert come == go
-    return "live, where a place is free; else restart" if come == WORDS[LIVE] else come
+    return "live if a slot is free; otherwise restart" if come == WORDS[LIVE] else come
 
 
 def _how_of(option, key):
     if (option, key) == ("disks", "size"):
         assert of_suboption(option, key, 2 << 30, 1 << 30) is None
-        return "%s, to grow" % of_suboption(option, key, 1 << 30, 2 << 30)
+        return "%s, growing only" % of_suboption(option, key, 1 << 30, 2 << 30)
     if (option, key) == ("disks", "limits"):
-        return "%s; the first and the last: %s" % (
+        return "%s; adding the first or removing the last limit: %s" % (
             of_suboption(option, key, {"iops_total": 2}, {"iops_total": 1}),
             of_suboption(option, key, {}, {"iops_total": 1}),
         )
     if (option, key) == ("disks", "backing_file"):
         assert of_suboption(option, key) is None
-        return "%s, to follow a base that was moved" % of_suboption(option, key, "/a", "/b")
+        return "%s, only to the new path of a moved base image" % of_suboption(option, key, "/a", "/b")
     if (option, key) == ("nics", "link"):
-        return "%s; to and from vhost and several queues: %s" % (
+        return "%s; with vhost or several queues: %s" % (
             of_suboption(option, key, None, {"type": "user"}),
             of_suboption(option, key, None, {"type": "tap", "vhost": True}),
         )
@@ -205,7 +205,7 @@ def _how_of(option, key):
 
 def table():
     """The table in Markdown."""
-    lines = ["| option | default of a new VM | a change reaches a running VM |", "|---|---|---|"]
+    lines = ["| option | default of a new VM | effect on a running VM |", "|---|---|---|"]
     return "\n".join(lines + ["| %s | %s | %s |" % row for row in rows()]) + "\n"
 
 
