@@ -86,16 +86,6 @@ class Capabilities(typing.NamedTuple):
         """-object takes JSON (QEMU 6.0)."""
         return self.at_least(6, 0)
 
-    @property
-    def json_device(self):
-        """-device takes JSON (QEMU 6.2)."""
-        return self.at_least(6, 2)
-
-    @property
-    def json_netdev(self):
-        """-netdev takes JSON (QEMU 7.2)."""
-        return self.at_least(7, 2)
-
     def at_least(self, major, minor=0):
         """The version is major.minor or newer."""
         return self.version >= (major, minor)
@@ -116,14 +106,6 @@ class Capabilities(typing.NamedTuple):
     def has_device(self, name):
         """There is a device type, or an alias of one, with this name."""
         return self.device_name(name) is not None
-
-    def has_object(self, kind):
-        """-object knows this type."""
-        return kind in self.object_types
-
-    def has_command(self, name):
-        """QMP has this command."""
-        return name in self.commands
 
     def has_netdev(self, kind):
         """-netdev knows this type."""

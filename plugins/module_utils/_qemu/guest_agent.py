@@ -90,10 +90,6 @@ class GuestAgent:
         ):
             raise self._ended()
 
-    def ping(self):
-        """Return when the agent has answered."""
-        self.execute("guest-ping")
-
     def interfaces(self):
         """The guest's network interfaces: a list of dicts with name, mac (lower case, or None) and addresses (a list of str)."""
         return [

@@ -50,7 +50,6 @@ class Monitor:
         self.path = os.fspath(path)
         self.timeout = timeout
         self.version = None
-        self.package = ""
         self.peer_pid = None
         self.events = []
         self._channel = None
@@ -95,7 +94,6 @@ class Monitor:
             raise
         version = greeting["QMP"]["version"]
         self.version = tuple(version["qemu"][part] for part in ("major", "minor", "micro"))
-        self.package = version.get("package", "")
         return self
 
     def close(self):
@@ -156,20 +154,6 @@ class Monitor:
                     ),
                     path=self.path,
                 )
-
-    def clear_events(self):
-        """Forget the events that came so far."""
-        self.events.clear()
-
-    def wait_eof(self, timeout=None):
-        """Wait until QEMU closes the monitor, as it does when it ends; False when it has not after timeout seconds."""
-        deadline = self._deadline(timeout)
-        try:
-            while self._collect(deadline):
-                pass
-        except MonitorClosed:
-            return True
-        return False
 
     def _exchange(self, commands, fds, deadline):
         requests = (

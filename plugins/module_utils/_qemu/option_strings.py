@@ -98,8 +98,3 @@ def object_add(properties, flat):
 def blockdev(properties):
     """The -blockdev words of a block node, in JSON."""
     return ["-blockdev", json.dumps(properties, sort_keys=True)]
-
-
-def unix_server(path):
-    """A listening UNIX socket for -chardev and -qmp that does not wait for its client."""
-    return {"path": path, "server": True, "wait": False}

@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 import time
+from shlex import quote
 from typing import NamedTuple, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import posix_cksum
@@ -331,8 +332,3 @@ def _base64(data):
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape")
     return base64.b64encode(data).decode("ascii")
-
-
-def quote(path):
-    """A word of the guest's shell."""
-    return "'" + path.replace("'", "'\"'\"'") + "'"

@@ -72,7 +72,7 @@ def path(tmp_path):
 
 def test_synchronises_first(path):
     with FakeAgent(path, before=b'{"return": "of an ear') as server, GuestAgent(path) as agent:
-        agent.ping()
+        agent.execute("guest-ping")
         assert server.raw[0].startswith(b"\xff{")
         assert server.requests == ["guest-sync-delimited", "guest-ping"]
 
@@ -128,7 +128,7 @@ def test_synchronises_again_after_a_timeout(path):
 def test_command_without_an_answer(path):
     with FakeAgent(path, {"guest-shutdown": None}) as server, GuestAgent(path) as agent:
         assert agent.execute("guest-shutdown", answers=False) is None
-        agent.ping()
+        agent.execute("guest-ping")
         assert server.requests[1:] == ["guest-shutdown", "guest-sync-delimited", "guest-ping"]
 
 

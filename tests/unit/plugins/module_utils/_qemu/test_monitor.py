@@ -26,7 +26,6 @@ def path(tmp_path):
 def test_greeting_tells_version_and_process(path):
     with FakeQmp(path, version=(10, 0, 2)), Monitor(path) as monitor:
         assert monitor.version == (10, 0, 2)
-        assert monitor.package == "fake"
         assert monitor.peer_pid == os.getpid()
 
 
@@ -157,8 +156,6 @@ def test_events_before_replies_are_kept(path):
         assert monitor.events[0] == {"event": "STOP", "data": {}, "time": 4.5}
         assert monitor.wait_event("RESET")["data"] == {"guest": True}
         assert [event["event"] for event in monitor.events] == ["STOP"]
-        monitor.clear_events()
-        assert monitor.events == []
 
 
 def test_replies_are_matched_by_id(path):
@@ -254,13 +251,11 @@ def test_end_of_qemu(path):
             monitor.execute("crash")
     with FakeQmp(path) as server, Monitor(path) as monitor:
         assert monitor.execute("stop") == {}
-        assert monitor.wait_eof(timeout=0.1) is False
         server.event("SHUTDOWN", {"guest": False})
         assert monitor.execute("quit") == {}
-        assert monitor.wait_eof(timeout=5) is True
-        assert monitor.events[0]["event"] == "SHUTDOWN"
         with pytest.raises(MonitorClosed):
             monitor.wait_event("STOP")
+        assert monitor.events[0]["event"] == "SHUTDOWN"
     with pytest.raises(MonitorClosed, match="not connected"):
         monitor.execute("stop")
 
