@@ -3,16 +3,16 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Image files read directly: what they are, whether they can be read, whether they are still the same."""
+"""Read image files directly: format, readability, checksum, fingerprint."""
 
 from __future__ import annotations
 
-import collections
 import errno
 import hashlib
 import os
 import stat
 import struct
+from typing import IO, Any, NamedTuple, NoReturn, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ImageError,
@@ -35,22 +35,38 @@ _MAGICS = (
     ("parallels", 0, b"WithoutFreeSpace"),
     ("parallels", 0, b"WithouFreSpacExt"),
 )
-
-ImageHeader = collections.namedtuple(
-    "ImageHeader",
-    "format virtual_size backing_file backing_format encrypted dirty corrupt data_file snapshots iso",
-    defaults=(None, None, None, False, False, False, None, 0, False),
-)
+# Types of qcow2 header extensions.
+_END_OF_EXTENSIONS, _BACKING_FORMAT, _DATA_FILE = 0, 0xE2792ACA, 0x44415441
 
 
-def probe(path):
-    """The ImageHeader of an image file or block device.
+class ImageHeader(NamedTuple):
+    """What the header of an image states.
 
-    format: as QEMU names it; raw when nothing known is there. virtual_size: bytes; None for formats that only qemu-img
-    reads here (all but raw and qcow2). backing_file: as it is written in the image, so it may be relative to the image's
-    folder. snapshots: how many internal ones. iso: a raw image that holds an ISO 9660 file system.
-    A guest can write any header into a raw disk: keep the format of an image that a guest has written to.
-    Raises ImageError. Sources: QEMU docs/interop/qcow2 and the probe functions in block/; ECMA-119, 8.1.
+    format: as QEMU names it; raw if no other format is recognised.
+    virtual_size: bytes; None for formats other than raw and qcow2, which only qemu-img can read.
+    backing_file: as written in the image; it may be relative to the image's folder.
+    snapshots: the number of internal ones. iso: a raw image with an ISO 9660 file system.
+    """
+
+    format: str
+    virtual_size: Optional[int] = None
+    backing_file: Optional[str] = None
+    backing_format: Optional[str] = None
+    encrypted: bool = False
+    dirty: bool = False
+    corrupt: bool = False
+    data_file: Optional[str] = None
+    snapshots: int = 0
+    iso: bool = False
+
+
+def probe(path: str | os.PathLike[str]) -> ImageHeader:
+    """Return the ImageHeader of an image file or block device.
+
+    A guest can write any header into a raw disk: do not probe an image that a guest has written to,
+    but keep its format elsewhere.
+    Raises ImageError. Sources: QEMU docs/interop/qcow2 and the probe functions in block/; ECMA-119,
+    8.1.
     """
     try:
         with open(path, "rb", buffering=0) as stream:
@@ -61,19 +77,23 @@ def probe(path):
             for name, offset, magic in _MAGICS:
                 if start.startswith(magic, offset):
                     return ImageHeader(name)
-            if size >= 512 and _at(stream, size - 512, 8) == b"conectix":
+            if size >= 512 and _read_at(stream, size - 512, 8) == b"conectix":
                 return ImageHeader("vpc")
-            return ImageHeader("raw", size, iso=_at(stream, 0x8001, 5) == b"CD001")
+            return ImageHeader("raw", size, iso=_read_at(stream, 0x8001, 5) == b"CD001")
     except OSError as error:
-        raise ImageError("cannot read the image %s: %s" % (path, error.strerror), path=str(path))
+        raise _unreadable(path, error)
 
 
-def _at(stream, offset, length):
+def _unreadable(path: str | os.PathLike[str], error: OSError) -> ImageError:
+    return ImageError("cannot read the image %s: %s" % (path, error.strerror), path=str(path))
+
+
+def _read_at(stream: IO[bytes], offset: int, length: int) -> bytes:
     stream.seek(offset)
     return stream.read(length)
 
 
-def _qcow2(stream, start, path):
+def _qcow2(stream: IO[bytes], start: bytes, path: str | os.PathLike[str]) -> ImageHeader:
     version, backing_offset, backing_size, cluster_bits, size, encryption = struct.unpack_from(
         ">IQIIQI", start.ljust(104, b"\0"), 4
     )
@@ -87,42 +107,48 @@ def _qcow2(stream, start, path):
     if version == 3:
         (features,) = struct.unpack_from(">Q", start.ljust(104, b"\0"), 72)
         (length,) = struct.unpack_from(">I", start.ljust(104, b"\0"), 100)
-    backing_file = backing_format = data_file = None
+    backing_file = None
     if backing_offset:
-        backing_file = os.fsdecode(_at(stream, backing_offset, min(backing_size, 1023)))
-    extensions = (
-        _at(stream, length, min((backing_offset or 1 << cluster_bits) - length, 1 << 16))
-        if length < 1 << cluster_bits
-        else b""
-    )
-    place = 0
-    while place + 8 <= len(extensions):
-        kind, amount = struct.unpack_from(">II", extensions, place)
-        if not kind:
-            break
-        content = extensions[place + 8 : place + 8 + amount]
-        if kind == 0xE2792ACA:
-            backing_format = content.decode("ascii", "replace")
-        elif kind == 0x44415441:
-            data_file = os.fsdecode(content)
-        place += 8 + (amount + 7) // 8 * 8
+        backing_file = os.fsdecode(_read_at(stream, backing_offset, min(backing_size, 1023)))
+    extensions = {}
+    if length < 1 << cluster_bits:
+        end = backing_offset or 1 << cluster_bits
+        extensions = _extensions(_read_at(stream, length, min(end - length, 1 << 16)))
+    backing_format = extensions.get(_BACKING_FORMAT)
+    data_file = extensions.get(_DATA_FILE)
     return ImageHeader(
         "qcow2",
         size,
         backing_file,
-        backing_format,
+        None if backing_format is None else backing_format.decode("ascii", "replace"),
         bool(encryption),
         bool(features & 1),
         bool(features & 2),
-        data_file,
+        None if data_file is None else os.fsdecode(data_file),
         struct.unpack_from(">I", start, 60)[0],
     )
 
 
-def check_readable(option, path):
-    """Return the stat result of an image that can be opened for reading; else raise ImageError naming option and path."""
+def _extensions(data: bytes) -> dict[int, bytes]:
+    """Return the header extensions of a qcow2 image: type -> content."""
+    found = {}
+    offset = 0
+    while offset + 8 <= len(data):
+        kind, length = struct.unpack_from(">II", data, offset)
+        if kind == _END_OF_EXTENSIONS:
+            break
+        found[kind] = data[offset + 8 : offset + 8 + length]
+        offset += 8 + (length + 7) // 8 * 8
+    return found
 
-    def refuse(message, *values):
+
+def check_readable(option: str, path: str | os.PathLike[str]) -> os.stat_result:
+    """Return the stat result of an image that can be opened for reading.
+
+    Raises ImageError, naming option and path.
+    """
+
+    def refuse(message: str, *values: object) -> NoReturn:
         raise ImageError("%s: %s" % (option, message % values), option=option, path=str(path))
 
     try:
@@ -144,8 +170,11 @@ def check_readable(option, path):
     return state
 
 
-def checksum(path, algorithm, first=None):
-    """The checksum of a file in hexadecimal digits; first: of that many bytes at its start only."""
+def checksum(path: str | os.PathLike[str], algorithm: str, first: int | None = None) -> str:
+    """Return the checksum of a file, in hexadecimal digits.
+
+    first: the number of bytes at its start to which the checksum applies; default: all.
+    """
     digest = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with open(path, "rb", buffering=0) as stream:
@@ -157,13 +186,13 @@ def checksum(path, algorithm, first=None):
                 digest.update(part)
                 left = None if left is None else left - len(part)
     except OSError as error:
-        raise ImageError("cannot read the image %s: %s" % (path, error.strerror), path=str(path))
+        raise _unreadable(path, error)
     return digest.hexdigest()
 
 
-def normalise_checksum(option, text):
-    """A checksum in lower case. Raises OptionError when it is none."""
-    algorithm, colon, digits = text.strip().lower().partition(":")
+def normalise_checksum(option: str, text: str) -> str:
+    """Return a checksum in lower case. Raises OptionError for other text."""
+    algorithm, _colon, digits = text.strip().lower().partition(":")
     if len(digits) != _DIGITS.get(algorithm) or digits.strip("0123456789abcdef"):
         raise OptionError(
             option,
@@ -173,12 +202,14 @@ def normalise_checksum(option, text):
     return "%s:%s" % (algorithm, digits)
 
 
-def verify_checksum(option, path, expected, first_mib=False):
-    """Compare a file with expected, such as sha256:0123...; first_mib: its first MiB only.
+def verify_checksum(
+    option: str, path: str | os.PathLike[str], expected: str, first_mib: bool = False
+) -> None:
+    """Compare a file with a checksum such as sha256:0123...; first_mib: only its first MiB.
 
-    Raises OptionError when expected is no checksum, ImageError naming both sums when it is another file.
+    Raises OptionError if expected is not a checksum, ImageError with both checksums if they differ.
     """
-    algorithm, colon, wanted = normalise_checksum(option, expected).partition(":")
+    algorithm, _colon, wanted = normalise_checksum(option, expected).partition(":")
     found = checksum(path, algorithm, _MIB if first_mib else None)
     if found != wanted:
         raise ImageError(
@@ -198,10 +229,11 @@ def verify_checksum(option, path, expected, first_mib=False):
         )
 
 
-def fingerprint(path):
-    """What tells a base image from another one, in a moment: size, mtime_ns, inode, samples.
+def fingerprint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what identifies a base image, without reading all of it.
 
-    samples: sha256 over at most 64 samples of 4 KiB, evenly spread, with the first and the last.
+    That is size, mtime_ns, inode and samples: the sha256 of at most 64 samples of 4 KiB, evenly
+    spread, with the first and the last.
     """
     digest = hashlib.sha256()
     try:
@@ -210,15 +242,10 @@ def fingerprint(path):
             size = stream.seek(0, os.SEEK_END)
             count = min(_SAMPLES, -(-size // _SAMPLE))
             for number in range(count):
-                digest.update(
-                    _at(
-                        stream,
-                        number * (size - _SAMPLE) // (count - 1) if count > 1 else 0,
-                        _SAMPLE,
-                    )
-                )
+                offset = number * (size - _SAMPLE) // (count - 1) if count > 1 else 0
+                digest.update(_read_at(stream, offset, _SAMPLE))
     except OSError as error:
-        raise ImageError("cannot read the image %s: %s" % (path, error.strerror), path=str(path))
+        raise _unreadable(path, error)
     return {
         "size": size,
         "mtime_ns": state.st_mtime_ns,
@@ -227,7 +254,10 @@ def fingerprint(path):
     }
 
 
-def same_content(old, new):
-    """Whether two fingerprints are of one content. A file written to in place is another one, whatever its samples say."""
+def same_content(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Return whether two fingerprints are of the same content.
+
+    A file that was written in place counts as changed, even if its samples are equal.
+    """
     written = old["inode"] == new["inode"] and old["mtime_ns"] != new["mtime_ns"]
-    return old["size"] == new["size"] and old["samples"] == new["samples"] and not written
+    return bool(old["size"] == new["size"] and old["samples"] == new["samples"] and not written)

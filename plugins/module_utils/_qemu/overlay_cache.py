@@ -3,23 +3,39 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""New overlays that are alike: qemu-img makes the first of a run, the others are its copies.
+"""Copies of new overlays: qemu-img makes the first of a run, equal ones are copied from it.
 
-A new qcow2 overlay without options holds its size and the name of its base, and nothing that tells it from another one
-(QEMU, docs/interop/qcow2.txt). To start qemu-img takes fifty times as long as to write the few clusters that it holds.
+A new qcow2 overlay without options holds its size and the name of its base, and nothing unique
+(QEMU, docs/interop/qcow2.txt). Starting qemu-img takes fifty times as long as writing the few
+clusters of an overlay.
 """
 
 from __future__ import annotations
 
 import os
+from typing import List, NamedTuple, Sequence, Tuple
 
 _BLOCK = 4096
-_MOST = 1 << 20  # bytes of an image that is worth keeping
-_made = {}
+_MAX_SIZE = 1 << 20  # bytes of an overlay that is worth keeping
+
+Key = Tuple[object, ...]
 
 
-def cache_key(words, size, backing_file):
-    """What makes two new overlays alike: how qemu-img is called, and the base as it is now. None for a base that cannot be looked at."""
+class Content(NamedTuple):
+    """The bytes of an overlay, without its holes."""
+
+    size: int
+    blocks: List[Tuple[int, bytes]]  # offset and bytes
+
+
+_contents: dict[Key, Content] = {}
+
+
+def cache_key(words: Sequence[str], size: int | None, backing_file: str) -> Key | None:
+    """Return what equal overlays have in common: the call of qemu-img and the state of the base.
+
+    None for a base that cannot be read.
+    """
     try:
         state = os.stat(backing_file)
     except OSError:
@@ -27,26 +43,25 @@ def cache_key(words, size, backing_file):
     return (*words, size, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-def store(key, path):
-    """Remember a new overlay that nobody has written to yet."""
+def store(key: Key, path: str) -> None:
+    """Keep the content of a new overlay, before a guest writes to it."""
     with open(path, "rb") as stream:
-        data = stream.read(_MOST + 1)
-    if len(data) <= _MOST:
+        data = stream.read(_MAX_SIZE + 1)
+    if len(data) <= _MAX_SIZE:
         blocks = ((start, data[start : start + _BLOCK]) for start in range(0, len(data), _BLOCK))
-        _made[key] = (
+        _contents[key] = Content(
             len(data),
             [(start, block) for start, block in blocks if block.count(0) != len(block)],
         )
 
 
-def find(key):
-    """What is remembered, or None."""
-    return _made.get(key)
+def find(key: Key | None) -> Content | None:
+    """Return the content kept for key, or None."""
+    return None if key is None else _contents.get(key)
 
 
-def write_copy(handle, content):
-    """Write a copy into an empty file, with the holes that the original has."""
-    size, blocks = content
-    os.ftruncate(handle, size)
-    for start, block in blocks:
+def write_copy(handle: int, content: Content) -> None:
+    """Write content into an empty file, with the same holes."""
+    os.ftruncate(handle, content.size)
+    for start, block in content.blocks:
         os.pwrite(handle, block, start)

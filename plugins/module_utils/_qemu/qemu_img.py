@@ -3,13 +3,14 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Image files made and changed by qemu-img. Source: QEMU, docs/tools/qemu-img."""
+"""Make and change image files with qemu-img. Source: QEMU, docs/tools/qemu-img."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+from typing import Any, Collection, Iterator, Mapping, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ImageError,
@@ -20,23 +21,29 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import overlay_cache
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import probe
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import keyval
 
-_SPREAD = ("monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat")
+# Subformats of vmdk that consist of several files.
+_SPLIT_VMDK = ("monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat")
 
 
 class QemuImg:
-    """The qemu-img at path. Sizes are bytes; timeout: seconds that one run may take, default an hour.
+    """The qemu-img program at path.
 
-    Every path is made absolute: QEMU takes a name such as nbd:x or json:{ for a protocol, but never one that starts
-    with a slash (block.c, path_has_protocol). Raises ImageError and ProgramError.
+    Sizes are in bytes. timeout: seconds for one run, default an hour.
+    Every path is made absolute: QEMU takes a name such as nbd:x or json:{ for a protocol, but never
+    one that starts with a slash (block.c, path_has_protocol). Raises ImageError and ProgramError.
     """
 
-    def __init__(self, path, timeout=3600):
+    def __init__(self, path: str, timeout: float = 3600) -> None:
         self.path = path
         self.timeout = timeout
 
-    def info(self, path, chain=False, format=None):
-        """What qemu-img info says, as a dict; with chain a list of dicts, the image first. Works on an image in use."""
+    def info(self, path: str, chain: bool = False, format: str | None = None) -> Any:
+        """Return the output of qemu-img info, as a dict. Works on an image in use.
+
+        chain: return a list of dicts: the image, then its backing files.
+        """
         words = (
             ["--output=json", "-U"]
             + (["--backing-chain"] if chain else [])
@@ -46,18 +53,19 @@ class QemuImg:
 
     def create(
         self,
-        path,
-        format,
-        size=None,
-        options=None,
-        backing_file=None,
-        backing_format=None,
-        mode=0o600,
-    ):
-        """Make a new image, whole or not at all; refuse when there is something at path.
+        path: str,
+        format: str,
+        size: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        backing_file: str | None = None,
+        backing_format: str | None = None,
+        mode: int = 0o600,
+    ) -> None:
+        """Make a new image, atomically; refuse if path exists.
 
-        size: may be None with a backing_file. backing_file: absolute, or relative to the folder of path.
-        backing_format: default as found; refused when the image is of another format.
+        size: may be None with a backing_file.
+        backing_file: absolute, or relative to the folder of path.
+        backing_format: default: the format found; another one is refused.
         """
         words = ["-f", format]
         if backing_file is not None:
@@ -70,8 +78,10 @@ class QemuImg:
             "create", words, path, format, options, mode, last=[] if size is None else [str(size)]
         )
 
-    def _make_overlay(self, words, path, size, mode, backing_file):
-        """An overlay as qemu-img makes it, or a copy of the one that it made before."""
+    def _make_overlay(
+        self, words: list[str], path: str, size: int | None, mode: int, backing_file: str
+    ) -> None:
+        """Make an overlay with qemu-img, or copy an equal one that it made before."""
         key = overlay_cache.cache_key([self.path, *words], size, backing_file)
         content = overlay_cache.find(key)
         if content is None:
@@ -84,40 +94,60 @@ class QemuImg:
         with _new_image(path, mode) as (handle, _name):
             overlay_cache.write_copy(handle, content)
 
-    def overlay(self, path, backing_file, backing_format=None, size=None, options=None):
-        """Make a qcow2 overlay on backing_file, as create does."""
+    def overlay(
+        self,
+        path: str,
+        backing_file: str,
+        backing_format: str | None = None,
+        size: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make a qcow2 overlay on backing_file; see create()."""
         self.create(path, "qcow2", size, options, backing_file, backing_format)
 
     def convert(
-        self, source, target, format, options=None, source_format=None, compress=False, mode=0o600
-    ):
-        """Make a full copy of source in format, whole or not at all; refuse when there is something at target."""
+        self,
+        source: str,
+        target: str,
+        format: str,
+        options: Mapping[str, Any] | None = None,
+        source_format: str | None = None,
+        compress: bool = False,
+        mode: int = 0o600,
+    ) -> None:
+        """Make a full copy of source in format, atomically; refuse if target exists."""
         words = ["-f", source_format or probe(source).format, "-O", format] + (
             ["-c"] if compress else []
         )
         self._make("convert", words, target, format, options, mode, source=source)
 
-    def resize(self, path, size, shrink=False, format=None):
-        """Give an image another virtual size; smaller only with shrink."""
+    def resize(self, path: str, size: int, shrink: bool = False, format: str | None = None) -> None:
+        """Change the virtual size of an image; make it smaller only with shrink."""
         header = probe(path)
         format = format or header.format
-        now = header.virtual_size
-        if now is None or format != header.format:
-            now = self.info(path, format=format)["virtual-size"]
-        if size < now and not shrink:
+        current = header.virtual_size
+        if current is None or format != header.format:
+            current = int(self.info(path, format=format)["virtual-size"])
+        if size < current and not shrink:
             raise ImageError(
                 "%s has %s: making it %s would cut off its end. Set allow_shrink to do that"
-                % (path, format_size(now), format_size(size)),
+                % (path, format_size(current), format_size(size)),
                 path=str(path),
             )
         self._run(
-            "resize", ["-f", format] + (["--shrink"] if size < now else []), path, [str(size)]
+            "resize", ["-f", format] + (["--shrink"] if size < current else []), path, [str(size)]
         )
 
-    def rebase(self, path, backing_file, backing_format=None, unsafe=False):
-        """Put an overlay on another backing file; None or "" puts it on none and copies what it needs from the old ones.
+    def rebase(
+        self,
+        path: str,
+        backing_file: str | None,
+        backing_format: str | None = None,
+        unsafe: bool = False,
+    ) -> None:
+        """Change the backing file of an overlay; None or "": copy all it needs and have no base.
 
-        unsafe: only the name is changed, for a backing file that was moved and has the same content.
+        unsafe: change only the name, for a backing file that was moved and has the same content.
         """
         words = ["-f", probe(path).format] + (["-u"] if unsafe else [])
         if backing_file:
@@ -127,23 +157,30 @@ class QemuImg:
             words += ["-b", ""]
         self._run("rebase", words, path)
 
-    def commit(self, path, base=None):
-        """Write an overlay's content into its backing file and empty it; with base into that one, and leave the overlay as it is."""
+    def commit(self, path: str, base: str | None = None) -> None:
+        """Write the content of an overlay into its backing file and empty the overlay.
+
+        base: write into this file of the chain, and do not empty the overlay.
+        """
         self._run(
             "commit",
             ["-f", probe(path).format] + (["-b", os.path.abspath(base)] if base else []),
             path,
         )
 
-    def check(self, path, repair=None, format=None):
-        """Check an image: a dict of supported, ok, errors, corruptions, leaks, corruptions_fixed, leaks_fixed (numbers).
+    def check(
+        self, path: str, repair: str | None = None, format: str | None = None
+    ) -> dict[str, Any]:
+        """Check an image.
 
-        repair: None, leaks or all. supported is False, and ok True, for a format that has nothing to check, such as raw.
+        Return a dict with supported, ok, and the numbers errors, corruptions, leaks,
+        corruptions_fixed, leaks_fixed.
+        repair: None, leaks or all. A format without checks, such as raw, is not supported, but ok.
         """
         words = ["--output=json", "-f", format or probe(path).format] + (
             ["-r", repair] if repair else []
         )
-        code, out, err = self._run("check", words, path, accept=(0, 2, 3, 63))
+        code, out, _err = self._run("check", words, path, accept=(0, 2, 3, 63))
         report = json.loads(out) if code != 63 else {}
         return {
             "supported": code != 63,
@@ -155,8 +192,11 @@ class QemuImg:
             "leaks_fixed": report.get("leaks-fixed", 0),
         }
 
-    def snapshots(self, path):
-        """The internal snapshots: a list of dicts with id, name, date (seconds since 1970) and vm_state_size."""
+    def snapshots(self, path: str) -> list[dict[str, Any]]:
+        """Return the internal snapshots: dicts with id, name, date, vm_state_size.
+
+        date: seconds since 1970.
+        """
         return [
             {
                 "id": item["id"],
@@ -167,8 +207,8 @@ class QemuImg:
             for item in self.info(path).get("snapshots", [])
         ]
 
-    def snapshot_create(self, path, name):
-        """Take an internal snapshot; qemu-img itself would take a second one of the same name."""
+    def snapshot_create(self, path: str, name: str) -> None:
+        """Take an internal snapshot; refuse a name in use, which qemu-img would accept."""
         if any(item["name"] == name for item in self.snapshots(path)):
             raise ImageError(
                 "%s has a snapshot %s already: delete it first, or choose another name"
@@ -177,43 +217,45 @@ class QemuImg:
             )
         self._run("snapshot", ["-c", name], path)
 
-    def snapshot_apply(self, path, name):
-        """Go back to an internal snapshot. By its id: qemu-img takes a name of digits for an id."""
+    def snapshot_apply(self, path: str, name: str) -> None:
+        """Go back to an internal snapshot. By its id: qemu-img takes a name of digits for one."""
         self._run("snapshot", ["-a", self._snapshot(path, name)["id"]], path)
 
-    def snapshot_delete(self, path, name):
+    def snapshot_delete(self, path: str, name: str) -> None:
         """Delete an internal snapshot."""
         self._snapshot(path, name)
         self._run("snapshot", ["-d", name], path)
 
-    def is_empty_overlay(self, path):
-        """Whether an overlay holds nothing of its own: nothing written, no snapshot. Works on an image in use."""
+    def is_empty_overlay(self, path: str) -> bool:
+        """Return whether an overlay has no data and no snapshot of its own.
+
+        Works on an image in use.
+        """
         header = probe(path)
         if header.backing_file is None or header.snapshots:
             return False
-        under = self.info(path, chain=True)[1][
-            "virtual-size"
-        ]  # what is beyond its end is said to be the overlay's own zeroes
+        # qemu-img counts what is beyond the end of the base as zeroes of the overlay.
+        base_size = self.info(path, chain=True)[1]["virtual-size"]
         parts = json.loads(self._run("map", ["--output=json", "-U", "-f", header.format], path)[1])
         return all(
-            part["depth"] > 0 or part["start"] >= under and part["zero"] and not part["data"]
+            part["depth"] > 0 or part["start"] >= base_size and part["zero"] and not part["data"]
             for part in parts
         )
 
-    def _snapshot(self, path, name):
-        known = self.snapshots(path)
-        for item in known:
+    def _snapshot(self, path: str, name: str) -> dict[str, Any]:
+        snapshots = self.snapshots(path)
+        for item in snapshots:
             if item["name"] == name:
                 return item
         raise ImageError(
             "%s has no snapshot %s; it has %s"
-            % (path, name, ", ".join(item["name"] for item in known) or "none"),
+            % (path, name, ", ".join(item["name"] for item in snapshots) or "none"),
             path=str(path),
         )
 
     @staticmethod
-    def _backing(path, backing_file, backing_format):
-        """The backing file's absolute name, and its format, found in the file itself."""
+    def _backing(path: str, backing_file: str, backing_format: str | None) -> tuple[str, str]:
+        """Return the absolute name of the backing file, and the format found in it."""
         backing_file = os.path.join(os.path.dirname(os.path.abspath(path)), backing_file)
         found = probe(backing_file).format
         if backing_format not in (None, found):
@@ -224,31 +266,49 @@ class QemuImg:
             )
         return backing_file, found
 
-    def _make(self, command, words, path, format, options, mode, source=None, last=()):
-        if format == "vmdk" and (options or {}).get("subformat") in _SPREAD:
+    def _make(
+        self,
+        command: str,
+        words: list[str],
+        path: str,
+        format: str,
+        options: Mapping[str, Any] | None,
+        mode: int,
+        source: str | None = None,
+        last: Sequence[str] = (),
+    ) -> None:
+        options = dict(options or {})
+        if format == "vmdk" and options.get("subformat") in _SPLIT_VMDK:
             raise ImageError(
-                "%s: a vmdk of subformat %s is several files: use monolithicSparse or streamOptimized"
-                % (path, options["subformat"]),
+                "%s: a vmdk of subformat %s is several files: use monolithicSparse or "
+                "streamOptimized" % (path, options["subformat"]),
                 path=str(path),
             )
-        if (
-            format == "vpc"
-        ):  # or the size is rounded to whole cylinders, and is never the one asked for
-            options = {"force_size": True, **(options or {})}
+        if format == "vpc":  # without it the size is rounded to whole cylinders
+            options.setdefault("force_size", True)
+        if options:
+            words = words + ["-o", keyval(None, dict(sorted(options.items())))]
         with _new_image(path, mode) as (handle, name):
             if source is not None:
-                self._run(command, words + _options(options), source, [name], pass_fds=(handle,))
+                self._run(command, words, source, [name], pass_fds=(handle,))
             else:
-                self._run(command, words + _options(options), path, last, name, pass_fds=(handle,))
+                self._run(command, words, path, last, name, pass_fds=(handle,))
 
-    def _run(self, command, words, path, last=(), real=None, accept=(0,), pass_fds=()):
+    def _run(
+        self,
+        command: str,
+        words: list[str],
+        path: str,
+        last: Sequence[str] = (),
+        real: str | None = None,
+        accept: Collection[int] = (0,),
+        pass_fds: Collection[int] = (),
+    ) -> tuple[int, str, str]:
+        """Run a command on path. real: the name to use for path. last: words after it."""
         purpose = "qemu-img %s of %s" % (command, path)
         try:
             return run_program(
-                [self.path, command]
-                + list(words)
-                + ["--", real or os.path.abspath(path)]
-                + list(last),
+                [self.path, command, *words, "--", real or os.path.abspath(path), *last],
                 timeout=self.timeout,
                 accept=accept,
                 purpose=purpose,
@@ -256,19 +316,23 @@ class QemuImg:
             )
         except ProgramError as error:
             error.facts["path"] = str(path)
-            said = error.facts.get("stderr", "")
-            if "Failed to get" in said and "lock" in said:
+            output = error.facts.get("stderr", "")
+            if "Failed to get" in output and "lock" in output:
                 raise ImageError(
-                    "%s is not possible: it, or an image under it, is in use by a running QEMU. Stop that VM, "
-                    "or do it through the VM. qemu-img said: %s" % (purpose, said.strip()),
+                    "%s is not possible: it, or an image under it, is in use by a running QEMU. "
+                    "Stop that VM, or do it through the VM. qemu-img said: %s"
+                    % (purpose, output.strip()),
                     **error.facts,
                 )
             raise
 
 
 @contextlib.contextmanager
-def _new_image(path, mode):
-    """A descriptor and a name of an image that appears at path, whole. Raises ImageError, also when something is there."""
+def _new_image(path: str, mode: int) -> Iterator[tuple[int, str]]:
+    """Yield a descriptor and a name of an image that appears at path, complete.
+
+    Raises ImageError, also if path exists.
+    """
     target = os.path.abspath(path)
     try:
         if os.path.lexists(target):
@@ -277,18 +341,8 @@ def _new_image(path, mode):
             yield opened
     except FileExistsError:
         raise ImageError(
-            "there is something at %s already, and it is left alone: remove it, or choose another path"
-            % path,
+            "%s exists already and is not overwritten: remove it, or choose another path" % path,
             path=str(path),
         )
     except OSError as error:
         raise ImageError("cannot make the image %s: %s" % (path, error.strerror), path=str(path))
-
-
-def _options(options):
-    """The words of -o: QEMU wants commas in values doubled, and on or off for a boolean."""
-    words = []
-    for key, value in sorted((options or {}).items()):
-        text = ("on" if value else "off") if isinstance(value, bool) else str(value)
-        words.append("%s=%s" % (key, text.replace(",", ",,")))
-    return ["-o", ",".join(words)] if words else []

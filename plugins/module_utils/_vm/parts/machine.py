@@ -99,7 +99,7 @@ def _environment(path, value):
 
 
 def _properties(path, value):
-    check_properties(path, value, ours=("accel", "memory-backend", "type"))
+    check_properties(path, value, reserved=("accel", "memory-backend", "type"))
     return {key: content for key, content in value.items() if content is not None}
 
 

@@ -103,7 +103,7 @@ def normalise_nic(path, given):
         check_properties(
             path + ".properties",
             nic["properties"],
-            ours=("driver", "id", "netdev", "mac", "bootindex"),
+            reserved=("driver", "id", "netdev", "mac", "bootindex"),
         )
         nic["properties"] = {
             key: value for key, value in nic["properties"].items() if value is not None

@@ -123,10 +123,10 @@ def test_objects_of_old_and_new():
 )
 def test_properties(properties, path):
     if path is None:
-        option_strings.check_properties("p", properties, ours=("ours",))
+        option_strings.check_properties("p", properties, reserved=("ours",))
         with pytest.raises(OptionError):
             option_strings.check_properties("p", properties, nested=False)
         return
     with pytest.raises(OptionError) as caught:
-        option_strings.check_properties("p", properties, ours=("ours",))
+        option_strings.check_properties("p", properties, reserved=("ours",))
     assert caught.value.facts["option"] == path

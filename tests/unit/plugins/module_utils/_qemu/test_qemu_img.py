@@ -94,7 +94,7 @@ def test_create_leaves_nothing_after_a_failure(run, image, tmp_path):
 )
 def test_nothing_is_overwritten(run, image, tmp_path, make):
     (tmp_path / "x").symlink_to("/nowhere")
-    with pytest.raises(ImageError, match="there is something at x already"):
+    with pytest.raises(ImageError, match="x exists already"):
         make(image)
     assert run.calls == []
 
@@ -102,7 +102,7 @@ def test_nothing_is_overwritten(run, image, tmp_path, make):
 def test_what_appears_meanwhile_is_not_overwritten(run, image, tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "lexists", lambda path: False)
     (tmp_path / "x").write_text("mine")
-    with pytest.raises(ImageError, match="there is something at x already"):
+    with pytest.raises(ImageError, match="x exists already"):
         image.create("x", "raw", 1)
     assert (tmp_path / "x").read_text() == "mine"
     assert os.listdir(tmp_path) == ["x"]
@@ -145,7 +145,7 @@ def test_overlays_that_are_alike_are_made_once(image, tmp_path, monkeypatch):
         "b"
     ).st_size == 196616
     assert os.stat("b").st_mode & 0o777 == 0o600
-    with pytest.raises(ImageError, match="there is something at b already"):
+    with pytest.raises(ImageError, match="b exists already"):
         image.overlay("b", str(base))
     image.overlay("c", str(base), size=1 << 20)
     image.create("d", "qcow2", None, {"cluster_size": 4096}, str(base))
