@@ -19,6 +19,7 @@ ROOT = pathlib.Path.cwd()
 # In two parts, so that this is not taken for the licence of this file.
 LICENCE = "SPDX-License-" + "Identifier: GPL-3.0-or-later"
 COLLECTION = "ansible_collections.vlab.qemu.plugins"
+MAX_FUNCTION_LINES = 50
 NOT_OURS = {
     ".ansible",
     ".cache",
@@ -109,9 +110,9 @@ def headers():
             yield f"{path}: no 'Copyright: vlab.qemu contributors' in the first 8 lines"
 
 
-def places():
-    """No file knows the machine that it was written on, nor where packages are fetched from."""
-    # Each pattern is written so that it does not find itself.
+def local_paths():
+    """Check that no file names a path of the developer's machine or a package registry."""
+    # Each pattern is written so that it does not match itself.
     forbidden = re.compile(
         r"(?<![\w.}~-])/wor[k]/|[.]pyen[v]|/tm[p]/w/|/op[t]/(wheels|pypi)"
         r"|pypi[.]or[g]|pythonhosted[.]or[g]|deb[.]debian[.]or[g]|security[.]debian[.]or[g]|registry[.]npmjs[.]or[g]"
@@ -214,6 +215,18 @@ def action_group():
             yield f"{path}: does not extend vlab.qemu.attributes.actiongroup_qemu"
 
 
+def function_length():
+    """Check that no function of the plugins has more than MAX_FUNCTION_LINES lines."""
+    for path in files():
+        if path.suffix != ".py" or path.parts[0] != "plugins":
+            continue
+        for node in ast.walk(ast.parse(text_of(path), str(path))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                length = node.end_lineno - node.lineno + 1
+                if length > MAX_FUNCTION_LINES:
+                    yield f"{path}:{node.lineno}: {node.name} has {length} lines"
+
+
 def roles():
     """Every role has a README and declares its variables."""
     for role in sorted(path for path in pathlib.Path("roles").glob("*") if path.is_dir()):
@@ -224,7 +237,7 @@ def roles():
 
 RULES = {
     rule.__name__.replace("_", "-"): rule
-    for rule in (headers, places, layers, processes, action_group, roles)
+    for rule in (headers, local_paths, layers, processes, action_group, roles)
 }
 
 

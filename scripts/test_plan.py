@@ -187,6 +187,13 @@ def lint_steps(quick: bool = False) -> list[Step]:
                 "plugins/module_utils",
             ),
         ),
+        Step("ruff-format", tool("ruff", "format", "--check", "--no-cache", ".")),
+        Step("ruff-check", tool("ruff", "check", "--no-cache", ".")),
+        # The cache stays from run to run, which the copy does not.
+        Step(
+            "mypy",
+            ["env", f"MYPYPATH={WORK}", *tool("mypy", "--cache-dir", str(CACHE / "mypy"))],
+        ),
         Step("reuse", tool("reuse", "lint", "--quiet")),
         Step(
             "ansible-builder",
