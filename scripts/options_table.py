@@ -44,7 +44,7 @@ ITEMS = {
 }
 NO_EFFECT = "none"
 WORDS = {LIVE: "live", RESTART: "restart", FILE: NO_EFFECT}
-# What a new VM has in place of no default.
+# What a new VM has in slot of no default.
 DERIVED = {
     "uuid": "derived from lab and name",
     "arch": "that of the hypervisor",
@@ -78,7 +78,7 @@ def definition():
         family="i440fx",
         ports={},
         bases={},
-        places={
+        slots={
             "disks/x": {"kind": "pci", "index": 0},
             "cdroms/x": {"kind": "ide", "index": 0},
             "floppies/x": {"kind": "floppy", "index": 0},
@@ -123,12 +123,12 @@ def of_suboption(option, key, old=None, new="another"):
     return change(before, after)
 
 
-def of_presence(option, place, **item):
+def of_presence(option, slot, **item):
     """How an item comes to a running VM, and how it goes: two of them, as words."""
     one = definition()
     two = copy.deepcopy(one)
     two[option].append(dict(two[option][0], name="y", **item))
-    two["places"][option + "/y"] = place
+    two["slots"][option + "/y"] = slot
     return change(one, two), change(two, one)
 
 
@@ -167,18 +167,18 @@ def _presence(option):
         lives = [
             bus
             for bus in disks.BUSES
-            if of_presence("disks", {"kind": disks.place_kind(bus, "i440fx"), "index": 1}, bus=bus)[
+            if of_presence("disks", {"kind": disks.slot_kind(bus, "i440fx"), "index": 1}, bus=bus)[
                 1
             ]
             == WORDS[LIVE]
         ]
         return "live on %s if a slot is free; otherwise restart" % ", ".join(lives)
-    place = {
+    slot = {
         "nics": {"kind": "nic", "index": 1},
         "cdroms": {"kind": "ide", "index": 1},
         "floppies": {"kind": "floppy", "index": 1},
     }[option]
-    come, go = of_presence(option, place)
+    come, go = of_presence(option, slot)
     assert come == go
     return "live if a slot is free; otherwise restart" if come == WORDS[LIVE] else come
 

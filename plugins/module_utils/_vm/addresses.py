@@ -3,24 +3,35 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Where every device sits: places are given once, kept in the definition, and never move because another device comes or goes.
+"""The slots and addresses of all devices of a VM.
 
-A place is {"kind": K, "index": N}. Its PCI bus and address, or its unit on another bus, are a pure function of the machine's
-family and the place. Guests number their cards in this order.
+The definition keeps the slot of each device, so that a device never moves when another one is added
+or removed. A slot is {"kind": K, "index": N}. Its PCI bus and address, or its unit on another bus,
+are a pure function of the slot and the family of the machine. Guests number their cards in this
+order.
 
-The root bus of i440fx ("pc") and of the spapr bridge, slots in hexadecimal:
-  02-0a  one of a kind (_SINGLE)        0b-0f  disks and devices 0-4        10-16  NICs 0-6
-  17-1e  bridges with 31 NICs each      1f     a bridge with 31 more disks and devices
-PCIe machines ("q35", "virt") put a root port, which takes a card while the guest runs, before each of them:
-  0b-0f  40 ports for disks and devices 10-17  64 ports for NICs            18-1e  bridges with 31 NICs each
+The root bus of i440fx ("pc") and of the spapr bridge, PCI devices in hexadecimal:
+  02-0a  single devices (_SINGLE)       0b-0f  disks and devices 0-4
+  10-16  NICs 0-6                       17-1e  bridges with 31 NICs each
+  1f     a bridge with 31 more disks and devices
+PCIe machines ("q35", "virt") have a root port, which supports hotplug, before each of them:
+  0b-0f  40 ports for disks and devices 10-17  64 ports for NICs
+  18-1e  bridges with 31 NICs each
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any, Dict, Iterable, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import device
+
+Slot = Dict[str, Any]
+Slots = Dict[str, Slot]
+# A device that needs a slot on a bus: its key in definition["slots"], such as "nics/eth0"; the
+# kind of slot; the index asked for, or None; the option that asks, for errors.
+SlotRequest = tuple[str, str, Optional[int], str]
 
 _SINGLE = {
     "display": 2,
@@ -34,16 +45,22 @@ _SINGLE = {
     "sd": 10,
 }
 _PER_BRIDGE = 31
-_PCI_ROOM = 0x0B
-_NIC_ROOM = 0x10
+_FIRST_DEVICE = 0x0B
+_FIRST_NIC = 0x10
+_FIRST_NIC_BRIDGE = 0x17
+_DEVICE_BRIDGE = 0x1F
+_FIRST_PCIE_NIC_BRIDGE = 0x18
 _ROOT_NICS = 7
 _ROOT_DEVICES = 5
 _PORT_NICS = 64
 _PORT_DEVICES = 40
 _SPARE_PORTS = 2
-MOST_NICS = 255
+MAX_NICS = 255
+# A NIC takes the number in its name up to this; higher numbers would add bridges needlessly.
+_MAX_NUMBER_IN_NAME = 31
 
-# How many units a bus has. IDE: two channels of two; AHCI: six ports; the i82078 floppy controller: two drives.
+# The number of units of each bus. IDE: two channels of two; AHCI: six ports; the i82078 floppy
+# controller: two drives.
 _UNITS = {
     "ide": 4,
     "sata": 6,
@@ -53,12 +70,12 @@ _UNITS = {
     "sd": 1,
     "pflash": 2,
     "pci": _ROOT_DEVICES + _PER_BRIDGE,
-    "nic": MOST_NICS,
+    "nic": MAX_NICS,
 }
 
 
-def family(machine, arch):
-    """i440fx, q35, virt, spapr, or none where QEMU places devices itself."""
+def family(machine: str, arch: str) -> str:
+    """Return i440fx, q35, virt, spapr, or none where QEMU assigns the addresses itself."""
     if arch in ("x86_64", "i386"):
         if machine == "pc" or machine.startswith("pc-i440fx"):
             return "i440fx"
@@ -68,156 +85,172 @@ def family(machine, arch):
     return "spapr" if machine.startswith("pseries") else "none"
 
 
-def is_pcie(kind):
-    """Whether the family has PCI Express root ports."""
-    return kind in ("q35", "virt")
+def is_pcie(machine_family: str) -> bool:
+    """Return whether the family has PCI Express root ports."""
+    return machine_family in ("q35", "virt")
 
 
-def assign(places, desired):
-    """Give each key of wanted a place; keep those of places; forget the keys that are not wanted any more.
+def assign(slots: Slots, requests: Iterable[SlotRequest]) -> Slots:
+    """Return a slot for each request; devices that have a slot keep it.
 
-    wanted: list of (key, kind, index asked for or None, option). Raises OptionError when two ask for one unit, or a bus is full.
+    Raises OptionError when two devices ask for one unit, or when a bus is full.
     """
-    kept, taken, fresh = {}, {}, []
-    for key, kind, index, option in desired:
-        old = places.get(key)
+    assigned: Slots = {}
+    taken: dict[tuple[str, int], str] = {}
+    unassigned: list[tuple[str, str, str]] = []
+    for key, kind, index, option in requests:
+        old = slots.get(key)
         if index is not None:
             if not 0 <= index < _UNITS[kind]:
                 raise OptionError(option, "%s has the units 0 to %d" % (kind, _UNITS[kind] - 1))
         elif old and old["kind"] == kind:
             index = old["index"]
+        if index is None:
+            unassigned.append((key, kind, option))
+            continue
         if (kind, index) in taken:
             raise OptionError(
                 option,
-                "unit %d of %s is for %s and for %s: only one can have it"
+                "unit %d of %s is assigned to both %s and %s; only one can have it"
                 % (index, kind, taken[kind, index], key),
             )
-        if index is None:
-            fresh.append((key, kind, option))
-        else:
-            kept[key] = {"kind": kind, "index": index}
+        assigned[key] = {"kind": kind, "index": index}
+        taken[kind, index] = key
+    # Numbers in names first, so that they do not depend on the order of the devices.
+    for key, kind, option in unassigned:
+        number = _number_in(key)
+        if number is not None and (kind, number) not in taken:
+            assigned[key] = {"kind": kind, "index": number}
+            taken[kind, number] = key
+    for key, kind, option in unassigned:
+        if key not in assigned:
+            index = next((n for n in range(_UNITS[kind]) if (kind, n) not in taken), None)
+            if index is None:
+                raise OptionError(
+                    option,
+                    "%s has no free unit for %s (maximum: %d)" % (kind, key, _UNITS[kind]),
+                )
+            assigned[key] = {"kind": kind, "index": index}
             taken[kind, index] = key
-    named = [(key, kind, option, _number_in(key)) for key, kind, option in fresh]
-    for preferred in (True, False):
-        for key, kind, option, number in named:
-            if key in kept:
-                continue
-            if preferred:
-                if number is None or (kind, number) in taken:
-                    continue
-                index = number
-            else:
-                index = next((n for n in range(_UNITS[kind]) if (kind, n) not in taken), None)
-                if index is None:
-                    raise OptionError(
-                        option, "%s has no unit left for %s: %d at most" % (kind, key, _UNITS[kind])
-                    )
-            kept[key] = {"kind": kind, "index": index}
-            taken[kind, index] = key
-    return kept
+    return assigned
 
 
-def _number_in(key):
-    """A NIC called eth3 sits third whenever it comes; high numbers would need bridges for nothing."""
+def _number_in(key: str) -> Optional[int]:
+    """Return the number at the end of a NIC's name: eth3 has slot 3 whenever it is added."""
     match = re.search(r"(\d+)$", key) if key.startswith("nics/") else None
-    return (
-        int(match.group(1))
-        if match and len(match.group(1)) < 3 and int(match.group(1)) < 32
-        else None
-    )
+    if not match or len(match.group(1)) > 2 or int(match.group(1)) > _MAX_NUMBER_IN_NAME:
+        return None
+    return int(match.group(1))
 
 
-def identifier(place):
-    """The id of the device at a place, such as nic3 or disk-scsi0."""
-    return "%s%d" % ("nic" if place["kind"] == "nic" else "disk-" + place["kind"], place["index"])
+def identifier(slot: Slot) -> str:
+    """Return the ID of the device in a slot, such as nic3 or disk-scsi0."""
+    return "%s%d" % ("nic" if slot["kind"] == "nic" else "disk-" + slot["kind"], slot["index"])
 
 
-def pci(kind, place):
-    """bus and addr of a PCI device at a place of kind nic or pci; empty where QEMU places devices itself."""
-    if kind == "none":
+def pci(machine_family: str, slot: Slot) -> dict[str, str]:
+    """Return bus and addr of a PCI device in a slot of kind nic or pci.
+
+    Empty where QEMU assigns the addresses itself.
+    """
+    if machine_family == "none":
         return {}
-    index, is_nic = place["index"], place["kind"] == "nic"
-    if is_pcie(kind):
+    index, is_nic = slot["index"], slot["kind"] == "nic"
+    if is_pcie(machine_family):
         if index < (_PORT_NICS if is_nic else _PORT_DEVICES):
-            return {"bus": "%s-port%d" % (place["kind"], index), "addr": "0"}
-        bridge, slot = divmod(index - _PORT_NICS, _PER_BRIDGE)
-        return {"bus": "nics%d" % bridge, "addr": "%x" % (slot + 1)}
-    root = _ROOT_NICS if is_nic else _ROOT_DEVICES
-    if index < root:
-        return {"bus": "pci.0", "addr": "%x" % ((_NIC_ROOM if is_nic else _PCI_ROOM) + index)}
-    bridge, slot = divmod(index - root, _PER_BRIDGE)
-    return {"bus": "nics%d" % bridge if is_nic else "devices", "addr": "%x" % (slot + 1)}
+            return {"bus": "%s-port%d" % (slot["kind"], index), "addr": "0"}
+        bridge, number = divmod(index - _PORT_NICS, _PER_BRIDGE)
+        return {"bus": "nics%d" % bridge, "addr": "%x" % (number + 1)}
+    on_root = _ROOT_NICS if is_nic else _ROOT_DEVICES
+    if index < on_root:
+        first = _FIRST_NIC if is_nic else _FIRST_DEVICE
+        return {"bus": "pci.0", "addr": "%x" % (first + index)}
+    bridge, number = divmod(index - on_root, _PER_BRIDGE)
+    return {"bus": "nics%d" % bridge if is_nic else "devices", "addr": "%x" % (number + 1)}
 
 
-def single(kind, name):
-    """bus and addr of a device that a machine has once: display, serial, scsi, sata, rng, balloon, watchdog, usb, sd."""
-    return (
-        {}
-        if kind == "none"
-        else {"bus": "pcie.0" if is_pcie(kind) else "pci.0", "addr": "%x" % _SINGLE[name]}
-    )
+def single(machine_family: str, name: str) -> dict[str, str]:
+    """Return bus and addr of a device that a machine has once; its name is a key of _SINGLE."""
+    if machine_family == "none":
+        return {}
+    bus = "pcie.0" if is_pcie(machine_family) else "pci.0"
+    return {"bus": bus, "addr": "%x" % _SINGLE[name]}
 
 
-def buses(kind, places):
-    """The bridges and root ports that the places need, as devices in the order in which QEMU must make them."""
-    if kind == "none":
+def buses(machine_family: str, slots: Slots) -> list[dict[str, Any]]:
+    """Return the bridges and root ports that the slots need, in the order of their creation."""
+    if machine_family == "none":
         return []
-    nics = max((p["index"] for p in places.values() if p["kind"] == "nic"), default=-1) + 1
-    devices = max((p["index"] for p in places.values() if p["kind"] == "pci"), default=-1) + 1
-    if not is_pcie(kind):
-        bridges = [("nics%d" % n, 0x17 + n) for n in range(_count(nics - _ROOT_NICS))]
-        if devices > _ROOT_DEVICES:
-            bridges.append(("devices", 0x1F))
-        return [
-            {
-                "driver": "pci-bridge",
-                "id": name,
-                "bus": "pci.0",
-                "addr": "%x" % slot,
-                "chassis_nr": chassis,
-            }
-            for chassis, (name, slot) in enumerate(bridges, 1)
-        ]
+    nics = _used(slots, "nic")
+    devices = _used(slots, "pci")
+    return _pcie_ports(nics, devices) if is_pcie(machine_family) else _pci_bridges(nics, devices)
+
+
+def _used(slots: Slots, kind: str) -> int:
+    return max((slot["index"] for slot in slots.values() if slot["kind"] == kind), default=-1) + 1
+
+
+def _pci_bridges(nics: int, devices: int) -> list[dict[str, Any]]:
+    bridges = [
+        ("nics%d" % n, _FIRST_NIC_BRIDGE + n) for n in range(_bridge_count(nics - _ROOT_NICS))
+    ]
+    if devices > _ROOT_DEVICES:
+        bridges.append(("devices", _DEVICE_BRIDGE))
+    return [
+        {
+            "driver": "pci-bridge",
+            "id": name,
+            "bus": "pci.0",
+            "addr": "%x" % address,
+            "chassis_nr": chassis,
+        }
+        for chassis, (name, address) in enumerate(bridges, 1)
+    ]
+
+
+def _pcie_ports(nics: int, devices: int) -> list[dict[str, Any]]:
     ports = [("nic", n) for n in range(min(nics + _SPARE_PORTS, _PORT_NICS))]
     ports += [("pci", n) for n in range(min(devices + _SPARE_PORTS, _PORT_DEVICES))]
-    made = []
+    result = []
     for name, n in ports:
-        slot, function = divmod(n, 8)
-        made.append(
+        address, function = divmod(n, 8)
+        first = _FIRST_NIC if name == "nic" else _FIRST_DEVICE
+        result.append(
             {
                 "driver": "pcie-root-port",
                 "id": "%s-port%d" % (name, n),
                 "bus": "pcie.0",
-                "addr": "%x.%x" % ((_NIC_ROOM if name == "nic" else _PCI_ROOM) + slot, function),
+                "addr": "%x.%x" % (first + address, function),
                 "multifunction": True if function == 0 else None,
                 "chassis": n + (1 if name == "nic" else 101),
                 "slot": n,
             }
         )
-    made += [
+    result += [
         {
             "driver": "pcie-pci-bridge",
             "id": "nics%d" % n,
             "bus": "pcie.0",
-            "addr": "%x" % (0x18 + n),
+            "addr": "%x" % (_FIRST_PCIE_NIC_BRIDGE + n),
         }
-        for n in range(_count(nics - _PORT_NICS))
+        for n in range(_bridge_count(nics - _PORT_NICS))
     ]
-    return made
+    return result
 
 
-def _count(beyond):
-    return max(0, -(-beyond // _PER_BRIDGE))
+def _bridge_count(nics: int) -> int:
+    """Return the number of bridges for so many NICs, rounded up."""
+    return max(0, -(-nics // _PER_BRIDGE))
 
 
-def bus_exists(kind, places, address):
-    """Whether a machine that runs with places has the bus for one more device at address."""
+def bus_exists(machine_family: str, slots: Slots, address: dict[str, str]) -> bool:
+    """Return whether a machine that was started with slots has the bus of address."""
     bus = address.get("bus")
     return bus in (None, "pci.0", "pcie.0") or any(
-        made["id"] == bus for made in buses(kind, places)
+        bridge["id"] == bus for bridge in buses(machine_family, slots)
     )
 
 
-def bus_arguments(kind, places):
-    """The command line words of the buses."""
-    return [word for made in buses(kind, places) for word in device(made)]
+def bus_arguments(machine_family: str, slots: Slots) -> list[str]:
+    """Return the command line words of the buses."""
+    return [word for bus in buses(machine_family, slots) for word in device(bus)]

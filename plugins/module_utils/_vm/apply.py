@@ -434,13 +434,13 @@ def adopt(change, running, desired):
     if not name:
         running[option] = desired[option]
         return
-    place = "%s/%s" % (option, name)
+    slot = "%s/%s" % (option, name)
     if change.verb == "remove":
         running[option] = [item for item in running[option] if item["name"] != name]
-        running["places"].pop(place, None)
+        running["slots"].pop(slot, None)
     elif change.verb == "add":
         running[option] = running[option] + [plain_copy(by_name(desired[option])[name])]
-        running["places"][place] = desired["places"][place]
+        running["slots"][slot] = desired["slots"][slot]
         running["bases"] = dict(desired.get("bases", {}))
     else:
         key = change.path[-1]

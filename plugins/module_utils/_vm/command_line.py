@@ -17,6 +17,6 @@ def build(definition, host):
     head = [host.binary, "-S", "-nodefaults", "-no-user-config", "-pidfile", host.folder.pidfile]
     for part in PARTS:
         head += part.leading_arguments(definition, host)
-    head += addresses.bus_arguments(definition["family"], definition["places"])
+    head += addresses.bus_arguments(definition["family"], definition["slots"])
     incoming = ["-incoming", host.incoming] if host.incoming else []
     return definition["wrapper"] + head + arguments + incoming + definition["extra_args"]

@@ -17,7 +17,7 @@ Params = Dict[str, Any]
 # defaults, and these derived keys:
 #   format: int, lab, name, uuid, arch, machine: str
 #   family: str, the PCI layout of the machine (addresses.family)
-#   places: {"nics/eth0": {"kind": str, "index": int}}, the slot of each device
+#   slots: {"nics/eth0": {"kind": str, "index": int}}, the slot of each device
 #   ports: {key of a PortRequest: int}, the host ports that the VM holds
 #   pci_devices: [int], bases: {disk: {...}}, the recorded base images
 #   digest: str or None, set by a lab: the options that the definition was composed from

@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import rea
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 
-FORMAT = 1
+FORMAT = 2
 # What no default stands in for.
 _DERIVED = {
     "name",
@@ -22,7 +22,7 @@ _DERIVED = {
     "machine",
     "family",
     "arch",
-    "places",
+    "slots",
     "ports",
     "pci_devices",
     "bases",
@@ -40,12 +40,25 @@ def argument_spec():
     return {name: dict(option.spec) for name, option in OPTIONS.items()}
 
 
+def migrate(definition):
+    """Convert a definition that an earlier version of the collection saved, in place.
+
+    Format 1 had places for slots. It does not change what QEMU runs, so a running VM goes on.
+    """
+    if definition.get("format") == 1:
+        definition["format"] = FORMAT
+        if "places" in definition:
+            definition["slots"] = definition.pop("places")
+
+
 def load(folder):
     """The saved definition, or None. Raises HostError for one that a newer version of the collection wrote."""
     saved = read_json(folder.definition)
     if saved is None:
         return None
     form = saved.get("format") if isinstance(saved, dict) else None
+    if isinstance(form, int):
+        migrate(saved)
     if not isinstance(form, int) or not _DERIVED <= set(saved):
         raise HostError(
             "%s is damaged: it is not a whole definition. Restore it, or remove it to begin anew"
@@ -85,8 +98,8 @@ def compose(saved, given, host):
         desired.update(plain_copy(part.merge(base, given)))
     for part in PARTS:
         part.complete(desired, base, given, host)
-    desired["places"] = addresses.assign(
-        base.get("places", {}), [slot for part in PARTS for slot in part.slots(desired)]
+    desired["slots"] = addresses.assign(
+        base.get("slots", {}), [slot for part in PARTS for slot in part.slots(desired)]
     )
     for part in PARTS:
         part.complete_with_slots(desired, host)

@@ -59,6 +59,8 @@ class Observation:
         self.folder = folder
         self.saved = definitions.load(folder)
         self.run = read_json(folder.run)
+        if self.run and isinstance(self.run.get("definition"), dict):
+            definitions.migrate(self.run["definition"])
         self.alive = False
         self.status = "stopped" if self.saved else "absent"
         self.running = self.pid = self.start = self.exit_code = self.monitor = self.orphan = (

@@ -146,7 +146,7 @@ def _nothing(desired):
         "nics": [],
         "cdroms": [],
         "floppies": [],
-        "places": {},
+        "slots": {},
         "ports": {},
         "family": desired["family"],
     }

@@ -128,8 +128,8 @@ class Devices(Part):
                 {"driver": "virtio-balloon-" + suffix, "id": "balloon", **single("balloon")}
             )
         if desired["watchdog"] != "none":
-            place = single("watchdog") if desired["watchdog"] == "i6300esb" else {}
-            words += device({"driver": desired["watchdog"], "id": "watchdog", **place})
+            slot = single("watchdog") if desired["watchdog"] == "i6300esb" else {}
+            words += device({"driver": desired["watchdog"], "id": "watchdog", **slot})
             words += ["-watchdog-action", desired["watchdog_action"]]
         if usb_wanted(desired):
             words += device(
@@ -140,31 +140,31 @@ class Devices(Part):
                 {"driver": "usb-tablet", "id": "tablet", "bus": "usb.0", "port": "15"}
             )  # behind those of the disks
         for number, entry in enumerate(desired["devices"]):
-            place = desired["places"].get(_key(entry, number))
+            slot = desired["slots"].get(_key(entry, number))
             words += device(
                 {
                     "id": "device%d" % number,
-                    **(addresses.pci(kind, place) if place else {}),
+                    **(addresses.pci(kind, slot) if slot else {}),
                     **entry,
                 }
             )
         for number, address in enumerate(desired["passthrough"]):
-            place = addresses.pci(kind, desired["places"]["passthrough/%s" % address])
+            slot = addresses.pci(kind, desired["slots"]["passthrough/%s" % address])
             words += device(
-                {"driver": "vfio-pci", "id": "host%d" % number, "host": address, **place}
+                {"driver": "vfio-pci", "id": "host%d" % number, "host": address, **slot}
             )
         return words
 
 
 def _key(entry, number):
-    """A device that has an id keeps its place whatever comes before it in the list."""
+    """A device that has an id keeps its slot whatever comes before it in the list."""
     return "devices/%s" % entry.get("id", number)
 
 
 def usb_wanted(definition):
     """Whether the machine needs a USB controller."""
     return definition["usb_tablet"] or any(
-        place["kind"] == "usb" for place in definition["places"].values()
+        slot["kind"] == "usb" for slot in definition["slots"].values()
     )
 
 

@@ -222,7 +222,7 @@ class Media(Part):
         kept = [
             (
                 "cdroms/%s" % c["name"],
-                disks.place_kind(c["bus"], family),
+                disks.slot_kind(c["bus"], family),
                 c["index"],
                 "cdroms[%s].index" % c["name"],
             )
@@ -235,7 +235,7 @@ class Media(Part):
         kept += [
             (
                 "seeds/%s" % drive["kind"],
-                disks.place_kind(drive["bus"], family),
+                disks.slot_kind(drive["bus"], family),
                 None,
                 drive["kind"] + ".bus",
             )
@@ -303,7 +303,7 @@ class Media(Part):
         for option in ("cdroms", "floppies"):
             for drive in observation.running[option]:
                 identifier = addresses.identifier(
-                    observation.running["places"]["%s/%s" % (option, drive["name"])]
+                    observation.running["slots"]["%s/%s" % (option, drive["name"])]
                 )
                 if identifier in observation.media:
                     drive["path"] = observation.media[identifier]
@@ -350,25 +350,25 @@ class Media(Part):
         words = []
         for option in ("cdroms", "floppies"):
             for drive in desired[option]:
-                place = desired["places"]["%s/%s" % (option, drive["name"])]
-                identifier = addresses.identifier(place)
+                slot = desired["slots"]["%s/%s" % (option, drive["name"])]
+                identifier = addresses.identifier(slot)
                 if drive["path"]:
                     words += blockdev(
                         _raw_node(
                             identifier, drive["path"], option == "cdroms" or drive["read_only"]
                         )
                     )
-                words += device(self._drive(option, drive, identifier, place, desired["family"]))
+                words += device(self._drive(option, drive, identifier, slot, desired["family"]))
         for drive in _drives(desired):
-            place = desired["places"]["seeds/%s" % drive["kind"]]
-            identifier = addresses.identifier(place)
+            slot = desired["slots"]["seeds/%s" % drive["kind"]]
+            identifier = addresses.identifier(slot)
             words += blockdev(_raw_node(identifier, _seed_path(host.folder, drive), True))
             words += device(
                 _read_only(
                     disks.device(
                         dict(disks.DEFAULTS, bus=drive["bus"]),
                         identifier,
-                        place,
+                        slot,
                         desired["family"],
                         host.arch,
                     )
@@ -377,26 +377,26 @@ class Media(Part):
         return words
 
     @staticmethod
-    def _drive(option, drive, identifier, place, family):
+    def _drive(option, drive, identifier, slot, family):
         made = {
             "id": identifier,
             "drive": identifier if drive["path"] else None,
             "bootindex": drive.get("boot_index"),
         }
         if option == "floppies":
-            made.update({"driver": "floppy", "unit": place["index"]})
+            made.update({"driver": "floppy", "unit": slot["index"]})
         elif drive["bus"] == "scsi":
             made.update(
                 {
                     "driver": "scsi-cd",
                     "bus": "scsi.0",
                     "channel": 0,
-                    "scsi-id": place["index"],
+                    "scsi-id": slot["index"],
                     "lun": 0,
                 }
             )
         else:
-            made.update({"driver": "ide-cd", **disks.ide_unit(family, place)})
+            made.update({"driver": "ide-cd", **disks.ide_unit(family, slot)})
         return made
 
     def apply(self, change, desired, live):
@@ -406,7 +406,7 @@ class Media(Part):
             return
         option, name = change.path[:2]
         drive = by_name(desired[option])[name]
-        identifier = addresses.identifier(desired["places"]["%s/%s" % (option, name)])
+        identifier = addresses.identifier(desired["slots"]["%s/%s" % (option, name)])
         if drive["path"]:
             self._check_media({"cdroms": [], "floppies": [], option: [drive]}, live.host)
         # By force, as the guest may have locked the tray; blockdev-change-medium knows no force before QEMU 7.1.
@@ -432,7 +432,7 @@ class Media(Part):
                     "name": drive["name"],
                     "path": drive["path"],
                     "id": addresses.identifier(
-                        definition["places"]["%s/%s" % (option, drive["name"])]
+                        definition["slots"]["%s/%s" % (option, drive["name"])]
                     ),
                 }
                 for drive in definition[option]

@@ -13,6 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import R
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
 if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import SlotRequest
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
         Params,
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest
-
-# A device that needs a slot on a bus: its key in definition["places"], such as "nics/eth0"; the
-# kind of slot; the index asked for, or None; the option that asks, for errors.
-SlotRequest = tuple[str, str, Optional[int], str]
 
 
 class Option(NamedTuple):

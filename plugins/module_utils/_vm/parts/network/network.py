@@ -132,7 +132,7 @@ def _device_id(definition, name):
 
 
 def _ids(definition, name):
-    number = definition["places"]["nics/%s" % name]["index"]
+    number = definition["slots"]["nics/%s" % name]["index"]
     return {
         "nic": "nic%d" % number,
         "port": "port%d" % number,
@@ -175,10 +175,10 @@ class Network(Part):
         return merged
 
     def complete(self, desired, saved, given, host):
-        if len(desired["nics"]) > addresses.MOST_NICS:
+        if len(desired["nics"]) > addresses.MAX_NICS:
             raise OptionError(
                 "nics",
-                "%d NICs are too many: %d at most" % (len(desired["nics"]), addresses.MOST_NICS),
+                "%d NICs are too many: %d at most" % (len(desired["nics"]), addresses.MAX_NICS),
             )
         copied = (
             by_name(host.other_definition(desired["mac_copy_from"], "mac_copy_from")["nics"])
@@ -243,7 +243,7 @@ class Network(Part):
         """Give a MAC to each NIC without one: mac_base counts by slot."""
         for nic in desired["nics"]:
             if not nic["mac"]:
-                index = desired["places"]["nics/%s" % nic["name"]]["index"]
+                index = desired["slots"]["nics/%s" % nic["name"]]["index"]
                 nic["mac"] = (
                     macs.counted(desired["mac_base"], index)
                     if desired["mac_base"]
@@ -313,9 +313,9 @@ class Network(Part):
         return changes
 
     def _added(self, path, nic, running, desired):
-        address = addresses.pci(desired["family"], desired["places"]["/".join(path)])
+        address = addresses.pci(desired["family"], desired["slots"]["/".join(path)])
         fits = (
-            addresses.bus_exists(desired["family"], running["places"], address)
+            addresses.bus_exists(desired["family"], running["slots"], address)
             and desired["family"] != "none"
         )
         return Change(
@@ -340,7 +340,7 @@ class Network(Part):
             # How far that run came with what is behind the card, nobody knows.
             link = nic["link"] if links.is_direct(nic["link"]) else dict(_NO_LINK, unknown=True)
             running["nics"].append(dict(nic, link=link, capture=None))
-            running["places"]["nics/%s" % nic["name"]] = observation.saved["places"][
+            running["slots"]["nics/%s" % nic["name"]] = observation.saved["slots"][
                 "nics/%s" % nic["name"]
             ]
 
@@ -395,9 +395,7 @@ class Network(Part):
             "bootindex": nic["boot_index"],
         }
         if is_pci:
-            made.update(
-                addresses.pci(desired["family"], desired["places"]["nics/%s" % nic["name"]])
-            )
+            made.update(addresses.pci(desired["family"], desired["slots"]["nics/%s" % nic["name"]]))
             made["romfile"] = None if nic["boot_rom"] or nic["boot_index"] is not None else ""
         if is_virtio:
             made["host_mtu"] = nic["mtu"] or None
@@ -530,7 +528,7 @@ class Network(Part):
             entry = _told(nic)
             ports = definition["ports"]
             entry["carrier"] = has_carrier(nic) if observation.alive else False
-            entry["slot"] = definition["places"]["nics/%s" % nic["name"]]["index"]
+            entry["slot"] = definition["slots"]["nics/%s" % nic["name"]]["index"]
             entry["addresses"] = [
                 {"address": address, "port": None, "source": "neighbours"}
                 for address in known.get(nic["mac"], ())

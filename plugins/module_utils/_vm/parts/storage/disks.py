@@ -184,8 +184,8 @@ def check(disk, path, family, capabilities):
             )
 
 
-def place_kind(bus, family):
-    """The kind of place for a disk on a bus: q35 has its IDE disks on AHCI."""
+def slot_kind(bus, family):
+    """The kind of slot for a disk on a bus: q35 has its IDE disks on AHCI."""
     if bus == "ide" and family == "q35":
         return "sata"
     return "pci" if bus in ("virtio", "nvme") else bus
@@ -258,9 +258,9 @@ def throttle(limits):
     return {key.replace("_", "-"): limits.get(key, 0) for key in _LIMITS}
 
 
-def device(disk, identifier, place, family, arch):
+def device(disk, identifier, slot, family, arch):
     """The device of a disk, as device_add takes it; None for flash, which is a property of the machine."""
-    bus, index = disk["bus"], place["index"]
+    bus, index = disk["bus"], slot["index"]
     made = {"id": identifier, "drive": identifier, "bootindex": disk["boot_index"]}
     if bus in ("virtio", "scsi", "ide", "sata", "usb"):
         made["write-cache"] = "on" if _CACHE[disk["cache"]][2] else "off"
@@ -269,15 +269,15 @@ def device(disk, identifier, place, family, arch):
     made.update({"werror": disk["werror"], "rerror": disk["rerror"]} if bus in _ERROR_BUSES else {})
     if bus == "virtio":
         suffix = "ccw" if arch == "s390x" else "device" if family == "none" else "pci"
-        made.update({"driver": "virtio-blk-" + suffix, **addresses.pci(family, place)})
+        made.update({"driver": "virtio-blk-" + suffix, **addresses.pci(family, slot)})
     elif bus == "nvme":
-        made.update({"driver": "nvme", **addresses.pci(family, place)})
+        made.update({"driver": "nvme", **addresses.pci(family, slot)})
     elif bus == "scsi":
         made.update(
             {"driver": "scsi-hd", "bus": "scsi.0", "channel": 0, "scsi-id": index, "lun": 0}
         )
     elif bus in ("ide", "sata"):
-        made.update({"driver": "ide-hd", **ide_unit(family, place)})
+        made.update({"driver": "ide-hd", **ide_unit(family, slot)})
     elif bus == "usb":
         made.update({"driver": "usb-storage", "bus": "usb.0", "port": str(index + 1)})
     elif bus == "sd":
@@ -290,16 +290,16 @@ def device(disk, identifier, place, family, arch):
     return {key: value for key, value in made.items() if value is not None}
 
 
-def ide_unit(family, place):
+def ide_unit(family, slot):
     """bus and unit of an IDE or SATA device: q35 has AHCI built in, i440fx gets a controller called sata."""
-    index = place["index"]
-    if place["kind"] == "ide":
+    index = slot["index"]
+    if slot["kind"] == "ide":
         return {"bus": "ide.%d" % (index // 2), "unit": index % 2}
     return {"bus": ("ide.%d" if family == "q35" else "sata.%d") % index}
 
 
 def controllers(kinds, family, arch):
-    """The controllers that disks on these kinds of place need, as devices."""
+    """The controllers that disks on these kinds of slot need, as devices."""
     made = []
     if "scsi" in kinds:
         suffix = "ccw" if arch == "s390x" else "device" if family == "none" else "pci"

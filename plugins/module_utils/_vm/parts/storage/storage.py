@@ -123,7 +123,7 @@ class Storage(Part):
         return [
             (
                 "disks/%s" % disk["name"],
-                disks.place_kind(disk["bus"], desired["family"]),
+                disks.slot_kind(disk["bus"], desired["family"]),
                 disk["index"],
                 "disks[%s].index" % disk["name"],
             )
@@ -174,19 +174,19 @@ class Storage(Part):
         return changes
 
     def _added(self, disk, running, desired):
-        place = desired["places"]["disks/%s" % disk["name"]]
+        slot = desired["slots"]["disks/%s" % disk["name"]]
         reason = ""
         if not disks.is_hot_plugged(disk["bus"]):
             reason = "a disk on %s cannot be plugged in" % disk["bus"]
         elif desired["family"] == "none":
             reason = "this machine takes no cards while it runs"
-        elif place["kind"] == "pci":
+        elif slot["kind"] == "pci":
             if not addresses.bus_exists(
-                desired["family"], running["places"], addresses.pci(desired["family"], place)
+                desired["family"], running["slots"], addresses.pci(desired["family"], slot)
             ):
                 reason = "the running machine has no free PCI bus for it"
-        elif not any(held["kind"] == place["kind"] for held in running["places"].values()):
-            reason = "the running machine has no %s controller" % place["kind"]
+        elif not any(held["kind"] == slot["kind"] for held in running["slots"].values()):
+            reason = "the running machine has no %s controller" % slot["kind"]
         return Change(
             ("disks", Item(disk["name"])),
             None,
@@ -207,7 +207,7 @@ class Storage(Part):
         ]
         for disk in unrecorded("disks", observation, _identifier):
             running["disks"].append(disk)
-            running["places"]["disks/%s" % disk["name"]] = observation.saved["places"][
+            running["slots"]["disks/%s" % disk["name"]] = observation.saved["slots"][
                 "disks/%s" % disk["name"]
             ]
 
@@ -314,24 +314,24 @@ class Storage(Part):
     def arguments(self, desired, host):
         family = desired["family"]
         kinds = {
-            place["kind"]
-            for key, place in desired["places"].items()
+            slot["kind"]
+            for key, slot in desired["slots"].items()
             if key.partition("/")[0] in ("disks", "cdroms", "floppies", "seeds")
         }
         words = [
             word for made in disks.controllers(kinds, family, host.arch) for word in device(made)
         ]
         for disk in desired["disks"]:
-            place = desired["places"]["disks/%s" % disk["name"]]
-            identifier = addresses.identifier(place)
+            slot = desired["slots"]["disks/%s" % disk["name"]]
+            identifier = addresses.identifier(slot)
             if disk["limits"]:
                 words += qom_object(_group_words(disk, identifier))
             words += blockdev(_node(disk, identifier, host.folder))
-            made = disks.device(disk, identifier, place, family, host.arch)
+            made = disks.device(disk, identifier, slot, family, host.arch)
             if made:
                 words += device(made)
             else:
-                host.machine_properties["pflash%d" % place["index"]] = identifier
+                host.machine_properties["pflash%d" % slot["index"]] = identifier
         return words
 
     def apply(self, change, desired, live):
@@ -339,10 +339,10 @@ class Storage(Part):
             return
         definition = live.last_with("disks", change.item) if change.verb == "remove" else desired
         disk = by_name(definition["disks"])[change.item]
-        place = definition["places"]["disks/%s" % change.item]
-        _CHANGES[change.verb](self, disk, place, addresses.identifier(place), desired, live)
+        slot = definition["slots"]["disks/%s" % change.item]
+        _CHANGES[change.verb](self, disk, slot, addresses.identifier(slot), desired, live)
 
-    def _apply_add(self, disk, place, identifier, desired, live):
+    def _apply_add(self, disk, slot, identifier, desired, live):
         self._clear(identifier, live)
         self.prepare_one(disk, desired, live.host)
         if disk["snapshot"]:
@@ -356,14 +356,14 @@ class Storage(Part):
             live.monitor.execute("blockdev-add", _node(disk, identifier, live.folder))
             live.monitor.execute(
                 "device_add",
-                disks.device(disk, identifier, place, desired["family"], live.host.arch),
+                disks.device(disk, identifier, slot, desired["family"], live.host.arch),
             )
         except MonitorError:
             self._clear(identifier, live)
             raise
         live.refresh_devices()
 
-    def _apply_remove(self, disk, place, identifier, desired, live):
+    def _apply_remove(self, disk, slot, identifier, desired, live):
         unplug(live, identifier, "disks[%s]" % disk["name"])
         self._clear(identifier, live)
 
@@ -373,11 +373,11 @@ class Storage(Part):
         delete_node(live, identifier)
         live.monitor.batch([("object-del", {"id": disks.group_id(identifier)})])
 
-    def _apply_size(self, disk, place, identifier, desired, live):
+    def _apply_size(self, disk, slot, identifier, desired, live):
         if disk["size"] is not None:
             live.monitor.execute("block_resize", {"node-name": identifier, "size": disk["size"]})
 
-    def _apply_limits(self, disk, place, identifier, desired, live):
+    def _apply_limits(self, disk, slot, identifier, desired, live):
         live.monitor.execute(
             "qom-set",
             {
@@ -397,12 +397,12 @@ class Storage(Part):
     def report(self, definition, observation, told):
         told["disks"] = []
         for disk in definition["disks"]:
-            place = definition["places"]["disks/%s" % disk["name"]]
+            slot = definition["slots"]["disks/%s" % disk["name"]]
             told["disks"].append(
                 dict(
                     _told(disk),
                     path=bases.disk_path(observation.folder, disk),
-                    id=addresses.identifier(place),
+                    id=addresses.identifier(slot),
                 )
             )
 
@@ -417,7 +417,7 @@ _CHANGES = {
 
 
 def _identifier(definition, name):
-    return addresses.identifier(definition["places"]["disks/%s" % name])
+    return addresses.identifier(definition["slots"]["disks/%s" % name])
 
 
 def _check_unchanged(path, old, disk, allow_shrink):

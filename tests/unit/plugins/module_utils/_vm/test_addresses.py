@@ -22,8 +22,8 @@ def nics(*numbers):
     return [wish("nics/eth%d" % number) for number in numbers]
 
 
-def indexes(places):
-    return {key: place["index"] for key, place in places.items()}
+def indexes(slots):
+    return {key: slot["index"] for key, slot in slots.items()}
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_new_places(desired, expected):
 @pytest.mark.parametrize(
     "order", list(itertools.permutations([wish("disks/a", "scsi", 0), wish("disks/b", "scsi")]))
 )
-def test_a_place_is_not_taken_from_another_device(order):
+def test_a_slot_is_not_taken_from_another_device(order):
     """It would move a device of a running VM behind its back."""
     held = room.assign({}, [wish("disks/b", "scsi")])
-    with pytest.raises(OptionError, match="unit 0 of scsi is for"):
+    with pytest.raises(OptionError, match="unit 0 of scsi is assigned to both"):
         room.assign(held, list(order))
     assert indexes(room.assign({}, list(order))) == {"disks/a": 0, "disks/b": 1}, (
         "of two new ones, the one that asks has it"
@@ -88,9 +88,9 @@ def test_a_place_is_not_taken_from_another_device(order):
     [
         ([wish("a", "ide", 4)], "units 0 to 3"),
         ([wish("a", "scsi", -1)], "units 0 to 255"),
-        ([wish("a", "sd"), wish("b", "sd")], "no unit left for b"),
-        ([wish("a", "ide", 1), wish("b", "ide", 1)], "for a and for b"),
-        ([wish("n%d" % n) for n in range(256)], "255 at most"),
+        ([wish("a", "sd"), wish("b", "sd")], "no free unit for b"),
+        ([wish("a", "ide", 1), wish("b", "ide", 1)], "both a and b"),
+        ([wish("n%d" % n) for n in range(256)], "maximum: 255"),
     ],
 )
 def test_what_does_not_fit(desired, message):
@@ -98,14 +98,14 @@ def test_what_does_not_fit(desired, message):
         room.assign({}, desired)
 
 
-def test_another_bus_is_another_place():
+def test_another_bus_is_another_slot():
     held = room.assign({}, [wish("disks/a", "scsi", 3)])
     assert room.assign(held, [wish("disks/a", "ide")]) == {"disks/a": {"kind": "ide", "index": 0}}
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_places_never_move(seed):
-    """Whatever comes and goes, in whatever order: what stays keeps its place, and no two have one."""
+def test_slots_never_move(seed):
+    """Whatever comes and goes, in whatever order: what stays keeps its slot, and no two have one."""
     chance = random.Random(seed)
     names = [("nics/eth%d" % n, "nic") for n in range(40)] + [
         ("nics/%s" % c, "nic") for c in "abcdef"
@@ -114,22 +114,22 @@ def test_places_never_move(seed):
         ("cdroms/c%d" % n, "ide") for n in range(4)
     ]
     names = list(dict(names).items())
-    present, places = [], {}
+    present, slots = [], {}
     for _step in range(60):
         name = chance.choice(names)
         if name in present:
             present.remove(name)
         else:
             present.insert(chance.randint(0, len(present)), name)
-        before = places
-        places = room.assign(places, [wish(key, kind) for key, kind in present])
-        assert set(places) == {key for key, kind in present}
-        assert all(places[key] == before[key] for key in set(places) & set(before))
-        assert len({(place["kind"], place["index"]) for place in places.values()}) == len(places)
-        assert places == room.assign(
-            places, [wish(key, kind) for key, kind in chance.sample(present, len(present))]
+        before = slots
+        slots = room.assign(slots, [wish(key, kind) for key, kind in present])
+        assert set(slots) == {key for key, kind in present}
+        assert all(slots[key] == before[key] for key in set(slots) & set(before))
+        assert len({(slot["kind"], slot["index"]) for slot in slots.values()}) == len(slots)
+        assert slots == room.assign(
+            slots, [wish(key, kind) for key, kind in chance.sample(present, len(present))]
         )
-        assert len({room.identifier(place) for place in places.values()}) == len(places)
+        assert len({room.identifier(slot) for slot in slots.values()}) == len(slots)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -137,33 +137,33 @@ def test_places_never_move(seed):
     "nic_count, device_count", [(0, 0), (1, 1), (7, 5), (8, 6), (64, 36), (65, 30), (255, 36)]
 )
 def test_no_two_on_one_address(family, nic_count, device_count):
-    places = {"nics/n%d" % n: {"kind": "nic", "index": n} for n in range(nic_count)}
-    places.update({"disks/d%d" % n: {"kind": "pci", "index": n} for n in range(device_count)})
-    made = room.buses(family, places)
+    slots = {"nics/n%d" % n: {"kind": "nic", "index": n} for n in range(nic_count)}
+    slots.update({"disks/d%d" % n: {"kind": "pci", "index": n} for n in range(device_count)})
+    made = room.buses(family, slots)
     root = "pcie.0" if room.is_pcie(family) else "pci.0"
-    slots = {root: 32}
+    devices_on = {root: 32}
     used = set()
 
     def use(bus, addr):
-        slot, _dot, function = addr.partition(".")
-        assert bus in slots, "a bus must be there before what sits on it"
-        assert int(slot, 16) < slots[bus]
-        assert (bus, int(slot, 16), int(function or "0")) not in used
-        used.add((bus, int(slot, 16), int(function or "0")))
+        number, _dot, function = addr.partition(".")
+        assert bus in devices_on, "a bus must exist before its devices"
+        assert int(number, 16) < devices_on[bus]
+        assert (bus, int(number, 16), int(function or "0")) not in used
+        used.add((bus, int(number, 16), int(function or "0")))
 
     for bus in made:
         use(bus["bus"], bus["addr"])
-        slots[bus["id"]] = 1 if bus["driver"] == "pcie-root-port" else 32
+        devices_on[bus["id"]] = 1 if bus["driver"] == "pcie-root-port" else 32
         assert (bus["addr"].endswith(".0") and bus.get("multifunction") is True) or bus.get(
             "multifunction"
         ) is None
     for name in SINGLES:
         address = room.single(family, name)
         use(address["bus"], address["addr"])
-    for place in places.values():
-        address = room.pci(family, place)
+    for slot in slots.values():
+        address = room.pci(family, slot)
         use(address["bus"], address["addr"])
-        assert room.bus_exists(family, places, address)
+        assert room.bus_exists(family, slots, address)
         if address["bus"] != root and not address["bus"].endswith(tuple("0123456789")):
             assert address["addr"] != "0"
     chassis = [
@@ -180,7 +180,7 @@ def test_no_two_on_one_address(family, nic_count, device_count):
         if family == "q35"
         else set()
     )
-    assert not reserved & {slot for bus, slot, function in used if bus == root}, (
+    assert not reserved & {number for bus, number, function in used if bus == root}, (
         "the board's own devices are there"
     )
 
@@ -200,9 +200,9 @@ def test_no_two_on_one_address(family, nic_count, device_count):
     ],
 )
 def test_room_for_one_more_while_it_runs(family, before, index, there):
-    places = {"nics/%d" % n: {"kind": "nic", "index": n} for n in range(before)}
+    slots = {"nics/%d" % n: {"kind": "nic", "index": n} for n in range(before)}
     assert (
-        room.bus_exists(family, places, room.pci(family, {"kind": "nic", "index": index})) is there
+        room.bus_exists(family, slots, room.pci(family, {"kind": "nic", "index": index})) is there
     )
 
 

@@ -333,7 +333,7 @@ def test_the_defaults_of_a_new_vm(version):
             "ports",
         )
     } == {
-        "format": 1,
+        "format": 2,
         "lab": "lab1",
         "name": "r1",
         "arch": "x86_64",
@@ -346,14 +346,14 @@ def test_the_defaults_of_a_new_vm(version):
         "ports": {},
     }
     assert made["disks"][0]["size"] == 8 << 30 and made["disks"][0]["format"] == "qcow2"
-    assert made["places"] == {"disks/disk0": {"kind": "pci", "index": 0}}
+    assert made["slots"] == {"disks/disk0": {"kind": "pci", "index": 0}}
     assert set(made) == set(OPTIONS) | {
         "format",
         "lab",
         "name",
         "ports",
         "family",
-        "places",
+        "slots",
         "pci_devices",
         "bases",
     }
@@ -718,14 +718,30 @@ def test_load_and_save(tmp_path):
         "x",
         {"format": "1"},
         dict(made, format=None),
-        {key: value for key, value in made.items() if key != "places"},
+        {key: value for key, value in made.items() if key != "slots"},
     ):
         room.save(folder, damaged)
         with pytest.raises(HostError, match="damaged"):
             room.load(folder)
-    room.save(folder, dict(made, format=2))
+    room.save(folder, dict(made, format=3))
     with pytest.raises(HostError, match="newer"):
         room.load(folder)
+
+
+def test_a_definition_of_format_1_is_migrated(tmp_path):
+    host = FakeHost(root=tmp_path)
+    host.folder.make()
+    given = dict(SMALL, nics=[{"name": "eth3"}], disks=[{"name": "root", "size": "1G"}])
+    made = json.loads(json.dumps(compose(given, host=host)))
+    old = {key: value for key, value in made.items() if key != "slots"}
+    old.update(format=1, places=made["slots"])
+    room.save(host.folder, old)
+    assert room.load(host.folder) == made
+    assert compose({}, saved=room.load(host.folder), host=host) == made
+    del old["places"]
+    room.save(host.folder, old)
+    with pytest.raises(HostError, match="damaged"):
+        room.load(host.folder)
 
 
 @pytest.mark.parametrize(

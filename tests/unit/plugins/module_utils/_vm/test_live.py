@@ -42,9 +42,9 @@ class World:
             },
         )
         for nic in self.running["nics"]:
-            self.devices["nic%d" % (self.running["places"]["nics/%s" % nic["name"]]["index"])] = (
-                nic["model"]
-            )
+            self.devices["nic%d" % (self.running["slots"]["nics/%s" % nic["name"]]["index"])] = nic[
+                "model"
+            ]
         for disk in self.running["disks"]:
             self.devices["disk-pci0"] = "virtio-blk-pci"
             assert len(self.running["disks"]) == 1 and disk["bus"] == "virtio"
@@ -129,7 +129,7 @@ def test_a_link_that_cannot_be_had_is_plugged_back(world):
     assert added[0]["localaddr"].endswith(":20012") and added[1]["localaddr"].endswith(":20010")
     assert made.qemu.requests[-1] == (
         "set_link",
-        {"name": "nic%d" % made.running["places"]["nics/eth0"]["index"], "up": True},
+        {"name": "nic%d" % made.running["slots"]["nics/eth0"]["index"], "up": True},
     )
 
 

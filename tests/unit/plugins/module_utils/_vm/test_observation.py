@@ -22,7 +22,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
     boot_id,
     process_start_time,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import plan as plans
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
@@ -158,6 +160,27 @@ def test_a_running_vm(vm):
         observation.close()
         observation.close()
         assert observation.monitor is None
+
+
+def test_a_vm_that_an_earlier_version_started(vm):
+    """Its definitions have format 1, in vm.json and in run.json; it goes on without a restart."""
+    definition = definitions.load(vm)
+    old = {key: value for key, value in definition.items() if key != "slots"}
+    old.update(format=1, places=definition["slots"])
+    definitions.save(vm, old)
+    write_json(vm.run, run_of(os.getpid(), old))
+    with FakeQmp(vm.qmp, ANSWERS):
+        observation = observe(vm)
+        observation.close()
+    assert observation.saved == observation.run["definition"] == definition
+    assert observation.running["slots"] == definition["slots"]
+    desired = compose(
+        {"remove_disks": ["gone"], "remove_nics": ["f"]},
+        saved=observation.saved,
+        host=FakeHost(root=vm.root),
+    )
+    plan = plans.plan(observation, desired, "started")
+    assert {change.how for change in plan.changes} <= {LIVE, FILE}
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,10 @@ def test_every_qemu_takes_a_kind(name, version):
     for nic in vm["options"]["nics"]:
         nic.pop("peer", None)
     definition = compose(vm["options"], host=FakeHost(version))
-    places = definition["places"]
+    slots = definition["slots"]
     order = [
         nic["name"]
-        for nic in sorted(
-            definition["nics"], key=lambda nic: places["nics/" + nic["name"]]["index"]
-        )
+        for nic in sorted(definition["nics"], key=lambda nic: slots["nics/" + nic["name"]]["index"])
     ]
     assert order == [host_shares.vm_nic_name(nic) for nic in topology.nodes["n"].nics]
 
