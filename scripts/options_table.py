@@ -44,7 +44,7 @@ ITEMS = {
 }
 NO_EFFECT = "none"
 WORDS = {LIVE: "live", RESTART: "restart", FILE: NO_EFFECT}
-# What a new VM has in slot of no default.
+# The default of a new VM where the table of the part has none.
 DERIVED = {
     "uuid": "derived from lab and name",
     "arch": "that of the hypervisor",
