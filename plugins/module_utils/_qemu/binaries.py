@@ -3,17 +3,22 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The programs on this host: which QEMU binary, for which guest architecture, and the tools beside it. Starts no process."""
+"""Find the programs on this host: QEMU binaries by guest architecture, and their tools.
+
+No process is started.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
+from typing import Iterable
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 
-# Every target that qemu-system-* was ever built for, up to QEMU 10.0: older releases have some that newer ones dropped.
+# All targets of qemu-system-* up to QEMU 10.0: newer releases dropped some of older ones.
 ARCHITECTURES = (
     "aarch64",
     "alpha",
@@ -51,7 +56,7 @@ ARCHITECTURES = (
     "xtensaeb",
 )
 
-# What kernels and distributions call them.
+# Names that kernels and distributions use.
 _ALIASES = {
     "amd64": "x86_64",
     "x64": "x86_64",
@@ -67,7 +72,7 @@ _ALIASES = {
     "loong64": "loongarch64",
 }
 
-# Debian's and Ubuntu's packages; whatever is not here is in qemu-system-misc.
+# Packages of Debian and Ubuntu; all other architectures are in qemu-system-misc.
 _PACKAGES = {
     "i386": "x86",
     "x86_64": "x86",
@@ -95,19 +100,19 @@ _PROGRAM_FOLDERS = (
     "/bin",
     "/opt/qemu/bin",
 )
-# RHEL keeps qemu-kvm here. Debian keeps here what its wrappers in /usr/bin call.
+# RHEL has qemu-kvm here. Debian has the programs here that its wrappers in /usr/bin call.
 _LIBEXEC = "/usr/libexec"
 
 _KVM_NAMES = ("qemu-kvm", "kvm")
 
 
-def host_architecture():
-    """The QEMU name of this host's architecture, such as x86_64 for amd64."""
+def host_architecture() -> str:
+    """Return the QEMU name of this host's architecture, such as x86_64 for amd64."""
     return normalise_architecture(platform.machine())
 
 
-def normalise_architecture(name):
-    """The QEMU name for what a kernel or a distribution calls an architecture: i686 is i386. Unknown names come back as they are."""
+def normalise_architecture(name: str) -> str:
+    """Return the QEMU name of an architecture: i386 for i686. Unknown names are not changed."""
     name = name.lower()
     if re.fullmatch(r"i[3-6]86", name):
         return "i386"
@@ -116,32 +121,35 @@ def normalise_architecture(name):
     return _ALIASES.get(name, name)
 
 
-def find_qemu(arch=None, binary=None):
+def find_qemu(arch: str | None = None, binary: str | None = None) -> tuple[str, str]:
     """Find the QEMU binary; return (absolute path, architecture of its guests).
 
-    arch: default is the architecture that the binary's name tells, or the host's. binary: an absolute path, or a name that is
-    looked for in PATH and the usual folders; default is qemu-system-ARCH, or qemu-kvm for the host's own architecture.
-    Raises OptionError naming qemu_binary (not found, not a file, not executable) or arch (unknown, not installed, not the binary's).
+    arch: default: the architecture in the binary's name, or the host's.
+    binary: an absolute path, or a name to find in PATH and the usual folders; default:
+    qemu-system-ARCH, or qemu-kvm for the host's own architecture.
+    Raises OptionError naming qemu_binary (not found, not a file, not executable) or arch (unknown,
+    not installed, different from the binary's).
     """
-    wanted = _known(arch) if arch else None
+    wanted = _check_architecture(arch) if arch else None
     if not binary:
-        wanted = wanted or _known(host_architecture())
+        wanted = wanted or _check_architecture(host_architecture())
         path = find_program("qemu-system-" + wanted) or (
             _find_kvm() if wanted == host_architecture() else None
         )
         if not path:
             raise OptionError(
                 "arch",
-                "this host has no QEMU for %s: install the package %s, or name the binary by qemu_binary"
+                "this host has no QEMU for %s: install the package %s, or set qemu_binary"
                 % (wanted, package_for(wanted)),
             )
         return path, wanted
     path = _locate(binary)
     derived = architecture_of(path)
-    if not derived and not wanted:
+    result = derived or wanted
+    if not result:
         raise OptionError(
             "arch",
-            "the name of %s does not tell the architecture of its guests: give arch, one of %s"
+            "the name of %s does not include the architecture of its guests: give arch, one of %s"
             % (path, ", ".join(ARCHITECTURES)),
         )
     if derived and wanted and derived != wanted:
@@ -150,13 +158,14 @@ def find_qemu(arch=None, binary=None):
             "%s was asked for, but %s is for %s: leave out one of arch and qemu_binary"
             % (wanted, path, derived),
         )
-    return path, derived or wanted
+    return path, result
 
 
-def architecture_of(path):
-    """The guest architecture that a QEMU binary's name tells (or the name of what it links to); None when it tells nothing.
+def architecture_of(path: str) -> str | None:
+    """Return the guest architecture in the name of a QEMU binary, or of the file it links to.
 
-    qemu-system-ARCH may carry an ending, such as qemu-system-x86_64-microvm; qemu-kvm is for the host's architecture.
+    None if there is none. qemu-system-ARCH may have a suffix, such as qemu-system-x86_64-microvm;
+    qemu-kvm is for the host's architecture.
     Raises OptionError for qemu-system- with an unknown architecture.
     """
     for name in (os.path.basename(path), os.path.basename(os.path.realpath(path))):
@@ -164,45 +173,53 @@ def architecture_of(path):
             return host_architecture()
         if name.startswith("qemu-system-"):
             rest = name[len("qemu-system-") :]
-            return _known(rest if rest in ARCHITECTURES else re.split(r"[-.]", rest)[0])
+            return _check_architecture(
+                rest if rest in ARCHITECTURES else re.split(r"[-.]", rest)[0]
+            )
     return None
 
 
-def package_for(arch):
-    """The package that holds qemu-system-ARCH, as text for a message."""
+def package_for(arch: str) -> str:
+    """Return the package with qemu-system-ARCH, as text for a message."""
     text = "qemu-system-%s" % _PACKAGES.get(arch, "misc")
     if arch in ("riscv32", "riscv64", "s390x"):
         text += " (qemu-system-misc before Debian 13)"
     return text + (" (qemu-kvm on RHEL)" if arch == host_architecture() else "")
 
 
-def find_program(name):
-    """The absolute path of an executable file in PATH or the usual folders, those of the administrator's programs too; or None."""
-    for folder in _folders():
-        path = os.path.join(folder, name)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return None
+def find_program(name: str) -> str | None:
+    """Return the absolute path of a program in PATH or the usual folders, also sbin; or None."""
+    return _first_program(os.path.join(folder, name) for folder in _folders())
 
 
-def find_qemu_img(qemu_path=None):
-    """The qemu-img beside the QEMU binary (or beside what that links to), else the one in PATH. Raises HostError when there is none."""
-    if qemu_path:
-        for folder in (os.path.dirname(qemu_path), os.path.dirname(os.path.realpath(qemu_path))):
-            path = os.path.join(folder, "qemu-img")
-            if os.path.isfile(path) and os.access(path, os.X_OK):
-                return path
-    path = find_program("qemu-img")
+def _first_program(paths: Iterable[str]) -> str | None:
+    return next((path for path in paths if _is_program(path)), None)
+
+
+def _is_program(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def find_qemu_img(qemu_path: str | None = None) -> str:
+    """Return the qemu-img beside the QEMU binary (or the file it links to), else that in PATH.
+
+    Raises HostError if it is missing.
+    """
+    beside = [qemu_path, os.path.realpath(qemu_path)] if qemu_path else []
+    path = _first_program(os.path.join(os.path.dirname(binary), "qemu-img") for binary in beside)
+    path = path or find_program("qemu-img")
     if not path:
         raise HostError(
-            "this host has no qemu-img: install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)"
+            "this host has no qemu-img: install the package qemu-utils (Debian, Ubuntu) or "
+            "qemu-img (Fedora, RHEL)"
         )
     return path
 
 
-def list_binaries():
-    """Every QEMU system emulator on this host: a list of (absolute path, architecture), in the order they are looked for."""
-    found, seen = [], set()
+def list_binaries() -> list[tuple[str, str]]:
+    """Return (absolute path, architecture) of each QEMU system emulator, in order of search."""
+    found: list[tuple[str, str]] = []
+    seen: set[str] = set()
     for folder in _folders() + [_LIBEXEC]:
         try:
             names = sorted(os.listdir(folder))
@@ -213,52 +230,54 @@ def list_binaries():
             if not (name == "qemu-kvm" or name.startswith("qemu-system-") and folder != _LIBEXEC):
                 continue
             real = os.path.realpath(path)
-            if real in seen or not os.path.isfile(path) or not os.access(path, os.X_OK):
+            if real in seen or not _is_program(path):
                 continue
-            try:
-                found.append((path, architecture_of(path)))
-            except OptionError:
-                continue
-            seen.add(real)
+            with contextlib.suppress(OptionError):
+                architecture = architecture_of(path)
+                if architecture:
+                    found.append((path, architecture))
+                    seen.add(real)
     return found
 
 
-def _folders():
+def _folders() -> list[str]:
     path = [
         folder for folder in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)
     ]
     return list(dict.fromkeys(path + list(_PROGRAM_FOLDERS)))
 
 
-def _find_kvm():
-    path = os.path.join(_LIBEXEC, "qemu-kvm")
-    return path if os.path.isfile(path) and os.access(path, os.X_OK) else find_program("qemu-kvm")
+def _find_kvm() -> str | None:
+    return _first_program([os.path.join(_LIBEXEC, "qemu-kvm")]) or find_program("qemu-kvm")
 
 
-def _known(arch):
+def _check_architecture(arch: str) -> str:
     name = normalise_architecture(arch)
     if name not in ARCHITECTURES:
         raise OptionError(
             "arch",
-            "%s is not an architecture that QEMU knows, which are %s"
+            "%s is not an architecture that QEMU supports, which are %s"
             % (arch, ", ".join(ARCHITECTURES)),
         )
     return name
 
 
-def _locate(binary):
-    """The absolute path of a binary given by path or name. Three different errors tell what is wrong."""
+def _locate(binary: str) -> str:
+    """Return the absolute path of a binary that is given by path or name.
+
+    Raises OptionError: not found, not a file, or not executable.
+    """
     if os.path.isabs(binary):
-        places = [binary]
+        candidates = [binary]
     elif os.sep in binary:
         raise OptionError("qemu_binary", "%s is neither an absolute path nor a plain name" % binary)
     else:
-        places = [os.path.join(folder, binary) for folder in _folders() + [_LIBEXEC]]
+        candidates = [os.path.join(folder, binary) for folder in _folders() + [_LIBEXEC]]
     problem = "%s was not found%s" % (
         binary,
-        "" if os.path.isabs(binary) else ", neither in PATH nor where QEMU is usually installed",
+        "" if os.path.isabs(binary) else ", neither in PATH nor in the usual folders",
     )
-    for path in places:
+    for path in candidates:
         if os.path.isfile(path):
             if os.access(path, os.X_OK):
                 return path

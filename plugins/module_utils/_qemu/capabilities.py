@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What a QEMU binary can do: it is asked once, and the answer is kept in a cache file for as long as the binary is the same."""
+"""Find out what a QEMU binary supports. The answers are cached until the binary changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import select
 import subprocess
 import tempfile
 import time
-import typing
+from typing import Any, Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Tuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
@@ -27,7 +27,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import start_program
 
-_FORMAT = 1  # of the cache file: raise it when a field changes its meaning
+_FORMAT = 2  # of the cache file: raise it when a field changes its meaning
 
 # A list of accelerators, so that a binary without TCG answers on a host without KVM too.
 _ARGUMENTS = (
@@ -42,111 +42,112 @@ _ARGUMENTS = (
     "stdio",
 )
 
-# In the category of network devices, but they take no netdev, or work under Xen only.
+# In the category of network devices, but without a netdev, or for Xen only.
 _NOT_A_NIC = frozenset(("pvrdma", "rocker", "igbvf", "xen-net-device"))
 
-# Built as modules, devices come and go without a change of the binary: these folders tell.
+# Devices that are built as modules come and go while the binary stays: these folders then change.
 _MODULE_FOLDERS = (
     "/usr/lib/%s-linux-gnu/qemu" % platform.machine(),
     "/usr/lib64/qemu",
     "/usr/lib/qemu",
 )
 
+_Ask = Callable[..., Any]  # a QMP command and its arguments -> what it returns, None if refused
 
-class Capabilities(typing.NamedTuple):
-    """What one QEMU binary can do. Names are QEMU's own."""
 
-    version: tuple  # (10, 0, 13)
+class Capabilities(NamedTuple):
+    """What one QEMU binary supports. Names are QEMU's own."""
+
+    version: Tuple[int, ...]  # (10, 0, 13)
     version_text: str  # 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)
-    machines: dict  # {name: {alias?, default?, deprecated?, cpu_max, hotpluggable_cpus}}; aliases: see machine_name()
-    commands: frozenset  # of QMP
-    device_types: frozenset  # that -device can name, and those that only boards use
-    device_aliases: dict  # {alias: device type}, such as virtio-net: virtio-net-pci
-    pci_devices: frozenset
-    nic_devices: frozenset  # device types that take a netdev
-    object_types: frozenset  # for -object, such as filter-dump
-    netdev_types: frozenset  # that were built in, such as vde
-    chardev_types: frozenset
-    cpu_models: frozenset
-    accelerators: frozenset  # that were built in, such as tcg, kvm
-    options: dict  # {command line option without its dash: frozenset of its parameters}
+    # {name: {alias?, default?, deprecated?, cpu_max, hotpluggable_cpus}}; aliases: machine_name()
+    machines: Dict[str, Dict[str, Any]]
+    device_types: FrozenSet[str]  # for -device, and those that only boards use
+    device_aliases: Dict[str, str]  # {alias: device type}, such as virtio-net: virtio-net-pci
+    pci_devices: FrozenSet[str]
+    nic_devices: FrozenSet[str]  # device types with a netdev
+    netdev_types: FrozenSet[str]  # built in, such as vde
+    accelerators: FrozenSet[str]  # built in, such as tcg, kvm
+    options: Dict[str, FrozenSet[str]]  # {command line option without its dash: its parameters}
 
     @property
-    def default_machine(self):
-        """The machine type of a QEMU without -machine; None for architectures without one."""
+    def default_machine(self) -> Optional[str]:
+        """The machine type of a QEMU without -machine; None for architectures without a default."""
         return next((name for name, facts in self.machines.items() if facts.get("default")), None)
 
     @property
-    def has_kvm(self):
-        """KVM was built in. Whether it works is another question: see the room accelerators."""
+    def has_kvm(self) -> bool:
+        """Whether KVM was built in. Whether it works: see the module accelerators."""
         return "kvm" in self.accelerators
 
     @property
-    def json_object(self):
-        """-object takes JSON (QEMU 6.0)."""
+    def json_object(self) -> bool:
+        """Whether -object accepts JSON (QEMU 6.0)."""
         return self.at_least(6, 0)
 
-    def at_least(self, major, minor=0):
-        """The version is major.minor or newer."""
+    def at_least(self, major: int, minor: int = 0) -> bool:
+        """Return whether the version is major.minor or newer."""
         return self.version >= (major, minor)
 
-    def machine_name(self, name):
-        """The real name of a machine type or of an alias such as q35; None when this QEMU has neither."""
+    def machine_name(self, name: str) -> Optional[str]:
+        """Return the real name of a machine type or of an alias such as q35; None if unknown."""
         if name in self.machines:
             return name
         return next(
             (real for real, facts in self.machines.items() if facts.get("alias") == name), None
         )
 
-    def device_name(self, name):
-        """The real name of a device type or of an alias such as virtio-net; None when this QEMU has neither."""
+    def device_name(self, name: str) -> Optional[str]:
+        """Return the real name of a device type or of an alias such as virtio-net, or None."""
         name = self.device_aliases.get(name, name)
         return name if name in self.device_types else None
 
-    def has_device(self, name):
-        """There is a device type, or an alias of one, with this name."""
+    def has_device(self, name: str) -> bool:
+        """Return whether a device type, or an alias of one, has this name."""
         return self.device_name(name) is not None
 
-    def has_netdev(self, kind):
-        """-netdev knows this type."""
+    def has_netdev(self, kind: str) -> bool:
+        """Return whether -netdev supports this type."""
         return kind in self.netdev_types
 
-    def has_option(self, option, parameter=None):
-        """The command line has this option (named without its dash), with this parameter."""
+    def has_option(self, option: str, parameter: Optional[str] = None) -> bool:
+        """Return whether the command line has this option (without its dash) and parameter."""
         return option in self.options and (parameter is None or parameter in self.options[option])
 
 
-def nic_models(known):
-    """The device types that are NICs, sorted. known: Capabilities."""
-    return sorted(known.nic_devices)
+def nic_models(capabilities: Capabilities) -> list[str]:
+    """Return the sorted device types that are NICs."""
+    return sorted(capabilities.nic_devices)
 
 
-def cache_folder():
+def cache_folder() -> str:
     """Where answers are kept by default: /var/cache/vlab for root, $XDG_CACHE_HOME/vlab or ~/.cache/vlab for others."""
     if os.geteuid() == 0:
         return "/var/cache/vlab"
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlab")
 
 
-def get_capabilities(path, cache=None, timeout=30):
-    """The Capabilities of the QEMU binary at path.
+def get_capabilities(path: str, cache: str | None = None, timeout: float = 30) -> Capabilities:
+    """Return the Capabilities of the QEMU binary at path.
 
-    cache: the folder of the cache, default cache_folder(); one that cannot be used is no error. timeout: seconds for one answer of all.
-    Raises HostError, with cmd and stderr, for a binary that cannot be run or does not answer.
+    cache: the folder of the cache, default cache_folder(); if it cannot be used, that is no error.
+    timeout: seconds for all answers together.
+    Raises HostError, with cmd and stderr, for a binary that does not run or does not answer.
     """
     identity = binary_identity(path)
     file = cache_file(path, "capabilities", cache)
-    known = _remembered(file, identity)
-    if known is None:
-        known = _ask(path, timeout)
-        write_cached(file, identity, _as_json(known))
-    return known
+    capabilities = _from_json(read_cached(file, identity))
+    if capabilities is None:
+        capabilities = _query(path, timeout)
+        write_cached(file, identity, _to_json(capabilities))
+    return capabilities
 
 
-def binary_identity(path):
-    """What changes when the binary is another one: [real path, size, time of change in ns, inode, times of the module folders in ns].
+def binary_identity(path: str) -> list[Any]:
+    """Return values that change with the binary.
 
-    Raises HostError when there is no such file.
+    They are: real path, size, modification time in ns, inode, modification times of the module
+    folders in ns. Raises HostError if there is no such file.
     """
     real = os.path.realpath(path)
     try:
@@ -160,53 +161,58 @@ def binary_identity(path):
     return [real, state.st_size, state.st_mtime_ns, state.st_ino, times]
 
 
-def cache_file(path, subject, cache=None):
-    """The path of the cache file on a subject (a word) for the binary at path."""
+def cache_file(path: str, subject: str, cache: str | None = None) -> str:
+    """Return the path of the cache file on a subject (a word) for the binary at path."""
     real = os.path.realpath(path)
-    mark = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
+    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
     return os.path.join(
-        cache or cache_folder(), "%s-%s-%s.json" % (subject, os.path.basename(real), mark)
+        cache or cache_folder(), "%s-%s-%s.json" % (subject, os.path.basename(real), digest)
     )
 
 
-def read_cached(file, identity):
-    """What was remembered under identity (a JSON value); None when nothing was, or the file is damaged or about something else."""
+def read_cached(file: str, identity: object) -> Any:
+    """Return the answer cached for identity (a JSON value).
+
+    None if there is none, or if the file is damaged or for another identity.
+    """
     try:
-        kept = read_json(file)
+        content = read_json(file)
     except HostError:
         return None
     if (
-        isinstance(kept, dict)
-        and kept.get("format") == _FORMAT
-        and kept.get("identity") == identity
+        isinstance(content, dict)
+        and content.get("format") == _FORMAT
+        and content.get("identity") == identity
     ):
-        return kept.get("answer")
+        return content.get("answer")
     return None
 
 
-def write_cached(file, identity, answer):
-    """Keep an answer (a JSON value) for recall(). A cache that cannot be written is no error: the question is then asked again."""
+def write_cached(file: str, identity: object, answer: object) -> None:
+    """Cache an answer (a JSON value) for read_cached().
+
+    A cache that cannot be written is no error: the binary is then asked again.
+    """
     with contextlib.suppress(HostError):
         make_private_folder(os.path.dirname(file))
         write_json(file, {"format": _FORMAT, "identity": identity, "answer": answer})
 
 
-def _as_json(known):
+def _to_json(capabilities: Capabilities) -> dict[str, Any]:
     plain = {
         name: sorted(value) if isinstance(value, frozenset) else value
-        for name, value in known._asdict().items()
+        for name, value in capabilities._asdict().items()
     }
     return dict(
         plain,
-        version=list(known.version),
-        options={name: sorted(words) for name, words in known.options.items()},
+        version=list(capabilities.version),
+        options={name: sorted(words) for name, words in capabilities.options.items()},
     )
 
 
-def _remembered(file, identity):
-    answer = read_cached(file, identity)
+def _from_json(answer: Any) -> Capabilities | None:
     try:
-        values = {
+        values: dict[str, Any] = {
             name: frozenset(value) if isinstance(value, list) else value
             for name, value in answer.items()
         }
@@ -217,12 +223,13 @@ def _remembered(file, identity):
         return None
 
 
-def _ask(path, timeout):
-    """Start the binary without a machine and ask it everything: one process, some 60 ms."""
+def _query(path: str, timeout: float) -> Capabilities:
+    """Start the binary without a machine and query it: one process, some 60 ms."""
     argv = [path] + list(_ARGUMENTS)
     with tempfile.TemporaryFile() as errors:
         try:
-            # stdin stays open until the end: QEMU drops the commands it has not come to when its monitor is closed.
+            # stdin stays open until the end: a QEMU whose monitor is closed drops the commands
+            # that it has not read yet.
             process = start_program(
                 argv,
                 stdin=subprocess.PIPE,
@@ -234,8 +241,8 @@ def _ask(path, timeout):
         except OSError as error:
             raise HostError("cannot run %s: %s" % (path, error.strerror), cmd=argv, stderr="")
         try:
-            return _conversation(process, time.monotonic() + timeout)
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            return _run_session(process, time.monotonic() + timeout)
+        except (OSError, ValueError, LookupError, TypeError, subprocess.TimeoutExpired) as error:
             process.kill()
             code = process.wait()
             errors.seek(0)
@@ -245,71 +252,59 @@ def _ask(path, timeout):
                 % (
                     path,
                     error,
-                    text or ("it ended with code %d" % code if code >= 0 else "it said nothing"),
+                    text or ("it ended with code %d" % code if code >= 0 else "it printed nothing"),
                 ),
                 cmd=argv,
                 rc=code,
                 stderr=text,
             )
         finally:
-            process.stdin.close()
-            process.stdout.close()
+            for stream in (process.stdin, process.stdout):
+                if stream:
+                    stream.close()
 
 
-def _conversation(process, deadline):
-    lines = _lines(process.stdout.fileno(), deadline)
+def _run_session(process: subprocess.Popen[bytes], deadline: float) -> Capabilities:
+    """Query a QEMU that has its monitor on stdin and stdout, and end it."""
+    if not process.stdin or not process.stdout:
+        raise ValueError("no pipes")
+    stdin = process.stdin
+    messages = _read_messages(process.stdout.fileno(), deadline)
 
-    def ask(command, **arguments):
-        process.stdin.write(
-            json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
-        )
-        reply = next(reply for reply in lines if "return" in reply or "error" in reply)
-        return reply.get("return")
+    def ask(command: str, **arguments: Any) -> Any:
+        request = {"execute": command, "arguments": arguments}
+        stdin.write(json.dumps(request).encode() + b"\n")
+        return next(item for item in messages if "return" in item or "error" in item).get("return")
 
-    def types(**arguments):
-        return frozenset(
-            entry["name"] for entry in ask("qom-list-types", abstract=False, **arguments)
-        )
-
-    def text(line):
-        return ask("human-monitor-command", **{"command-line": line}) or ""
-
-    version = next(lines)["QMP"]["version"]
-    number = tuple(version["qemu"][part] for part in ("major", "minor", "micro"))
+    version = next(messages)["QMP"]["version"]
     ask("qmp_capabilities")
-    # The built-in netdev types are in no QMP answer: query-qmp-schema lists also those that were not built. Nor are the categories
-    # and the aliases of devices; asking each device for a property called netdev takes long, and some builds abort at some devices.
-    # So these two are read from the text that -netdev help and -device help print, here without a process for each.
-    devices, nics, aliases = types(implements="device"), set(), {}
-    for section in re.split(r"\n\s*\n", text("device_add help")):
-        for name, alias in re.findall(
-            r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', section, re.MULTILINE
-        ):
-            if section.lstrip().startswith("Network devices") and name not in _NOT_A_NIC:
-                nics.add(name)
-            if alias:
-                aliases[alias] = name
-    netdevs = frozenset(text("netdev_add help").split("types:")[-1].split())
-    models = ask("query-cpu-definitions")
-    known = Capabilities(
+    capabilities = _ask_all(ask, version)
+    ask("quit")
+    process.wait(max(0, deadline - time.monotonic()))
+    return capabilities
+
+
+def _ask_all(ask: _Ask, version: dict[str, Any]) -> Capabilities:
+    def types(base: str) -> frozenset[str]:
+        return frozenset(
+            entry["name"] for entry in ask("qom-list-types", abstract=False, implements=base)
+        )
+
+    number = tuple(version["qemu"][part] for part in ("major", "minor", "micro"))
+    package = " (%s)" % version["package"].strip(" ()") if version.get("package") else ""
+    nics, aliases = _nics_and_aliases(_help_text(ask, "device_add help"))
+    return Capabilities(
         version=number,
-        version_text=".".join(str(part) for part in number)
-        + (" (%s)" % version["package"].strip(" ()") if version.get("package") else ""),
+        version_text=".".join(str(part) for part in number) + package,
         machines={machine["name"]: _machine(machine) for machine in ask("query-machines")},
-        commands=frozenset(command["name"] for command in ask("query-commands")),
-        device_types=devices,
+        device_types=types("device"),
         device_aliases=aliases,
-        pci_devices=types(implements="pci-device"),
-        nic_devices=frozenset(nics),
-        object_types=types(implements="user-creatable"),
-        netdev_types=netdevs,
-        chardev_types=frozenset(name[len("chardev-") :] for name in types(implements="chardev")),
-        # Architectures without query-cpu-definitions name their models in their types: cortex-m3-arm-cpu.
-        cpu_models=frozenset(re.sub(r"-[^-]+-cpu$", "", name) for name in types(implements="cpu"))
-        if models is None
-        else frozenset(model["name"] for model in models),
+        pci_devices=types("pci-device"),
+        nic_devices=nics,
+        # query-qmp-schema also lists types that were not built in.
+        netdev_types=frozenset(_help_text(ask, "netdev_add help").split("types:")[-1].split()),
         accelerators=frozenset(
-            name[: -len("-accel")] for name in types(implements="accel") if name.endswith("-accel")
+            name[: -len("-accel")] for name in types("accel") if name.endswith("-accel")
         ),
         options={
             option["option"]: frozenset(parameter["name"] for parameter in option["parameters"])
@@ -317,12 +312,32 @@ def _conversation(process, deadline):
             if option["option"]
         },
     )
-    ask("quit")
-    process.wait(max(0, deadline - time.monotonic()))
-    return known
 
 
-def _machine(machine):
+def _help_text(ask: _Ask, command_line: str) -> str:
+    """Return the output of a human monitor command, for what no QMP command reports."""
+    return ask("human-monitor-command", **{"command-line": command_line}) or ""
+
+
+def _nics_and_aliases(device_help: str) -> tuple[frozenset[str], dict[str, str]]:
+    """Return the device types that are NICs, and {alias: device type}.
+
+    QMP reports neither. Asking each device for a property called netdev would be slow, and some
+    builds abort at some devices.
+    """
+    nics, aliases = set(), {}
+    for section in re.split(r"\n\s*\n", device_help):
+        for name, alias in re.findall(
+            r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', section, re.MULTILINE
+        ):
+            if section.lstrip().startswith("Network devices") and name not in _NOT_A_NIC:
+                nics.add(name)
+            if alias:
+                aliases[alias] = name
+    return frozenset(nics), aliases
+
+
+def _machine(machine: dict[str, Any]) -> dict[str, Any]:
     facts = {"cpu_max": machine["cpu-max"], "hotpluggable_cpus": machine["hotpluggable-cpus"]}
     if machine.get("alias"):
         facts["alias"] = machine["alias"]
@@ -333,12 +348,15 @@ def _machine(machine):
     return facts
 
 
-def _lines(handle, deadline):
-    """The JSON values that come from a descriptor, one a line. Raises LookupError at its end, TimeoutError at the deadline."""
+def _read_messages(handle: int, deadline: float) -> Iterator[Any]:
+    """Yield the JSON values from a descriptor, one for each line.
+
+    Raises LookupError at its end, TimeoutError at the deadline.
+    """
     waiting = b""
     while True:
-        line, mark, rest = waiting.partition(b"\n")
-        if mark:
+        line, newline, rest = waiting.partition(b"\n")
+        if newline:
             waiting = rest
             yield json.loads(line)
             continue

@@ -14,7 +14,7 @@ import types
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators as room
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators as module
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import capabilities
 
 WORKS = "printf K"
@@ -71,10 +71,10 @@ class Host:
         return len(self.starts.read_text().splitlines()) if self.starts.exists() else 0
 
     def status(self, arch="x86_64", accelerators=("tcg", "kvm")):
-        return room.kvm_status(self.path, arch, known(*accelerators), self.cache, self.device)
+        return module.kvm_status(self.path, arch, known(*accelerators), self.cache, self.device)
 
     def choose(self, accel, arch="x86_64", accelerators=("tcg", "kvm"), icount=False):
-        return room.choose_accelerator(
+        return module.choose_accelerator(
             accel, self.path, arch, known(*accelerators), icount, self.cache, self.device
         )
 
@@ -90,9 +90,9 @@ def fixture_host(tmp_path, monkeypatch):
         return really_open(path, *arguments, **more)
 
     monkeypatch.setattr(os, "open", fake_open)
-    monkeypatch.setattr(room.fcntl, "ioctl", host.ioctl)
-    monkeypatch.setattr(room, "_cpu_flags", lambda: host.flags)
-    monkeypatch.setattr(room, "_kvm_modules", lambda: host.modules)
+    monkeypatch.setattr(module.fcntl, "ioctl", host.ioctl)
+    monkeypatch.setattr(module, "_cpu_flags", lambda: host.flags)
+    monkeypatch.setattr(module, "_kvm_modules", lambda: host.modules)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     return host
 
@@ -135,7 +135,7 @@ def test_device_cannot_be_opened(host, opening, flags, cause, text):
         (None, None, "not_a_kvm_device", "not a KVM device"),
         (11, None, "not_a_kvm_device", "version 11"),
         (12, errno.EBUSY, "guests_do_not_run", "another hypervisor"),
-        (12, errno.ENOMEM, "guests_do_not_run", "creates no VM"),
+        (12, errno.ENOMEM, "guests_do_not_run", "cannot create a VM"),
     ],
 )
 def test_device_is_no_use(host, version, creating, cause, text):
@@ -201,9 +201,9 @@ def test_guest_fails(host, script, text):
 
 
 def test_guest_that_only_burns_time(host, monkeypatch):
-    monkeypatch.setattr(room, "_GUEST_TIME", 1)
+    monkeypatch.setattr(module, "_GUEST_TIME", 1)
     monkeypatch.setattr(
-        room, "_GUEST_DEADLINE", 120
+        module, "_GUEST_TIMEOUT", 120
     )  # a busy machine may be slow to give it that second
     host.flags, host.modules = set(), ["kvm", "kvm_pvm"]
     host.qemu(BURNS)
@@ -215,7 +215,7 @@ def test_guest_that_only_burns_time(host, monkeypatch):
 
 
 def test_guest_that_hangs_is_ended(host, monkeypatch, tmp_path):
-    monkeypatch.setattr(room, "_GUEST_DEADLINE", 0.3)
+    monkeypatch.setattr(module, "_GUEST_TIMEOUT", 0.3)
     host.qemu("echo $$ > %s; exec sleep 60" % (tmp_path / "pid"))
     begin = time.monotonic()
     assert "did not end" in host.status().reason
@@ -235,7 +235,7 @@ def test_verdict_is_remembered(host, script, usable):
 def test_verdict_is_forgotten(host, monkeypatch, change):
     host.status()
     if change == "boot":
-        monkeypatch.setattr(room, "boot_id", lambda: "another")
+        monkeypatch.setattr(module, "boot_id", lambda: "another")
     elif change == "binary":
         host.qemu("exit 1")
         os.utime(host.path, ns=(1, 1))
@@ -244,7 +244,7 @@ def test_verdict_is_forgotten(host, monkeypatch, change):
     elif change == "modules":
         host.modules = ["kvm", "kvm_amd"]
     else:
-        monkeypatch.setattr(room.os, "geteuid", lambda: 4711)
+        monkeypatch.setattr(module.os, "geteuid", lambda: 4711)
     assert host.status().usable is (change != "binary")
     assert host.count() == 2
 
@@ -259,9 +259,9 @@ def test_permission_is_looked_at_each_time(host):
     "machines, machine", [(("q35", "pc"), "q35"), (("pc",), "pc"), (("microvm",), "microvm")]
 )
 def test_machine_of_the_guest(host, machines, machine):
-    assert room._run_guest(host.path, known("kvm", machines=machines)) == ""
+    assert module._run_guest(host.path, known("kvm", machines=machines)) == ""
     assert "-machine %s " % machine in host.starts.read_text()
-    assert "no machine type" in room._run_guest(host.path, known("kvm", machines=()))
+    assert "no machine type" in module._run_guest(host.path, known("kvm", machines=()))
 
 
 def test_firmware_of_the_guest(host, tmp_path):
@@ -272,7 +272,7 @@ def test_firmware_of_the_guest(host, tmp_path):
     rom = (tmp_path / "rom").read_bytes()
     assert len(rom) == 0x10000
     assert rom[0xFFF0:0xFFF5] == bytes.fromhex("ea000000f0")
-    assert rom.startswith(bytes.fromhex(room._GUEST))
+    assert rom.startswith(bytes.fromhex(module._GUEST))
 
 
 @pytest.mark.skipif(
@@ -288,7 +288,7 @@ def test_guest_is_what_its_source_says(tmp_path):
         ["objcopy", "-O", "binary", "-j", ".text", str(tmp_path / "o"), str(tmp_path / "bin")],
         check=True,
     )
-    assert (tmp_path / "bin").read_bytes().hex() == room._GUEST
+    assert (tmp_path / "bin").read_bytes().hex() == module._GUEST
 
 
 @pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="needs qemu-system-x86_64")
@@ -297,7 +297,7 @@ def test_guest_does_its_work_on_a_real_qemu(tmp_path):
     real = capabilities.get_capabilities(path, str(tmp_path))
     for machine in ("q35", "pc", "microvm"):
         if real.machine_name(machine):
-            assert room._run_guest(path, known("tcg", machines=(machine,)), accel="tcg") == ""
+            assert module._run_guest(path, known("tcg", machines=(machine,)), accel="tcg") == ""
 
 
 @pytest.mark.parametrize(

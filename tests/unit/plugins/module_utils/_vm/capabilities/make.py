@@ -21,7 +21,6 @@ DEVICES = frozenset(
     virtio-serial-device virtio-rng-device virtio-balloon-device virtio-9p-pci""".split()
 )
 MACHINES = ("isapc", "microvm", "none")
-MODELS = ("host", "max", "qemu64", "Nehalem-v1")
 OPTIONS = ("sandbox", "spice", "machine", "icount", "smbios-opts", "action")
 
 
@@ -30,12 +29,6 @@ def trimmed(answer):
     devices = (DEVICES | set(answer["nic_devices"])) & set(answer["device_types"])
     return dict(
         answer,
-        commands=[],
-        object_types=[
-            name
-            for name in answer["object_types"]
-            if name.startswith(("filter-", "memory-", "rng-", "throttle"))
-        ],
         device_types=sorted(devices),
         pci_devices=sorted(devices & set(answer["pci_devices"])),
         device_aliases={
@@ -48,7 +41,6 @@ def trimmed(answer):
             for name, facts in sorted(answer["machines"].items())
             if facts.get("alias") or name in MACHINES
         },
-        cpu_models=[name for name in answer["cpu_models"] if name in MODELS],
         options={name: [] for name in OPTIONS if name in answer["options"]},
     )
 
