@@ -148,7 +148,7 @@ disks:
 import os
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import image_chain, vms
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import image_chain, vm_facts
 
 
 def work(module):
@@ -157,7 +157,7 @@ def work(module):
     if params["path"]:
         paths = [(None, params["path"])]
     else:
-        found = vms(params["root"], params["lab"], params["vm"])[0]
+        found = vm_facts(params["root"], params["lab"], params["vm"])[0]
         paths = [(disk["name"], disk["path"]) for vm in found for disk in vm.get("disks", ())]
     disks = []
     for name, path in paths:

@@ -204,12 +204,12 @@ host:
 """
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import host_facts
 
 
 def work(_module):
     """Look at the host; return the module's result."""
-    found, warnings = host()
+    found, warnings = host_facts()
     return {"changed": False, "host": found, "warnings": warnings}
 
 

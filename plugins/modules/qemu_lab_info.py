@@ -69,14 +69,14 @@ ansible_facts:
         vms: {r1: {status: running, memory_mb: 192}}
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hypervisor
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hypervisor_facts
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 
 
 def work(module):
     """Look at the host's share of the lab; return the module's result."""
     params = module.params
-    found, warnings = hypervisor(params["root"], params["lab"], params["files"])
+    found, warnings = hypervisor_facts(params["root"], params["lab"], params["files"])
     return {"changed": False, "ansible_facts": {"vlab_hypervisor": found}, "warnings": warnings}
 
 

@@ -561,13 +561,13 @@ vms:
 from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
 
 
 def work(module):
     """Look at the VMs; return the module's result."""
     params = module.params
-    found, warnings = vms(
+    found, warnings = vm_facts(
         params["root"], params["lab"], params["name"], params["ask_agent"], params["agent_timeout"]
     )
     return {"changed": False, "vms": found, "warnings": warnings}

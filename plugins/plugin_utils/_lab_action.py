@@ -21,7 +21,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import refusal
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle, _relay_start
 from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import pipelining
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
@@ -289,7 +289,7 @@ class LabAction(ActionBase):
         if state not in ("absent", "stopped"):
             rows = placement.shortages(topology, placed, facts, wires.ports_between())
             if rows:
-                raise AnsibleActionFail(refusal(topology.name, rows))
+                raise AnsibleActionFail(shortage_message(topology.name, rows))
         states = self._states(topology, state, only, facts)
         wave_of = (
             placement.waves(topology, placed)
@@ -317,7 +317,7 @@ class LabAction(ActionBase):
             for vm in share["vms"]:
                 # Started by a later wave of this run: its neighbours keep their carriers.
                 vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
-            share["about"] = about_nodes(topology, [vm["name"] for vm in share["vms"]])
+            share["node_facts"] = about_nodes(topology, [vm["name"] for vm in share["vms"]])
         share["limits"] = topology.data["limits"]
         return share
 

@@ -3,12 +3,13 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Linux bridges as segments: for NICs that shall meet the host's own interfaces. They need root; a hub does not."""
+"""Linux bridges as segments, for NICs that share a network with the host. They need root."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from typing import NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
@@ -18,8 +19,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run_program
 
-# As transparent as a cable where the kernel allows it: no spanning tree, no snooping, link-local frames such as LLDP pass
-# (the kernel keeps the first three of the sixteen for itself: Linux, Documentation/ABI, group_fwd_mask).
+# As transparent as a cable: no spanning tree, no snooping, link-local frames such as LLDP pass. The
+# kernel reserves the first three of the sixteen (Linux, Documentation/ABI, group_fwd_mask).
 _TRANSPARENT = [
     "stp_state",
     "0",
@@ -31,70 +32,99 @@ _TRANSPARENT = [
     "0xfff8",
 ]
 # QEMU calls it with the name of each tap.
-_ATTACH = """#!/bin/sh
+_ATTACH_SCRIPT = """#!/bin/sh
 exec ip link set dev "$1" up master %s
 """
 
 
+class BridgeObservation(NamedTuple):
+    """created: the bridge that we created, and so may remove, or None; created_exists: in the kernel.
+
+    desired_exists: whether the desired bridge exists in the kernel. has_folder: whether the segment
+    has files. script: the content of its attach script, or None.
+    """
+
+    created: str | None
+    created_exists: bool
+    desired_exists: bool
+    has_folder: bool
+    script: str | None
+
+
+def plan_bridge(name: str, observation: BridgeObservation, desired: str | None) -> list[Change]:
+    """Plan a bridge. desired: the name of the interface, None to remove the segment."""
+    path, created = ("segments", name), observation.created or None
+    if desired is None:
+        return [Change(path, created or True, None, FILE)] if observation.has_folder else []
+    if created and created != desired or not observation.desired_exists:
+        before = created if observation.created_exists else None
+        return [Change(path, before, desired, FILE)]
+    if observation.script != _ATTACH_SCRIPT % desired:
+        return [Change(path, None, desired, FILE)]
+    return []
+
+
 class Bridge:
-    """A bridge on its way to what is wanted. bridge: name of the Linux interface; None: what we made of it shall go."""
+    """One bridge. bridge: the name of the Linux interface, None to remove the segment.
 
-    def __init__(self, folder, name, bridge):
+    attach_script: the path of the script that adds a tap to it. changes: the plan.
+    """
+
+    _observation: BridgeObservation
+
+    def __init__(self, folder: str, name: str, bridge: str | None) -> None:
         self.path, self.name, self.bridge = folder, name, bridge
-        self.attach = os.path.join(folder, "attach")
-        # The bridge that we made, and so may remove.
-        self.made = read_text(os.path.join(folder, "bridge"))
+        self.attach_script = os.path.join(folder, "attach")
+        self.changes: list[Change] = []
 
-    @staticmethod
-    def _is_there(bridge):
-        return os.path.isdir("/sys/class/net/%s/bridge" % bridge)
+    def observe(self) -> None:
+        """Look for the bridge in the kernel, and for the files of the segment."""
+        created = read_text(os.path.join(self.path, "bridge"))
+        self._observation = BridgeObservation(
+            created,
+            bool(created) and self._exists(created or ""),
+            self.bridge is not None and self._exists(self.bridge),
+            os.path.isdir(self.path),
+            read_text(self.attach_script),
+        )
 
-    def changes(self):
-        """What is to be done."""
-        path = ("segments", self.name)
-        if self.bridge is None:
-            return [Change(path, self.made or True, None, FILE)] if os.path.isdir(self.path) else []
-        before = self.made or None
-        if before and before != self.bridge or not self._is_there(self.bridge):
-            return [
-                Change(
-                    path, before if before and self._is_there(before) else None, self.bridge, FILE
-                )
-            ]
-        if read_text(self.attach) != _ATTACH % self.bridge:
-            return [Change(path, None, self.bridge, FILE)]
-        return []
+    def plan(self) -> None:
+        """Plan the changes."""
+        self.changes = plan_bridge(self.name, self._observation, self.bridge)
 
-    def apply(self, _timeout):
-        """Bring it there. Raises HostError, CommandError."""
+    def apply(self, _timeout: int) -> None:
+        """Make the changes. Raises HostError, ProgramError."""
         if os.geteuid() != 0:
             raise HostError(
                 "segments.%s: a bridge needs root on the hypervisor: use become: true, or type: hub"
                 % self.name
             )
-        if self.made and self.made != self.bridge and self._is_there(self.made):
-            run_program(
-                ["ip", "link", "delete", "dev", self.made],
-                purpose="remove the bridge %s" % self.made,
-            )
+        created = self._observation.created
+        if created and created != self.bridge and self._observation.created_exists:
+            _ip("remove the bridge %s" % created, "delete", "dev", created)
         if self.bridge is None:
             shutil.rmtree(self.path, ignore_errors=True)
             return
         os.makedirs(self.path, mode=0o700, exist_ok=True)
-        if not self._is_there(self.bridge):
-            if os.path.exists("/sys/class/net/" + self.bridge):
-                raise HostError(
-                    "segments.%s.bridge: %s is an interface of this host, and no bridge"
-                    % (self.name, self.bridge)
-                )
-            # Ours from before it is there: a run that is killed in between leaves nothing that nobody would remove.
-            write_atomically(os.path.join(self.path, "bridge"), self.bridge.encode("utf-8"))
-            run_program(
-                ["ip", "link", "add", "name", self.bridge, "type", "bridge", *_TRANSPARENT],
-                purpose="make the bridge %s" % self.bridge,
+        if not self._observation.desired_exists:
+            self._create(self.bridge)
+        _ip("set the bridge %s up" % self.bridge, "set", "dev", self.bridge, "up")
+        write_atomically(self.attach_script, (_ATTACH_SCRIPT % self.bridge).encode("utf-8"), 0o700)
+
+    def _create(self, bridge: str) -> None:
+        if os.path.exists("/sys/class/net/" + bridge):
+            raise HostError(
+                "segments.%s.bridge: %s is an interface of this host, but not a bridge"
+                % (self.name, bridge)
             )
-        run_program(
-            ["ip", "link", "set", "dev", self.bridge, "up"],
-            purpose="set the bridge %s up" % self.bridge,
-        )
-        write_atomically(self.attach, (_ATTACH % self.bridge).encode("utf-8"), 0o700)
+        # Recorded first, so that the bridge of a killed run is removed later.
+        write_atomically(os.path.join(self.path, "bridge"), bridge.encode("utf-8"))
+        _ip("create the bridge %s" % bridge, "add", "name", bridge, "type", "bridge", *_TRANSPARENT)
+
+    @staticmethod
+    def _exists(bridge: str) -> bool:
+        return os.path.isdir("/sys/class/net/%s/bridge" % bridge)
+
+
+def _ip(purpose: str, *arguments: str) -> None:
+    run_program(["ip", "link", *arguments], purpose=purpose)

@@ -3,11 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What a hypervisor has for a lab, as placement wants to know it."""
+"""The facts of a hypervisor that placement needs."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
@@ -15,52 +16,57 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators impor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import application_container
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Result
 
-def hypervisor(root, lab, files):
-    """The facts of this host, and warnings. files: paths; those that are missing are told."""
+_UNLIMITED = 1 << 60
+
+
+def hypervisor_facts(root: str | None, lab: str, files: Sequence[str]) -> tuple[Result, list[str]]:
+    """Return the facts of this host, and warnings. files: paths; missing ones are reported."""
     root = os.path.abspath(root or default_root())
-    told = {
+    facts: Result = {
         "lab": lab,
-        **room(root),
+        **available_resources(root),
         "qemu_version": None,
         "accel": None,
         "container": application_container(),
-        "udp_ports": _udp_ports(),
+        "udp_ports": _bound_udp_ports(),
         "missing_files": [path for path in files if not os.path.exists(path)],
     }
-    found, warnings = vms(root, lab)
-    told["vms"] = {
-        vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in found
+    vms, warnings = vm_facts(root, lab)
+    facts["vms"] = {
+        vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in vms
     }
     try:
         path, arch = find_qemu()
-        known = get_capabilities(path)
-        told["qemu_version"] = list(known.version)
-        told["accel"] = "kvm" if kvm_status(path, arch, known).usable else "tcg"
+        capabilities = get_capabilities(path)
+        facts["qemu_version"] = list(capabilities.version)
+        facts["accel"] = "kvm" if kvm_status(path, arch, capabilities).usable else "tcg"
     except VlabError as error:
         warnings.append(error.message)
-    return told, warnings
+    return facts, warnings
 
 
-def room(root):
-    """What this host has left for VMs under root: memory_available_mb, cpus, disk_free_mb."""
+def available_resources(root: str) -> dict[str, int]:
+    """Return what is left for VMs under root: memory_available_mb, cpus, disk_free_mb."""
     while not os.path.isdir(root):
         root = os.path.dirname(root)
     space = os.statvfs(root)
-    # A kernel that does not tell its free memory refuses nothing.
     return {
-        "memory_available_mb": host_memory().get("MemAvailable", 1 << 60) >> 20,
+        # A kernel that does not report its available memory limits nothing.
+        "memory_available_mb": host_memory().get("MemAvailable", _UNLIMITED) >> 20,
         "cpus": len(os.sched_getaffinity(0)),
         "disk_free_mb": space.f_bavail * space.f_frsize >> 20,
     }
 
 
-def _udp_ports():
-    """The UDP ports that programs of this host hold."""
+def _bound_udp_ports() -> list[int]:
+    """Return the UDP ports that programs of this host have bound."""
     ports = set()
     for path in ("/proc/net/udp", "/proc/net/udp6"):
         for line in (read_text(path) or "").splitlines()[1:]:

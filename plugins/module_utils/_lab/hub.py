@@ -3,12 +3,16 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Hubs: a segment as a QEMU without a machine. It needs no root, and its ports come and go while it runs."""
+"""Hubs: a segment as a QEMU without a machine.
+
+A hub needs no root, and its ports come and go while it runs.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from typing import Any, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
@@ -41,167 +45,162 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 SEGMENTS = ".segments"
 
+# {local_address, local_port, remote_address, remote_port}; "id", its number in QEMU, if it exists.
+Port = Dict[str, Any]
+
 
 class HubFolder(Folder):
-    """The folder of a hub: that of its lab, .segments, its name."""
+    """The folder of a hub, in .segments of the lab's folder."""
 
-    def __init__(self, root, lab, name):
+    def __init__(self, root: str, lab: str, name: str) -> None:
         super().__init__(root, lab, os.path.basename(name))
-        self.path = os.path.join(self.root, lab, SEGMENTS, name)
-        self._name_files()
+        self._set_paths(os.path.join(self.root, lab, SEGMENTS, name))
+
+
+def plan_hub(
+    name: str, exists: bool, running: dict[str, Port] | None, desired: dict[str, Port] | None
+) -> list[Change]:
+    """Plan a hub: a change for each port of a running one, or one for the hub.
+
+    exists: whether it has files. running: {end: port}, None if it does not run.
+    desired: {end: port}, None to remove the hub.
+    """
+    path = ("segments", name)
+    if desired is None:
+        return [Change(path, sorted(running or {}), None, FILE)] if exists else []
+    if running is None:
+        return [Change(path, None, sorted(desired), FILE)]
+    before = {
+        end: {key: value for key, value in port.items() if key != "id"}
+        for end, port in running.items()
+    }
+    return [
+        Change((*path, Item(end)), before.get(end), desired.get(end), LIVE)
+        for end in sorted(set(before) | set(desired))
+        if before.get(end) != desired.get(end)
+    ]
 
 
 class Hub:
-    """One hub on its way from what it is to what is wanted.
+    """One hub. ports: {end: Port}, None to remove the hub. changes: the plan."""
 
-    ports: {end: {local_address, local_port, remote_address, remote_port}}; None: the hub shall not be there.
-    """
-
-    def __init__(self, root, lab, name, ports):
+    def __init__(self, root: str, lab: str, name: str, ports: dict[str, Port] | None) -> None:
         self.folder = HubFolder(root, lab, name)
         self.name, self.ports = name, ports
-        self.run = read_json(self.folder.run)
-        self.alive = bool(
-            self.run
-            and self.run["boot_id"] == boot_id()
-            and process_start_time(self.run["pid"]) == self.run["start"]
+        self.changes: list[Change] = []
+        self._record: dict[str, Any] = {}
+        self._running: dict[str, Port] | None = None
+
+    def observe(self) -> None:
+        """Find out whether the hub runs, and which ports it has."""
+        self._record = read_json(self.folder.run) or {}
+        is_alive = (
+            bool(self._record)
+            and self._record["boot_id"] == boot_id()
+            and process_start_time(self._record["pid"]) == self._record["start"]
         )
-        self.has = self.run["ports"] if self.alive else {}
+        self._running = self._record["ports"] if is_alive else None
 
-    def changes(self):
-        """What is to be done, a Change for each port, and one for the hub."""
-        path = ("segments", self.name)
-        if self.ports is None:
-            return (
-                [Change(path, sorted(self.has), None, FILE)]
-                if self.run or os.path.isdir(self.folder.path)
-                else []
-            )
-        if not self.alive:
-            return [Change(path, None, sorted(self.ports), FILE)]
-        return [
-            Change((*path, Item(end)), self._told(end), self.ports.get(end), LIVE)
-            for end in sorted(set(self.has) | set(self.ports))
-            if self._told(end) != self.ports.get(end)
-        ]
+    def plan(self) -> None:
+        """Plan the changes."""
+        exists = bool(self._record) or os.path.isdir(self.folder.path)
+        self.changes = plan_hub(self.name, exists, self._running, self.ports)
 
-    def _told(self, end):
-        port = self.has.get(end)
-        return {key: value for key, value in port.items() if key != "id"} if port else None
-
-    def apply(self, start_timeout):
-        """Bring the hub there. Raises VlabError."""
+    def apply(self, start_timeout: int) -> None:
+        """Make the changes. Raises VlabError."""
         if self.ports is None:
             self._remove()
-        elif not self.alive:
-            self._start(start_timeout)
+        elif self._running is None:
+            self._start(start_timeout, self.ports)
         else:
-            self._change()
+            self._change_ports(self._running)
 
-    def _start(self, timeout):
+    def _start(self, timeout: int, desired: dict[str, Port]) -> None:
         folder = self.folder
         folder.make()
         process.end_orphans(folder)
         remove_file(folder.qmp)
-        numbered = {
-            end: dict(port, id=number)
-            for number, (end, port) in enumerate(sorted(self.ports.items()))
+        ports = {
+            end: dict(port, id=number) for number, (end, port) in enumerate(sorted(desired.items()))
         }
-        argv = [
-            find_qemu()[0],
-            "-machine",
-            "none",
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-pidfile",
-            folder.pidfile,
-            "-name",
-            keyval("", {"guest": "hub " + self.name}),
-            "-qmp",
-            "unix:%s,server=on,wait=off" % escape(folder.qmp),
-        ]
-        for port in numbered.values():
+        argv = [find_qemu()[0], "-machine", "none", "-nodefaults", "-no-user-config"]
+        argv += ["-display", "none", "-pidfile", folder.pidfile]
+        argv += ["-name", keyval("", {"guest": "hub " + self.name})]
+        argv += ["-qmp", "unix:%s,server=on,wait=off" % escape(folder.qmp)]
+        for port in ports.values():
             for backend in _backends(port):
                 argv += netdev(backend)
         child = process.Child(argv, folder, {})
         try:
             with child.connect(timeout) as monitor:
                 monitor.batch([])
-                self._save(monitor.peer_pid, process_start_time(monitor.peer_pid), numbered)
+                pid = monitor.peer_pid
+                self._save({"pid": pid, "start": process_start_time(pid)}, ports)
         except VlabError:
             child.end()
             raise
 
-    def _save(self, pid, start, ports):
-        write_json(
-            self.folder.run, {"pid": pid, "start": start, "boot_id": boot_id(), "ports": ports}
-        )
+    def _save(self, record: dict[str, Any], ports: dict[str, Port]) -> None:
+        identity = {"pid": record["pid"], "start": record["start"], "boot_id": boot_id()}
+        write_json(self.folder.run, dict(identity, ports=ports))
 
-    def _change(self):
-        ports = dict(self.has)
+    def _change_ports(self, running: dict[str, Port]) -> None:
+        ports = dict(running)
         with Monitor(self.folder.qmp) as monitor:
-            for change in self.changes():
+            for change in self.changes:
                 end = change.path[-1]
                 if end in ports:
-                    number = ports.pop(end)["id"]
-                    monitor.batch(
-                        [
-                            ("netdev_del", {"id": "plug%d" % number}),
-                            ("netdev_del", {"id": "link%d" % number}),
-                        ]
-                    )
-                if end in self.ports:
-                    number = next(
-                        n
-                        for n in range(len(ports) + 1)
-                        if n not in {port["id"] for port in ports.values()}
-                    )
-                    port = dict(self.ports[end], id=number)
-                    # What a killed run plugged in and did not record; elsewhere this is refused and does no harm.
-                    monitor.batch(
-                        [
-                            ("netdev_del", {"id": "plug%d" % number}),
-                            ("netdev_del", {"id": "link%d" % number}),
-                        ]
-                    )
-                    for answer in monitor.batch(
-                        [("netdev_add", backend) for backend in _backends(port)]
-                    ):
-                        if isinstance(answer, MonitorError):
-                            raise answer
-                    ports[end] = port
-                self._save(self.run["pid"], self.run["start"], ports)
+                    _unplug(monitor, ports.pop(end)["id"])
+                if change.after is not None:
+                    used = {port["id"] for port in ports.values()}
+                    number = next(n for n in range(len(used) + 1) if n not in used)
+                    # A killed run may have left this port unrecorded.
+                    _unplug(monitor, number)
+                    ports[end] = dict(change.after, id=number)
+                    _plug(monitor, ports[end])
+                self._save(self._record, ports)
 
-    def _remove(self):
+    def _remove(self) -> None:
         folder = self.folder
-        if self.alive:
-            process.kill(self.run["pid"], self.run["start"])
+        if self._running is not None:
+            process.kill(self._record["pid"], self._record["start"])
         process.end_orphans(folder)
         for path in (folder.path, folder.sockets):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _backends(port):
-    address = {
-        "type": "socket",
-        "id": "link%d" % port["id"],
-        "udp": _joined(port["remote_address"], port["remote_port"]),
-        "localaddr": _joined(port["local_address"], port["local_port"]),
-    }
+def _plug(monitor: Monitor, port: Port) -> None:
+    for reply in monitor.batch([("netdev_add", backend) for backend in _backends(port)]):
+        if isinstance(reply, MonitorError):
+            raise reply
+
+
+def _unplug(monitor: Monitor, number: int) -> None:
+    """Remove a port. QEMU refuses it if it does not exist, which does no harm."""
+    monitor.batch(
+        [("netdev_del", {"id": "plug%d" % number}), ("netdev_del", {"id": "link%d" % number})]
+    )
+
+
+def _backends(port: Port) -> list[dict[str, Any]]:
+    link = "link%d" % port["id"]
     return [
-        address,
-        {"type": "hubport", "id": "plug%d" % port["id"], "hubid": 0, "netdev": address["id"]},
+        {
+            "type": "socket",
+            "id": link,
+            "udp": _host_and_port(port["remote_address"], port["remote_port"]),
+            "localaddr": _host_and_port(port["local_address"], port["local_port"]),
+        },
+        {"type": "hubport", "id": "plug%d" % port["id"], "hubid": 0, "netdev": link},
     ]
 
 
-def _joined(address, port):
+def _host_and_port(address: str, port: int) -> str:
     return "%s:%d" % ("[%s]" % address if ":" in address else address, port)
 
 
-def existing(root, lab):
-    """The names of the hubs that a lab has."""
+def existing_segments(root: str, lab: str) -> list[str]:
+    """Return the names of the hubs and bridges that a lab has."""
     try:
         return sorted(
             entry.name for entry in os.scandir(os.path.join(root, lab, SEGMENTS)) if entry.is_dir()

@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Readiness: whether a node is usable, rung by rung, and if not, how far it came and what its console said last."""
+"""Readiness: wait until a node is usable, check by check, and report how far it came if it is not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import select
 import socket
 import threading
 import time
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -20,17 +21,24 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import tail
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import forward_key
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_name
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import forward_key
 
-_LOOK = 0.05  # seconds between two looks: nothing tells when a guest has come so far
-# Each connection that the guest does not answer stays with QEMU for a minute: we try few of them.
-_LOOK_AT_PORT, _LOOKS_AT_PORT = 0.25, 8
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+
+_POLL_INTERVAL = 0.05  # seconds: no event reports the progress of a guest
+# QEMU keeps each connection that the guest does not answer for a minute: try few of them.
+_PORT_POLL_INTERVAL, _MAX_PORT_POLLS = 0.25, 8
 _TIMEOUT = 300
-RUNGS = ("console", "agent", "port", "command")
+_AGENT_TIMEOUT = 2
+_MAX_SHOWN_OUTPUT = 200  # characters of a command's output, in an error
+CHECKS = ("console", "agent", "port", "command")
 
 
-def check_ready(option, ready):
+def check_ready(option: str, ready: dict[str, Any]) -> None:
     """Raise OptionError for a pattern of the console that is no regular expression."""
     for key in ("console", "failed"):
         try:
@@ -42,43 +50,49 @@ def check_ready(option, ready):
             )
 
 
-def is_asked(ready):
+def has_checks(ready: dict[str, Any]) -> bool:
     """Whether there is anything to wait for."""
-    return any(ready.get(rung) for rung in RUNGS)
+    return any(ready.get(check) for check in CHECKS)
 
 
 class Readiness:
-    """The wait for one node. ready: the rungs asked for, timeout in seconds, hint. log_from: where its console's log began.
+    """The wait for one node.
 
-    monitor: open.
+    ready: the checks, with timeout in seconds, hint, and failed: a pattern of the console that ends
+    the wait. monitor: open. log_from: where this run of the VM begins in its console's log.
     """
 
-    def __init__(self, folder, definition, ready, monitor, log_from=0):
-        self.folder, self.definition, self.ready, self.monitor, self.log_from = (
-            folder,
-            definition,
-            ready,
-            monitor,
-            log_from,
-        )
-        self.stop = threading.Event()
-        self.why = ""
+    def __init__(
+        self,
+        folder: Folder,
+        definition: Definition,
+        ready: dict[str, Any],
+        monitor: Monitor | None,
+        log_from: int = 0,
+    ) -> None:
+        self.folder, self.definition, self.ready = folder, definition, ready
+        self.monitor, self.log_from = monitor, log_from
+        self._pause = threading.Event()
+        self._problem = ""
 
-    def wait(self, pid, start):
-        """Return when all rungs hold; raise GuestError naming the one that does not, when time is over or QEMU has ended."""
-        seconds = self.ready.get("timeout") or _TIMEOUT
-        deadline = time.monotonic() + seconds
-        for number, rung in enumerate(RUNGS):
-            if not self.ready.get(rung):
+    def wait(self, pid: int, start: int) -> None:
+        """Wait until all checks pass, one after the other.
+
+        Raises GuestError naming the check that does not pass in time, or before QEMU ends.
+        """
+        timeout = self.ready.get("timeout") or _TIMEOUT
+        deadline = time.monotonic() + timeout
+        for check in CHECKS:
+            if not self.ready.get(check):
                 continue
-            while not _CHECKS[rung](self, deadline):
+            while not _CHECKS[check](self, deadline):
                 if process_start_time(pid) != start:
-                    raise self._failure(rung, number, "its QEMU has ended")
+                    raise self._failure(check, "its QEMU has ended")
                 if time.monotonic() > deadline:
-                    raise self._failure(rung, number, "within %d s" % seconds)
-                self.stop.wait(_LOOK)
+                    raise self._failure(check, "within %d s" % timeout)
+                self._pause.wait(_POLL_INTERVAL)
 
-    def _console(self, deadline):
+    def _console(self, _deadline: float) -> bool:
         console = self.definition["consoles"][0]
         try:
             with open(self.folder.file(log_name(console)), "rb") as stream:
@@ -92,49 +106,37 @@ class Readiness:
             else None
         )
         if failed:
-            self.why = "the guest said"
-            raise self._failure("console", 0, failed.group(0).strip())
-        self.why = "its console has not shown %r" % self.ready["console"]
+            self._problem = "the guest reported"
+            raise self._failure("console", failed.group(0).strip())
+        self._problem = "its console has not shown %r" % self.ready["console"]
         return re.search(self.ready["console"], text, re.MULTILINE) is not None
 
-    def _agent(self, deadline):
+    def _agent(self, deadline: float) -> bool:
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
 
-        self.why = "its guest agent does not answer"
+        self._problem = "its guest agent does not answer"
+        timeout = min(_AGENT_TIMEOUT, max(0.1, deadline - time.monotonic()))
         try:
-            with GuestAgent(
-                self.folder.socket("agent.sock"),
-                timeout=min(2, max(0.1, deadline - time.monotonic())),
-            ):
+            with GuestAgent(self.folder.socket("agent.sock"), timeout=timeout):
                 return True
         except GuestError:
             return False
 
-    def _port(self, deadline):
+    def _port(self, _deadline: float) -> bool:
         port = self.ready["port"]
-        nic, forward = next(
-            (
-                (nic["name"], forward)
-                for nic in self.definition["nics"]
-                for forward in nic["link"].get("forwards", ())
-                if (forward["protocol"], forward["guest_port"]) == ("tcp", port)
-            ),
-            (None, None),
-        )
-        self.why = "the guest's port %d %s" % (
+        forward = self._forward_to(port)
+        self._problem = "the guest's port %d %s" % (
             port,
             "does not answer" if forward else "is not forwarded",
         )
-        if not forward:
+        if forward is None:
             return False
-        host_port = self.definition["ports"][forward_key(nic, forward)]
+        address, host_port = forward
         try:
-            with socket.create_connection(
-                (forward["host_address"].replace("0.0.0.0", "127.0.0.1"), host_port), timeout=1
-            ) as channel:
-                for _look in range(_LOOKS_AT_PORT):
-                    if select.select([channel], [], [], _LOOK_AT_PORT)[0]:
-                        # QEMU closes when the guest refuses.
+            with socket.create_connection((address, host_port), timeout=1) as channel:
+                for _poll in range(_MAX_PORT_POLLS):
+                    if select.select([channel], [], [], _PORT_POLL_INTERVAL)[0]:
+                        # QEMU closes the connection if the guest refuses it.
                         return bool(channel.recv(1))
                     if self._has_guest_accepted(host_port):
                         return True
@@ -142,8 +144,18 @@ class Readiness:
             pass
         return False
 
-    def _has_guest_accepted(self, host_port):
-        """Whether the guest has taken a connection to a forwarded port: QEMU itself takes it at once, whatever the guest does."""
+    def _forward_to(self, guest_port: int) -> tuple[str, int] | None:
+        """Return the address and port on the host that lead to a TCP port of the guest."""
+        for nic in self.definition["nics"]:
+            for forward in nic["link"].get("forwards", ()):
+                if (forward["protocol"], forward["guest_port"]) == ("tcp", guest_port):
+                    address = forward["host_address"].replace("0.0.0.0", "127.0.0.1")
+                    return address, self.definition["ports"][forward_key(nic["name"], forward)]
+        return None
+
+    def _has_guest_accepted(self, host_port: int) -> bool:
+        """Whether the guest has accepted a connection. QEMU itself accepts it in any case."""
+        assert self.monitor is not None
         states = re.findall(
             r"^ *TCP\[(\w+)\] +\d+ +\S+ +%d " % host_port,
             self.monitor.execute("human-monitor-command", {"command-line": "info usernet"}),
@@ -151,46 +163,44 @@ class Readiness:
         )
         return "ESTABLISHED" in states or "HOST_FORWARD" not in states
 
-    def _command(self, deadline):
+    def _command(self, deadline: float) -> bool:
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import run_in_guest
 
+        command = self.ready["command"]
         left = max(1, deadline - time.monotonic())
+        socket_path = self.folder.socket("agent.sock")
         try:
-            with GuestAgent(self.folder.socket("agent.sock"), timeout=min(2, left)) as agent:
-                done = run_in_guest(agent, ["/bin/sh", "-c", self.ready["command"]], timeout=left)
+            with GuestAgent(socket_path, timeout=min(_AGENT_TIMEOUT, left)) as agent:
+                result = run_in_guest(agent, ["/bin/sh", "-c", command], timeout=left)
         except GuestError as error:
-            self.why = error.message
+            self._problem = error.message
             return False
-        self.why = "the command %r ended with %d: %s" % (
-            self.ready["command"],
-            done["rc"],
-            (done["stderr"] or done["stdout"]).strip()[-200:],
-        )
-        return done["rc"] == 0
+        output = (result["stderr"] or result["stdout"]).strip()[-_MAX_SHOWN_OUTPUT:]
+        self._problem = "the command %r ended with %d: %s" % (command, result["rc"], output)
+        return bool(result["rc"] == 0)
 
-    def _failure(self, rung, number, what):
-        reached = [name for name in RUNGS[:number] if self.ready.get(name)]
+    def _failure(self, check: str, reason: str) -> GuestError:
+        passed = [name for name in CHECKS[: CHECKS.index(check)] if self.ready.get(name)]
         path = self.folder.file(log_name(self.definition["consoles"][0]))
-        last = tail(path) if os.path.exists(path) else ""
+        log = tail(path) if os.path.exists(path) else ""
         return GuestError(
-            "%s is not ready (%s): %s %s; before that: running%s.%s Its console said last:\n%s"
+            "%s is not ready (%s): %s %s; passed before: running%s.%s Last output of its console:\n%s"
             % (
                 self.folder.name,
-                rung,
-                self.why,
-                what,
-                "".join(", " + name for name in reached),
+                check,
+                self._problem,
+                reason,
+                "".join(", " + name for name in passed),
                 " Hint: %s." % self.ready["hint"] if self.ready.get("hint") else "",
-                last or "nothing",
+                log or "nothing",
             ),
             node=self.folder.name,
-            rung=rung,
-            console=last,
+            rung=check,
+            console=log,
         )
 
 
-# Whether each rung holds.
 _CHECKS = {
     "console": Readiness._console,
     "agent": Readiness._agent,

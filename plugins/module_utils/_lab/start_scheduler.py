@@ -3,154 +3,174 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Who starts when: few QEMUs start at a time, guests run when no start is under way, dependencies and admission are kept."""
+"""The start scheduler of a lab.
+
+Few QEMUs start at a time, guests run when no start is in progress, and a node waits for the nodes
+that it comes after and for its admission.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
+from typing import TYPE_CHECKING, Callable, Iterator
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     HostError,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, is_asked
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, has_checks
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
 
 
 class StartScheduler:
-    """Starts many VMs. jobs: {name: Job}; a job that does not start counts as started.
+    """Starts many VMs, each in a thread.
 
-    booting: how many nodes may boot at a time, None for any number. wait_ready: wait for readiness. tell(text): for the user.
+    nodes: those with no start of their own count as started. max_booting: how many nodes may boot
+    at a time, None for any number. wait_ready: wait until all are ready. report(text): for the user.
     """
 
-    def __init__(self, jobs, booting, wait_ready, tell):
-        self.jobs, self.wait_ready, self.tell = jobs, wait_ready, tell
-        self.turn = threading.Condition()
-        self.slots = threading.Semaphore(max(2, min(4, len(os.sched_getaffinity(0)) + 1)))
-        self.booting = booting or len(jobs) + 1
-        self.ordered = any(job.after for job in jobs.values())
-        self.waiting = 0  # starts that are under way or wait for nothing but a slot
-        self.reached = {name: set() for name in jobs}
-        self.failed = {}
+    def __init__(
+        self,
+        nodes: dict[str, NodeRun],
+        max_booting: int | None,
+        wait_ready: bool,
+        report: Callable[[str], None],
+    ) -> None:
+        self.nodes, self.wait_ready, self.report = nodes, wait_ready, report
+        self.failed: dict[str, VlabError] = {}
+        self._has_order = any(node.after for node in nodes.values())
+        max_starting = max(2, min(4, len(os.sched_getaffinity(0)) + 1))
+        self._start_slots = threading.Semaphore(max_starting)
+        # The condition guards what follows, and failed.
+        self._condition = threading.Condition()
+        self._boot_slots = max_booting or len(nodes) + 1
+        self._pending = 0  # starts in progress, and those that only wait for a start slot
+        self._reached: dict[str, set[str]] = {name: set() for name in nodes}
 
-    def run(self):
-        """Start all; return {name: error} of those that could not be started or did not become ready."""
-        for job in self.jobs.values():
-            if not (job.starts or job.after or is_asked(job.ready)):
-                self.reached[job.name] = {"started", "ready"}
+    def run(self) -> dict[str, VlabError]:
+        """Start all; return {name: error} of those that did not start or did not become ready."""
+        for node in self.nodes.values():
+            if not (node.starts or node.after or has_checks(node.ready)):
+                self._reached[node.name] = {"started", "ready"}
         threads = [
-            threading.Thread(target=self._guard, args=(job,), daemon=True)
-            for job in self.jobs.values()
-            if not self.reached[job.name]
+            threading.Thread(target=self._bring_up_guarded, args=(node,), daemon=True)
+            for node in self.nodes.values()
+            if not self._reached[node.name]
         ]
-        self.waiting = sum(1 for job in self.jobs.values() if job.starts and not job.after)
+        self._pending = sum(node.starts and not node.after for node in self.nodes.values())
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         return self.failed
 
-    def _guard(self, job):
-        # Whatever happens to one, the others must not wait for it for ever.
-        failure = HostError(
-            "its start ended in the middle; see the error on the standard error stream"
+    def _bring_up_guarded(self, node: NodeRun) -> None:
+        # Also after an unexpected exception, the other nodes must not wait forever.
+        failure: VlabError | None = HostError(
+            "its start was interrupted; see the error on the standard error stream"
         )
         try:
-            self._await_others(job)
+            self._admit(node)
             try:
-                self._bring_up(job)
+                self._bring_up(node)
             finally:
-                self._leave(job)
+                self._release_boot_slot(node)
             failure = None
         except VlabError as error:
             failure = error
         finally:
             if failure:
-                with self.turn:
-                    self.failed[job.name] = failure
-                    self.turn.notify_all()
+                with self._condition:
+                    self.failed[node.name] = failure
+                    self._condition.notify_all()
 
-    def _bring_up(self, job):
-        if job.starts:
-            with self._slot(job):
-                job.applier.run()
-            self._await_quiet()
-            if not job.applier.start_paused_asked:
-                job.applier.resume()
-            self.tell("%s is running" % job.name)
-        self._connection_vars(job, "started")
-        ready = Readiness(
-            job.folder,
-            job.desired,
-            job.ready,
-            job.observation.monitor,
-            (job.observation.run or {}).get("console_from", 0),
+    def _bring_up(self, node: NodeRun) -> None:
+        if node.starts:
+            with self._start_slot():
+                node.vm.apply(defer_resume=True)
+            self._wait_for_starts()
+            node.vm.resume()
+            self.report("%s is running" % node.name)
+        self._set_reached(node, "started")
+        if node.is_running and has_checks(node.ready):
+            if self.wait_ready or self._is_awaited(node):
+                self._wait_until_ready(node)
+        self._set_reached(node, "ready")
+
+    def _wait_until_ready(self, node: NodeRun) -> None:
+        observation = node.vm.observation
+        Readiness(
+            node.folder,
+            node.vm.desired or {},
+            node.ready,
+            observation.monitor,
+            observation.run.get("console_from", 0),
+        ).wait(observation.pid, observation.start)
+        if node.starts:
+            self.report("%s is ready" % node.name)
+
+    def _is_awaited(self, node: NodeRun) -> bool:
+        return bool(node.node.get("awaited")) or any(
+            other.after.get(node.name) == "ready" for other in self.nodes.values()
         )
-        if job.is_running and is_asked(job.ready) and (self.wait_ready or self._is_awaited(job)):
-            ready.wait(job.observation.pid, job.observation.start)
-            if job.starts:
-                self.tell("%s is ready" % job.name)
-        self._connection_vars(job, "ready")
 
-    def _is_awaited(self, job):
-        return job.node.get("awaited") or any(
-            other.after.get(job.name) == "ready" for other in self.jobs.values()
-        )
+    def _admit(self, node: NodeRun) -> None:
+        """Wait for the nodes that it comes after, and take a boot slot.
 
-    def _await_others(self, job):
-        """Wait for what the job comes after. Raises GuestError when one of those failed."""
-        with self.turn:
-            for other, what in job.after.items():
-                while other in self.reached and what not in self.reached[other]:
+        Raises GuestError if one of those nodes failed.
+        """
+        with self._condition:
+            for other, event in node.after.items():
+                while other in self._reached and event not in self._reached[other]:
                     if other in self.failed:
                         raise GuestError(
                             "%s was not started: it comes after %s, which failed"
-                            % (job.name, other),
-                            node=job.name,
+                            % (node.name, other),
+                            node=node.name,
                         )
-                    self.turn.wait()
-            if job.starts:
-                if job.after:
-                    self.waiting += 1
-                while self.booting < 1:
-                    self._pause_waiting()
-                self.booting -= 1
+                    self._condition.wait()
+            if node.starts:
+                if node.after:
+                    self._pending += 1
+                while self._boot_slots < 1:
+                    # A node that waits for another one to boot must not delay it.
+                    self._pending -= 1
+                    self._condition.notify_all()
+                    self._condition.wait()
+                    self._pending += 1
+                self._boot_slots -= 1
 
-    def _leave(self, job):
-        if job.starts:
-            with self.turn:
-                self.booting += 1
-                if self.booting < 2:
-                    self.turn.notify_all()
-
-    def _pause_waiting(self):
-        # A node that waits for another one to boot must not hold that one back.
-        self.waiting -= 1
-        self.turn.notify_all()
-        self.turn.wait()
-        self.waiting += 1
+    def _release_boot_slot(self, node: NodeRun) -> None:
+        if node.starts:
+            with self._condition:
+                self._boot_slots += 1
+                if self._boot_slots < 2:
+                    self._condition.notify_all()
 
     @contextlib.contextmanager
-    def _slot(self, job):
+    def _start_slot(self) -> Iterator[None]:
         try:
-            with self.slots:
+            with self._start_slots:
                 yield
         finally:
-            with self.turn:
-                self.waiting -= 1
-                if self.waiting < 1:
-                    self.turn.notify_all()
+            with self._condition:
+                self._pending -= 1
+                if self._pending < 1:
+                    self._condition.notify_all()
 
-    def _await_quiet(self):
-        """Guests do not compete with starting QEMUs: they run when no start is left that could go on."""
-        with self.turn:
-            while self.waiting > 0:
-                self.turn.wait()
+    def _wait_for_starts(self) -> None:
+        """Wait until no start is pending, so that guests do not compete with starting QEMUs."""
+        with self._condition:
+            while self._pending > 0:
+                self._condition.wait()
 
-    def _connection_vars(self, job, what):
-        with self.turn:
-            self.reached[job.name].add(what)
-            if self.ordered:
-                self.turn.notify_all()
+    def _set_reached(self, node: NodeRun, event: str) -> None:
+        with self._condition:
+            self._reached[node.name].add(event)
+            if self._has_order:
+                self._condition.notify_all()

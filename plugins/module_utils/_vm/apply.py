@@ -3,20 +3,21 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Applying a plan to one VM. After each step the files say what is true, so that a killed run can be taken up by the next."""
+"""Apply a plan to one VM.
+
+After each step the files describe the VM as it is, so that the next run can continue a killed one.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import time
+from typing import TYPE_CHECKING
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
-from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
-    HostError,
     LaunchError,
+    MonitorClosed,
     MonitorError,
     VlabError,
 )
@@ -26,101 +27,133 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     remove_temporary,
     write_json,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
-    process_start_time,
     find_processes,
+    process_start_time,
     run_program,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
     command_line,
-    definition as definitions,
     ports,
     process,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import remove_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import device_types
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Settings,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan
+
 
 class Applier:
-    """One VM on its way from what was seen to what is wanted. settings: shutdown, start_timeout, unplug_timeout, keep_disks.
+    """Takes the steps of a plan, and keeps the observation up to date.
 
-    hold: leave a VM that is started before its guest's first instruction.
+    desired: the definition, None for a VM that is removed.
+    actions: what was done, as text for the user. stopped_by: how QEMU was ended, or None.
     """
 
-    def __init__(self, host, observation, desired, plan, settings):
-        self.host, self.folder, self.observation, self.desired, self.plan, self.settings = (
-            host,
-            host.folder,
-            observation,
-            desired,
-            plan,
-            settings,
-        )
-        self.actions = []
-        self.stopped_by = None
-        self.live = None
-        self.is_cleared = False
-        self.hold = "hold" in plan.steps
-        self.console_from = 0
+    def __init__(
+        self,
+        host: Host,
+        observation: Observation,
+        desired: Definition | None,
+        plan: Plan,
+        settings: Settings,
+    ) -> None:
+        self.host, self.folder, self.observation = host, host.folder, observation
+        # Only a plan that removes the VM has no definition, and none of its steps reads it.
+        self.desired: Definition = {} if desired is None else desired
+        self.plan, self.settings = plan, settings
+        self.actions: list[str] = []
+        self.stopped_by: str | None = None
+        self._is_cleared = False
 
-    def run(self):
-        """Do every step of the plan, in its order."""
-        for path in (self.folder.definition, self.folder.run):
-            remove_temporary(path)
-        if self.observation.run is None and not process.is_supervised(self.folder):
-            self._remove_run_files()
-        there = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
-        is_new = self.observation.saved is None
-        try:
-            for step in self.plan.steps:
-                _STEPS[step](self)
-        except LaunchError:
-            self._take_back(is_new, there)
-            raise
-
-    def _take_back(self, is_new, there):
-        """After a start that failed: a new VM leaves nothing behind, one that was there before its definition as it was."""
-        if is_new:
-            ports.release(self.folder)
-            remove_folder(self.folder, {self.folder.file(name) for name in there})
-            self.observation.status = "absent"
-        elif "define" in self.plan.steps:
-            definitions.save(self.folder, self._undone())
-
-    def check(self):
-        """Whatever can be known to prevent the plan, before anything is done."""
-        if self.observation.silent and "stop" not in self.plan.steps:
-            raise self.observation.silent
-        if "start" in self.plan.steps:
+    def check(self) -> None:
+        """Raise a VlabError for anything that would prevent the plan, before any change."""
+        if self.observation.monitor_error and "stop" not in self.plan.steps:
+            raise self.observation.monitor_error
+        if self.plan.starts:
             for part in PARTS:
                 part.check_start(self.desired, self.host)
 
-    def refresh(self):
-        """Set what every run sets in a VM that runs."""
-        observation = self.observation
-        if observation.alive and self.desired and observation.monitor:
-            live = Live(
-                self.host,
-                observation.monitor,
-                observation.pid,
-                observation.running,
-                observation.devices,
-                self.settings["unplug_timeout"],
+    def apply(self, defer_resume: bool = False) -> None:
+        """Take the steps of the plan. defer_resume: leave a VM that is started paused."""
+        for path in (self.folder.definition, self.folder.run):
+            remove_temporary(path)
+        if not self.observation.run and not process.is_supervised(self.folder):
+            self._remove_run_files()
+        files = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
+        is_new = self.observation.saved is None
+        try:
+            for step in self.plan.steps:
+                if not (step == "resume" and self.plan.starts and defer_resume):
+                    _STEPS[step](self)
+        except LaunchError:
+            self._undo_define(is_new, files)
+            raise
+
+    def resume(self) -> None:
+        """Let the guest run. Raises LaunchError if it does not."""
+        self._monitor.execute("cont")
+        status = self._monitor.execute("query-status")["status"]
+        if status not in ("running", "inmigrate", "shutdown"):
+            raise LaunchError(
+                "the guest of the VM %s does not run: QEMU reports %s" % (self.folder.name, status),
+                cmd=self.observation.run["argv"],
+                log=process.tail(self.folder.log),
             )
+        self.observation.status = status
+        self.actions.append("resume")
+
+    def refresh(self) -> None:
+        """Set what every run sets in a VM that runs."""
+        if self.observation.alive and self.desired and self.observation.monitor:
+            live = self._live_vm()
             for part in PARTS:
                 part.refresh(self.desired, live)
 
-    def _define(self):
+    @property
+    def _monitor(self) -> Monitor:
+        monitor = self.observation.monitor
+        if monitor is None:
+            raise MonitorClosed("the monitor of the VM %s is not open" % self.folder.name)
+        return monitor
+
+    def _live_vm(self) -> Live:
+        observation = self.observation
+        assert observation.pid is not None
+        return Live(
+            self.host,
+            self._monitor,
+            observation.pid,
+            observation.running,
+            observation.devices,
+            self.settings["unplug_timeout"],
+        )
+
+    # Definition and files.
+
+    def _define(self) -> None:
         if definitions.lacks_ports(self.desired):
             self.desired["ports"] = ports.claim(
                 self.folder, definitions.port_requests(self.desired)
             )
-        if not self.observation.alive or "stop" in self.plan.steps:
-            if "stop" in self.plan.steps and self.observation.alive:
+        stops = "stop" in self.plan.steps
+        if stops or not self.observation.alive:
+            if self.observation.alive:
                 self._stop()
             self._clear()
             self._prepare()
@@ -128,307 +161,252 @@ class Applier:
         if self.observation.status == "absent":
             self.observation.status = "stopped"
 
-    def _clear(self):
-        if self.is_cleared:
-            return
-        self.is_cleared = True
-        for pid in process.end_orphans(self.folder):
-            self.actions.append("end the QEMU that a killed run left (process %d)" % pid)
-
-    def _prepare(self):
+    def _prepare(self) -> None:
         for part in PARTS:
             self.actions += part.prepare(self.desired, self.host)
         for change in self.plan.changes:
-            if change.verb == "remove" and not self.settings["keep_disks"]:
-                BY_NAME[change.part].delete_files(
-                    change, self.observation.running or self.observation.saved, self.host
-                )
+            if change.verb == "remove":
+                self._delete_files(change, self.observation.running or self.observation.saved)
 
-    def _live(self):
-        """Make the changes that a running VM takes; when one fails, the definition stays what it was."""
-        observation = self.observation
-        self.live = Live(
-            self.host,
-            observation.monitor,
-            observation.pid,
-            observation.running,
-            observation.devices,
-            self.settings["unplug_timeout"],
+    def _delete_files(self, change: Change, definition: Definition | None) -> None:
+        if definition and not self.settings["keep_disks"]:
+            BY_NAME[change.part].delete_files(change, definition, self.host)
+
+    def _undo_define(self, is_new: bool, files: set[str]) -> None:
+        """After a failed start, remove a new VM, or restore the definition of one that existed."""
+        if is_new:
+            ports.release(self.folder)
+            remove_folder(self.folder, {self.folder.file(name) for name in files})
+            self.observation.status = "absent"
+        elif "define" in self.plan.steps:
+            definitions.save(self.folder, self._previous_definition())
+
+    def _previous_definition(self) -> Definition:
+        """Return the definition before this run, with the ports that the VM holds by now."""
+        saved = self.observation.saved or {}
+        return dict(saved, ports=dict(self.desired["ports"], **saved["ports"]))
+
+    def _clear(self) -> None:
+        if self._is_cleared:
+            return
+        self._is_cleared = True
+        for pid in process.end_orphans(self.folder):
+            self.actions.append("end the QEMU that a killed run left (process %d)" % pid)
+
+    def _remove(self) -> None:
+        process.end_orphans(self.folder)
+        ports.release(self.folder)
+        remove_folder(self.folder, self._kept_images())
+        self.observation.status = "absent"
+        self.actions.append("remove %s" % self.folder.path)
+
+    def _kept_images(self) -> set[str]:
+        if not self.settings["keep_disks"]:
+            return set()
+        from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import (
+            disk_path,
+            images_in,
         )
-        self.live.past = [observation.run["definition"], observation.saved]
+
+        saved = self.observation.saved
+        if saved is None:
+            return set(images_in(self.folder))
+        return {disk_path(self.folder, disk) for disk in saved["disks"]}
+
+    # Live changes.
+
+    def _change_live(self) -> None:
+        """Make the LIVE changes. If one fails, the saved definition stays what it was."""
+        observation, live = self.observation, self._live_vm()
+        live.past = [observation.run["definition"], observation.saved or {}]
         try:
             for change in self.plan.changes:
                 if change.how == LIVE:
-                    BY_NAME[change.part].apply(change, self.desired, self.live)
-                    self.actions.append("change %s" % change.option)
-                    before = (
-                        self.live.last_with(*change.path[:2]) if change.verb == "remove" else None
-                    )
-                    before = plain_copy(before)
-                    adopt(change, self.live.running, self.desired)
-                    self._save_run(self.live.running)
-                    if change.verb == "remove" and not self.settings["keep_disks"]:
-                        BY_NAME[change.part].delete_files(change, before, self.host)
+                    self._change_one(change, live)
         except VlabError:
-            definitions.save(self.folder, self._undone())
+            definitions.save(self.folder, self._previous_definition())
             raise
         observation.running = plain_copy(self.desired)
         self._save_run(observation.running)
         definitions.save(self.folder, self.desired)
 
-    def _undone(self):
-        """The definition before this run, with the ports that the VM holds by now."""
-        return dict(
-            self.observation.saved,
-            ports=dict(self.desired["ports"], **self.observation.saved["ports"]),
-        )
+    def _change_one(self, change: Change, live: Live) -> None:
+        BY_NAME[change.part].apply(change, self.desired, live)
+        self.actions.append("change %s" % change.option)
+        removed_from = None
+        if change.verb == "remove":
+            removed_from = plain_copy(live.last_with(change.path[0], change.item))
+        adopt(change, live.running, self.desired)
+        self._save_run(live.running)
+        self._delete_files(change, removed_from)
 
-    def _save_run(self, running):
-        self.observation.run = {
-            key: value
-            for key, value in dict(self.observation.run, definition=running).items()
-            if key != "resume"
-        }
-        write_json(self.folder.run, self.observation.run)
+    def _save_run(self, running: Definition) -> None:
+        record = dict(self.observation.run, definition=running)
+        record.pop("resume", None)
+        self.observation.run = record
+        write_json(self.folder.run, record)
 
-    def _stop(self):
+    # Stop.
+
+    def _stop(self) -> None:
         observation = self.observation
-        restart = "start" in self.plan.steps
         if not observation.alive:
-            if not restart:
-                self.forget_run()
+            if not self.plan.starts:
+                self._end_run()
             return
-        if restart:
-            # Should we be killed now, whoever comes next knows that it was running.
-            write_json(
-                self.folder.run,
-                dict(observation.run, resume="paused" if "hold" in self.plan.steps else "running"),
-            )
-        family = (observation.running or observation.saved)["family"]
+        assert observation.pid is not None
+        if self.plan.starts:
+            # If this run is killed now, the next one starts the VM again.
+            resume = "running" if "resume" in self.plan.steps else "paused"
+            write_json(self.folder.run, dict(observation.run, resume=resume))
         self.stopped_by = process.shut_down(
             observation.monitor,
             observation.pid,
             observation.start,
             self.settings["shutdown"],
-            family,
+            (observation.running or observation.saved or {})["family"],
             observation.status,
         )
         self.actions.append("stop (%s)" % self.stopped_by)
-        self.forget_run(keep_record=restart)
+        self._end_run(keep_record=self.plan.starts)
 
-    def forget_run(self, keep_record=False):
-        """After QEMU has ended: what belonged to that run goes, with keep_record but for run.json."""
+    def _end_run(self, keep_record: bool = False) -> None:
+        """After QEMU has ended, release and remove what belonged to its run."""
         observation = self.observation
         observation.close()
         for part in PARTS:
-            part.release(observation.running or observation.saved, self.host)
+            part.release(observation.running or observation.saved or {}, self.host)
         if not keep_record:
             remove_file(self.folder.run)
         self._remove_run_files()
-        observation.alive, observation.run, observation.status, observation.pid = (
-            False,
-            None,
-            "stopped",
-            None,
-        )
+        observation.alive, observation.status = False, "stopped"
+        observation.run, observation.pid = {}, None
 
-    def _remove_run_files(self):
+    def _remove_run_files(self) -> None:
         for path in (self.folder.pidfile, self.folder.exit_code):
             remove_file(path)
 
-    def _start(self):
-        self.launch()
-        if not self.hold:
-            self.resume()
+    # Start.
 
-    def launch(self):
-        """Start QEMU, stopped; set what must be set before the guest's first instruction; leave its monitor open."""
+    def _start(self) -> None:
+        """Start QEMU paused, set it up before the guest's first instruction, keep its monitor open."""
         host, folder, desired = self.host, self.folder, self.desired
         self._clear()
         if "define" not in self.plan.steps:
             for part in PARTS:
                 self.actions += part.prepare(desired, host)
         ports.check_free(desired, definitions.port_requests(desired))
-        self._clear_sockets()
+        self._remove_sockets()
         for part in PARTS:
             part.before_launch(desired, host)
         self._end_helper_processes()
         for argv in self._helper_processes():
-            # It goes on by itself once its socket is there: QEMU connects at its start.
+            # It goes to the background once its socket exists, which QEMU connects to.
             run_program(argv, timeout=self.settings["start_timeout"])
         argv = command_line.build(desired, host)
-        self.console_from = log_size(folder, desired)
+        console_from = log_size(folder, desired)
         child = process.Child(argv, folder, desired["environment"])
         try:
-            monitor = child.connect(self.settings["start_timeout"])
-            self.observation.monitor = monitor
-            self._settle(child, monitor)
+            self.observation.monitor = child.connect(self.settings["start_timeout"])
+            self._set_up(self.observation.monitor, argv, console_from)
         except VlabError as error:
             self.observation.close()
             child.end()
-            self._forget_start()
+            self._undo_start()
             if isinstance(error, MonitorError):
                 raise child.failure(error.message)
             raise
         self.actions.append("start")
 
-    def _helper_processes(self):
-        return [argv for part in PARTS for argv in part.helper_processes(self.desired, self.host)]
-
-    def _end_helper_processes(self):
-        """End the programs that a start without a QEMU left behind."""
-        for argv in self._helper_processes():
-            for pid in find_processes(*argv[1:]):
-                process.kill(pid, process_start_time(pid))
-
-    def _settle(self, child, monitor):
+    def _set_up(self, monitor: Monitor, argv: list[str], console_from: int) -> None:
+        """Set up a QEMU that was just started, and record it."""
         desired, observation, host = self.desired, self.observation, self.host
         pid = monitor.peer_pid
-        live = self.live = Live(
-            host, monitor, pid, plain_copy(desired), {}, self.settings["unplug_timeout"]
-        )
+        start = process_start_time(pid)
         status, peripheral = monitor.batch(
             [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]
         )
-        live.devices = device_types(peripheral)
+        live = Live(
+            host,
+            monitor,
+            pid,
+            plain_copy(desired),
+            device_types(peripheral),
+            self.settings["unplug_timeout"],
+        )
         for part in PARTS:
             part.verify(desired, live)
             part.before_continue(desired, live)
         live.flush()
         observation.run = {
             "pid": pid,
-            "start": process_start_time(pid),
+            "start": start,
             "boot_id": boot_id(),
             "uuid": desired["uuid"],
-            "argv": child.argv,
+            "argv": argv,
             "qemu_version": host.capabilities.version_text,
             "accel": host.accel,
             "accel_reason": host.accel_reason,
             "started": int(time.time()),
-            "console_from": self.console_from,
+            "console_from": console_from,
             "definition": desired,
         }
         write_json(self.folder.run, observation.run)
-        observation.pid, observation.start, observation.devices = (
-            pid,
-            observation.run["start"],
-            live.devices,
-        )
-        observation.running, observation.alive, observation.status = (
-            plain_copy(desired),
-            True,
-            status["status"],
-        )
+        observation.pid, observation.start, observation.devices = pid, start, live.devices
+        observation.running = plain_copy(desired)
+        observation.alive, observation.status = True, status["status"]
 
-    def _forget_start(self):
+    def _undo_start(self) -> None:
         self._end_helper_processes()
-        self._clear_sockets()
+        self._remove_sockets()
         for part in PARTS:
             part.release(self.desired, self.host)
         remove_file(self.folder.run)
         self._remove_run_files()
 
-    def _clear_sockets(self):
-        """A QEMU that was killed leaves its sockets; nobody listens there."""
+    def _helper_processes(self) -> list[list[str]]:
+        return [argv for part in PARTS for argv in part.helper_processes(self.desired, self.host)]
+
+    def _end_helper_processes(self) -> None:
+        """End the helper programs of an earlier start without a QEMU."""
+        for argv in self._helper_processes():
+            for pid in find_processes(*argv[1:]):
+                process.kill(pid, process_start_time(pid))
+
+    def _remove_sockets(self) -> None:
+        """Remove the sockets that a killed QEMU left."""
         make_folder(self.folder.sockets)
         for entry in os.scandir(self.folder.sockets):
             if entry.name.endswith(".sock"):
                 remove_file(entry.path)
 
-    def _hold(self):
-        """Nothing to do: a start leaves the guest before its first instruction."""
+    # Power of a running VM.
 
-    def _resume(self):
-        self.resume()
-
-    def resume(self):
-        """Let the guest run. Raises LaunchError when it does not."""
-        monitor = self.observation.monitor
-        monitor.execute("cont")
-        status = monitor.execute("query-status")["status"]
-        if status not in ("running", "inmigrate", "shutdown"):
-            raise LaunchError(
-                "the guest of the VM %s does not run: QEMU says %s" % (self.folder.name, status),
-                cmd=self.observation.run["argv"],
-                log=process.tail(self.folder.log),
-            )
-        self.observation.status = status
-        self.actions.append("resume")
-
-    def _pause(self):
-        self.observation.monitor.execute("stop")
+    def _pause(self) -> None:
+        self._monitor.execute("stop")
         self.observation.status = "paused"
         self.actions.append("pause")
 
-    def _reset(self):
-        self.observation.monitor.execute("system_reset")
+    def _reset(self) -> None:
+        self._monitor.execute("system_reset")
         self.actions.append("reset")
 
-    def _remove(self):
-        folder = self.folder
-        process.end_orphans(folder)
-        keep = set()
-        if self.settings["keep_disks"]:
-            from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import (
-                disk_path,
-                images_in,
-            )
 
-            keep = (
-                {disk_path(folder, disk) for disk in self.observation.saved["disks"]}
-                if self.observation.saved
-                else images_in(folder)
-            )
-        ports.release(folder)
-        remove_folder(folder, keep)
-        self.observation.status = "absent"
-        self.actions.append("remove %s" % folder.path)
-
-
-# What each step of a plan does.
 _STEPS = {
     "clear": Applier._clear,
     "define": Applier._define,
-    "live": Applier._live,
+    "live": Applier._change_live,
     "stop": Applier._stop,
     "start": Applier._start,
-    "hold": Applier._hold,
-    "resume": Applier._resume,
+    "resume": Applier.resume,
     "pause": Applier._pause,
     "reset": Applier._reset,
     "remove": Applier._remove,
 }
 
 
-def remove_folder(folder, keep):
-    """Remove a VM's folder but for the files in keep; the lab's folder, too, when nothing is left in it.
-
-    The definition and the lock go last: until then the next run sees that there is something to remove.
-    """
-    try:
-        if folder.sockets != folder.path:
-            shutil.rmtree(folder.sockets, ignore_errors=True)
-        last = (folder.definition, folder.file("lock"))
-        for entry in os.scandir(folder.path) if os.path.isdir(folder.path) else ():
-            if entry.path in keep or entry.path in last:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
-        for path in last:
-            remove_file(path)
-        with contextlib.suppress(OSError):
-            os.rmdir(folder.path)
-            folder.leave_lab()
-    except OSError as error:
-        raise HostError(
-            "cannot remove %s: %s" % (error.filename, error.strerror), path=error.filename
-        )
-
-
-def adopt(change, running, desired):
-    """Enter one change into the definition that the VM runs."""
+def adopt(change: Change, running: Definition, desired: Definition) -> None:
+    """Enter one change into running, the definition that the VM runs."""
     running["ports"] = desired["ports"]
     option, name = change.path[0], change.item
     if not name:

@@ -23,6 +23,12 @@ Params = Dict[str, Any]
 #   digest: str or None, set by a lab: the options that the definition was composed from
 Definition = Dict[str, Any]
 
+# The run of a QEMU, as run.json keeps it: pid, start, boot_id (the identity of the process), uuid,
+# argv, qemu_version, accel, accel_reason, started, console_from: where the run begins in the log of
+# the first console, definition: the one that it runs; resume: "running" or "paused" while a power
+# cycle is in progress.
+RunRecord = Dict[str, Any]
+
 # What a module returns of a VM, or the whole result of a module.
 Result = Dict[str, Any]
 

@@ -3,11 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Facts, never changes: of the VMs under a root, of images, of the host."""
+"""Facts of the VMs under a root, of images, and of the host."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -35,57 +36,68 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     definitions,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Result
 
 _PROGRAMS = ("socat", "swtpm", "passt", "cpulimit", "ssh", "tcpdump")
 
 
-def vms(root, lab=None, name=None, ask_agent=False, agent_timeout=2):
-    """The result dicts of the VMs under root, of one lab or all, of one name or all; and warnings about those that cannot be read.
+def vm_facts(
+    root: str | None,
+    lab: str | None = None,
+    name: str | None = None,
+    ask_agent: bool = False,
+    agent_timeout: float = 2,
+) -> tuple[list[Result], list[str]]:
+    """Return the results of the VMs under root, and a warning for each that cannot be read.
 
-    ask_agent: ask the guest agents for addresses, waiting agent_timeout seconds for each.
+    lab, name: only VMs of this lab, of this name. ask_agent: ask the guest agents for addresses,
+    for at most agent_timeout seconds each.
     """
     root = os.path.abspath(root or default_root())
     for option, value in (("lab", lab), ("name", name)):
         if value is not None:
             check_name(option, value)
-    found, warnings = [], []
-    for its_lab, its_name, _definition in definitions(root):
-        if lab not in (None, its_lab) or name not in (None, its_name):
+    facts: list[Result] = []
+    warnings = []
+    for vm_lab, vm_name, _definition in definitions(root):
+        if lab not in (None, vm_lab) or name not in (None, vm_name):
             continue
         try:
-            found.append(_vm(Folder(root, its_lab, its_name), ask_agent, agent_timeout))
+            facts.append(_vm_facts(Folder(root, vm_lab, vm_name), ask_agent, agent_timeout))
         except VlabError as error:
-            warnings.append("%s/%s: %s" % (its_lab, its_name, error.message))
-            found.append(
-                {"name": its_name, "lab": its_lab, "status": "unknown", "error": error.message}
+            warnings.append("%s/%s: %s" % (vm_lab, vm_name, error.message))
+            facts.append(
+                {"name": vm_name, "lab": vm_lab, "status": "unknown", "error": error.message}
             )
-    return found, warnings
+    return facts, warnings
 
 
-def _vm(folder, ask_agent, agent_timeout):
+def _vm_facts(folder: Folder, ask_agent: bool, agent_timeout: float) -> Result:
     observation = observe(folder)
     try:
-        told = report(observation, observation.saved)
+        facts = report(observation, observation.saved)
     finally:
         observation.close()
-    if ask_agent and observation.alive and told.get("agent"):
-        _add_agent_addresses(told, agent_timeout)
-    return told
+    if ask_agent and observation.alive and facts.get("agent"):
+        _add_agent_addresses(facts, agent_timeout)
+    return facts
 
 
-def _add_agent_addresses(told, timeout):
-    """Addresses as the guest tells them, each with the NIC whose MAC it has."""
-    nics = {nic["mac"]: nic for nic in told["nics"]}
+def _add_agent_addresses(facts: Result, timeout: float) -> None:
+    """Add the addresses that the guest agent reports to the NICs with the same MAC."""
+    nics = {nic["mac"]: nic for nic in facts["nics"]}
     try:
-        with GuestAgent(told["agent"], timeout) as agent:
+        with GuestAgent(facts["agent"], timeout) as agent:
             interfaces = agent.interfaces()
     except (GuestError, MonitorError) as error:
-        told["agent_error"] = error.message
+        facts["agent_error"] = error.message
         return
     for interface in interfaces:
         nic = nics.get((interface.get("mac") or "").lower())
@@ -99,23 +111,24 @@ def _add_agent_addresses(told, timeout):
             ]
 
 
-def image_chain(path):
-    """The dicts of an image and the bases under it, the image first. Raises VlabError."""
+def image_chain(path: str) -> list[dict[str, Any]]:
+    """Return the facts of an image and of the bases under it, the image first. Raises VlabError."""
     qemu_img = QemuImg(find_qemu_img())
-    chain, here = [], os.path.abspath(path)
-    while here:
-        chain.append(describe(here, qemu_img))
-        here = chain[-1]["backing_file"]
-        if here and not os.path.exists(here):
+    chain: list[dict[str, Any]] = []
+    next_path: str | None = os.path.abspath(path)
+    while next_path:
+        chain.append(describe(next_path, qemu_img))
+        next_path = chain[-1]["backing_file"]
+        if next_path and not os.path.exists(next_path):
             chain[-1]["backing_missing"] = True
             break
     return chain
 
 
-def host():
-    """What this hypervisor can do: its QEMUs, KVM and why not, memory, processors, programs."""
+def host_facts() -> tuple[Result, list[str]]:
+    """Return what this hypervisor can do, and warnings about QEMUs that cannot be examined."""
     memory = host_memory()
-    told = {
+    facts: Result = {
         "arch": host_architecture(),
         "cpus": len(os.sched_getaffinity(0)),
         "root": default_root(),
@@ -129,45 +142,61 @@ def host():
             "free": memory.get("HugePages_Free", 0),
         },
         "programs": {name: find_program(name) for name in _PROGRAMS},
-        "qemu": [],
-        "kvm": None,
-        "accel": None,
+        "qemu_img": _qemu_img_path(),
+        "cpu_limit": _cpu_limit_method(),
     }
+    binaries, warnings = _binary_facts()
+    # KVM is of use for guests of the host's own architecture only.
+    native = next((entry for entry in binaries if entry["arch"] == facts["arch"]), None)
+    if native:
+        facts["kvm"] = native["kvm"]
+        facts["accel"] = "kvm" if native["kvm"]["usable"] else "tcg"
+    else:
+        facts["kvm"] = {
+            "usable": False,
+            "reason": "no QEMU for %s is installed" % facts["arch"],
+            "cause": "not_built_in",
+        }
+        facts["accel"] = None
+    facts["qemu"] = binaries
+    return facts, warnings
+
+
+def _qemu_img_path() -> str | None:
     try:
-        told["qemu_img"] = find_qemu_img()
+        return find_qemu_img()
     except VlabError:
-        told["qemu_img"] = None
+        return None
+
+
+def _cpu_limit_method() -> str | None:
     try:
-        told["cpu_limit"] = cpu_limit.find_means()[0]
+        return cpu_limit.find_means()[0]
     except VlabError:
-        told["cpu_limit"] = None
-    warnings = []
+        return None
+
+
+def _binary_facts() -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the facts of each QEMU binary, and warnings."""
+    facts, warnings = [], []
     for path, arch in list_binaries():
         try:
-            known = get_capabilities(path)
+            capabilities = get_capabilities(path)
         except VlabError as error:
             warnings.append(error.message)
             continue
-        status = kvm_status(path, arch, known)
-        entry = {
-            "path": path,
-            "arch": arch,
-            "version": ".".join(map(str, known.version)),
-            "version_text": known.version_text,
-            "default_machine": known.default_machine,
-            "accelerators": sorted(known.accelerators),
-            "nic_models": nic_models(known),
-            "netdevs": sorted(known.netdev_types),
-            "kvm": {"usable": status.usable, "reason": status.reason, "cause": status.cause},
-        }
-        told["qemu"].append(entry)
-        if arch == told["arch"] and told["kvm"] is None:
-            told["kvm"] = entry["kvm"]
-            told["accel"] = "kvm" if status.usable else "tcg"
-    if told["kvm"] is None:
-        told["kvm"] = {
-            "usable": False,
-            "reason": "no QEMU for %s is installed" % told["arch"],
-            "cause": "not_built_in",
-        }
-    return told, warnings
+        kvm = kvm_status(path, arch, capabilities)
+        facts.append(
+            {
+                "path": path,
+                "arch": arch,
+                "version": ".".join(map(str, capabilities.version)),
+                "version_text": capabilities.version_text,
+                "default_machine": capabilities.default_machine,
+                "accelerators": sorted(capabilities.accelerators),
+                "nic_models": nic_models(capabilities),
+                "netdevs": sorted(capabilities.netdev_types),
+                "kvm": {"usable": kvm.usable, "reason": kvm.reason, "cause": kvm.cause},
+            }
+        )
+    return facts, warnings

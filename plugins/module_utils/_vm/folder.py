@@ -3,30 +3,38 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A VM's folder: where its files are, and the lock that lets one run at a time work on it."""
+"""The folder of a VM: the paths of its files, and the lock that serialises runs."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
+from typing import TYPE_CHECKING
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     make_private_folder,
+    remove_file,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 
-_NAMES = 10  # of VMs that a message lists
-# sun_path holds 108 bytes with its end (unix(7)); this leaves room for the longest socket name of ours.
-_LONGEST_FOLDER = 107 - len("/console-255.sock")
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from contextlib import AbstractContextManager
 
-# In a lab's folder: what its topology says of its nodes, see about.
-ABOUT = ".nodes.json"
+_MAX_LISTED_NAMES = 10  # VMs that an error message lists
+# sun_path holds 108 bytes with its end (unix(7)); this leaves room for the longest name of a socket.
+_MAX_SOCKET_FOLDER = 107 - len("/console-255.sock")
+
+# In a lab's folder: what its topology says of its nodes, see node_facts.
+NODE_FACTS = ".nodes.json"
 
 
-def default_root():
-    """/var/lib/vlab for root, $XDG_STATE_HOME/vlab for others."""
+def default_root() -> str:
+    """Return /var/lib/vlab for root, $XDG_STATE_HOME/vlab for other users."""
     if os.geteuid() == 0:
         return "/var/lib/vlab"
     return os.path.join(
@@ -34,15 +42,14 @@ def default_root():
     )
 
 
-def check_name(option, name):
-    """A name that becomes a file name: anything but what would leave its folder or hide in it. Raises OptionError."""
+def check_name(option: str, name: str) -> str:
+    """Return a name that can be a file name. Raises OptionError for any other."""
     if not name or not name.strip():
         raise OptionError(option, "a name must not be empty")
     if name.startswith(".") or "/" in name:
         raise OptionError(
             option,
-            "%r cannot be a name: it would leave or hide in its folder (no / and no leading dot)"
-            % name,
+            "%r cannot be a name: it must not contain a slash or begin with a dot" % name,
         )
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
         raise OptionError(option, "%r cannot be a name: it has control characters" % name)
@@ -52,109 +59,104 @@ def check_name(option, name):
         raise OptionError(option, "%r cannot be a name: it is not valid UTF-8" % name)
     if length > 200:
         raise OptionError(
-            option, "a name of %d bytes is too long for a file name: 200 at most" % length
+            option, "a name of %d bytes is too long for a file name: the maximum is 200" % length
         )
     return name
 
 
-def remove_lab(path):
-    """Remove the folder of a lab that has no VM any more. Raises OSError when it has."""
-    if os.listdir(path) == [ABOUT]:
-        os.unlink(os.path.join(path, ABOUT))
-    os.rmdir(path)
-
-
-def existing(root, lab, name):
-    """The Folder of a VM that is defined. Raises OptionError for any other."""
+def existing(root: str | None, lab: str, name: str) -> Folder:
+    """Return the Folder of a VM that is defined. Raises OptionError for any other."""
     folder = Folder(root, lab, name)
     if not folder.exists():
         raise OptionError("vm", no_such_vm(folder))
     return folder
 
 
-def no_such_vm(folder):
-    """The message for a VM that is not defined: it names one with a similar name, or those that the lab has."""
+def no_such_vm(folder: Folder) -> str:
+    """Return the message for a missing VM: it suggests a similar name, or lists the VMs of the lab."""
     import difflib
 
-    home = os.path.dirname(folder.path)
+    lab = os.path.dirname(folder.path)
     try:
         names = sorted(
             name
-            for name in os.listdir(home)
-            if os.path.exists(os.path.join(home, name, os.path.basename(folder.definition)))
+            for name in os.listdir(lab)
+            if os.path.exists(os.path.join(lab, name, os.path.basename(folder.definition)))
         )
     except OSError:
         names = []
     similar = difflib.get_close_matches(folder.name, names, 1)
-    hint = (
-        "did you mean %s?" % similar[0]
-        if similar
-        else "it has %s" % (", ".join(names[:_NAMES] + ["..."] * (len(names) > _NAMES)) or "none")
-    )
+    if similar:
+        hint = "did you mean %s?" % similar[0]
+    else:
+        more = ["..."] if len(names) > _MAX_LISTED_NAMES else []
+        hint = "it has %s" % (", ".join(names[:_MAX_LISTED_NAMES] + more) or "none")
     return "the lab %s has no VM %s under %s: %s" % (folder.lab, folder.name, folder.root, hint)
 
 
 class Folder:
     """The files of one VM. root: the folder of all labs."""
 
-    def __init__(self, root, lab, name):
+    def __init__(self, root: str | None, lab: str, name: str) -> None:
         self.root = os.path.abspath(root or default_root())
         self.lab = check_name("lab", lab)
         self.name = check_name("name", name)
-        self.path = os.path.join(self.root, lab, name)
-        self._name_files()
+        self._set_paths(os.path.join(self.root, lab, name))
 
-    def _name_files(self):
+    def _set_paths(self, path: str) -> None:
+        self.path = path
         self.definition = self.file("vm.json")
         self.run = self.file("run.json")
         self.pidfile = self.file("qemu.pid")
         self.log = self.file("qemu.log")
         self.exit_code = self.file("exit_code")
         self.captures = self.file("captures")
+        self.lock = self.file("lock")
         self.qmp = self.socket("qmp.sock")
 
-    def file(self, name):
-        """The path of a file in the folder."""
+    def file(self, name: str) -> str:
+        """Return the path of a file in the folder."""
         return os.path.join(self.path, name)
 
     @property
-    def host(self):
-        """What all labs under this root share."""
+    def host(self) -> str:
+        """The folder of what all labs under this root share."""
         return os.path.join(self.root, ".host")
 
     @property
-    def sockets(self):
-        """The folder of the sockets: the VM's own, or a short one where its path is too long for a socket."""
-        if len(os.fsencode(self.path)) <= _LONGEST_FOLDER:
+    def sockets(self) -> str:
+        """The folder of the sockets: the VM's own, or a short one if its path is too long."""
+        if len(os.fsencode(self.path)) <= _MAX_SOCKET_FOLDER:
             return self.path
         if os.geteuid() == 0:
             base = "/run/vlab"
+        elif os.environ.get("XDG_RUNTIME_DIR"):
+            base = os.path.join(os.environ["XDG_RUNTIME_DIR"], "vlab")
         else:
-            base = (
-                os.path.join(os.environ["XDG_RUNTIME_DIR"], "vlab")
-                if os.environ.get("XDG_RUNTIME_DIR")
-                else "/tmp/vlab-%d" % os.geteuid()
-            )
+            base = "/tmp/vlab-%d" % os.geteuid()
         return os.path.join(base, hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12])
 
-    def socket(self, name):
-        """The path of a socket of the VM."""
+    def socket(self, name: str) -> str:
+        """Return the path of a socket of the VM."""
         return os.path.join(self.sockets, name)
 
-    def exists(self):
+    def exists(self) -> bool:
         """Whether the VM is defined."""
         return os.path.exists(self.definition)
 
-    def is_debris(self):
-        """Whether a folder without a definition is what a killed run left: it has a lock, or nothing; kept disks have no lock."""
+    def is_debris(self) -> bool:
+        """Whether a killed run left the folder without a definition.
+
+        Such a folder is empty or has a lock; one that only keeps disks has no lock.
+        """
         try:
             names = os.listdir(self.path)
         except OSError:
             return False
         return not names or "lock" in names
 
-    def make(self):
-        """Make the folder, 0700, and the one of the sockets."""
+    def make(self) -> None:
+        """Create the folder, mode 0700, and the one of the sockets."""
         make_folder(self.root)
         make_folder(os.path.dirname(self.path))
         make_private_folder(self.path)
@@ -162,22 +164,60 @@ class Folder:
             make_private_folder(os.path.dirname(self.sockets))
             make_private_folder(self.sockets)
 
-    def tidy(self):
-        """Remove the folder again when a run that failed has left nothing in it but its lock."""
+    def tidy(self) -> None:
+        """Remove the folder if a failed run has left nothing but the lock in it."""
         try:
             if os.listdir(self.path) == ["lock"]:
-                os.unlink(self.file("lock"))
+                os.unlink(self.lock)
                 os.rmdir(self.path)
-                self.leave_lab()
+                self.remove_empty_lab()
         except OSError:
-            pass  # not there, or the lab has other VMs
+            pass  # it does not exist, or the lab has other VMs
 
-    def leave_lab(self):
-        """Remove the lab's folder when it has no VM any more. Raises OSError when it has."""
-        remove_lab(os.path.dirname(self.path))
+    def remove_empty_lab(self) -> None:
+        """Remove the folder of the lab. Raises OSError if the lab has VMs."""
+        remove_empty_lab(os.path.dirname(self.path))
 
-    def locked(self, create, timeout=300):
-        """Hold the VM's lock, as a context. With create False, a VM that has no folder gets none, nor a folder of kept disks a lock."""
+    def locked(self, create: bool, timeout: float = 300) -> AbstractContextManager[object]:
+        """Return a context that holds the VM's lock.
+
+        Without create, a missing folder is not created, and a folder of kept disks gets no lock.
+        """
         return file_lock(
-            self.file("lock"), timeout=timeout, remake=self.make if create else None, create=create
+            self.lock, timeout=timeout, remake=self.make if create else None, create=create
         )
+
+
+def remove_folder(folder: Folder, keep: Collection[str]) -> None:
+    """Remove a VM's folder except the files in keep; then the folder of the lab if it is empty.
+
+    The definition and the lock go last: until then the next run sees that there is something to
+    remove.
+    """
+    try:
+        if folder.sockets != folder.path:
+            shutil.rmtree(folder.sockets, ignore_errors=True)
+        last = (folder.definition, folder.lock)
+        for entry in os.scandir(folder.path) if os.path.isdir(folder.path) else ():
+            if entry.path in keep or entry.path in last:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        for path in last:
+            remove_file(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(folder.path)
+            folder.remove_empty_lab()
+    except OSError as error:
+        raise HostError(
+            "cannot remove %s: %s" % (error.filename, error.strerror), path=error.filename
+        )
+
+
+def remove_empty_lab(path: str) -> None:
+    """Remove the folder of a lab. Raises OSError if the lab has VMs."""
+    if os.listdir(path) == [NODE_FACTS]:
+        os.unlink(os.path.join(path, NODE_FACTS))
+    os.rmdir(path)

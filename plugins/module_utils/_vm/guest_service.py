@@ -67,12 +67,12 @@ def _read(asked, _data):
 
 def _vms(asked, _data):
     """The VMs of a lab or of all, with what a controller has to know to reach them; and what qemu_lab wrote about their nodes."""
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import read_about
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vms
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import read_node_facts
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
 
     root = asked.get("root")
-    found, warnings = vms(root, asked.get("lab"), None, bool(asked.get("ask_agent")))
-    about = {lab: read_about(root, lab) for lab in {vm["lab"] for vm in found}}
+    found, warnings = vm_facts(root, asked.get("lab"), None, bool(asked.get("ask_agent")))
+    about = {lab: read_node_facts(root, lab) for lab in {vm["lab"] for vm in found}}
     return ({"vms": found, "about": about, "warnings": warnings},)
 
 

@@ -3,11 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The hypervisor as the definition of one VM needs it: its QEMU, what that can do, and what one run holds in mind."""
+"""The hypervisor in one run of one VM: its QEMU, the capabilities of that, and state of the run."""
 
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
@@ -15,66 +16,80 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import (
     find_qemu,
     find_qemu_img,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import (
+    Capabilities,
+    get_capabilities,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     Folder,
     check_name,
     no_such_vm,
 )
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+
 
 class Host:
-    """folder: the VM's. binary, arch: its QEMU, once found. accel, accel_reason: once chosen.
+    """The hypervisor, as the parts of one VM use it.
 
-    secrets: what this run was given and no file keeps. warnings: for the user. machine_properties: what parts add to -machine.
-    spawns_programs: whether QEMU itself starts programs; set by the arguments of the network.
-    incoming: where a migration comes from, for one start. allow_shrink: this run may cut data off a disk.
+    folder: of the VM. incoming: the source of a migration, for one start. allow_shrink: whether this
+    run may shrink a disk.
+    binary, arch: of QEMU, set by find. accel, accel_reason: set by the machine part.
+    secrets: what this run was given and no file keeps. warnings: for the user.
+    machine_properties: what parts add to -machine. spawns_programs: whether QEMU itself starts
+    programs; set by the arguments of the network.
     """
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.binary = self.arch = self.accel = self.accel_reason = self.incoming = None
-        self.allow_shrink = False
-        self.secrets = {}
-        self.warnings = []
-        self.machine_properties = {}
+    def __init__(
+        self, folder: Folder, incoming: str | None = None, allow_shrink: bool = False
+    ) -> None:
+        self.folder, self.incoming, self.allow_shrink = folder, incoming, allow_shrink
+        self.binary: str = ""
+        self.arch: str = ""
+        self.accel: str = ""
+        self.accel_reason: str = ""
+        self.secrets: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self.machine_properties: dict[str, Any] = {}
         self.spawns_programs = False
 
-    def find(self, arch, binary):
+    def find(self, arch: str | None, binary: str | None) -> None:
         """Find the QEMU binary. Raises OptionError."""
         self.binary, self.arch = _find_qemu(arch, binary)
 
     @functools.cached_property
-    def capabilities(self):
-        """What the binary can do."""
+    def capabilities(self) -> Capabilities:
+        """The capabilities of the binary."""
         return _capabilities(self.binary)
 
     @functools.cached_property
-    def qemu_img(self):
-        """qemu-img; its room is imported only when an image has to be made."""
+    def qemu_img(self) -> QemuImg:
+        """The qemu-img program; its module is imported only if an image is created or read."""
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
 
         return QemuImg(find_qemu_img(self.binary))
 
-    def warn(self, message):
-        """Tell the user something that is no error."""
+    def warn(self, message: str) -> None:
+        """Add a warning for the user."""
         self.warnings.append(message)
 
-    def other_definition(self, name, option):
-        """The definition of another VM of the same lab. Raises OptionError when there is none."""
+    def other_definition(self, name: str, option: str) -> Definition:
+        """Return the definition of another VM of the same lab. Raises OptionError if it is missing."""
         check_name(option, name)
         folder = Folder(self.folder.root, self.folder.lab, name)
-        definition = read_json(folder.definition)
+        definition: Definition | None = read_json(folder.definition)
         if definition is None:
             raise OptionError(option, no_such_vm(folder))
         return definition
 
 
 @functools.lru_cache(maxsize=None)
-def _find_qemu(arch, binary):
+def _find_qemu(arch: str | None, binary: str | None) -> tuple[str, str]:
     return find_qemu(arch, binary)
 
 
 @functools.lru_cache(maxsize=None)
-def _capabilities(binary):
+def _capabilities(binary: str) -> Capabilities:
     return get_capabilities(binary)

@@ -3,11 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What a topology says of the nodes of a lab that is no part of a VM: its kind, its groups, its addresses. For the inventory."""
+"""Facts of the nodes of a lab that are no part of a VM: kind, groups, addresses; for the inventory."""
 
 from __future__ import annotations
 
 import os
+from typing import Any, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
@@ -15,27 +16,30 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     remove_file,
     write_json,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import ABOUT, default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import NODE_FACTS, default_root
+
+# {name of the node: facts}
+NodeFacts = Dict[str, Dict[str, Any]]
 
 
-def _path(root, lab):
-    return os.path.join(os.path.abspath(root or default_root()), lab, ABOUT)
+def _path(root: str | None, lab: str) -> str:
+    return os.path.join(os.path.abspath(root or default_root()), lab, NODE_FACTS)
 
 
-def read_about(root, lab):
-    """{node: what is known of it}; nothing for VMs that no topology made."""
+def read_node_facts(root: str | None, lab: str) -> NodeFacts:
+    """Return the facts of a lab's nodes; nothing for VMs that no topology defines."""
     try:
         return (read_json(_path(root, lab)) or {}).get("nodes") or {}
     except HostError:
         return {}
 
 
-def write_about(root, lab, nodes):
-    """Keep it, in the lab's folder, which must be there."""
-    if read_about(root, lab) != nodes:
+def write_node_facts(root: str | None, lab: str, nodes: NodeFacts) -> None:
+    """Save the facts in the lab's folder, which must exist."""
+    if read_node_facts(root, lab) != nodes:
         write_json(_path(root, lab), {"format": 1, "nodes": nodes})
 
 
-def forget_about(root, lab):
-    """Remove it, also where the lab's folder stays, for disks that are kept."""
+def remove_node_facts(root: str | None, lab: str) -> None:
+    """Remove the facts, also if the lab's folder stays for disks that are kept."""
     remove_file(_path(root, lab))

@@ -3,19 +3,19 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The observation: what a VM is right now. Files are read, and a running QEMU is asked over one connection, in one batch."""
+"""Observe a VM: read its files, and ask its running QEMU over one connection, in one batch."""
 
 from __future__ import annotations
 
 import os
 import select
 import time
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
-    MonitorError,
     MonitorClosed,
+    MonitorError,
     MonitorTimeout,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     read_text,
     tail,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
     process_start_time,
@@ -33,136 +34,159 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import is_supervised, orphans
 
-_QUESTIONS = [
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        RunRecord,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+
+_QUERIES: list[tuple[str, Any]] = [
     ("query-status", None),
     ("query-uuid", None),
     ("qom-list", {"path": "/machine/peripheral"}),
 ]
 
-_ENDING = 5  # seconds for a QEMU on its way out, or in, to be gone, or there
-_LOOK = 0.01
+_TRANSITION_TIMEOUT = 5  # seconds for a starting QEMU to appear, or an ending one to disappear
+_POLL_INTERVAL = 0.01
 
 
 class Observation:
-    """What is known of one VM.
+    """The observed state of one VM.
 
-    saved: the definition in vm.json or None. run: run.json or None. alive: our QEMU runs. status: absent, stopped, crashed, or
-    QEMU's own word (running, paused, prelaunch, ...). running: the definition that the QEMU runs, corrected by what it told.
-    orphan: the pid of a QEMU that a killed run started, or None. resume: "running" or "paused", where a run was killed in the middle
-    of a power cycle. debris: a folder without a definition, which a killed run left.
-    devices: {id: type} of its devices. media: {id: path or None} of its removable drives. monitor: open while alive, or None.
-    exit_code: of the last run, None when unknown. log: the end of what QEMU said, where it crashed.
-    silent: why the monitor of a QEMU that is ours does not answer, an exception, or None; its status is then unresponsive.
+    saved: the definition in vm.json, or None.
+    run: the record in run.json, empty if the VM has not run or was stopped.
+    alive: whether the recorded QEMU runs. pid, start: its process, None if it does not run.
+    status: absent, stopped, crashed, unresponsive, or as QEMU reports it (running, paused, ...).
+    running: the definition that QEMU runs, corrected by what QEMU reports; empty if it does not run.
+    devices: {id: type}. media: {id: path or None} of the removable drives.
+    monitor: open while alive, else None.
+    monitor_error: why the monitor of our QEMU does not answer; its status is then unresponsive.
+    orphan: the pid of a QEMU that a killed run started, or None.
+    resume: "running" or "paused", if a run was killed in the middle of a power cycle, else None.
+    debris: whether a killed run left a folder without a definition.
+    exit_code: of the last run, None if unknown. log: the end of QEMU's log, if it crashed.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Folder) -> None:
         self.folder = folder
-        self.saved = definitions.load(folder)
-        self.run = read_json(folder.run)
-        if self.run and isinstance(self.run.get("definition"), dict):
+        self.saved: Definition | None = definitions.load(folder)
+        self.run: RunRecord = read_json(folder.run) or {}
+        if isinstance(self.run.get("definition"), dict):
             definitions.migrate(self.run["definition"])
         self.alive = False
-        self.status = "stopped" if self.saved else "absent"
-        self.running = self.pid = self.start = self.exit_code = self.monitor = self.orphan = (
-            self.silent
-        ) = None
-        self.resume = (self.run or {}).get("resume")
+        self.status: str = "stopped" if self.saved else "absent"
+        self.running: Definition = {}
+        self.pid: int | None = None
+        self.start: int | None = None
+        self.monitor: Monitor | None = None
+        self.monitor_error: MonitorError | None = None
+        self.orphan: int | None = None
+        self.resume: str | None = self.run.get("resume")
         self.debris = self.saved is None and folder.is_debris()
-        self.devices, self.media = {}, {}
+        self.exit_code: int | None = None
+        self.devices: dict[str, str] = {}
+        self.media: dict[str, str | None] = {}
         self.log = ""
 
-    def close(self):
-        """Leave the monitor to the next client."""
+    def close(self) -> None:
+        """Close the monitor, which serves one client at a time."""
         if self.monitor:
             self.monitor.close()
             self.monitor = None
 
 
-def observe(folder):
-    """Look at a VM. Raises HostError when a process that is not ours sits in its place, MonitorError when its monitor is none."""
+def observe(folder: Folder) -> Observation:
+    """Observe a VM.
+
+    Raises HostError if another process uses its socket, MonitorError if its monitor fails.
+    """
     observation = Observation(folder)
     run = observation.run
-    if not run or not run.get("pid"):
-        _look_for_orphan(observation)
+    if not run.get("pid"):
+        _find_orphan(observation)
         return observation
     if run["boot_id"] != boot_id() or process_start_time(run["pid"]) != run["start"]:
-        _look_for_orphan(observation)
+        _find_orphan(observation)
         if not observation.resume:
-            _tell_end(observation)
+            _find_exit_reason(observation)
         return observation
-    observation.pid, observation.start = run["pid"], run["start"]
+    pid, start = observation.pid, observation.start = run["pid"], run["start"]
+    monitor = observation.monitor = Monitor(folder.qmp)
     try:
-        _ask(observation)
+        _query(observation, monitor)
     except MonitorClosed:
-        # It is ending: what it was a moment ago does not matter.
-        if not wait_for_exit(observation.pid, observation.start, 5):
+        # QEMU is about to end.
+        if not wait_for_exit(pid, start, _TRANSITION_TIMEOUT):
             raise
         observation.pid = observation.start = None
-        _tell_end(observation)
-        return observation
+        _find_exit_reason(observation)
     except MonitorTimeout as error:
-        # Its pid, its start and its socket tell that it is ours: it can still be ended.
-        its = observation.monitor.peer_pid
+        # The process and its socket are ours, so it can still be ended.
+        peer = monitor.peer_pid
         observation.close()
-        if its != observation.pid:
+        if peer != pid:
             raise
-        observation.alive, observation.status, observation.silent = True, "unresponsive", error
-        observation.running = plain_copy(observation.run["definition"])
+        observation.alive, observation.status = True, "unresponsive"
+        observation.monitor_error = error
+        observation.running = plain_copy(run["definition"])
         observation.saved = observation.saved or observation.running
-    except MonitorError:
+    except (HostError, MonitorError):
         observation.close()
         raise
     return observation
 
 
-def _look_for_orphan(observation):
-    deadline = time.monotonic() + _ENDING
+def _find_orphan(observation: Observation) -> None:
+    deadline = time.monotonic() + _TRANSITION_TIMEOUT
     while is_supervised(observation.folder):
         observation.orphan = next(iter(orphans(observation.folder)), None)
         if observation.orphan or time.monotonic() > deadline:
             break
-        # Its first thread may have ended before the others, which hold its ports and files; or it is between fork and exec.
-        select.select([], [], [], _LOOK)
+        # Its main thread may end before the threads that hold its ports and files; or it is
+        # between fork and exec.
+        select.select([], [], [], _POLL_INTERVAL)
 
 
-def _ask(observation):
-    monitor = observation.monitor = Monitor(observation.folder.qmp)
+def _query(observation: Observation, monitor: Monitor) -> None:
+    run = observation.run
     monitor.connect()
-    if monitor.peer_pid != observation.pid:
-        raise HostError(
-            "the socket %s belongs to process %s, not to the QEMU of the VM %s (process %d): a stranger is in its place; "
-            "end it first"
-            % (observation.folder.qmp, monitor.peer_pid, observation.folder.name, observation.pid)
-        )
-    # What is in removable drives is asked only where there are some: each question takes its time.
-    drives = [
-        option for option in ("cdroms", "floppies") if observation.run["definition"].get(option)
-    ]
+    _check_peer(observation, monitor)
+    # Only VMs with removable drives pay for the query of their media.
+    has_drives = any(run["definition"].get(option) for option in ("cdroms", "floppies"))
     status, uuid, peripheral, *blocks = monitor.batch(
-        _QUESTIONS + ([("query-block", None)] if drives else [])
+        _QUERIES + ([("query-block", None)] if has_drives else [])
     )
-    for answer in (status, uuid, peripheral):
-        if isinstance(answer, MonitorError):
-            raise answer
-    if uuid["UUID"] != observation.run["uuid"]:
+    for reply in (status, uuid, peripheral):
+        if isinstance(reply, MonitorError):
+            raise reply
+    if uuid["UUID"] != run["uuid"]:
         raise HostError(
             "the QEMU of process %d has the UUID %s, not %s: it is not the VM %s"
-            % (observation.pid, uuid["UUID"], observation.run["uuid"], observation.folder.name)
+            % (observation.pid, uuid["UUID"], run["uuid"], observation.folder.name)
         )
     observation.alive, observation.status = True, status["status"]
     observation.devices = device_types(peripheral)
-    observation.media = (
-        _media(blocks[0]) if blocks and not isinstance(blocks[0], MonitorError) else {}
-    )
-    observation.running = plain_copy(observation.run["definition"])
+    if blocks and not isinstance(blocks[0], MonitorError):
+        observation.media = _media(blocks[0])
+    observation.running = plain_copy(run["definition"])
     if observation.saved is None:
-        observation.saved = observation.run["definition"]
+        observation.saved = run["definition"]
     for part in PARTS:
         part.reconcile_observed(observation)
 
 
-def device_types(peripheral):
-    """{id: type} from qom-list /machine/peripheral, whose types read child<TYPE>."""
+def _check_peer(observation: Observation, monitor: Monitor) -> None:
+    if monitor.peer_pid != observation.pid:
+        raise HostError(
+            "the socket %s belongs to process %s, not to the QEMU of the VM %s (process %d): "
+            "another process is using this socket; end it first"
+            % (observation.folder.qmp, monitor.peer_pid, observation.folder.name, observation.pid)
+        )
+
+
+def device_types(peripheral: list[dict[str, str]]) -> dict[str, str]:
+    """Return {id: type} from qom-list /machine/peripheral, whose types read child<TYPE>."""
     return {
         entry["name"]: entry["type"][len("child<") : -1]
         for entry in peripheral
@@ -170,22 +194,23 @@ def device_types(peripheral):
     }
 
 
-def _media(blocks):
+def _media(blocks: list[dict[str, Any]]) -> dict[str, str | None]:
     media = {}
     for block in blocks:
         if block.get("removable"):
-            parts = [
-                part
-                for part in block.get("qdev", "").split("/")
-                if part not in ("", "machine", "peripheral")
+            # Either an id, or a QOM path such as /machine/peripheral/ID/....
+            names = [
+                name
+                for name in block.get("qdev", "").split("/")
+                if name not in ("", "machine", "peripheral")
             ]
-            if parts:
-                media[parts[0]] = block["inserted"]["file"] if block.get("inserted") else None
+            if names:
+                media[names[0]] = block["inserted"]["file"] if block.get("inserted") else None
     return media
 
 
-def _tell_end(observation):
-    """How the last run ended: a host that was rebooted took it along, and that is no crash."""
+def _find_exit_reason(observation: Observation) -> None:
+    """Find out how the last run ended. A reboot of the host is no crash."""
     if observation.run["boot_id"] != boot_id():
         return
     code = (read_text(observation.folder.exit_code) or "").strip()

@@ -3,13 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The plan: a pure function of definition, observation and what was asked for. Check mode ends here."""
+"""The plan for one VM: a pure function of its observation, desired definition and state."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
     LIVE,
@@ -20,12 +19,18 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     RestartRequired,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
 
 STATES = ["started", "present", "stopped", "paused", "restarted", "reset", "absent"]
 
-# What each state makes of a QEMU that has one of these statuses; a status that is not named counts as running.
-_HELD = (
+# The statuses of a QEMU whose guest stands still, and of one whose guest needs a reset to go on;
+# any other status counts as running.
+_PAUSED = (
     "paused",
     "prelaunch",
     "io-error",
@@ -37,52 +42,119 @@ _HELD = (
 )
 _BROKEN = ("shutdown", "internal-error", "guest-panicked")
 
-# A new VM's diff leaves out what nobody asked for, but these.
-_ALWAYS_TOLD = ("memory", "vcpus", "machine", "arch")
+# The diff of a new VM leaves out defaults, except these.
+_ALWAYS_REPORTED = ("memory", "vcpus", "machine", "arch")
+
+_STATUS_AFTER = {
+    "stop": "stopped",
+    "start": "prelaunch",
+    "resume": "running",
+    "pause": "paused",
+}
+
+
+class PowerPlan(NamedTuple):
+    """The steps that bring a VM into a power state, if nothing else changes."""
+
+    state: str
+    steps: list[str]
 
 
 class Plan(NamedTuple):
-    """changes: every difference, the power state as the option "state". steps: what to do, in order, of
+    """What to do with a VM.
 
-    clear (end the QEMU that a killed run left), define, live, stop, start, hold (leave it paused after a start), resume, pause, reset,
-    remove.
+    changes: every difference, the power state as the option "state".
+    steps: what to do, in this order:
+      clear   end the QEMU that a killed run left
+      define  write the definition; for a VM that does not run, or is to be stopped: its files
+      live    make the LIVE changes
+      stop, start (leaves the guest paused), resume, pause, reset
+      remove  delete the folder
     """
 
-    changes: list
-    steps: list
+    changes: list[Change]
+    steps: list[str]
 
     @property
-    def changed(self):
+    def changed(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.changes or self.steps)
 
+    @property
+    def starts(self) -> bool:
+        """Whether QEMU is started."""
+        return "start" in self.steps
 
-def plan(observation, desired, state, allow_restart=False, pending=()):
-    """What to do with a VM. seen: Observation. wanted: a definition, None for absent. pending: changes to files.
+    def status_after(self, status: str) -> str:
+        """Return the status of the VM after the plan; status: the one before."""
+        return next((c.after for c in self.changes if c.path == ("state",)), status)
 
-    Raises RestartNeeded naming the options that need a power cycle of the running VM; HostError for a reset of what does not run.
-    """
+
+def plan_power(observation: Observation, state: str) -> PowerPlan:
+    """Plan a power state. Raises HostError for a reset of a VM that does not run."""
+    alive, status = observation.alive, observation.status
     if state == "absent":
-        exists = observation.status != "absent" or observation.debris
-        changes = [Change(("state",), observation.status, "absent", FILE)] if exists else []
-        return Plan(
-            changes, (["stop"] if observation.alive else []) + (["remove"] if exists else [])
-        )
-    steps = _power_steps(observation, state)
+        exists = status != "absent" or observation.debris
+        steps = (["stop"] if alive else []) + (["remove"] if exists else [])
+    elif state == "reset":
+        if not alive:
+            raise HostError(
+                "state: the VM %s does not run, so it cannot be reset: use started"
+                % observation.folder.name
+            )
+        steps = ["reset"] + (["resume"] if status in _PAUSED + _BROKEN else [])
+    elif alive:
+        steps = _power_steps_alive(status, state)
+    elif state == "stopped":
+        steps = ["stop"] if observation.resume else []
+    elif state == "present":
+        # A killed run may have left the VM in the middle of a power cycle.
+        steps = _start(observation.resume == "paused") if observation.resume else []
+    else:
+        steps = _start(state == "paused")
+    return PowerPlan(state, steps)
+
+
+def _start(paused: bool) -> list[str]:
+    return ["start"] if paused else ["start", "resume"]
+
+
+def _power_steps_alive(status: str, state: str) -> list[str]:
+    if state == "restarted":
+        return ["stop"] + _start(paused=False)
+    if state == "stopped":
+        return ["stop"]
+    if state == "started":
+        return ["resume"] if status in _PAUSED else ["reset", "resume"] if status in _BROKEN else []
+    if state == "paused":
+        return [] if status in _PAUSED + _BROKEN else ["pause"]
+    return []  # present
+
+
+def plan(
+    observation: Observation,
+    desired: Definition | None,
+    power: PowerPlan,
+    allow_restart: bool = False,
+    pending: Sequence[Change] = (),
+) -> Plan:
+    """Plan a VM. desired: None for absent. pending: changes to files that no definition shows.
+
+    Raises RestartRequired, which names the options that need a power cycle of the running VM.
+    """
+    steps = list(power.steps)
+    if desired is None:
+        changes = [Change(("state",), observation.status, "absent", FILE)] if steps else []
+        return Plan(changes, steps)
     changes = _changes(observation, desired, pending)
     restart = [change for change in changes if change.how == RESTART and "stop" not in steps]
     if restart and not allow_restart:
-        raise RestartRequired(
-            "the running VM %s needs a power cycle for %s: set allow_restart: true, or stop it first%s"
-            % (desired["name"], ", ".join(change.option for change in restart), _reasons(restart)),
-            options=[change.option for change in restart],
-        )
+        raise _restart_required(desired["name"], restart)
     if restart:
-        steps = ["stop", "start"] + (
-            ["hold"]
-            if state == "paused" or state == "present" and observation.status in _HELD
-            else []
+        stays_paused = power.state == "paused" or (
+            power.state == "present" and observation.status in _PAUSED
         )
+        steps = ["stop"] + _start(stays_paused)
     if "stop" not in steps and any(change.how == LIVE for change in changes):
         steps = ["live"] + steps
     if changes:
@@ -96,52 +168,61 @@ def plan(observation, desired, state, allow_restart=False, pending=()):
     return Plan(changes, steps)
 
 
-def starts(observation, state):
-    """Whether that state has QEMU started, whatever else is to be changed."""
-    return state not in ("absent", "reset") and "start" in _power_steps(observation, state)
+def _restart_required(name: str, changes: list[Change]) -> RestartRequired:
+    options = [change.option for change in changes]
+    reasons = sorted({"%s: %s" % (c.option, c.reason) for c in changes if c.reason})
+    return RestartRequired(
+        "the running VM %s needs a power cycle for %s: set allow_restart: true, or stop it first%s"
+        % (name, ", ".join(options), " (%s)" % "; ".join(reasons) if reasons else ""),
+        options=options,
+    )
 
 
-def _changes(observation, desired, pending):
+def _changes(
+    observation: Observation, desired: Definition, pending: Sequence[Change]
+) -> list[Change]:
     if not observation.alive:
-        before = observation.saved or _nothing(desired)
-        changes = [
-            change._replace(how=FILE, reason="")
-            for change in _compare(before, desired)
-            if observation.saved or _is_told(change)
-        ]
-        named = {change.path for change in changes}
-        return changes + [
-            change
-            for change in pending
-            if change.path not in named and change.path[:-1] not in named
-        ]
+        return _changes_of_files(observation.saved, desired, pending)
     changes = _compare(observation.running, desired)
-    named = {change.path for change in changes}
-    # A run that was killed between the definition and the VM left the two apart: what is live is done again.
+    paths = {change.path for change in changes}
+    # A killed run may have changed the definition but not the VM, or the reverse: make the live
+    # changes again.
     for before in (observation.run["definition"], observation.saved):
         if before == observation.running:
             continue
         more = [
             change if change.how == LIVE and change.verb != "add" else change._replace(how=FILE)
             for change in _compare(before, desired)
-            if change.path not in named
+            if change.path not in paths
         ]
-        changes, named = changes + more, named | {change.path for change in more}
+        changes, paths = changes + more, paths | {change.path for change in more}
     return changes
 
 
-def _compare(before, desired):
-    return (
-        []
-        if before == desired
-        else [change for part in PARTS for change in part.compare(before, desired)]
-    )
+def _changes_of_files(
+    saved: Definition | None, desired: Definition, pending: Sequence[Change]
+) -> list[Change]:
+    """Return the changes of a VM that does not run."""
+    changes = [
+        change._replace(how=FILE, reason="")
+        for change in _compare(saved or _defaults(desired), desired)
+        if saved or change.path != ("uuid",)
+    ]
+    paths = {change.path for change in changes}
+    return changes + [change for change in pending if not {change.path, change.path[:-1]} & paths]
 
 
-def _nothing(desired):
+def _compare(before: Definition, desired: Definition) -> list[Change]:
+    if before == desired:
+        return []
+    return [change for part in PARTS for change in part.compare(before, desired)]
+
+
+def _defaults(desired: Definition) -> dict[str, Any]:
+    """Return what the diff of a new VM starts from."""
     return {
         **{name: plain_copy(option.default) for name, option in OPTIONS.items()},
-        **dict.fromkeys(_ALWAYS_TOLD),
+        **dict.fromkeys(_ALWAYS_REPORTED),
         "disks": [],
         "nics": [],
         "cdroms": [],
@@ -152,57 +233,9 @@ def _nothing(desired):
     }
 
 
-def _is_told(change):
-    return change.path != ("uuid",)
-
-
-def _reasons(changes):
-    reasons = sorted(
-        {"%s: %s" % (change.option, change.reason) for change in changes if change.reason}
-    )
-    return " (%s)" % "; ".join(reasons) if reasons else ""
-
-
-def _power_steps(observation, state):
-    alive, status = observation.alive, observation.status
-    if state == "reset":
-        if not alive:
-            raise HostError(
-                "state: the VM %s does not run, so it cannot be reset: use started"
-                % observation.folder.name
-            )
-        return ["reset"] + (["resume"] if status in _HELD + _BROKEN else [])
-    if state == "restarted":
-        return ["stop", "start"] if alive else ["start"]
-    if state == "stopped":
-        return ["stop"] if alive or observation.resume else []
-    if state == "started":
-        if not alive:
-            return ["start"]
-        return ["resume"] if status in _HELD else ["reset", "resume"] if status in _BROKEN else []
-    if state == "paused":
-        if not alive:
-            return ["start", "hold"]
-        return [] if status in _HELD + _BROKEN else ["pause"]
-    # present, in the middle of a power cycle whose run was killed.
-    return (
-        []
-        if alive or not observation.resume
-        else ["start", "hold"]
-        if observation.resume == "paused"
-        else ["start"]
-    )
-
-
-def _status_after(observation, steps):
-    status = "stopped" if not observation.alive else observation.status
+def _status_after(observation: Observation, steps: list[str]) -> str:
+    status = observation.status if observation.alive else "stopped"
     for step in steps:
-        status = {
-            "stop": "stopped",
-            "start": "running",
-            "hold": "prelaunch",
-            "resume": "running",
-            "pause": "paused",
-        }.get(step, status)
-    # A VM that crashed stays so until it runs again.
+        status = _STATUS_AFTER.get(step, status)
+    # A crashed VM stays crashed until it runs again.
     return "crashed" if observation.status == "crashed" and status == "stopped" else status

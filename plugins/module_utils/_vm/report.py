@@ -7,15 +7,32 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def report(observation, definition, parts=PARTS):
-    """The result dict of a VM; empty when it is absent. seen: Observation. definition: what it is to be. parts: whose words are wanted."""
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Result,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Part
+
+
+def report(
+    observation: Observation, definition: Definition | None, parts: Sequence[Part] = PARTS
+) -> Result:
+    """Return the result of a VM, empty if it is absent.
+
+    definition: the desired or saved one, None for an absent VM. parts: those that contribute.
+    """
     if definition is None:
         return {}
     folder, run = observation.folder, observation.run or {}
-    told = {
+    result: Result = {
         "name": folder.name,
         "lab": folder.lab,
         "folder": folder.path,
@@ -28,5 +45,5 @@ def report(observation, definition, parts=PARTS):
         "log": observation.log or None,
     }
     for part in parts:
-        part.report(definition, observation, told)
-    return told
+        part.report(definition, observation, result)
+    return result

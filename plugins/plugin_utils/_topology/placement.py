@@ -11,7 +11,7 @@ from __future__ import annotations
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
     QEMU_OVERHEAD,
-    resources,
+    resource_rows,
     row,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
@@ -117,7 +117,7 @@ def shortages(topology, placed, facts, ports=None):
             if has["vms"].get(node.name, {}).get("status") not in _ALIVE
             and node.settings.get("state") not in ("stopped", "present")
         ]
-        rows += resources(
+        rows += resource_rows(
             host,
             {
                 "memory_mb": sum(

@@ -13,8 +13,9 @@ import types
 import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._lab import converge
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import converge, node_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import run as vm_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import settings
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
@@ -36,19 +37,19 @@ def lab(tmp_path, monkeypatch):
         made.folder = folder
         return made
 
-    monkeypatch.setattr(converge, "Host", host)
+    monkeypatch.setattr(node_run, "Host", host)
 
     def refuse_start(allowed):
         if not allowed:
             raise HostError("a container")
 
-    monkeypatch.setattr(converge, "refuse_start", refuse_start)
+    monkeypatch.setattr(vm_run, "refuse_start", refuse_start)
     monkeypatch.setattr(
         converge,
-        "room",
+        "available_resources",
         lambda _root: {"memory_available_mb": 1000, "cpus": 8, "vcpus_used": 0, "labs": []},
     )
-    monkeypatch.setattr(converge, "resources", lambda *_args: [])
+    monkeypatch.setattr(converge, "resource_rows", lambda *_args: [])
 
     def run(nodes, check_mode=True, **params):
         given = dict(
@@ -126,7 +127,10 @@ def test_vms_that_no_node_stands_for_are_told_or_removed(lab, tmp_path, params, 
     result = lab([node("a", "present")], **params)
     assert [option for option in options_of(result) if option.startswith("old.")] == changes
     assert (
-        any("the lab has VMs that no node stands for: old" in text for text in result["warnings"])
+        any(
+            "the lab has VMs that the topology does not name: old" in text
+            for text in result["warnings"]
+        )
         == warned
     )
 
@@ -154,10 +158,12 @@ def test_a_pattern_of_ready_that_is_none(lab):
 def test_too_little_memory_is_a_table_and_comes_before_anything_is_done(lab, monkeypatch, tmp_path):
     monkeypatch.setattr(
         converge,
-        "resources",
+        "resource_rows",
         lambda host, need, has: [(host, "memory", "%d MiB" % need["memory_mb"], "10 MiB")],
     )
-    monkeypatch.setattr(converge, "refusal", lambda lab, rows: "%s lacks %s" % (lab, rows[0][2]))
+    monkeypatch.setattr(
+        converge, "shortage_message", lambda lab, rows: "%s lacks %s" % (lab, rows[0][2])
+    )
     with pytest.raises(HostError, match="lab1 lacks %d MiB" % (2 * (32 + converge.QEMU_OVERHEAD))):
         lab([node("a"), node("b")], check_mode=False)
     assert not list(tmp_path.rglob("vm.json"))
@@ -204,7 +210,7 @@ def display(password):
 def test_a_display_password_is_set_in_each_run_and_kept_nowhere(lab, tmp_path, monkeypatch):
     lab([node("a", "present", options=display("secret-1"))], check_mode=False)
     asked = []
-    observe = converge.observe
+    observe = vm_run.observe
 
     def running(folder):
         observation = observe(folder)
@@ -227,7 +233,7 @@ def test_a_display_password_is_set_in_each_run_and_kept_nowhere(lab, tmp_path, m
         )
         return observation
 
-    monkeypatch.setattr(converge, "observe", running)
+    monkeypatch.setattr(vm_run, "observe", running)
     for password in ("secret-1", "secret-2"):
         result = lab([node("a", options=display(password))], check_mode=False, wait_ready=False)
         assert not result["changed"]

@@ -45,7 +45,14 @@ def hub_with(root, ports, has=None, alive=True):
         }
         with open(folder.run, "w", encoding="utf-8") as stream:
             json.dump(run, stream)
-    return hub.Hub(str(root), "lab1", "office", ports)
+    return planned(hub.Hub(str(root), "lab1", "office", ports))
+
+
+def planned(segment):
+    """The segment, observed and planned."""
+    segment.observe()
+    segment.plan()
+    return segment
 
 
 A, B = {"a:eth0": port(1)}, {"b:eth0": port(2)}
@@ -66,7 +73,7 @@ A, B = {"a:eth0": port(1)}, {"b:eth0": port(2)}
     ],
 )
 def test_what_is_to_be_done_to_a_hub(tmp_path, has, alive, ports, changes):
-    found = hub_with(tmp_path, ports, has, alive).changes()
+    found = hub_with(tmp_path, ports, has, alive).changes
     assert [(change.option, change.before, change.after, change.how) for change in found] == changes
 
 
@@ -102,7 +109,8 @@ def test_ports_of_a_running_hub_come_and_go_one_by_one(root):
             "b:eth0": dict(port(2), id=1),
             "c:eth0": dict(port(3), id=0),
         }
-    assert hub.Hub(root, "lab1", "office", {**B, "c:eth0": port(3)}).changes() == []
+    again = planned(hub.Hub(root, "lab1", "office", {**B, "c:eth0": port(3)}))
+    assert again.changes == []
 
 
 def test_a_port_that_is_refused_is_an_error_and_is_not_recorded(root):
@@ -120,7 +128,7 @@ def test_a_port_that_is_refused_is_an_error_and_is_not_recorded(root):
     "address, port_, text", [("127.0.0.1", 1, "127.0.0.1:1"), ("fd00::1", 2, "[fd00::1]:2")]
 )
 def test_addresses_of_both_families(address, port_, text):
-    assert hub._joined(address, port_) == text
+    assert hub._host_and_port(address, port_) == text
 
 
 class Kernel:
@@ -129,7 +137,7 @@ class Kernel:
     def __init__(self, monkeypatch, root=True, bridges=(), interfaces=()):
         self.bridges, self.ran = set(bridges), []
         monkeypatch.setattr(
-            bridge.Bridge, "_is_there", staticmethod(lambda name: name in self.bridges)
+            bridge.Bridge, "_exists", staticmethod(lambda name: name in self.bridges)
         )
         monkeypatch.setattr(
             bridge.os.path,
@@ -149,7 +157,7 @@ class Kernel:
 
 
 def steps(made):
-    return [(change.before, change.after) for change in made.changes()]
+    return [(change.before, change.after) for change in planned(made).changes]
 
 
 def test_a_bridge_is_made_once_and_removed_by_who_made_it(tmp_path, monkeypatch):
@@ -177,8 +185,8 @@ def test_a_bridge_is_made_once_and_removed_by_who_made_it(tmp_path, monkeypatch)
 
 def test_a_bridge_of_the_host_is_used_and_stays(tmp_path, monkeypatch):
     kernel, folder = Kernel(monkeypatch, bridges={"br0"}), str(tmp_path / "house")
-    bridge.Bridge(folder, "house", "br0").apply(5)
-    bridge.Bridge(folder, "house", None).apply(5)
+    planned(bridge.Bridge(folder, "house", "br0")).apply(5)
+    planned(bridge.Bridge(folder, "house", None)).apply(5)
     assert kernel.bridges == {"br0"}
     assert not [argv for argv in kernel.ran if argv[2] in ("add", "delete")]
 
@@ -189,12 +197,12 @@ def test_a_bridge_of_the_host_is_used_and_stays(tmp_path, monkeypatch):
         ({"root": False}, "segments.server: a bridge needs root"),
         (
             {"interfaces": {"vlab-1"}},
-            "segments.server.bridge: vlab-1 is an interface of this host, and no bridge",
+            "segments.server.bridge: vlab-1 is an interface of this host, but not a bridge",
         ),
     ],
 )
 def test_a_bridge_that_cannot_be(tmp_path, monkeypatch, options, says):
     kernel = Kernel(monkeypatch, **options)
     with pytest.raises(HostError, match=says):
-        bridge.Bridge(str(tmp_path / "server"), "server", "vlab-1").apply(5)
+        planned(bridge.Bridge(str(tmp_path / "server"), "server", "vlab-1")).apply(5)
     assert kernel.ran == []

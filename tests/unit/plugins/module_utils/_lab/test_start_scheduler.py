@@ -38,20 +38,25 @@ class World:
             self.note(name, "launch")
             self.fail(name, "launch")
 
-        applier = types.SimpleNamespace(
-            run=launch, resume=lambda: self.note(name, "resume"), start_paused_asked=False
+        def apply(defer_resume):
+            assert defer_resume, "guests run when no start is in progress"
+            launch()
+
+        vm = types.SimpleNamespace(
+            apply=apply,
+            resume=lambda: self.note(name, "resume"),
+            desired={},
+            observation=types.SimpleNamespace(run={}, pid=1, start=1, monitor=None),
         )
         return types.SimpleNamespace(
             name=name,
             after=after or {},
             starts=True,
             is_running=True,
-            applier=applier,
+            vm=vm,
             node={},
             folder=name,
-            desired={},
             ready={"console": "ready"},
-            observation=types.SimpleNamespace(run=None, pid=1, start=1, monitor=None),
         )
 
 

@@ -11,8 +11,11 @@ import random
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt, remove_folder
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
+    Folder,
+    remove_folder,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.tests.unit.vm_world import compose
 

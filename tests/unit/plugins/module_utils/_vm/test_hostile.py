@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Vl
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, converge, cpu_limit
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import host as host_room
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import steps_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import firmware, machine
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, granted
 
@@ -231,19 +232,19 @@ def fixture_hypervisor(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(cpu_limit, "find_means", lambda: ("cpulimit", "/x"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    result = converge.result
+    result = VmRun.result
 
-    def with_command_line(observation, desired, todo, applier, host, check_mode):
+    def with_command_line(run, check_mode):
         """What passes must become a command line, too."""
-        if desired:
-            host.accel = host.accel or "tcg"
-            words = command_line.build(granted(desired), host)
+        if run.desired:
+            run.host.accel = run.host.accel or "tcg"
+            words = command_line.build(granted(run.desired), run.host)
             assert all(
                 isinstance(word, str) and "\0" not in word for word in words
             ) and os.fsencode(" ".join(words))
-        return result(observation, desired, todo, applier, host, check_mode)
+        return result(run, check_mode)
 
-    monkeypatch.setattr(converge, "result", with_command_line)
+    monkeypatch.setattr(VmRun, "result", with_command_line)
     monkeypatch.setattr(
         firmware, "find_uefi", lambda arch, machine: ("/code", "raw", "/variables", "raw")
     )

@@ -105,7 +105,7 @@ def test_a_vm_that_is_not_there(tmp_path):
         False,
         None,
         None,
-        None,
+        {},
     )
     assert os.listdir(tmp_path) == [], "looking leaves nothing"
 
@@ -179,7 +179,8 @@ def test_a_vm_that_an_earlier_version_started(vm):
         saved=observation.saved,
         host=FakeHost(root=vm.root),
     )
-    plan = plans.plan(observation, desired, "started")
+    power = plans.plan_power(observation, "started")
+    plan = plans.plan(observation, desired, power)
     assert {change.how for change in plan.changes} <= {LIVE, FILE}
 
 

@@ -22,7 +22,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
     RestartRequired,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES, plan
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import plan as planning
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 
 BASE = {
@@ -73,6 +74,11 @@ def observation(status, saved=None, running=None):
     )
 
 
+def plan(now, desired, state, **more):
+    """The plan for a state, with the steps of its power."""
+    return planning.plan(now, desired, planning.plan_power(now, state), **more)
+
+
 def table_row(status, state):
     """What a state makes of a status, when nothing else changes: the steps, in the words of the documentation."""
     if state == "absent":
@@ -96,11 +102,11 @@ def table_row(status, state):
         return (
             define
             + {
-                "started": ["start"],
+                "started": ["start", "resume"],
                 "present": [],
                 "stopped": [],
-                "paused": ["start", "hold"],
-                "restarted": ["start"],
+                "paused": ["start"],
+                "restarted": ["start", "resume"],
             }[state]
         )
     return {
@@ -112,7 +118,7 @@ def table_row(status, state):
         "present": [],
         "stopped": ["stop"],
         "paused": [] if status in HELD | BROKEN else ["pause"],
-        "restarted": ["stop", "start"],
+        "restarted": ["stop", "start", "resume"],
     }[state]
 
 
@@ -224,7 +230,7 @@ def test_changes(given, option, how):
             assert all(name in caught.value.message for name in caught.value.facts["options"])
             made = plan(now, desired, "present", allow_restart=True)
             assert made.steps == ["define", "stop", "start"] + (
-                ["hold"] if status == "paused" else []
+                ["resume"] if status == "running" else []
             )
         else:
             made = plan(now, desired, "present")
@@ -236,7 +242,7 @@ def test_changes(given, option, how):
         agree(made)
         for state, steps in (
             ("stopped", ["define", "stop"]),
-            ("restarted", ["define", "stop", "start"]),
+            ("restarted", ["define", "stop", "start", "resume"]),
         ):
             made = plan(now, desired, state)
             assert made.steps == steps, "what comes with a stop needs no leave"
@@ -245,18 +251,18 @@ def test_changes(given, option, how):
     assert made.steps == ["define"] and {change.how for change in made.changes} == {FILE}
     agree(made)
     made = plan(observation("stopped"), desired, "started")
-    assert made.steps == ["define", "start"]
+    assert made.steps == ["define", "start", "resume"]
     agree(made)
 
 
 @pytest.mark.parametrize(
     "state, status, steps",
     [
-        ("started", "running", ["define", "stop", "start"]),
-        ("started", "paused", ["define", "stop", "start"]),
-        ("paused", "running", ["define", "stop", "start", "hold"]),
-        ("present", "prelaunch", ["define", "stop", "start", "hold"]),
-        ("reset", "running", ["define", "stop", "start"]),
+        ("started", "running", ["define", "stop", "start", "resume"]),
+        ("started", "paused", ["define", "stop", "start", "resume"]),
+        ("paused", "running", ["define", "stop", "start"]),
+        ("present", "prelaunch", ["define", "stop", "start"]),
+        ("reset", "running", ["define", "stop", "start", "resume"]),
     ],
 )
 def test_restarts(state, status, steps):

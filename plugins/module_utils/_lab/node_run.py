@@ -1,0 +1,162 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""One node of a lab on this hypervisor: the run of its VM, and what the lab asks of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Settings,
+    )
+
+
+class NodeRun:
+    """The run of one node.
+
+    node: {"name", "state", "options"} and optionally: "ready": readiness checks; "after": {node:
+    "started" or "ready"}; "awaited": whether another hypervisor waits for it; "later": whether a
+    later call of this run starts it. state: of qemu_vm, or keep: leave the VM as it is.
+    A NIC in options may have: "segment": the segment that it is plugged into; "peer": the node at
+    the other end of its link, if that is on this host; "spare": it is only for a guest that starts.
+    """
+
+    def __init__(self, root: str, lab: str, node: dict[str, Any], settings: Settings) -> None:
+        self.name: str = node["name"]
+        self.state: str = node["state"]
+        self.node = node
+        self.ready: dict[str, Any] = node.get("ready") or {}
+        self.after: dict[str, str] = node.get("after") or {}
+        self.folder = Folder(root, lab, self.name)
+        self.vm = VmRun(Host(self.folder), settings)
+
+    def observe(self) -> None:
+        """Observe the VM."""
+        self.vm.observe()
+        if self.state == "keep":
+            self.state = "present" if self.vm.observation.saved else "absent"
+
+    def plan(self, allow_restart: bool) -> None:
+        """Plan the changes of the VM. Raises VlabError."""
+        if self.state != "absent":
+            check_ready("nodes.%s" % self.name, self.ready)
+        self.vm.make_plan(self._compose, allow_restart)
+
+    def plug_into_segments(self, scripts: dict[str, str]) -> None:
+        """Plug NICs into bridges. scripts: {segment: the script that adds a tap to its bridge}."""
+        for nic in self.node["options"].get("nics", ()):
+            segment = nic.pop("segment", None)
+            if segment:
+                nic["link"] = {"type": "tap", "script": scripts[segment]}
+
+    def set_carriers(self, nodes: dict[str, NodeRun]) -> None:
+        """Take the carrier from NICs whose peer on this host will not run."""
+        for nic in self.node["options"].get("nics", ()):
+            peer = nodes.get(nic.pop("peer", ""))
+            if peer is not None and not peer.will_run():
+                nic["link_down"] = True
+
+    def will_run(self) -> bool:
+        """Whether QEMU runs after this run, or after a later call of it."""
+        if self.state == "present":
+            return self.vm.observation.alive or bool(self.node.get("later"))
+        return self.state in ("started", "paused")
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the plan could be made."""
+        return hasattr(self.vm, "plan")
+
+    @property
+    def starts(self) -> bool:
+        """Whether QEMU is started."""
+        return self.vm.plan.starts
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the guest runs after this run."""
+        return self.state == "started"
+
+    def save_digest(self) -> None:
+        """Save the digest of the options, if nothing else had to be saved."""
+        desired, saved = self.vm.desired, self.vm.observation.saved
+        if (
+            desired
+            and saved
+            and not self.vm.plan.steps
+            and saved.get("digest") != desired["digest"]
+        ):
+            definitions.save(self.folder, desired)
+
+    def _compose(self, saved: Definition | None, host: Host) -> Definition:
+        """Compose the desired definition, or reuse the saved one if the options are the same."""
+        options: Params = self.node["options"]
+        nic_names = {nic["name"] for nic in (saved or {}).get("nics", ())}
+        # A running VM gets spare NICs at its next start.
+        postponed = {
+            nic["name"]
+            for nic in options["nics"]
+            if "spare" in nic and self.vm.observation.alive and nic["name"] not in nic_names
+        }
+        digest = _digest(options)
+        if postponed:
+            digest += " without %d" % len(postponed)
+        if saved and saved.get("digest") == digest and not _display_password(options):
+            desired = dict(saved)
+            host.find(desired["arch"], desired["qemu_binary"] or None)
+        else:
+            nics = [
+                {key: value for key, value in nic.items() if key != "spare"}
+                for nic in options["nics"]
+                if nic["name"] not in postponed
+            ]
+            desired = definitions.compose(saved, self._with_unused_nics(options, nics, saved), host)
+        if saved and saved.get("digest") != digest:
+            saved["digest"] = None
+        desired["digest"] = digest
+        return desired
+
+    def _with_unused_nics(
+        self, options: Params, nics: list[dict[str, Any]], saved: Definition | None
+    ) -> Params:
+        """Return the options with nics, and with those that the lab no longer uses.
+
+        A running guest keeps such a NIC without a link; otherwise it is removed.
+        """
+        if not self.vm.observation.alive:
+            return dict(options, nics=nics, purge_nics=True)
+        names = {nic["name"] for nic in nics}
+        unused = [
+            {"name": nic["name"], "link": {"type": "none"}, "capture": {"enabled": False}}
+            for nic in (saved or {}).get("nics", ())
+            if nic["name"] not in names
+        ]
+        return dict(options, nics=nics + unused)
+
+
+def _display_password(options: Params) -> str | None:
+    return (options.get("display") or {}).get("password")
+
+
+def _digest(options: Params) -> str:
+    """Return the digest of the options, which is kept in the definition.
+
+    It covers whether there is a display password, not the password.
+    """
+    if _display_password(options):
+        options = dict(options, display=dict(options["display"], password=True))
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode("utf-8")).hexdigest()

@@ -1,0 +1,131 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""One run of one VM, for a module, an item of a VM and a node of a lab alike.
+
+The methods of VmRun are called in the order in which they stand.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Optional
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import module_diff
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation, observe
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan, plan, plan_power
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Result, Settings
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Part
+
+# Composes the desired definition from the saved one, or None.
+Compose = Callable[[Optional[Definition], Host], Definition]
+
+
+class VmRun:
+    """Observe, plan and apply; the caller holds the VM's lock.
+
+    settings: of settings_of. observation, desired and plan are there after the step that makes them;
+    desired stays None for a VM that is removed.
+    """
+
+    observation: Observation
+    plan: Plan
+
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self.host, self.folder, self.settings = host, host.folder, settings
+        self.desired: Definition | None = None
+
+    def observe(self) -> None:
+        """Observe the VM. Its monitor stays open until close."""
+        self.observation = observe(self.folder)
+
+    def request_state(self, state: str, allow_container: bool) -> None:
+        """Decide how the VM gets into a state.
+
+        Raises HostError for a start in a container, before QEMU is looked for: containers seldom
+        have it.
+        """
+        self._allow_container = allow_container
+        self._power = plan_power(self.observation, state)
+        if "start" in self._power.steps:
+            refuse_start(allow_container)
+
+    def make_plan(self, compose: Compose, allow_restart: bool) -> None:
+        """Plan all changes, and check that nothing known prevents them. Raises a VlabError."""
+        observation, pending = self.observation, []
+        if self._power.state != "absent":
+            self.desired = compose(observation.saved, self.host)
+            if observation.saved and not observation.alive:
+                pending = [
+                    change for part in PARTS for change in part.pending(self.desired, self.host)
+                ]
+        self.plan = plan(observation, self.desired, self._power, allow_restart, pending)
+        if self.plan.starts and "start" not in self._power.steps:
+            refuse_start(self._allow_container)  # a change needs a restart
+        self._applier = Applier(self.host, observation, self.desired, self.plan, self.settings)
+        self._applier.check()
+
+    def apply(self, defer_resume: bool = False) -> None:
+        """Take the steps of the plan.
+
+        defer_resume: leave a VM that is started before its guest's first instruction, for resume.
+        """
+        self._applier.apply(defer_resume)
+
+    def resume(self) -> None:
+        """Let the guest run, after apply with defer_resume, if the plan says so."""
+        if self.plan.starts and "resume" in self.plan.steps:
+            self._applier.resume()
+
+    def refresh(self) -> None:
+        """Set what every run sets in a VM that runs."""
+        self._applier.refresh()
+
+    def report(self, check_mode: bool, parts: Sequence[Part] = PARTS) -> Result:
+        """Return the VM as the modules return it; in check mode with the status that it would have."""
+        vm = report(self.observation, self.desired, parts)
+        if check_mode and vm:
+            vm["status"] = self.plan.status_after(vm["status"])
+        return vm
+
+    @property
+    def actions(self) -> list[str]:
+        """What was done, as text for the user."""
+        return self._applier.actions
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings for the user."""
+        return self.host.warnings
+
+    def result(self, check_mode: bool) -> Result:
+        """Return the result of a module that works on one VM."""
+        result = {
+            "changed": self.plan.changed,
+            "changes": [change.result() for change in self.plan.changes],
+            "actions": self.actions,
+            "diff": module_diff(self.plan.changes),
+            "vm": self.report(check_mode),
+        }
+        if self._applier.stopped_by:
+            result["stopped_by"] = self._applier.stopped_by
+        if self.warnings:
+            result["warnings"] = self.warnings
+        return result
+
+    def close(self) -> None:
+        """Close the monitor."""
+        if hasattr(self, "observation"):
+            self.observation.close()
