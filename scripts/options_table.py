@@ -194,7 +194,9 @@ def _how_of(option, key):
         )
     if (option, key) == ("disks", "backing_file"):
         assert of_suboption(option, key) is None
-        return "%s, only to the new path of a moved base image" % of_suboption(option, key, "/a", "/b")
+        return "%s, only to the new path of a moved base image" % of_suboption(
+            option, key, "/a", "/b"
+        )
     if (option, key) == ("nics", "link"):
         return "%s; with vhost or several queues: %s" % (
             of_suboption(option, key, None, {"type": "user"}),

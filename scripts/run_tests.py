@@ -2,12 +2,17 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the tests, two steps at a time, goes on after a failure, and ends with a summary.
+"""Run the tests, two steps at a time, continue after a failure, and print a summary.
 
-    python scripts/run_tests.py [all | fast | nightly | lint | sanity | units | docs-lint | site | build | integration [TARGET...] | testbed] ...
+    python scripts/run_tests.py [SET...]
+    python scripts/run_tests.py integration [TARGET...]
 
-ansible-test and the collection loader want a path that ends in ansible_collections/vlab/qemu, so what needs that happens in a copy
-of the tree below .cache/test. Logs are in .cache/test/logs. The steps are defined in test_plan.py.
+SET: all (default), fast, nightly, or a part: lint, sanity, units, docs-lint, site, build,
+integration, testbed. test_plan.py defines the sets and their steps.
+
+ansible-test and Ansible's collection loader need a path that ends in
+ansible_collections/vlab/qemu. Most steps therefore run in a copy of the tree below .cache/test.
+The logs are in .cache/test/logs.
 """
 
 from __future__ import annotations
@@ -27,28 +32,36 @@ import time
 from typing import Optional
 
 import checks
+from runner import TIMED_OUT, Programs, print_counts
 from sanity import make_home, working_path
 from test_plan import BIN, CACHE, COPY, ROOT, WORK, Step, plan
 
 LOGS = WORK / "logs"
 HOME = CACHE / "home"
-TAIL = 40
+# The number of log lines shown of a failed step.
+TAIL_LINES = 40
 WORKERS = 2
-# What is still running or waiting then has failed, so that there is a summary before somebody outside ends the run, in seconds.
+# Seconds that a step may take to end after SIGTERM; the test bed takes its hypervisors down then.
+GRACE = 40
+# Steps that run or wait after this many seconds have failed. This gives a summary before an
+# outer limit, such as that of a CI job, ends the run.
 LIMIT = int(os.environ.get("VLAB_TEST_LIMIT") or 4800)
-ERROR = re.compile(r"^(ERROR|FATAL)\b")
-# What ansible-playbook says of a task that failed; an "always" section may run long after it.
-FATAL = re.compile(r"^(fatal|failed): \[")
-# What the test bed, the steps in process, and pages of examples say of each target.
-DETAIL = re.compile(r"^(ok|flaky|failed) +\S+ +[0-9.]+ s |^not run: ")
+SANITY_ERROR = re.compile(r"^(ERROR|FATAL)\b")
+# A failed task in the output of ansible-playbook, which may be far from the end: an "always"
+# section runs after it.
+FAILED_TASK = re.compile(r"^(fatal|failed): \[")
+# The result line of one target, in the logs of the test bed, the steps and the page examples.
+TARGET_RESULT = re.compile(r"^(ok|flaky|failed) +\S+ +[0-9.]+ s |^not run: ")
 FLAKY = re.compile(r"^ *-? *flaky:? +(.*)")
-# What pytest -rf says.
+# A failed case in the output of pytest -rf.
 FAILED_CASE = re.compile(r"^FAILED (\S+)", re.MULTILINE)
-COUNTED = re.compile(r": (\d+) steps, (\d+) conditions$")
+STEP_COUNTS = re.compile(r": (\d+) steps, (\d+) conditions$")
 
 
 @dataclasses.dataclass
 class Result:
+    """The result of one step."""
+
     name: str
     passed: int
     failed: int
@@ -61,21 +74,23 @@ class Result:
 
 
 def make_copy() -> None:
+    """Copy the files of the tree to COPY and remove the logs of the previous run."""
     shutil.rmtree(COPY, ignore_errors=True)
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir(parents=True)
     for path in checks.files():
         (COPY / path).parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # somebody is at work in the tree
+        with contextlib.suppress(FileNotFoundError):  # deleted in the meantime
             shutil.copy2(path, COPY / path, follow_symlinks=False)
     if shutil.which("git"):
-        # Else ansible-test asks the repository around the copy, which ignores all of it.
+        # Without it, ansible-test uses the outer repository, which ignores the whole copy.
         subprocess.run(["git", "init", "--quiet", str(COPY)], check=True)
-        # The tools skip what git ignores; what is ignored was not copied.
+        # --force: ignored files were not copied, and the tools skip files that git ignores.
         subprocess.run(["git", "-C", str(COPY), "add", "--all", "--force"], check=True)
 
 
 def environment(own_home: bool) -> dict[str, str]:
+    """Return the environment of a step, with HOME in the cache if `own_home` is set."""
     env = {
         name: value
         for name, value in os.environ.items()
@@ -93,28 +108,21 @@ def environment(own_home: bool) -> dict[str, str]:
     return env
 
 
-def stop(process: subprocess.Popen) -> None:
-    """A step has a session of its own, so its children end with it, and nothing else does."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
 class Runner:
-    """Takes steps with two workers until none is left or the time is over."""
+    """Run steps with WORKERS threads until all have run or LIMIT is reached."""
 
     def __init__(self, steps: list[Step]) -> None:
-        self.waiting, self.running, self.processes = list(steps), [], set()
+        """Accept the steps in the order of their priority."""
+        self.waiting = list(steps)
+        self.running: list[Step] = []
+        self.programs = Programs(GRACE)
         self.results: list[Result] = []
         self.changed = threading.Condition()
         self.deadline = time.monotonic() + LIMIT
-        self.given_up = False
+        self.stopped = False
 
     def run(self) -> list[Result]:
+        """Run all steps and return their results."""
         workers = [threading.Thread(target=self._work, daemon=True) for _number in range(WORKERS)]
         for worker in workers:
             worker.start()
@@ -122,199 +130,175 @@ class Runner:
             for worker in workers:
                 while worker.is_alive():
                     worker.join(1)
-                    if time.monotonic() > self.deadline and not self.given_up:
-                        self.give_up()
+                    if time.monotonic() > self.deadline and not self.stopped:
+                        self.stop()
         except BaseException:
-            self.give_up()
+            self.stop()
             raise
         for step in self.waiting:
-            self.results.append(
-                Result(
-                    step.name,
-                    0,
-                    1,
-                    0,
-                    LOGS / "none",
-                    f"did not run: the limit of {LIMIT} s was reached",
-                )
-            )
+            self.results.append(not_run(step, f"did not run: the limit of {LIMIT} s was reached"))
             print(f"FAIL  {step.name} did not run", flush=True)
         return self.results
 
-    def give_up(self) -> None:
-        self.given_up = True
+    def stop(self) -> None:
+        """Start no more steps and end the running ones."""
+        self.stopped = True
         with self.changed:
             self.changed.notify_all()
-        for process in list(self.processes):
-            stop(process)
+        self.programs.end_all()
 
-    def _ready(self) -> Optional[Step]:
+    def _next_step(self) -> Optional[Step]:
+        """Return the first step that can start now."""
         unfinished = {step.name for step in [*self.waiting, *self.running]}
-        busy = {step.alone for step in self.running if step.alone}
-        return next(
-            (
-                step
-                for step in self.waiting
-                if not unfinished & set(step.after) and step.alone not in busy
-            ),
-            None,
-        )
+        in_use = {step.resource for step in self.running if step.resource}
+        for step in self.waiting:
+            if not unfinished & set(step.after) and step.resource not in in_use:
+                return step
+        return None
 
     def _work(self) -> None:
+        """Run steps one after the other; the body of a worker thread."""
         while True:
             with self.changed:
-                step = self._ready()
-                while step is None and self.waiting and not self.given_up:
+                step = self._next_step()
+                while step is None and self.waiting and not self.stopped:
                     self.changed.wait()
-                    step = self._ready()
-                if step is None or self.given_up:
+                    step = self._next_step()
+                if step is None or self.stopped:
                     return
                 self.waiting.remove(step)
                 self.running.append(step)
             try:
-                self._take(step)
+                self._run_and_report(step)
             finally:
                 with self.changed:
                     self.running.remove(step)
                     self.changed.notify_all()
 
-    def _take(self, step: Step) -> None:
+    def _run_and_report(self, step: Step) -> None:
+        """Run a step, up to twice, and report its result."""
         try:
-            result = self._once(step)
-            if result.failed and step.tries > 1 and not self.given_up:
+            result = self._run_once(step)
+            if result.failed and step.tries > 1 and not self.stopped:
                 report(result)
-                result = self._again(step, result)
-        except Exception as error:  # a worker that ends in silence would look like a pass
-            result = Result(step.name, 0, 1, 0, LOGS / "none", f"could not be run: {error!r}")
+                result = self._retry(step, result)
+        except Exception as error:  # a silent end of the worker would look like a pass
+            result = not_run(step, f"could not be run: {error!r}")
         self.results.append(result)
         report(result)
 
-    def _again(self, step: Step, first: Result) -> Result:
-        """A second try: of the cases that failed, where the step can be asked for them."""
+    def _retry(self, step: Step, first: Result) -> Result:
+        """Run a failed step again, or only its failed cases if it has a command for that."""
         cases = (
             FAILED_CASE.findall(first.log.read_text(encoding="utf-8", errors="replace"))
             if step.retry
             else []
         )
-        result = self._once(dataclasses.replace(step, command=step.retry) if step.retry else step)
+        again = dataclasses.replace(step, command=step.retry) if step.retry else step
+        result = self._run_once(again)
         if not result.failed:
             result.flaky += cases or [step.name]
-            result.note += " at the second try"
+            result.note += " on the second try"
         if step.retry:
             result.passed += first.passed
         return result
 
-    def _once(self, step: Step) -> Result:
+    def _run_once(self, step: Step) -> Result:
+        """Run a step once and count its tests from its log."""
         log = LOGS / f"{step.name.replace('/', '-').replace(' ', '-')}.log"
         started = time.monotonic()
-        note = ""
-        with log.open("w", encoding="utf-8") as sink:
-            process = subprocess.Popen(
-                step.command,
-                cwd=step.where,
-                env=environment(step.own_home),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self.processes.add(process)
-            try:
-                status = process.wait(step.timeout)
-            except subprocess.TimeoutExpired:
-                stop(process)
-                status, note = 124, f"stopped after {step.timeout} s"
-            finally:
-                self.processes.discard(process)
-        text = log.read_text(encoding="utf-8", errors="replace")
-        passed, failed = (
-            step.count(text, status) if step.count else ((1, 0) if status == 0 else (0, 1))
+        status = self.programs.run(
+            step.command, log, step.timeout, cwd=step.cwd, env=environment(step.own_home)
         )
-        if status != 0 and failed == 0:
+        note = f"stopped after {step.timeout} s" if status == TIMED_OUT else ""
+        text = log_text(log)
+        passed, failed = step.count(text, status) if step.count else (int(not status), 0)
+        if status and not failed:
             failed = 1
         result = Result(step.name, passed, failed, time.monotonic() - started, log, note)
         for line in text.splitlines():
-            counted, flaky = COUNTED.search(line), FLAKY.match(line)
-            if counted:
-                result.steps += int(counted.group(1))
-                result.conditions += int(counted.group(2))
+            counts, flaky = STEP_COUNTS.search(line), FLAKY.match(line)
+            if counts:
+                result.steps += int(counts.group(1))
+                result.conditions += int(counts.group(2))
             if flaky and "steps," not in line:
                 result.flaky.append(flaky.group(1))
         return result
 
 
+def not_run(step: Step, note: str) -> Result:
+    """Return the result of a step that could not be run."""
+    return Result(step.name, 0, 1, 0, LOGS / "none", note)
+
+
+def log_text(log: pathlib.Path) -> str:
+    """Return the text of a log, or an empty text if there is no log."""
+    return log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+
+
 def report(result: Result) -> None:
+    """Print the result of a step, and the relevant lines of its log if it failed."""
     state = "FAIL" if result.failed else "ok" if result.passed else "none"
-    counts = (
-        f"{result.passed} passed, {result.failed} failed"
-        if result.passed + result.failed > 1
-        else ""
-    )
-    lines = (
-        result.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if result.log.exists()
-        else []
-    )
+    counts = ""
+    if result.passed + result.failed > 1:
+        counts = f"{result.passed} passed, {result.failed} failed"
+    lines = log_text(result.log).splitlines()
     text = [f"{state:<4} {result.seconds:7.1f} s  {result.name}  {counts} {result.note}".rstrip()]
-    text += [f"     | {line}" for line in lines if DETAIL.match(line)]
+    text += [f"     | {line}" for line in lines if TARGET_RESULT.match(line)]
     if result.failed:
-        # What sanity tests find is scattered in what pip says.
-        errors = [line for line in lines if result.name == "sanity" and ERROR.match(line)]
-        fatal = [number for number, line in enumerate(lines[:-TAIL]) if FATAL.match(line)][-3:]
-        around = {
-            number for start in fatal for number in range(start - 12, start + 25) if number >= 0
-        }
-        text += [
-            f"     | {line[:300]}"
-            for line in errors[:TAIL]
-            or [lines[number] for number in sorted(around)] + lines[-TAIL:]
-        ]
+        text += [f"     | {line[:300]}" for line in failure_lines(result.name, lines)]
         if lines:
-            text.append(f"     all of it: {result.log.relative_to(ROOT)}")
+            text.append(f"     complete log: {result.log.relative_to(ROOT)}")
     print("\n".join(text), flush=True)
 
 
-def remember(flaky: list[str]) -> dict[str, int]:
-    """Note in the cache what was flaky; return how often each of these was, this time included."""
+def failure_lines(name: str, lines: list[str]) -> list[str]:
+    """Return the lines of a log that show why a step failed."""
+    # The errors of the sanity tests stand between the output of pip.
+    errors = [line for line in lines if name == "sanity" and SANITY_ERROR.match(line)]
+    if errors:
+        return errors[:TAIL_LINES]
+    before_tail = enumerate(lines[:-TAIL_LINES])
+    tasks = [number for number, line in before_tail if FAILED_TASK.match(line)][-3:]
+    context = {number for task in tasks for number in range(max(task - 12, 0), task + 25)}
+    return [lines[number] for number in sorted(context)] + lines[-TAIL_LINES:]
+
+
+def record_flaky(names: list[str]) -> dict[str, int]:
+    """Add flaky tests to the list in the cache; return how often each was flaky so far."""
     path = CACHE / "flaky.log"
     with path.open("a", encoding="utf-8") as stream:
-        stream.writelines(f"{time.strftime('%Y-%m-%d')} {name}\n" for name in flaky)
-    known = [
+        stream.writelines(f"{time.strftime('%Y-%m-%d')} {name}\n" for name in names)
+    recorded = [
         line.partition(" ")[2].strip() for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    return {name: known.count(name) for name in flaky}
+    return {name: recorded.count(name) for name in names}
 
 
 def summary(results: list[Result], seconds: float) -> int:
-    print(
-        f"\n{seconds:.0f} s in all; the longest steps: "
-        + ", ".join(
-            f"{result.name} {result.seconds:.0f} s"
-            for result in sorted(results, key=lambda one: -one.seconds)[:6]
-        )
-    )
-    steps, conditions = (
-        sum(result.steps for result in results),
-        sum(result.conditions for result in results),
-    )
+    """Print the summary of all results and return the exit code."""
+    longest = sorted(results, key=lambda result: -result.seconds)[:6]
+    names = ", ".join(f"{result.name} {result.seconds:.0f} s" for result in longest)
+    print(f"\n{seconds:.0f} s in total; the longest steps: {names}")
+    steps = sum(result.steps for result in results)
     if steps:
+        conditions = sum(result.conditions for result in results)
         print(f"in process: {steps} steps, {conditions} conditions")
-    for name, times in remember([name for result in results for name in result.flaky]).items():
-        print(f"flaky: {name} passed at the second try (noted {times} times on this machine)")
+    flaky = record_flaky([name for result in results for name in result.flaky])
+    for name, times in flaky.items():
+        print(f"flaky: {name} passed on the second try (recorded {times} times on this machine)")
     for result in results:
         if result.failed:
             print(f"failed: {result.name} {result.note}, see {result.log.relative_to(ROOT)}")
-    passed, failed = (
-        sum(result.passed for result in results),
-        sum(result.failed for result in results),
-    )
+    passed = sum(result.passed for result in results)
+    failed = sum(result.failed for result in results)
     if passed + failed == 0:
-        print("nothing ran")
-    print(f"{passed} passed, {failed} failed", flush=True)
-    return 0 if passed and not failed else 1
+        print("nothing was run")
+    return print_counts(passed, failed)
 
 
 def main(words: list[str]) -> int:
+    """Run the tests that the command line names."""
     os.chdir(ROOT)
     started = time.monotonic()
     WORK.mkdir(parents=True, exist_ok=True)
@@ -322,7 +306,7 @@ def main(words: list[str]) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("waiting for another run of the tests in this checkout", flush=True)
+            print("waiting for another test run in this checkout", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         make_copy()
         make_home(HOME)

@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which tests there are: a step for each program that run_tests.py starts, and the sets of them that have a name."""
+"""Define the steps of the tests, one for each program that run_tests.py starts, and named sets."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -22,13 +23,13 @@ BIN = ROOT / ".venv/bin"
 WORK = ROOT / ".cache/test"
 COPY = WORK / "ansible_collections/vlab/qemu"
 TARGETS = ROOT / "tests/integration/targets"
-# What is worth keeping from one checkout to the next: trees, virtual environments, images of containers. Each is named by what it
-# was made of.
+# Kept for all checkouts: trees, virtual environments, container images. The name of each contains
+# a digest of its inputs.
 CACHE = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cache/vlab-qemu")
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
-# Targets of this host whose modules are run by the plain interpreter, for the ways that users go.
+# Targets of this host that run modules with the plain interpreter, as users do.
 PLAIN = ("adhoc", "lab_kill")
-# Targets of this host for "fast": steps in process, and one lab by ansible-playbook.
+# Targets that the set "fast" runs in process on this host.
 FAST_STEPS = (
     "vm_life",
     "vm_machine",
@@ -43,29 +44,32 @@ FAST_STEPS = (
 
 @dataclasses.dataclass
 class Step:
-    """One program. It is counted as one test unless `count` reads its log and exit status."""
+    """One program. It counts as one test unless `count` gets the counts from its log."""
 
     name: str
     command: list[str]
-    where: pathlib.Path = COPY
+    cwd: pathlib.Path = COPY
+    # Whether HOME is a folder in the cache, with the pip settings of the user.
     own_home: bool = True
     timeout: int = 900
+    # Return (passed, failed) for a log and an exit code.
     count: Optional[Callable[[str, int], tuple[int, int]]] = None
-    # Guests under emulation can be late on a busy machine, and a mirror can be away for a moment: what fails twice has failed, what
-    # passes then is reported as flaky.
+    # 2 if a busy machine or a package mirror can make the step fail. A step that passes on the
+    # second try is reported as flaky.
     tries: int = 1
-    # The command of the second try, where it is for the cases that failed alone.
+    # The command of the second try, if it differs: one that runs only the failed cases.
     retry: Optional[list[str]] = None
-    # Names of steps that must have ended, whatever their outcome.
+    # The steps that must have ended before, passed or failed.
     after: tuple[str, ...] = ()
-    # Steps with the same word here are never run at the same time.
-    alone: str = ""
+    # Steps with the same resource never run at the same time.
+    resource: str = ""
 
 
-# --- How results are counted ---
+# --- Counting results ---
 
 
 def unit_tests(_log: str, status: int) -> tuple[int, int]:
+    """Count the unit tests in the JUnit files."""
     tests = failed = 0
     for report in [*WORK.glob("units.xml"), *COPY.glob("tests/output/junit/*.xml")]:
         for suite in xml.etree.ElementTree.parse(report).iter("testsuite"):
@@ -77,7 +81,7 @@ def unit_tests(_log: str, status: int) -> tuple[int, int]:
 
 
 def own_summary(log: str, status: int) -> tuple[int, int]:
-    """For a runner that ends with "N passed, N failed"."""
+    """Count the tests of a runner whose last line is "N passed, N failed"."""
     last = [line for line in log.split("\n") if line.strip()][-1:]
     match = SUMMARY.match(last[0]) if last else None
     if not match:
@@ -86,11 +90,14 @@ def own_summary(log: str, status: int) -> tuple[int, int]:
     return passed, failed if status == 0 or failed else 1
 
 
-# --- What has changed ---
+# --- Changed files ---
 
 
-def touched() -> list[str]:
-    """The files that were changed since VLAB_TEST_BASE, a commit; without it, in the last day; and those that are not committed."""
+def changed_files() -> list[str]:
+    """Return the files changed since the commit VLAB_TEST_BASE, or without it, in the last day.
+
+    Changes that are not committed count, too.
+    """
 
     def git(*words: str) -> list[str]:
         done = subprocess.run(
@@ -116,8 +123,9 @@ def touched() -> list[str]:
     )
 
 
-def demo_is_touched() -> bool:
-    ours = (
+def demo_has_changed() -> bool:
+    """Return whether a file that the demo uses has changed."""
+    prefixes = (
         "Makefile",
         "requirements",
         "scripts/demo",
@@ -129,11 +137,12 @@ def demo_is_touched() -> bool:
         "roles/lab/",
         "roles/ospf_triangle/",
     )
-    return any(name.startswith(ours) for name in touched())
+    return any(name.startswith(prefixes) for name in changed_files())
 
 
-def ee_is_touched() -> bool:
-    ours = (
+def ee_has_changed() -> bool:
+    """Return whether a file that the execution environment uses has changed."""
+    prefixes = (
         "playbooks/awx.yml",
         "playbooks/files/awx",
         "playbooks/vars/awx",
@@ -142,34 +151,35 @@ def ee_is_touched() -> bool:
         "tests/ee/",
         "tests/integration/targets/ee_job/",
     )
-    return any(name.startswith(ours) for name in touched())
+    return any(name.startswith(prefixes) for name in changed_files())
 
 
-def touched_pages() -> list[str]:
-    """The pages whose examples are run: the one that every newcomer reads, and those that were touched."""
-    pages = [ROOT / name for name in touched() if name.startswith("docs/") and name.endswith(".md")]
-    return [
-        "README.md",
-        *(
-            str(page.relative_to(ROOT))
-            for page in pages
-            if page.is_file() and "<!-- run: " in page.read_text(encoding="utf-8")
-        ),
-    ]
+def example_pages() -> list[str]:
+    """Return README.md and the changed pages that have examples to run."""
+    pages = [name for name in changed_files() if name.startswith("docs/") and name.endswith(".md")]
+    return ["README.md", *(name for name in pages if has_examples(ROOT / name))]
+
+
+def has_examples(page: pathlib.Path) -> bool:
+    """Return whether a page exists and has examples to run."""
+    return page.is_file() and "<!-- run: " in page.read_text(encoding="utf-8")
 
 
 # --- The steps ---
 
 
 def tool(name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a program of the virtual environment."""
     return [str(BIN / name), *arguments]
 
 
 def python(*arguments: str) -> list[str]:
+    """Return the command that runs a Python file."""
     return tool("python", *arguments)
 
 
 def lint_steps(quick: bool = False) -> list[Step]:
+    """Return the static checks. quick: without ansible-lint."""
     steps = [Step(rule, python(str(COPY / "scripts/checks.py"), rule)) for rule in checks.RULES]
     scripts = [str(path) for path in checks.shell_scripts()]
     steps += [
@@ -189,7 +199,7 @@ def lint_steps(quick: bool = False) -> list[Step]:
         ),
         Step("ruff-format", tool("ruff", "format", "--check", "--no-cache", ".")),
         Step("ruff-check", tool("ruff", "check", "--no-cache", ".")),
-        # The cache stays from run to run, which the copy does not.
+        # The cache is outside the copy, which is deleted at the start of each run.
         Step(
             "mypy",
             ["env", f"MYPYPATH={WORK}", *tool("mypy", "--cache-dir", str(CACHE / "mypy"))],
@@ -218,7 +228,7 @@ def lint_steps(quick: bool = False) -> list[Step]:
 
 
 def sanity_steps() -> list[Step]:
-    # These two are steps of their own.
+    """Return ansible-test sanity, without the tools that lint_steps runs."""
     return [
         Step(
             "sanity",
@@ -236,6 +246,7 @@ def sanity_steps() -> list[Step]:
 
 
 def quick_sanity_steps() -> list[Step]:
+    """Return two fast sanity tests."""
     return [
         Step(
             "sanity",
@@ -247,6 +258,7 @@ def quick_sanity_steps() -> list[Step]:
 
 
 def unit_steps() -> list[Step]:
+    """Return the unit tests, run by pytest."""
     command = python(
         "-m",
         "pytest",
@@ -274,6 +286,7 @@ def unit_steps() -> list[Step]:
 
 
 def ansible_test_unit_steps() -> list[Step]:
+    """Return the unit tests, run by ansible-test."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return [
         Step(
@@ -285,6 +298,7 @@ def ansible_test_unit_steps() -> list[Step]:
 
 
 def docs_steps() -> list[Step]:
+    """Return the checks of the plugin documentation and the changelog."""
     return [
         Step(
             "docs",
@@ -303,25 +317,28 @@ def docs_steps() -> list[Step]:
 
 
 def site_steps() -> list[Step]:
+    """Return the build of the documentation site."""
     return [Step("site", python(str(COPY / "scripts/docs"), str(WORK / "site")))]
 
 
 def build_steps() -> list[Step]:
+    """Return the build and installation of the collection."""
     return [Step("build", python(str(ROOT / "scripts/check_build.py"), str(WORK / "build")))]
 
 
 def image_steps() -> list[Step]:
+    """Return the build of the guest images."""
     return [
         Step(
-            "images", playbook("images.yml"), where=ROOT, own_home=False, alone="packages", tries=2
+            "images", playbook("images.yml"), cwd=ROOT, own_home=False, resource="packages", tries=2
         )
     ]
 
 
 def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
-    """Targets on this host: those asked for, else those that the test bed does not run.
+    """Return the given targets, or those that the test bed does not run, each on this host.
 
-    nightly: run all pages of examples, and use the plain interpreter.
+    nightly: run the examples of all pages, and use the plain interpreter.
     """
     names = sorted(
         path.name
@@ -330,8 +347,8 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
     )
     unknown = sorted(set(only) - set(names))
     if unknown:
-        sys.exit(f"no such target: {', '.join(unknown)}; there are: {', '.join(names)}")
-    here = [
+        sys.exit(f"no such target: {', '.join(unknown)}; targets: {', '.join(names)}")
+    local = [
         name
         for name in names
         if "testbed" not in (TARGETS / name / "aliases").read_text(encoding="utf-8")
@@ -339,7 +356,7 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
     pages = (
         []
         if nightly
-        else ["-e", '{"docs_examples_pages": %s}' % str(touched_pages()).replace("'", '"')]
+        else ["-e", '{"docs_examples_pages": %s}' % str(example_pages()).replace("'", '"')]
     )
     return [
         Step(
@@ -351,20 +368,25 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
                 *([] if nightly or name in PLAIN else ["-i", str(ROOT / "tests/warm/local.yml")]),
                 *(pages if name == "docs_examples" else []),
             ),
-            where=ROOT,
+            cwd=ROOT,
             own_home=False,
             tries=1 if name == "docs_examples" else 2,
             after=("images",),
-            alone="host",
+            resource="host",
             timeout=3000 if name == "docs_examples" else 900,
         )
-        for name in only or here
+        for name in only or local
     ]
 
 
 def fast_steps() -> list[Step]:
-    """In process on this host."""
-    variables = '{"testbed_images": "/var/lib/vlab/images", "steps_module_defaults": {"vlab.qemu.qemu_vm": {"allow_container": true}}}'
+    """Return the targets FAST_STEPS, run in process on this host."""
+    variables = json.dumps(
+        {
+            "testbed_images": "/var/lib/vlab/images",
+            "steps_module_defaults": {"vlab.qemu.qemu_vm": {"allow_container": True}},
+        }
+    )
     command = python(
         str(ROOT / "tests/steps/run.py"),
         "--variables",
@@ -377,16 +399,17 @@ def fast_steps() -> list[Step]:
         Step(
             "steps",
             command,
-            where=ROOT,
+            cwd=ROOT,
             own_home=False,
             after=("images",),
-            alone="host",
+            resource="host",
             count=own_summary,
         )
     ]
 
 
 def playbook(name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a playbook of tests/integration."""
     roles = f"ANSIBLE_ROLES_PATH={TARGETS}"
     config = f"ANSIBLE_CONFIG={ROOT / 'ansible.cfg'}"
     return [
@@ -400,27 +423,31 @@ def playbook(name: str, *arguments: str) -> list[str]:
 
 
 def tree_steps() -> list[Step]:
+    """Return the build of the trees of the test bed."""
     return [
         Step(
             "trees",
             [str(ROOT / "tests/testbed/testbed"), "build"],
-            where=ROOT,
+            cwd=ROOT,
             own_home=False,
-            alone="packages",
+            resource="packages",
             tries=2,
         )
     ]
 
 
 def testbed_steps(everything: bool = False) -> list[Step]:
-    arguments = (
-        ["--through-ansible"] if everything else [] if ee_is_touched() else ["--skip", "ee_job"]
-    )
+    """Return the test bed. everything: run all targets by ansible-playbook."""
+    arguments = []
+    if everything:
+        arguments = ["--through-ansible"]
+    elif not ee_has_changed():
+        arguments = ["--skip", "ee_job"]
     return [
         Step(
             "testbed",
             [str(ROOT / "tests/testbed/run"), *arguments],
-            where=ROOT,
+            cwd=ROOT,
             own_home=False,
             timeout=7200 if everything else 2400,
             count=own_summary,
@@ -430,24 +457,24 @@ def testbed_steps(everything: bool = False) -> list[Step]:
 
 
 def core_steps() -> list[Step]:
-    """The supported versions of ansible-core that this virtual environment is not: the oldest, the one before the newest, the newest."""
+    """Return the tests with the supported versions of ansible-core other than the installed one."""
     import ansible.release
 
-    here = ".".join(ansible.release.__version__.split(".")[:2])
+    installed = ".".join(ansible.release.__version__.split(".")[:2])
     others = {
         version: f"ansible-core>={version},<2.{int(version[2:]) + 1}"
         for version in ("2.19", "2.21")
-        if version != here
+        if version != installed
     }
     return [
         Step(
             f"core/{version}",
             python(str(ROOT / "scripts/core_leg.py"), specification),
-            where=ROOT,
+            cwd=ROOT,
             own_home=False,
             timeout=1500,
             count=own_summary,
-            alone="fresh",
+            resource="fresh",
             tries=2,
         )
         for version, specification in {**others, "newest": "newest"}.items()
@@ -455,16 +482,16 @@ def core_steps() -> list[Step]:
 
 
 def fresh_steps(everything: bool = False) -> list[Step]:
-    """The commands of README.md on machines that have nothing."""
+    """Return the commands of README.md, run on fresh machines."""
     command = python(str(ROOT / "tests/fresh/run.py"))
     demo = Step(
         "fresh/demo",
         command if everything else [*command, "debian-13/asked"],
-        where=ROOT,
+        cwd=ROOT,
         own_home=False,
         timeout=900 * (6 if everything else 1),
         count=own_summary,
-        alone="fresh",
+        resource="fresh",
         tries=1 if everything else 2,
     )
     test = Step(
@@ -481,16 +508,16 @@ def fresh_steps(everything: bool = False) -> list[Step]:
             "debian-13/root",
             "debian-13/asked",
         ],
-        where=ROOT,
+        cwd=ROOT,
         own_home=False,
         timeout=7500,
         count=own_summary,
-        alone="fresh",
+        resource="fresh",
     )
-    return [demo, test] if everything else [demo] if demo_is_touched() else []
+    return [demo, test] if everything else [demo] if demo_has_changed() else []
 
 
-# In the order in which two workers take them: first what others wait for, then what takes longest.
+# In the order of their start: first those that others wait for, then the longest.
 ALL = (
     "images",
     "trees",
@@ -557,7 +584,7 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
 
 
 def plan(words: list[str]) -> list[Step]:
-    """The steps for the words of a command line."""
+    """Return the steps for the words of a command line."""
     names: list[str] = []
     targets: list[str] = []
     for word in words or ["all"]:
@@ -568,7 +595,7 @@ def plan(words: list[str]) -> list[Step]:
         elif "integration" in names:
             targets.append(word)
         else:
-            sys.exit(f"unknown: {word}; there are: {', '.join([*SETS, *MAKERS])}")
+            sys.exit(f"unknown set {word}; sets: {', '.join([*SETS, *MAKERS])}")
     steps: list[Step] = []
     for name in dict.fromkeys(names):
         steps += integration_steps(targets) if name == "integration" and targets else MAKERS[name]()

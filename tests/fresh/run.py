@@ -1,11 +1,11 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the commands of README.md on machines that have nothing.
+"""Run the commands of README.md on fresh machines.
 
     run.py [--command COMMAND --shows TEXT] [MACHINE/USER ...]
 
-Without a command: `make demo` twice and `make demo-down`. The first has to bring the lab up, the second must not change anything, and
-after the last no QEMU runs.
+The default command is `make demo` twice, then `make demo-down`. The first call must start the lab,
+the second must not change anything, and no QEMU may run after the last.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import argparse
 import itertools
 import sys
 import time
+from collections.abc import Sequence
 
-from machine import RELEASES, USERS, WORK, Failure, machine, run
+from machine import CHECKOUT, RELEASES, USERS, WORK, Failure, machine, run
+
+sys.path.insert(0, str(CHECKOUT / "scripts"))
+from runner import print_counts, print_result
 
 DEMO = "make demo && make demo && make demo-down && ! pgrep qemu-system"
-SHOWN = ("every loopback answers", "Nothing had to be changed", "The lab is gone")
+DEMO_SHOWS = ("every loopback answers", "Nothing had to be changed", "The lab is gone")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Run the commands of README.md on machines that have nothing."
-    )
+def parse() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description="Run the commands of README.md on fresh machines.")
     parser.add_argument(
         "where",
         nargs="*",
@@ -32,46 +35,42 @@ def main() -> int:
         help="default: all of %s with %s" % (", ".join(RELEASES), ", ".join(USERS)),
     )
     parser.add_argument("--command", default=DEMO)
-    parser.add_argument("--shows", action="append", default=[], help="what the output must have")
+    parser.add_argument("--shows", action="append", default=[], help="required text of the output")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for each")
-    args = parser.parse_args()
-    places = [tuple(place.split("/")) for place in args.where] or list(
+    return parser.parse_args()
+
+
+def test(name: str, user: str, command: str, shows: Sequence[str], timeout: int) -> bool:
+    """Run a command as a user of a fresh machine; print the result and return it."""
+    started = time.monotonic()
+    WORK.mkdir(parents=True, exist_ok=True)
+    log = WORK / ("%s.%s.log" % (name, user))
+    log.unlink(missing_ok=True)
+    with machine(name) as fresh:
+        code, output = run(fresh, user, command, log, timeout)
+    missing = [text for text in shows if text not in output]
+    reason = ""
+    if code:
+        reason = "exit code %d" % code
+    elif missing:
+        reason = "does not show %s" % ", ".join(map(repr, missing))
+    text = USERS[user] + (": " + reason if reason else "")
+    print_result("failed" if reason else "ok", name, time.monotonic() - started, text)
+    if reason:
+        print("\n".join("     | " + line for line in output.splitlines()[-40:]))
+        print("     see %s" % log, flush=True)
+    return not reason
+
+
+def main() -> int:
+    """Run the tests that the command line names; return the exit code."""
+    args = parse()
+    pairs = [tuple(pair.split("/")) for pair in args.where] or list(
         itertools.product(RELEASES, USERS)
     )
-    shown = args.shows or (SHOWN if args.command == DEMO else ())
-    failed = 0
-    for name, user in places:
-        started = time.monotonic()
-        WORK.mkdir(parents=True, exist_ok=True)
-        log = WORK / ("%s.%s.log" % (name, user))
-        log.unlink(missing_ok=True)
-        with machine(name) as here:
-            code, output = run(here, user, args.command, log, args.timeout)
-        missing = [text for text in shown if text not in output]
-        wrong = (
-            "exit code %d" % code
-            if code
-            else "does not show %s" % ", ".join(map(repr, missing))
-            if missing
-            else ""
-        )
-        failed += bool(wrong)
-        print(
-            "%-6s %-10s %6.1f s  %s%s"
-            % (
-                "failed" if wrong else "ok",
-                name,
-                time.monotonic() - started,
-                USERS[user],
-                ": " + wrong if wrong else "",
-            ),
-            flush=True,
-        )
-        if wrong:
-            print("\n".join("     | " + line for line in output.splitlines()[-40:]))
-            print("     see %s" % log, flush=True)
-    print("%d passed, %d failed" % (len(places) - failed, failed))
-    return 1 if failed else 0
+    shows = args.shows or (DEMO_SHOWS if args.command == DEMO else ())
+    passed = [test(name, user, args.command, shows, args.timeout) for name, user in pairs]
+    return print_counts(passed.count(True), passed.count(False))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Connect to HOST PORT and hand the socket to ssh (ProxyUseFdpass).
+"""Connect to HOST PORT and pass the socket to ssh (ProxyUseFdpass).
 
-Run inside the test bed's switch namespace: the ssh that started it gets a
-connection from there, and nothing of the test bed is reachable in any other way.
+It runs in the network namespace of the test bed's switch, the only place from where the
+hypervisors are reachable.
 """
 
 from __future__ import annotations

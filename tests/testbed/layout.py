@@ -1,6 +1,6 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What there is, where it lies, and how programs are run."""
+"""Define the hypervisors and the paths of the test bed, and functions that all its files use."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import typing
 HERE = pathlib.Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 CACHE = CHECKOUT / ".cache" / "testbed"
-# For all checkouts of this user: a tree is named by its recipe.
+# Shared by all checkouts of this user: the name of a tree contains a digest of its recipe.
 SHARED = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cache" / "vlab-qemu")
 TREES = SHARED / "trees"
 HOSTS = CACHE / "hosts"
 SSH = CACHE / "ssh"
 SSH_CONFIG = CACHE / "ssh_config"
 INVENTORY = CACHE / "inventory.yml"
-# What runs modules without starting a Python for each.
+# The interpreter that runs modules without a new Python process for each.
 WARM = CHECKOUT / "tests" / "warm"
-# Short, since a control socket's path has at most 107 bytes; and apart from the cache, which may be
-# deleted while the test bed is up.
+# Short, because the path of a control socket has at most 107 bytes; outside the cache, which may
+# be deleted while the test bed is up.
 RUNTIME = pathlib.Path("/run/vlab-testbed")
-# There is one test bed on a machine, whichever checkout it belongs to.
+# A machine has one test bed, for all checkouts.
 MACHINE_LOCK = pathlib.Path("/run/lock/vlab-testbed.lock")
 NETNS = pathlib.Path("/run/netns")
 
@@ -39,30 +39,33 @@ IMAGES = "/var/lib/vlab/images"
 
 
 class Hypervisor(typing.NamedTuple):
+    """A hypervisor of the test bed."""
+
     number: int  # last part of its addresses
     release: str
     qemu: str
-    packages: list  # beside those that all have
+    packages: list[str]  # in addition to those that all have
 
 
 HYPERVISORS = {
     "hv11": Hypervisor(11, "bullseye", "5.2", []),
     "hv12": Hypervisor(12, "bookworm", "7.2", ["swtpm"]),
-    # sshd wants some sysusers there, and would take the whole of systemd.
+    # sshd needs sysusers; without this package it would pull in all of systemd.
     "hv13": Hypervisor(13, "trixie", "10.0", ["swtpm", "systemd-standalone-sysusers"]),
 }
 
 
 class Failure(Exception):
-    """Something the user is told, without a traceback."""
+    """An error that is reported to the user without a traceback."""
 
 
-def say(text):
+def say(text: str) -> None:
+    """Print a message about progress."""
     print(text, file=sys.stderr, flush=True)
 
 
-def call(*argv, **kwargs):
-    """Run a program that has to succeed; return what it printed."""
+def call(*argv: str) -> str:
+    """Run a program that must succeed; return its output."""
     done = subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,
@@ -70,7 +73,6 @@ def call(*argv, **kwargs):
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        **kwargs,
     )
     if done.returncode:
         raise Failure(
@@ -80,16 +82,19 @@ def call(*argv, **kwargs):
     return done.stdout
 
 
-def address(name):
+def address(name: str) -> str:
+    """Return the IPv4 address of a hypervisor."""
     return "%s%d" % (NETWORK, HYPERVISORS[name].number)
 
 
-def address6(name):
+def address6(name: str) -> str:
+    """Return the IPv6 address of a hypervisor."""
     return "%s%d" % (NETWORK6, HYPERVISORS[name].number)
 
 
 @contextlib.contextmanager
-def locked(path):
+def locked(path: pathlib.Path) -> typing.Iterator[None]:
+    """Hold an exclusive lock on a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

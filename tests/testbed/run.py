@@ -1,9 +1,10 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run integration targets on the test bed; units.py says which, where and how.
+"""Run integration targets on the test bed. units.py defines which, where and how.
 
-Hypervisors that are free take the next unit, so that up to three are at work at once. A unit that fails is run once more where it
-failed: guests under emulation are late on a busy machine. What passes then is reported as flaky, what does not has failed.
+A free hypervisor gets the next unit. A unit that fails is run once more on the hypervisors where
+it failed, because guests under emulation are slow on a busy machine. If it passes then, it is
+reported as flaky, otherwise as failed.
 """
 
 from __future__ import annotations
@@ -11,37 +12,48 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
+import typing
 
 import testbed
 from layout import CACHE, CHECKOUT, HYPERVISORS, INVENTORY, SSH_CONFIG, WARM, Failure
-from units import ACROSS, EACH, PLAIN, STEPS, TARGETS, all_targets, make_units, playbook_of
+from units import ACROSS, EACH, PLAIN, STEPS, TARGETS, Unit, all_targets, make_units, playbook_of
+
+sys.path.insert(0, str(CHECKOUT / "scripts"))
+from runner import TIMED_OUT, LineHandler, Programs, print_counts, print_result
 
 LOGS = CACHE / "logs"
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+) .*unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 STEP_RESULT = re.compile(r"^(ok|flaky|failed) +(\S+) +[0-9.]+ s ")
-# Seconds for one target by ansible-playbook, and for all targets whose steps are taken in process on one hypervisor.
+# Seconds for one target by ansible-playbook, and for all in-process targets of one hypervisor.
 PLAYBOOK_TIMEOUT, STEPS_TIMEOUT = 900, 1500
-# The exit code of a program that was stopped when its time was over, as of timeout(1).
-LATE = 124
+# Seconds that a program may take to end after SIGTERM.
+GRACE = 10
 
 
-def ansible_playbook():
-    ours = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
-    found = str(ours) if ours.exists() else shutil.which("ansible-playbook")
+def ansible_playbook() -> str:
+    """Return the path of ansible-playbook, preferably that of the virtual environment."""
+    in_venv = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
+    found = str(in_venv) if in_venv.exists() else shutil.which("ansible-playbook")
     if not found:
-        raise Failure("no ansible-playbook: run `make setup` first")
+        raise Failure("ansible-playbook is missing: run `make setup` first")
     return found
 
 
-def collections():
-    """A path that ends as the loader wants it, whatever the checkout is called."""
+def python_with_ansible() -> str:
+    """Return the path of a Python that can import Ansible."""
+    in_venv = CHECKOUT / ".venv" / "bin" / "python"
+    return str(in_venv) if in_venv.exists() else sys.executable
+
+
+def collections() -> str:
+    """Return a collections path below which ansible_collections/vlab/qemu is this checkout."""
     link = CACHE / "collections" / "ansible_collections" / "vlab" / "qemu"
     if not link.is_symlink() or link.resolve() != CHECKOUT:
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +62,8 @@ def collections():
     return str(link.parents[2])
 
 
-def environment():
+def environment() -> dict[str, str]:
+    """Return the environment of the programs that run targets."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
     env.update(
         {
@@ -65,22 +78,22 @@ def environment():
 
 
 class Run:
-    """One run of the test bed: what is free, what is at work, and what came out."""
+    """One run of the test bed: the free hypervisors, the running programs, and the results."""
 
-    def __init__(self, hosts, verbose, plain=False):
-        """Start with all hosts free. plain: use the plain interpreter everywhere."""
+    def __init__(self, hosts: list[str], verbose: int, plain: bool = False) -> None:
+        """Start with all hosts free. plain: use the plain interpreter for all targets."""
         self.hosts, self.verbose, self.plain = hosts, verbose, plain
         self.free = set(hosts)
         self.changed = threading.Condition()
-        self.running = set()
-        self.results = []  # (target, host, '' or what is wrong)
-        self.flaky = []
+        self.programs = Programs(GRACE)
+        self.results: list[tuple[str, str, str]] = []  # target, host, reason of the failure
+        self.flaky: list[str] = []
         self.tasks = 0
         self.stopped = False
 
-    # --- Who runs what ---
+    # --- Scheduling ---
 
-    def everything(self, units):
+    def run_all(self, units: list[Unit]) -> tuple[int, int]:
         """Run all units; return (passed, failed)."""
         waiting = list(units)
         workers = [
@@ -91,38 +104,44 @@ class Run:
             worker.start()
         for worker in workers:
             worker.join()
-        failed = sum(1 for _target, _host, wrong in self.results if wrong)
+        failed = sum(1 for _target, _host, reason in self.results if reason)
         return len(self.results) - failed, failed
 
-    def _work(self, waiting):
+    def _work(self, waiting: list[Unit]) -> None:
+        """Run units one after the other; the body of a worker thread."""
         while True:
-            with self.changed:
-                while True:
-                    if self.stopped or not waiting:
-                        return
-                    unit = self._next(waiting)
-                    if unit:
-                        break
-                    self.changed.wait()
-                waiting.remove(unit)
-                taken = unit._replace(hosts=unit.hosts or (sorted(self.free)[0],))
-                self.free -= set(taken.hosts)
+            unit = self._take(waiting)
+            if unit is None:
+                return
             try:
-                self._steps(taken) if taken.how == STEPS else self._target(taken)
-            except Exception as error:  # a worker that ends in silence would look like a pass
-                self._note(
-                    taken.targets[0],
-                    {host: "the runner failed: %r" % error for host in taken.hosts},
-                    taken.hosts,
-                )
+                self._run_steps(unit) if unit.how == STEPS else self._run_target(unit)
+            except Exception as error:  # a silent end of the worker would look like a pass
+                reason = "the runner failed: %r" % error
+                self._add_results(unit.targets[0], dict.fromkeys(unit.hosts, reason), unit.hosts)
                 raise
             finally:
                 with self.changed:
-                    self.free |= set(taken.hosts)
+                    self.free |= set(unit.hosts)
                     self.changed.notify_all()
 
-    def _next(self, waiting):
-        """The first unit whose hypervisors are free. One that needs all of them waits for those before it."""
+    def _take(self, waiting: list[Unit]) -> typing.Optional[Unit]:
+        """Wait for a unit that can start and reserve its hypervisors; return None at the end."""
+        with self.changed:
+            while not self.stopped and waiting:
+                unit = self._next(waiting)
+                if unit:
+                    waiting.remove(unit)
+                    unit = unit._replace(hosts=unit.hosts or (sorted(self.free)[0],))
+                    self.free -= set(unit.hosts)
+                    return unit
+                self.changed.wait()
+            return None
+
+    def _next(self, waiting: list[Unit]) -> typing.Optional[Unit]:
+        """Return the first unit whose hypervisors are free.
+
+        A unit that needs all hypervisors is not overtaken by those behind it.
+        """
         for unit in waiting:
             if set(unit.hosts) <= self.free and self.free:
                 return unit
@@ -130,172 +149,138 @@ class Run:
                 return None
         return None
 
-    def stop(self):
+    def stop(self) -> None:
+        """Start no more units and end the running programs."""
         self.stopped = True
-        for process in list(self.running):
-            end(process)
+        self.programs.end_all()
 
-    def _call(self, argv, log, timeout, on_line=None):
-        """Run a program whose output goes to a log; return its exit code, LATE when it was stopped."""
-        with open(log, "w", encoding="utf-8") as output:
-            process = subprocess.Popen(
-                argv,
-                env=environment(),
-                cwd=CHECKOUT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-            self.running.add(process)
-            late = threading.Timer(timeout, end, [process])
-            late.start()
-            try:
-                for line in process.stdout:
-                    output.write(line)
-                    if self.verbose:
-                        print(line, end="", flush=True)
-                    if on_line:
-                        on_line(line.rstrip("\n"))
-                process.wait()
-                return LATE if not late.is_alive() else process.returncode
-            finally:
-                late.cancel()
-                self.running.discard(process)
+    def _run(
+        self,
+        argv: list[str],
+        log: pathlib.Path,
+        timeout: float,
+        on_line: typing.Optional[LineHandler] = None,
+    ) -> int:
+        """Run a program whose output goes to a log; return its exit code or TIMED_OUT."""
+
+        def handle(line: str) -> None:
+            if self.verbose:
+                print(line, flush=True)
+            if on_line:
+                on_line(line)
+
+        return self.programs.run(
+            argv, log, timeout, cwd=CHECKOUT, env=environment(), on_line=handle
+        )
 
     # --- In process ---
 
-    def _steps(self, unit):
+    def _run_steps(self, unit: Unit) -> None:
+        """Run targets in process on one hypervisor."""
         (host,) = unit.hosts
-        left = list(unit.targets)
+        pending = list(unit.targets)
         before = testbed.running_qemu(host)
 
-        def line(text):
+        def on_line(text: str) -> None:
             match = STEP_RESULT.match(text)
             if match:
-                left.remove(match.group(2))
-                self.results.append(
-                    (match.group(2), host, "" if match.group(1) != "failed" else "failed")
-                )
-                if match.group(1) == "flaky":
-                    self.flaky.append("%s on %s" % (match.group(2), host))
+                state, target = match.groups()
+                pending.remove(target)
+                self.results.append((target, host, "failed" if state == "failed" else ""))
+                if state == "flaky":
+                    self.flaky.append("%s on %s" % (target, host))
             if not self.verbose and not text.startswith("flaky: ") and not text.endswith(" failed"):
                 print(text, flush=True)
 
-        variables = {
-            "testbed_qemu": HYPERVISORS[host].qemu,
-            "testbed_images": testbed.state(host)["images"],
-        }
-        argv = [
-            sys.executable,
-            str(CHECKOUT / "tests/steps/run.py"),
-            "--ssh-config",
-            str(SSH_CONFIG),
-            "--host",
-            host,
-            "--variables",
-            json.dumps(variables),
-            "--output",
-            "/tmp/testbed",
-            "--logs",
-            str(LOGS),
-            *unit.targets,
-        ]
-        code = self._call(
-            [ours_python(), *argv[1:]], LOGS / ("steps.%s.log" % host), STEPS_TIMEOUT, line
-        )
-        self.results += [(target, host, "did not run") for target in left]
-        for target in left:
+        log = LOGS / ("steps.%s.log" % host)
+        code = self._run(steps_command(host, unit.targets), log, STEPS_TIMEOUT, on_line)
+        self.results += [(target, host, "did not run") for target in pending]
+        for target in pending:
             print("failed %s on %s: it did not run" % (target, host), flush=True)
-        remaining = testbed.running_qemu(host) - before
-        if remaining or code == LATE:
-            why = (
-                "left %d QEMU running" % len(remaining)
-                if remaining
-                else "stopped after %d s" % STEPS_TIMEOUT
-            )
-            print("failed steps on %s: %s" % (host, why), flush=True)
-            self.results.append(("steps", host, why))
+        left = testbed.running_qemu(host) - before
+        reason = ""
+        if left:
+            reason = "left %d QEMU running" % len(left)
+        elif code == TIMED_OUT:
+            reason = "stopped after %d s" % STEPS_TIMEOUT
+        if reason:
+            print("failed steps on %s: %s" % (host, reason), flush=True)
+            self.results.append(("steps", host, reason))
 
     # --- By ansible-playbook ---
 
-    def _target(self, unit):
+    def _run_target(self, unit: Unit) -> None:
+        """Run one target by ansible-playbook, and once more where it failed."""
         (target,) = unit.targets
         started = time.monotonic()
-        wrong = self._play(target, unit.hosts)
-        if wrong:
-            self._show(target)
+        failures = self._run_playbook(target, unit.hosts)
+        if failures:
+            self._show_log(target)
             print(
-                "%s: a second try on %s, which said: %s"
-                % (target, ", ".join(wrong), ", ".join(wrong.values())),
+                "%s: second try on %s; the first try: %s"
+                % (target, ", ".join(failures), ", ".join(failures.values())),
                 flush=True,
             )
-            # A playbook of its own has all hypervisors in one play: none can be left out.
-            hosts, first = unit.hosts if unit.how == ACROSS else tuple(wrong), wrong
-            wrong = self._play(target, hosts)
-            self.flaky += ["%s on %s" % (target, host) for host in first if host not in wrong]
-        self._note(target, wrong, unit.hosts, time.monotonic() - started)
-        if wrong:
-            self._show(target)
+            # A playbook of its own has one play for all hypervisors and needs all of them.
+            first = failures
+            hosts = unit.hosts if unit.how == ACROSS else tuple(first)
+            failures = self._run_playbook(target, hosts)
+            self.flaky += ["%s on %s" % (target, host) for host in first if host not in failures]
+        self._add_results(target, failures, unit.hosts, time.monotonic() - started)
+        if failures:
+            self._show_log(target)
 
-    def _note(self, target, wrong, hosts, seconds=0):
-        self.results += [(target, host, wrong.get(host, "")) for host in hosts]
-        print(
-            "%-6s %-14s %6.1f s  %s"
-            % (
-                "failed" if wrong else "ok",
-                target,
-                seconds,
-                ", ".join(
-                    "%s%s" % (host, ": " + wrong[host] if host in wrong else "") for host in hosts
-                ),
-            ),
-            flush=True,
-        )
+    def _add_results(
+        self,
+        target: str,
+        failures: dict[str, str],
+        hosts: typing.Sequence[str],
+        seconds: float = 0,
+    ) -> None:
+        """Add and print the result of a target on each of its hypervisors."""
+        self.results += [(target, host, failures.get(host, "")) for host in hosts]
+        texts = [host + (": " + failures[host] if host in failures else "") for host in hosts]
+        print_result("failed" if failures else "ok", target, seconds, ", ".join(texts))
 
-    def _play(self, target, hosts):
-        """Run one target; return the hypervisors it failed on, each with why."""
-        argv = [
-            ansible_playbook(),
-            "-i",
-            str(INVENTORY),
-            *([] if self.plain or target in PLAIN else ["-i", str(WARM / "testbed.yml")]),
-            "--limit",
-            ",".join(hosts),
-            "-e",
-            "testbed_target=" + target,
-            playbook_of(target),
-        ]
+    def _run_playbook(self, target: str, hosts: typing.Sequence[str]) -> dict[str, str]:
+        """Run one target; return the hypervisors it failed on, each with the reason."""
+        before = {host: testbed.running_qemu(host) for host in hosts}
+        log = LOGS / (target + ".log")
+        code = self._run(self._playbook_command(target, hosts), log, PLAYBOOK_TIMEOUT)
+        found = RECAP.findall(log.read_text(encoding="utf-8", errors="replace"))
+        recap = {host: (int(unreachable), int(failed)) for host, _ok, unreachable, failed in found}
+        self.tasks += sum(int(ok) for _host, ok, _unreachable, _failed in found)
+        failures = {}
+        for host in hosts:
+            left = testbed.running_qemu(host) - before[host]
+            if code == TIMED_OUT:
+                failures[host] = "stopped after %d s" % PLAYBOOK_TIMEOUT
+            elif host not in recap:
+                failures[host] = "did not run"
+            elif any(recap[host]):
+                failures[host] = "unreachable" if recap[host][0] else "failed"
+            elif left:
+                failures[host] = "left %d QEMU running" % len(left)
+        if code and not failures:
+            failures = dict.fromkeys(hosts, "exit code %d" % code)
+        return failures
+
+    def _playbook_command(self, target: str, hosts: typing.Sequence[str]) -> list[str]:
+        """Return the ansible-playbook command for one target."""
+        command = [ansible_playbook(), "-i", str(INVENTORY)]
+        if not self.plain and target not in PLAIN:
+            command += ["-i", str(WARM / "testbed.yml")]
+        command += ["--limit", ",".join(hosts), "-e", "testbed_target=" + target]
+        command.append(playbook_of(target))
         config = TARGETS.parent / "integration_config.yml"
         if config.exists():
-            argv += ["-e", "@%s" % config]
+            command += ["-e", "@%s" % config]
         if self.verbose:
-            argv.append("-" + "v" * self.verbose)
-        before = {name: testbed.running_qemu(name) for name in hosts}
-        log = LOGS / (target + ".log")
-        code = self._call(argv, log, PLAYBOOK_TIMEOUT)
-        found = RECAP.findall(log.read_text(encoding="utf-8", errors="replace"))
-        recap = {name: (int(unreachable), int(failed)) for name, _ok, unreachable, failed in found}
-        self.tasks += sum(int(ok) for _name, ok, _unreachable, _failed in found)
-        wrong = {}
-        for name in hosts:
-            left = testbed.running_qemu(name) - before[name]
-            if code == LATE:
-                wrong[name] = "stopped after %d s" % PLAYBOOK_TIMEOUT
-            elif name not in recap:
-                wrong[name] = "did not run"
-            elif any(recap[name]):
-                wrong[name] = "unreachable" if recap[name][0] else "failed"
-            elif left:
-                wrong[name] = "left %d QEMU running" % len(left)
-        if code and not wrong:
-            wrong = dict.fromkeys(hosts, "exit code %d" % code)
-        return wrong
+            command.append("-" + "v" * self.verbose)
+        return command
 
-    def _show(self, target):
-        """The end of a target's log, and the tasks that failed."""
+    def _show_log(self, target: str) -> None:
+        """Print the failed tasks and the end of a target's log."""
         log = LOGS / (target + ".log")
         text = log.read_text(encoding="utf-8", errors="replace")
         if not self.verbose:
@@ -306,84 +291,80 @@ class Run:
         print("    see %s" % log, flush=True)
 
 
-def ours_python():
-    """The Python that has Ansible."""
-    ours = CHECKOUT / ".venv" / "bin" / "python"
-    return str(ours) if ours.exists() else sys.executable
+def steps_command(host: str, targets: typing.Sequence[str]) -> list[str]:
+    """Return the command that runs targets in process on a hypervisor."""
+    variables = {
+        "testbed_qemu": HYPERVISORS[host].qemu,
+        "testbed_images": (testbed.state(host) or {})["images"],
+    }
+    return [
+        python_with_ansible(),
+        str(CHECKOUT / "tests/steps/run.py"),
+        *("--ssh-config", str(SSH_CONFIG), "--host", host),
+        *("--variables", json.dumps(variables), "--output", "/tmp/testbed", "--logs", str(LOGS)),
+        *targets,
+    ]
 
 
-def end(process):
-    """End a program and what it started."""
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-def parse():
+def parse() -> argparse.Namespace:
+    """Parse and check the command line; `chosen` maps each target to how it is run."""
     parser = argparse.ArgumentParser(
         prog="run", description="Run integration targets on the test bed."
     )
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all targets")
+    parser.add_argument("--limit", metavar="NAME[,NAME]", help="the hypervisors (default: all)")
     parser.add_argument(
-        "targets", nargs="*", metavar="TARGET", help="default: every target of the test bed"
+        "--skip", metavar="NAME[,NAME]", default="", help="targets that are not run"
     )
-    parser.add_argument(
-        "--limit", metavar="NAME[,NAME]", help="only these hypervisors (default: all)"
-    )
-    parser.add_argument("--skip", metavar="NAME[,NAME]", default="", help="not these targets")
     parser.add_argument(
         "--through-ansible",
         action="store_true",
-        help="every target by ansible-playbook and on every hypervisor, also those whose steps are taken in process",
+        help="run all targets by ansible-playbook on every hypervisor, not in process",
     )
     parser.add_argument(
-        "--list", action="store_true", help="print the targets, how each is run, and end"
+        "--list", action="store_true", help="list the targets and how each is run, then exit"
     )
-    parser.add_argument("--keep", action="store_true", help="leave the test bed up")
+    parser.add_argument("--keep", action="store_true", help="do not stop the test bed at the end")
     parser.add_argument(
         "-v",
         action="count",
         default=0,
         dest="verbose",
-        help="show what Ansible prints; more for more",
+        help="show the output of Ansible; repeat for more",
     )
     args = parser.parse_args()
     args.hosts = args.limit.split(",") if args.limit else list(HYPERVISORS)
-    everything = all_targets()
+    known = all_targets()
     unknown = [name for name in args.hosts if name not in HYPERVISORS]
     unknown += [
-        name for name in args.targets if name not in everything and not (TARGETS / name).is_dir()
+        name for name in args.targets if name not in known and not (TARGETS / name).is_dir()
     ]
     if unknown:
         parser.error("unknown: %s" % ", ".join(unknown))
     skipped = args.skip.split(",")
     args.chosen = {
-        name: everything.get(name) or EACH
-        for name in args.targets or everything
-        if name not in skipped
+        name: known.get(name) or EACH for name in args.targets or known if name not in skipped
     }
     if args.through_ansible:
         args.chosen = {name: how if how == ACROSS else EACH for name, how in args.chosen.items()}
     return args
 
 
-def main():
+def main() -> int:
+    """Run the targets that the command line names; return the exit code."""
     args = parse()
     if args.list:
         for name, how in args.chosen.items():
             print("%-9s  %s" % (how, name))
         return 0
 
-    # So that a run that is told to end takes the test bed down as well.
+    # Turn SIGTERM into an exception, so that the test bed is taken down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     LOGS.mkdir(parents=True, exist_ok=True)
     run = Run(args.hosts, args.verbose, args.through_ansible)
     started = testbed.up(args.hosts)
     try:
-        passed, failed = run.everything(make_units(args.chosen, args.hosts))
+        passed, failed = run.run_all(make_units(args.chosen, args.hosts))
     finally:
         run.stop()
         if started and not args.keep:
@@ -391,8 +372,7 @@ def main():
     for name in run.flaky:
         print("flaky: %s" % name)
     print("%d tasks by ansible-playbook" % run.tasks)
-    print("%d passed, %d failed" % (passed, failed))
-    return 1 if failed else 0
+    return print_counts(passed, failed)
 
 
 if __name__ == "__main__":

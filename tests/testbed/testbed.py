@@ -1,10 +1,10 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several hypervisors on one machine, each a Debian release of its own.
+"""Run several hypervisors on one machine, each with another Debian release.
 
-A hypervisor is a tree made by mmdebstrap, under an overlay that is thrown away,
-in namespaces of its own, with an sshd. A bridge in one more network namespace
-joins them. The machine's own network namespace gets no link, address or port.
+A hypervisor is a tree built by mmdebstrap below a temporary overlay, in its own namespaces, with
+an sshd. A bridge in another network namespace connects the hypervisors. The network namespace of
+the machine itself gets no link, address or port.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+import typing
 import uuid
 
 from layout import (
@@ -68,12 +69,13 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 # --- Processes ---
 
 
-def boot_id():
+def boot_id() -> str:
+    """Return the boot ID of this machine."""
     return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
-def start_time(pid):
-    """When a process started, in clock ticks; None when it is gone or a zombie."""
+def start_time(pid: int) -> typing.Optional[int]:
+    """Return the start time of a process in clock ticks; None for a zombie or no process."""
     try:
         fields = (
             pathlib.Path("/proc/%d/stat" % pid)
@@ -86,77 +88,85 @@ def start_time(pid):
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def state(name):
-    """What was written down about a hypervisor when it was started."""
+def state(name: str) -> typing.Optional[dict[str, typing.Any]]:
+    """Return the record that `start` wrote about a hypervisor, or None."""
     try:
-        return json.loads((RUNTIME / (name + ".json")).read_text(encoding="utf-8"))
+        text = (RUNTIME / (name + ".json")).read_text(encoding="utf-8")
+        record: dict[str, typing.Any] = json.loads(text)
+        return record
     except (FileNotFoundError, ValueError):
         return None
 
 
-def refuse_others():
-    """There is one test bed on a machine. One whose processes are gone is no more, whoever made it: `stop` takes away what it left."""
+def refuse_others() -> None:
+    """Raise Failure if the test bed of another checkout is up.
+
+    One whose processes have ended does not count: `stop` removes its remains.
+    """
     for name in HYPERVISORS:
-        was = state(name)
-        if alive(name) and was["checkout"] != str(CHECKOUT):
-            raise Failure("the test bed of another checkout is up: %s" % was["checkout"])
+        record = state(name)
+        if record and alive(name) and record["checkout"] != str(CHECKOUT):
+            raise Failure("the test bed of another checkout is up: %s" % record["checkout"])
 
 
-def write_state(name, values):
+def write_state(name: str, values: dict[str, typing.Any]) -> None:
+    """Write the record of a hypervisor, atomically."""
     path = RUNTIME / (name + ".json")
     path.with_suffix(".new").write_text(json.dumps(values), encoding="utf-8")
     path.with_suffix(".new").rename(path)
 
 
-def alive(name):
-    was = state(name)
+def alive(name: str) -> bool:
+    """Return whether a hypervisor is up."""
+    record = state(name)
     return bool(
-        was
-        and was.get("pid")
-        and was["boot_id"] == boot_id()
-        and start_time(was["pid"]) == was["start_time"]
+        record
+        and record.get("pid")
+        and record["boot_id"] == boot_id()
+        and start_time(record["pid"]) == record["start_time"]
     )
 
 
-def init_pid(name):
-    """Process 1 of a hypervisor as the machine numbers it: the only child of the process started here."""
-    pid = state(name)["pid"]
+def init_pid(name: str) -> typing.Optional[int]:
+    """Return the machine's PID of a hypervisor's process 1: the only child of `boot`."""
+    record = state(name)
+    if record is None:
+        return None
+    pid = record["pid"]
     children = (
         pathlib.Path("/proc/%d/task/%d/children" % (pid, pid)).read_text(encoding="utf-8").split()
     )
     return int(children[0]) if children else None
 
 
-def inhabitants(namespace):
-    """The processes in a named network namespace."""
+def processes_in(namespace: str) -> list[int]:
+    """Return the PIDs of the processes in a named network namespace."""
     try:
-        wanted = os.stat(NETNS / namespace)
+        network = os.stat(NETNS / namespace)
     except FileNotFoundError:
         return []
     found = []
     for entry in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            here = os.stat(entry / "ns" / "net")
-            if (here.st_dev, here.st_ino) == (wanted.st_dev, wanted.st_ino):
+            other = os.stat(entry / "ns" / "net")
+            if (other.st_dev, other.st_ino) == (network.st_dev, network.st_ino):
                 found.append(int(entry.name))
     return found
 
 
-def running_qemu(name):
-    """The QEMU processes of a hypervisor, as the machine numbers them."""
+def running_qemu(name: str) -> set[int]:
+    """Return the machine's PIDs of a hypervisor's QEMU processes."""
     found = set()
-    for pid in inhabitants("vlab-" + name):
+    for pid in processes_in("vlab-" + name):
         with contextlib.suppress(OSError):
-            if (
-                pathlib.Path("/proc/%d/comm" % pid)
-                .read_text(encoding="utf-8")
-                .startswith("qemu-system")
-            ):
+            command = pathlib.Path("/proc/%d/comm" % pid).read_text(encoding="utf-8")
+            if command.startswith("qemu-system"):
                 found.add(pid)
     return found
 
 
-def wait(condition, seconds):
+def wait(condition: typing.Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition holds; return False at the timeout."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -168,27 +178,33 @@ def wait(condition, seconds):
 # --- cgroups ---
 
 
-def make_cgroups(name):
-    """A group of its own for a hypervisor in every hierarchy, below the one this process is in."""
-    mine = {}
+def own_cgroups() -> dict[str, str]:
+    """Return the cgroup of this process for each controller."""
+    found = {}
     for line in pathlib.Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-        number_, controllers, path = line.split(":", 2)
+        _number, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
-            mine[controller] = path
-    made = []
+            found[controller] = path
+    return found
+
+
+def make_cgroups(name: str) -> list[str]:
+    """Create a cgroup for a hypervisor in every hierarchy, below that of this process."""
+    own = own_cgroups()
+    made: list[str] = []
     for line in pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
-        what_, where, kind, options = line.split()[:4]
+        _device, where, kind, options = line.split()[:4]
         if kind not in ("cgroup", "cgroup2"):
             continue
         names = [""] if kind == "cgroup2" else options.split(",")
-        above = next((mine[key] for key in names if key in mine), None)
+        above = next((own[key] for key in names if key in own), None)
         parent = pathlib.Path(where + (above or ""))
         group = parent / ("vlab-" + name)
         if above is None or str(group) in made:
             continue
         try:
             group.mkdir(exist_ok=True)
-            # An empty cpuset takes no process.
+            # A cpuset without CPUs and memory nodes does not accept processes.
             for key in ("cpuset.cpus", "cpuset.mems"):
                 if kind == "cgroup" and (group / key).exists():
                     (group / key).write_text(
@@ -200,9 +216,10 @@ def make_cgroups(name):
     return made
 
 
-def remove_cgroups(groups):
+def remove_cgroups(groups: list[str]) -> None:
+    """Remove cgroups and those below them."""
     for group in groups:
-        for folder, below_, files_ in os.walk(group, topdown=False):
+        for folder, _folders, _files in os.walk(group, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
 
@@ -210,7 +227,8 @@ def remove_cgroups(groups):
 # --- Network ---
 
 
-def up_switch():
+def up_switch() -> None:
+    """Create the network namespace with the bridge, if it does not exist."""
     if (NETNS / SWITCH).exists():
         return
     call("ip", "netns", "add", SWITCH)
@@ -219,41 +237,22 @@ def up_switch():
     call("ip", "-n", SWITCH, "address", "add", NETWORK + "1/24", "dev", "br0")
     call("ip", "-n", SWITCH, "address", "add", NETWORK6 + "1/64", "dev", "br0", "nodad")
     call("ip", "-n", SWITCH, "link", "set", "br0", "up")
-    # The hypervisors have a default route, as hosts do; what takes it is told at once that it leads nowhere.
+    # The hypervisors have a default route, as hosts do. It leads here, where every packet is
+    # rejected at once.
     call("ip", "-n", SWITCH, "route", "add", "unreachable", "default")
-    call(
-        "nsenter",
-        "--net=%s" % (NETNS / SWITCH),
-        "sh",
-        "-c",
-        "echo 1 > /proc/sys/net/ipv4/ip_forward",
-    )
+    enter = ("nsenter", "--net=%s" % (NETNS / SWITCH))
+    call(*enter, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
 
 
-def up_network(name):
-    """A network namespace with one card, plugged into the switch."""
+def up_network(name: str) -> None:
+    """Create a network namespace with one NIC that is connected to the switch."""
     namespace = "vlab-" + name
     call("ip", "netns", "add", namespace)
-    # Both ends are made where they belong: the machine itself never sees a link. The MAC stays the
-    # same over a reboot, or the neighbours would go on for seconds with the old one.
+    # Both ends are created in their namespaces: the machine itself never has a link. The MAC stays
+    # the same after a reboot, because the neighbours keep the old one for seconds.
     mac = "02:57:1a:b0:00:%02x" % HYPERVISORS[name].number
-    call(
-        "ip",
-        "link",
-        "add",
-        "eth0",
-        "netns",
-        namespace,
-        "address",
-        mac,
-        "type",
-        "veth",
-        "peer",
-        "name",
-        name,
-        "netns",
-        SWITCH,
-    )
+    peer = ("peer", "name", name, "netns", SWITCH)
+    call("ip", "link", "add", "eth0", "netns", namespace, "address", mac, "type", "veth", *peer)
     call("ip", "-n", SWITCH, "link", "set", name, "master", "br0", "up")
     call("ip", "-n", namespace, "link", "set", "lo", "up")
     call("ip", "-n", namespace, "address", "add", address(name) + "/24", "dev", "eth0")
@@ -265,38 +264,36 @@ def up_network(name):
 # --- SSH ---
 
 
-def write_if_new(path, text):
+def write_if_changed(path: pathlib.Path, text: str) -> None:
+    """Write a file unless it has this text."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
 
 
-def up_ssh(images):
-    """Keys, known hosts, a configuration for ssh, and the inventory."""
+def up_ssh(images: str) -> None:
+    """Write the keys, the known hosts, the ssh configuration and the inventory."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    write_if_new(CACHE / ".gitignore", "*\n")
+    write_if_changed(CACHE / ".gitignore", "*\n")
     for folder in (SSH, RUNTIME, RUNTIME / "cp"):
         folder.mkdir(mode=0o700, exist_ok=True)
     for key in ("id", "host"):
         if not (SSH / key).exists():
-            call(
-                "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "testbed", "-f", str(SSH / key)
-            )
+            options = ("-q", "-t", "ed25519", "-N", "", "-C", "testbed")
+            call("ssh-keygen", *options, "-f", str(SSH / key))
     public = " ".join((SSH / "host.pub").read_text(encoding="utf-8").split()[:2])
-    write_if_new(
-        SSH / "known_hosts", "".join("%s %s\n" % (address(name), public) for name in HYPERVISORS)
-    )
+    known = "".join("%s %s\n" % (address(name), public) for name in HYPERVISORS)
+    write_if_changed(SSH / "known_hosts", known)
+    write_if_changed(SSH_CONFIG, ssh_config())
+    write_if_changed(INVENTORY, inventory(images))
 
+
+def ssh_config() -> str:
+    """Return the ssh configuration."""
     lines = []
     for name in HYPERVISORS:
         lines += ["Host %s" % name, "  HostName %s" % address(name)]
-    proxy = [
-        "nsenter",
-        "--net=%s" % (NETNS / SWITCH),
-        sys.executable,
-        "-I",
-        "-S",
-        str(HERE / "fdpass.py"),
-    ]
+    enter = ["nsenter", "--net=%s" % (NETNS / SWITCH)]
+    proxy = [*enter, sys.executable, "-I", "-S", str(HERE / "fdpass.py")]
     lines += [
         "Host *",
         "  User root",
@@ -309,11 +306,15 @@ def up_ssh(images):
         "  ProxyUseFdpass yes",
         "  ProxyCommand %s %%h %%p" % shlex.join(proxy),
     ]
-    write_if_new(SSH_CONFIG, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
+
+def inventory(images: str) -> str:
+    """Return the inventory."""
     hosts = "".join(
-        '        %s: {ansible_host: %s, testbed_qemu: "%s"}\n' % (name, address(name), me.qemu)
-        for name, me in HYPERVISORS.items()
+        '        %s: {ansible_host: %s, testbed_qemu: "%s"}\n'
+        % (name, address(name), hypervisor.qemu)
+        for name, hypervisor in HYPERVISORS.items()
     )
     variables = {
         "ansible_user": "root",
@@ -324,23 +325,18 @@ def up_ssh(images):
         "ansible_ssh_common_args": "-F " + shlex.quote(str(SSH_CONFIG)),
         "testbed_images": images,
     }
-    write_if_new(
-        INVENTORY,
-        "---\nall:\n  children:\n    testbed:\n      hosts:\n%s      vars:\n%s"
-        % (
-            hosts,
-            "".join(
-                "        %s: %s\n" % (key, json.dumps(value)) for key, value in variables.items()
-            ),
-        ),
+    lines = "".join(
+        "        %s: %s\n" % (key, json.dumps(value)) for key, value in variables.items()
     )
+    head = "---\nall:\n  children:\n    testbed:\n      hosts:\n"
+    return head + hosts + "      vars:\n" + lines
 
 
 # --- Hypervisors ---
 
 
-def fresh_overlay(name):
-    """The empty upper layer, with what makes a tree this hypervisor."""
+def make_overlay(name: str) -> None:
+    """Create the upper layer of a hypervisor with its own files only."""
     folder = HOSTS / name
     shutil.rmtree(folder, ignore_errors=True)
     upper = folder / "upper"
@@ -373,38 +369,40 @@ def fresh_overlay(name):
         shutil.copy(WARM / path, warm)
 
 
-def start(name, images, keep=False):
-    """Boot a hypervisor; with `keep`, on the disk it had."""
+def start(name: str, images: str, keep: bool = False) -> subprocess.Popen[bytes]:
+    """Boot a hypervisor; with `keep`, on its existing disk."""
     tree = tree_path(name)
     folder = HOSTS / name
     if not keep:
-        fresh_overlay(name)
+        make_overlay(name)
     for path in ("work", "root"):
         (folder / path).mkdir(exist_ok=True)
-    made = {
+    cgroups = make_cgroups(name)
+    record = {
         "checkout": str(CHECKOUT),
         "tree": str(tree),
         "images": images,
-        "cgroups": make_cgroups(name),
+        "cgroups": cgroups,
         "boot_id": boot_id(),
     }
-    # Written before and after: whatever happens in between, `stop` knows what to take away.
-    write_state(name, made)
+    # Written twice, so that `stop` can clean up after an error in between.
+    write_state(name, record)
     up_network(name)
-    argv = [str(HERE / "boot"), "outside", name, str(folder), str(tree), images, *made["cgroups"]]
+    argv = [str(HERE / "boot"), "outside", name, str(folder), str(tree), images, *cgroups]
     with open(folder / "log", "a", encoding="utf-8") as log:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
         )
-    write_state(name, dict(made, pid=process.pid, start_time=start_time(process.pid)))
+    write_state(name, dict(record, pid=process.pid, start_time=start_time(process.pid)))
     return process
 
 
-def listens(name):
-    """Whether sshd of a hypervisor listens: asked from the kernel, since a try would cost it a fork."""
+def listens(name: str) -> bool:
+    """Return whether sshd of a hypervisor listens, from /proc: a connection would cost a fork."""
+    pid = init_pid(name)
     try:
-        text = pathlib.Path("/proc/%d/net/tcp" % init_pid(name)).read_text(encoding="utf-8")
-    except (OSError, TypeError):
+        text = pathlib.Path("/proc/%s/net/tcp" % pid).read_text(encoding="utf-8")
+    except OSError:
         return False
     return any(
         line.split()[1].endswith(":0016") and line.split()[3] == "0A"
@@ -412,17 +410,17 @@ def listens(name):
     )
 
 
-def stop(name, keep=False):
-    """End a hypervisor with all in it, and take away what was made for it."""
-    was = state(name)
+def stop(name: str, keep: bool = False) -> None:
+    """Stop a hypervisor and remove what was created for it; with `keep`, not its disk."""
+    record = state(name)
     namespace = "vlab-" + name
-    if was:
+    if record:
         if alive(name):
-            # When process 1 of a PID namespace dies, the kernel ends the rest of it.
-            os.kill(init_pid(name) or was["pid"], signal.SIGKILL)
-        if not wait(lambda: not alive(name) and not inhabitants(namespace), 10):
-            raise Failure("%s: processes that do not end: %s" % (name, inhabitants(namespace)))
-        remove_cgroups(was["cgroups"])
+            # The kernel ends a PID namespace together with its process 1.
+            os.kill(init_pid(name) or record["pid"], signal.SIGKILL)
+        if not wait(lambda: not alive(name) and not processes_in(namespace), 10):
+            raise Failure("%s: these processes do not end: %s" % (name, processes_in(namespace)))
+        remove_cgroups(record["cgroups"])
         if (NETNS / namespace).exists():
             call("ip", "netns", "delete", namespace)
         (RUNTIME / (name + ".json")).unlink()
@@ -430,8 +428,8 @@ def stop(name, keep=False):
         shutil.rmtree(HOSTS / name, ignore_errors=True)
 
 
-def close_masters():
-    """End the ssh processes that keep a connection to a hypervisor open."""
+def close_masters() -> None:
+    """End the ssh processes that keep connections to hypervisors open."""
     for path in (RUNTIME / "cp").glob("*"):
         subprocess.run(
             ["ssh", "-o", "ControlPath=%s" % path, "-O", "exit", "testbed"],
@@ -443,13 +441,13 @@ def close_masters():
         path.unlink(missing_ok=True)
 
 
-def leftovers():
-    """What of the test bed is still on the machine: empty after `down`."""
+def leftovers() -> list[str]:
+    """Return what the test bed left on the machine; after `down` the list is empty."""
     found = ["namespace %s" % path.name for path in NETNS.glob("vlab-*")]
     found += [
         "process %d in %s" % (pid, path.name)
         for path in NETNS.glob("vlab-*")
-        for pid in inhabitants(path.name)
+        for pid in processes_in(path.name)
     ]
     text = pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     found += ["mount %s" % line.split()[4] for line in text.splitlines() if str(CACHE) in line]
@@ -472,54 +470,52 @@ def leftovers():
 # --- Commands ---
 
 
-def build(names):
-    """Build the trees that are not there."""
+def build(names: list[str]) -> None:
+    """Build the trees that do not exist."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(build_tree, names))
 
 
-def up(names, images=None):
-    """Bring hypervisors up; those that are up are left alone. Returns the names it started."""
+def up(names: list[str], images: typing.Optional[str] = None) -> list[str]:
+    """Start the hypervisors that are down; return their names."""
     need_tools()
     images = str(pathlib.Path(images or os.environ.get("VLAB_TESTBED_IMAGES") or IMAGES).resolve())
-    # Minutes at first, in which another checkout may come and go.
+    # Outside the lock: the first build takes minutes.
     build(names)
     with locked(MACHINE_LOCK):
         refuse_others()
         up_ssh(images)
-        down_now = [name for name in names if not alive(name)]
-        for name in set(names) - set(down_now):
-            if state(name)["tree"] != str(tree_path(name)):
-                say(
-                    "%s: runs a tree of an older recipe; `down` and `up` give it the new one" % name
-                )
+        stopped = [name for name in names if not alive(name)]
+        for name in set(names) - set(stopped):
+            if (state(name) or {}).get("tree") != str(tree_path(name)):
+                say("%s: runs a tree of an older recipe; use `down` and `up` to update it" % name)
         pathlib.Path(images).mkdir(parents=True, exist_ok=True)
         up_switch()
         processes = {}
-        for name in down_now:
+        for name in stopped:
             stop(name)
             processes[name] = start(name, images)
         wait_for(processes)
-        prune(
-            {tree_path(name).name for name in HYPERVISORS}
-            | {pathlib.Path(state(name)["tree"]).name for name in HYPERVISORS if state(name)}
-        )
-    return down_now
+        records = filter(None, map(state, HYPERVISORS))
+        in_use = {pathlib.Path(record["tree"]).name for record in records}
+        prune({tree_path(name).name for name in HYPERVISORS} | in_use)
+    return stopped
 
 
-def wait_for(processes):
+def wait_for(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Wait until the sshd of each hypervisor listens."""
     for name, process in processes.items():
-        if (
-            not wait(
-                lambda name=name, process=process: process.poll() is not None or listens(name), 20
-            )
-            or process.poll() is not None
-        ):
+
+        def settled(name: str = name, process: subprocess.Popen[bytes] = process) -> bool:
+            return process.poll() is not None or listens(name)
+
+        if not wait(settled, 20) or process.poll() is not None:
             log = (HOSTS / name / "log").read_text(encoding="utf-8", errors="replace")
             raise Failure("%s: did not come up\n%s" % (name, log.strip()[-2000:]))
 
 
-def down(names):
+def down(names: list[str]) -> None:
+    """Stop hypervisors; with the last one, remove the switch and all files."""
     with locked(MACHINE_LOCK):
         refuse_others()
         if sorted(names) == sorted(HYPERVISORS):
@@ -532,92 +528,110 @@ def down(names):
                 call("ip", "netns", "delete", SWITCH)
             shutil.rmtree(HOSTS, ignore_errors=True)
             shutil.rmtree(RUNTIME, ignore_errors=True)
-            # ssh ends by itself once its hypervisor is gone.
+            # ssh ends by itself after its hypervisor.
             wait(lambda: not leftovers(), 3)
             left = leftovers()
             if left:
-                raise Failure("still there:\n  " + "\n  ".join(left))
+                raise Failure("not removed:\n  " + "\n  ".join(left))
 
 
-def reboot(name):
-    """What a power cut does to a hypervisor: its processes and /run go, its disk stays."""
+def reboot(name: str) -> None:
+    """Restart a hypervisor as after a power failure: its disk is kept, not /run."""
     with locked(MACHINE_LOCK):
-        if not alive(name):
+        record = state(name)
+        if not record or not alive(name):
             raise Failure("%s is not up" % name)
-        images = state(name)["images"]
+        images = record["images"]
         stop(name, keep=True)
         wait_for({name: start(name, images, keep=True)})
 
 
-def status():
+def status() -> bool:
+    """Print the state of all hypervisors; return whether all are up."""
     all_up = True
-    for name, me in HYPERVISORS.items():
+    for name, hypervisor in HYPERVISORS.items():
         if alive(name):
-            print(
-                "%s  up    %-9s %s  process %d, %d running QEMU"
-                % (name, me.release, address(name), init_pid(name), len(running_qemu(name)))
+            pid, count = init_pid(name), len(running_qemu(name))
+            text = "up    %-9s %s  process %s, %d running QEMU" % (
+                hypervisor.release,
+                address(name),
+                pid,
+                count,
             )
         else:
             all_up = False
-            print(
-                "%s  down  %-9s %s"
-                % (name, me.release, "tree built" if tree_path(name).exists() else "no tree")
-            )
+            tree = "tree built" if tree_path(name).exists() else "no tree"
+            text = "down  %-9s %s" % (hypervisor.release, tree)
+        print("%s  %s" % (name, text))
     return all_up
 
 
-def main():
+def parse() -> argparse.Namespace:
+    """Parse and check the command line."""
     parser = argparse.ArgumentParser(
-        prog="testbed", description="Several hypervisors on one machine."
+        prog="testbed", description="Run several hypervisors on one machine."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in (
-        ("up", "start hypervisors, building their trees first when needed"),
-        ("down", "end hypervisors and remove all that was made for them"),
-        ("reboot", "start hypervisors again after a power cut; their disks stay"),
+        ("up", "start hypervisors; build their trees if needed"),
+        ("down", "stop hypervisors and remove everything created for them"),
+        ("reboot", "restart hypervisors as after a power failure; their disks are kept"),
     ):
         sub = commands.add_parser(command, help=text)
         sub.add_argument("names", nargs="*", metavar="NAME", help=", ".join(HYPERVISORS))
         if command == "up":
             sub.add_argument(
                 "--images",
-                help="folder of guest images, seen read-only by all (default %s)" % IMAGES,
+                help="folder of guest images, read-only for all hypervisors (default %s)" % IMAGES,
             )
     commands.add_parser("build", help="build the trees only")
-    commands.add_parser("status", help="what is up; exit code 1 when not all is")
+    commands.add_parser("status", help="show the state; exit code 1 unless all are up")
     commands.add_parser("inventory", help="print the inventory")
     sub = commands.add_parser("exec", help="run a command on a hypervisor over SSH")
     sub.add_argument("name", choices=list(HYPERVISORS))
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="CMD")
     args = parser.parse_args()
-
-    names = getattr(args, "names", None) or list(HYPERVISORS)
-    unknown = [name for name in names if name not in HYPERVISORS]
+    args.names = getattr(args, "names", None) or list(HYPERVISORS)
+    unknown = [name for name in args.names if name not in HYPERVISORS]
     if unknown:
-        parser.error(
-            "no hypervisor %s; there are %s" % (", ".join(unknown), ", ".join(HYPERVISORS))
-        )
+        parser.error("unknown hypervisor %s; use %s" % (", ".join(unknown), ", ".join(HYPERVISORS)))
+    return args
+
+
+def print_inventory() -> None:
+    """Print the inventory."""
+    if not INVENTORY.exists():
+        raise Failure("the inventory does not exist before the first `up`")
+    print(INVENTORY.read_text(encoding="utf-8"), end="")
+
+
+def run_on(name: str, words: list[str]) -> None:
+    """Replace this process with a command on a hypervisor, or a shell."""
+    # One word is a line for the shell, several are a command and its arguments.
+    command = words if len(words) < 2 else [shlex.join(words)]
+    os.execvp("ssh", ["ssh", "-F", str(SSH_CONFIG), name, "--", *command])
+
+
+def main() -> int:
+    """Run the command of the command line; return the exit code."""
+    args = parse()
     if args.command == "up":
-        up(names, args.images)
+        up(args.names, args.images)
         status()
     elif args.command == "build":
         need_tools()
-        build(names)
+        build(args.names)
     elif args.command == "down":
-        down(names)
+        down(args.names)
     elif args.command == "reboot":
-        for name in names:
+        for name in args.names:
             reboot(name)
     elif args.command == "status":
         return 0 if status() else 1
     elif args.command == "inventory":
-        if not INVENTORY.exists():
-            raise Failure("there is no inventory before the first `up`")
-        print(INVENTORY.read_text(encoding="utf-8"), end="")
+        print_inventory()
     elif args.command == "exec":
-        # One word is a shell's line, several are a command and its arguments.
-        command = args.argv if len(args.argv) < 2 else [shlex.join(args.argv)]
-        os.execvp("ssh", ["ssh", "-F", str(SSH_CONFIG), args.name, "--", *command])
+        run_on(args.name, args.argv)
     return 0
 
 

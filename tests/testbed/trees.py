@@ -1,6 +1,6 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pristine tree of each hypervisor, made by mmdebstrap from the mirror that this machine uses."""
+"""Build the root tree of each hypervisor with mmdebstrap from the mirror of this machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import subprocess
 import time
+import typing
 
 from layout import HYPERVISORS, TREES, Failure, call, locked, say
 
@@ -41,21 +42,21 @@ COMMON = [
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/info/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
-    # The machine's own way to its mirror is no business of a tree.
+    # A tree must not contain the mirror settings of the machine that built it.
     '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1"/etc/ssh/ssh_host_*',
 ]
 BUILD = [
     *COMMON,
     "--dpkgopt=path-exclude=/usr/share/zoneinfo/*",
-    # An ordinary user, for what is tested without root.
+    # An ordinary user, for tests without root.
     '--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 user',
 ]
 
 
-def need_tools():
-    """Root, and the programs; those that are missing are installed where that is possible."""
+def need_tools() -> None:
+    """Check for root and install missing programs."""
     if os.geteuid() != 0:
-        raise Failure("the test bed makes namespaces and mounts: run it as root")
+        raise Failure("the test bed creates namespaces and mounts: run it as root")
     packages = {
         "mmdebstrap": "mmdebstrap",
         "ip": "iproute2",
@@ -71,69 +72,71 @@ def need_tools():
     install(missing)
 
 
-def install(missing):
-    """Install packages where that is possible; raise Failure where it is not."""
+def install(missing: list[str]) -> None:
+    """Install packages with apt-get; raise Failure without apt-get."""
     if missing:
         if not shutil.which("apt-get"):
-            raise Failure("install first: %s" % ", ".join(missing))
+            raise Failure("missing packages, install them first: %s" % ", ".join(missing))
         say("installing %s" % ", ".join(missing))
         call("apt-get", "update")
-        call(
-            "apt-get",
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            *missing,
-        )
+        options = ("--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300")
+        call("apt-get", "install", *options, *missing)
 
 
-def mirrors():
-    """The archives this machine takes its own packages from; the security archive has no base system."""
+def mirrors() -> list[str]:
+    """Return the package archives of this machine, without the security archive."""
     if os.environ.get("VLAB_TESTBED_MIRROR"):
         return [os.environ["VLAB_TESTBED_MIRROR"]]
-    lines = call(
-        "apt-get",
-        "indextargets",
-        "--no-release-info",
-        "--format",
-        "$(REPO_URI) $(RELEASE) $(COMPONENT)",
-    ).splitlines()
+    columns = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    lines = call("apt-get", "indextargets", "--no-release-info", "--format", columns).splitlines()
     found = [
         line.split()[0] for line in lines if line.endswith(" main") and "-" not in line.split()[1]
     ]
     if not found:
-        raise Failure("apt names no Debian mirror here: set VLAB_TESTBED_MIRROR")
+        raise Failure("apt has no Debian mirror configured: set VLAB_TESTBED_MIRROR")
     return list(dict.fromkeys(found))
 
 
-def apt_options():
-    """How this machine reaches its mirror (proxy, certificates, clock checks), for mmdebstrap's apt."""
-    wanted = ("acquire::http::", "acquire::https::", "acquire::check-", "acquire::retries")
+def apt_options() -> typing.Iterator[str]:
+    """Yield mmdebstrap options that copy this machine's access to its mirror to apt.
+
+    These are the proxy, the certificates, the retries and the clock checks.
+    """
+    prefixes = ("acquire::http::", "acquire::https::", "acquire::check-", "acquire::retries")
     for line in call("apt-config", "dump").splitlines():
-        if line.lower().startswith(wanted) and not line.endswith(' "";'):
+        if line.lower().startswith(prefixes) and not line.endswith(' "";'):
             yield "--aptopt=" + line
 
 
-def tree_path(name):
-    me = HYPERVISORS[name]
-    return _path(me.release, PACKAGES + me.packages, BUILD)
+def tree_path(name: str) -> pathlib.Path:
+    """Return the path of a hypervisor's tree."""
+    hypervisor = HYPERVISORS[name]
+    return _path(hypervisor.release, PACKAGES + hypervisor.packages, BUILD)
 
 
-def _path(prefix, packages, options):
+def _path(prefix: str, packages: list[str], options: list[str]) -> pathlib.Path:
+    """Return the path of a tree; its name contains a digest of the recipe."""
     recipe = json.dumps([prefix, packages, options])
     return TREES / ("%s-%s" % (prefix, hashlib.sha256(recipe.encode()).hexdigest()[:12]))
 
 
-def build_tree(name):
-    """Make the pristine tree of a hypervisor, if it is not there."""
-    me = HYPERVISORS[name]
-    _build(tree_path(name), me.release, PACKAGES + me.packages, BUILD)
+def build_tree(name: str) -> None:
+    """Build the tree of a hypervisor if it does not exist."""
+    hypervisor = HYPERVISORS[name]
+    _build(tree_path(name), hypervisor.release, PACKAGES + hypervisor.packages, BUILD)
 
 
-def make_tree(name, release, packages, hooks, mirror=None):
-    """A tree for another use, made if it is not there; return its path. hooks: more options of mmdebstrap. mirror: of Ubuntu."""
+def make_tree(
+    name: str,
+    release: str,
+    packages: list[str],
+    hooks: list[str],
+    mirror: typing.Optional[str] = None,
+) -> pathlib.Path:
+    """Build a tree for another use if it does not exist; return its path.
+
+    hooks: more options of mmdebstrap. mirror: a mirror of Ubuntu (default: those of this machine).
+    """
     need_tools()
     tree = _path(name, packages, [*COMMON, *hooks])
     _build(
@@ -141,12 +144,19 @@ def make_tree(name, release, packages, hooks, mirror=None):
         release,
         packages,
         [*COMMON, *hooks],
-        [mirror + " %s main universe" % release] if mirror else None,
+        ["%s %s main universe" % (mirror, release)] if mirror else None,
     )
     return tree
 
 
-def _build(tree, release, packages, options, sources=None):
+def _build(
+    tree: pathlib.Path,
+    release: str,
+    packages: list[str],
+    options: list[str],
+    sources: typing.Optional[list[str]] = None,
+) -> None:
+    """Build a tree from the first source that works."""
     with locked(TREES / (tree.name + ".lock")):
         if tree.exists():
             return
@@ -165,28 +175,26 @@ def _build(tree, release, packages, options, sources=None):
                 "deb " + source,
             ]
             with open(TREES / (tree.name + ".log"), "w", encoding="utf-8") as log:
-                if (
-                    subprocess.run(
-                        argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
-                    ).returncode
-                    == 0
-                ):
-                    break
+                done = subprocess.run(
+                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+                )
+            if done.returncode == 0:
+                break
         else:
             shutil.rmtree(half, ignore_errors=True)
             raise Failure(
-                "%s: no mirror gave a tree; see %s (VLAB_TESTBED_MIRROR names another)"
-                % (tree.name, log.name)
+                "%s: mmdebstrap failed with every mirror; see %s "
+                "(set VLAB_TESTBED_MIRROR to use another mirror)" % (tree.name, log.name)
             )
         half.rename(tree)
         say("%s: built in %.0f s" % (tree.name, time.monotonic() - started))
 
 
-def prune(wanted):
+def prune(keep: set[str]) -> None:
     """Delete the hypervisors' trees of older recipes, with their logs and locks."""
-    releases = tuple(me.release + "-" for me in HYPERVISORS.values())
+    releases = tuple(hypervisor.release + "-" for hypervisor in HYPERVISORS.values())
     for path in TREES.iterdir():
-        if path.name.startswith(releases) and path.name.partition(".")[0] not in wanted:
+        if path.name.startswith(releases) and path.name.partition(".")[0] not in keep:
             if path.is_dir():
                 shutil.rmtree(path)
             else:

@@ -1,6 +1,6 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is run on the test bed: which targets, on which hypervisors, and how. A target says so in its file `aliases`."""
+"""Define which targets run on the test bed, where and how, from their files `aliases`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typing
 from layout import CHECKOUT, HERE, Failure
 
 TARGETS = CHECKOUT / "tests" / "integration" / "targets"
-# The check of the test bed itself comes first: what fails there fails everywhere.
+# The check of the test bed itself. It runs first: if it fails, everything else would fail.
 SELF = "testbed_itself"
-# Targets that test processes and sessions: modules are run by the plain interpreter.
+# Targets that test processes and sessions. They run modules with the plain interpreter.
 PLAIN = (SELF, "kill", "vm_detached")
 STEPS, STEPS_ANY, EACH, ANY, ACROSS = "steps", "steps-any", "each", "any", "across"
 ALIASES = {
@@ -23,7 +23,7 @@ ALIASES = {
 
 
 class Unit(typing.NamedTuple):
-    """Targets that are run by one process. `hosts` is empty for one that takes any hypervisor."""
+    """Targets that one process runs. `hosts` is empty if any hypervisor will do."""
 
     how: str
     targets: tuple[str, ...]
@@ -31,8 +31,13 @@ class Unit(typing.NamedTuple):
 
 
 def how_to_run(target: str) -> str:
-    """`steps`: in process, on every hypervisor. `steps-any`: in process, on one. `each`: by ansible-playbook, on every one.
-    `any`: by ansible-playbook, on one. `across`: by a playbook of its own, on all of them together. Empty: not on the test bed."""
+    """Return how a target is run.
+
+    `steps`: in process, on every hypervisor; `steps-any`: in process, on one.
+    `each`: by ansible-playbook, on every hypervisor; `any`: by ansible-playbook, on one.
+    `across`: by its own playbook, on all hypervisors together.
+    Empty: not on the test bed.
+    """
     if target == SELF:
         return EACH
     text = (TARGETS / target / "aliases").read_text(encoding="utf-8")
@@ -42,14 +47,14 @@ def how_to_run(target: str) -> str:
         if word in ALIASES
     ]
     if len(found) > 1:
-        raise Failure("%s: aliases: one of %s" % (target, ", ".join(ALIASES)))
+        raise Failure("%s: aliases: use only one of %s" % (target, ", ".join(ALIASES)))
     if found and (TARGETS / target / "testbed.yml").exists():
         return ACROSS
     return found[0] if found else ""
 
 
 def all_targets() -> dict[str, str]:
-    """Every target of the test bed, with how it is run."""
+    """Return every target of the test bed, with how it is run."""
     found = {SELF: EACH}
     for aliases in sorted(TARGETS.glob("*/aliases")):
         how = how_to_run(aliases.parent.name)
@@ -59,6 +64,7 @@ def all_targets() -> dict[str, str]:
 
 
 def playbook_of(target: str) -> str:
+    """Return the playbook that runs a target."""
     if target == SELF:
         return str(HERE / "check.yml")
     own = TARGETS / target / "testbed.yml"
@@ -66,25 +72,28 @@ def playbook_of(target: str) -> str:
 
 
 def make_units(targets: dict[str, str], hosts: list[str]) -> list[Unit]:
-    """In the order in which they are started: first what leaves two hypervisors to others, last what needs all of them."""
-    of = {
+    """Return the units in the order of their start.
+
+    Units of one hypervisor come first, those that need all hypervisors last.
+    """
+    by_how = {
         how: [target for target in targets if targets[target] == how]
         for how in (STEPS, STEPS_ANY, EACH, ANY, ACROSS)
     }
-    # Dealt out in turn, the oldest QEMU last: it is the slowest.
-    dealt = {
-        host: of[STEPS_ANY][number :: len(hosts)] for number, host in enumerate(reversed(hosts))
+    # Distributed in turn. The oldest QEMU is the slowest and comes last.
+    shares = {
+        host: by_how[STEPS_ANY][number :: len(hosts)] for number, host in enumerate(reversed(hosts))
     }
     steps = [
-        Unit(STEPS, (*of[STEPS], *dealt[host]), (host,))
+        Unit(STEPS, (*by_how[STEPS], *shares[host]), (host,))
         for host in hosts
-        if of[STEPS] or dealt[host]
+        if by_how[STEPS] or shares[host]
     ]
-    # Alone, and before all others.
-    first = [Unit(EACH, (SELF,), tuple(hosts))] if SELF in of[EACH] else []
+    # Alone, before all others.
+    first = [Unit(EACH, (SELF,), tuple(hosts))] if SELF in by_how[EACH] else []
     on_all = [
         Unit(targets[target], (target,), tuple(hosts))
-        for target in of[EACH] + of[ACROSS]
+        for target in by_how[EACH] + by_how[ACROSS]
         if target != SELF
     ]
-    return first + steps + [Unit(ANY, (target,), ()) for target in of[ANY]] + on_all
+    return first + steps + [Unit(ANY, (target,), ()) for target in by_how[ANY]] + on_all
