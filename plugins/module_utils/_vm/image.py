@@ -3,11 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""One image file, without a VM: created, grown, shrunk, converted, rebased, committed, checked, with internal snapshots."""
+"""One image file, independent of a VM, with its internal snapshots."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
@@ -27,11 +28,14 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import for
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu_img
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     users_of,
 )
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Params, Result
 
 SPEC = dict(
     disks.IMAGE_SPEC,
@@ -52,283 +56,364 @@ SPEC = dict(
 )
 
 
-class Image:
-    """One image on its way from what it is to what is wanted. wanted: normalised options. steps: [(Change, function)]."""
+# The facts of an image, as describe returns them.
+ImageFacts = Dict[str, Any]
 
-    def __init__(self, params):
-        self.desired = disks.normalise_disk("", {key: params.get(key) for key in disks.IMAGE_SPEC})
+
+class ImageObservation(NamedTuple):
+    """The observed state of an image.
+
+    path_exists: whether there is a file at its path. facts: of an image that exists and is not to be
+    removed, else None. check: the report of qemu-img check, if asked
+    for. is_empty_overlay: whether it has nothing to commit, if that is asked for.
+    is_backing_missing: whether the recorded base does not exist.
+    """
+
+    path_exists: bool
+    facts: ImageFacts | None = None
+    check: dict[str, Any] | None = None
+    is_empty_overlay: bool = False
+    is_backing_missing: bool = False
+
+
+# What a change does to an image that a VM uses: the words for the error, and whether it harms also
+# the VM whose disk the image is, not only the VMs whose overlays are on top of it.
+_HARMS = {
+    "remove": ("be removed", True),
+    "convert": ("be converted", True),
+    "commit": ("be committed", False),
+    "rebase": ("be rebased", False),
+    "resize": ("be resized", False),
+}
+
+
+def plan_image(params: Params, desired: Params, observation: ImageObservation) -> list[Change]:
+    """Plan an image: a pure function. desired: the normalised options.
+
+    Raises OptionError and ImageError for what cannot be done. The verb of a change is a key of
+    _STEPS.
+    """
+    if params["state"] == "absent":
+        exists = observation.path_exists
+        return [_change("remove", "path", desired["path"], None)] if exists else []
+    if observation.facts is None:
+        return _plan_new(desired)
+    return _plan_existing(params, desired, observation, observation.facts)
+
+
+def _change(
+    verb: str, option: str, before: object, after: object, item: str | None = None
+) -> Change:
+    path = (option,) if item is None else (option, Item(item))
+    return Change(path, before, after, FILE, verb=verb)
+
+
+def _plan_new(desired: Params) -> list[Change]:
+    path = desired["path"]
+    if desired["source"]:
+        if desired.get("backing_file"):
+            raise OptionError(
+                "source", "it makes a full copy and cannot be combined with backing_file"
+            )
+        return [_change("copy", "path", None, path)]
+    if not desired.get("backing_file") and not desired.get("size"):
+        raise OptionError(
+            "size", "%s does not exist: give size, backing_file or source to create it" % path
+        )
+    for option in ("snapshots", "restore_snapshot"):
+        if desired.get(option):
+            raise OptionError(option, "%s does not exist yet" % path)
+    return [_change("create", "path", None, path)]
+
+
+def _plan_existing(
+    params: Params, desired: Params, observation: ImageObservation, facts: ImageFacts
+) -> list[Change]:
+    path = desired["path"]
+    changes = _plan_repair(params, path, observation.check)
+    image_format = desired.get("format")
+    if image_format and image_format != facts["format"]:
+        if not params["convert"]:
+            raise OptionError(
+                "format",
+                "%s is %s; set convert: true to convert it to %s"
+                % (path, facts["format"], image_format),
+            )
+        changes.append(_change("convert", "format", facts["format"], image_format))
+    changes += _plan_backing(params, desired, facts)
+    changes += _plan_size(params, desired, facts)
+    changes += _plan_snapshots(params, desired, facts)
+    if params["commit"]:
+        if not facts["backing_file"]:
+            raise OptionError("commit", "%s is no overlay: it has no base to commit to" % path)
+        if not observation.is_empty_overlay:
+            before = "differs from %s" % facts["backing_file"]
+            changes.append(_change("commit", "commit", before, "committed"))
+    return changes
+
+
+def _plan_repair(params: Params, path: str, check: dict[str, Any] | None) -> list[Change]:
+    if check is None:
+        return []
+    repair, leaks, corruptions = (
+        params["repair"],
+        check.get("leaks", 0),
+        check.get("corruptions", 0),
+    )
+    if repair != "none" and (leaks or corruptions and repair == "all"):
+        before = {"leaks": leaks, "corruptions": corruptions}
+        after = {"leaks": 0, "corruptions": 0 if repair == "all" else corruptions}
+        return [_change("repair", "repair", before, after)]
+    if corruptions:
+        raise ImageError(
+            "check: %s has %d corruptions: set repair: all to repair what can be repaired"
+            % (path, corruptions),
+            path=path,
+            check=check,
+        )
+    return []
+
+
+def _plan_backing(params: Params, desired: Params, facts: ImageFacts) -> list[Change]:
+    if desired.get("backing_file") is None and params["backing_file"] != "":
+        return []
+    before, after = facts["backing_file"], desired.get("backing_file") or None
+    return [] if before == after else [_change("rebase", "backing_file", before, after)]
+
+
+def _plan_size(params: Params, desired: Params, facts: ImageFacts) -> list[Change]:
+    before, after = facts["size"], desired.get("size")
+    if not after or after == before:
+        return []
+    if after < before and not params["allow_shrink"]:
+        raise OptionError(
+            "size",
+            "%s is %s; making it %s would cut data off: set allow_shrink: true to allow that"
+            % (desired["path"], format_size(before), format_size(after)),
+        )
+    return [_change("resize", "size", format_size(before), format_size(after))]
+
+
+def _plan_snapshots(params: Params, desired: Params, facts: ImageFacts) -> list[Change]:
+    changes = []
+    names, existing = desired.get("snapshots"), [entry["name"] for entry in facts["snapshots"]]
+    restore = params["restore_snapshot"]
+    if restore:
+        if restore not in existing:
+            raise OptionError(
+                "restore_snapshot",
+                "%s has no snapshot %r; it has %s"
+                % (desired["path"], restore, ", ".join(existing) or "none"),
+            )
+        changes.append(_change("restore_snapshot", "restore_snapshot", None, restore))
+    if names is None:
+        return changes
+    changes += [
+        _change("create_snapshot", "snapshots", None, name, name)
+        for name in names
+        if name not in existing
+    ]
+    if params["purge_snapshots"]:
+        changes += [
+            _change("delete_snapshot", "snapshots", name, None, name)
+            for name in existing
+            if name not in names
+        ]
+    return changes
+
+
+class Image:
+    """One image: observe and apply; plan_image is between them."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self.desired: Params = disks.normalise_disk(
+            "", {key: params.get(key) for key in disks.IMAGE_SPEC}
+        )
         for key in ("source", "restore_snapshot", "snapshots"):
             self.desired[key] = params.get(key)
-        self.params = params
-        self.path = self.desired["path"]
-        self.root = os.path.abspath(params.get("root") or default_root())
-        self.qemu_img = QemuImg(find_qemu_img())
-        self.report = None
-        self.steps = []
+        if self.desired["source"]:
+            self.desired["source"] = disks.image_path("source", self.desired["source"])
+        self.path: str = self.desired["path"]
+        self._root = os.path.abspath(params.get("root") or default_root())
+        self._qemu_img = QemuImg(find_qemu_img())
+        self._check_report: dict[str, Any] | None = None
+        self._observation = ImageObservation(False)
 
-    def info(self):
-        """The image as the module returns it: empty when it is absent."""
-        if not os.path.exists(self.path):
-            return {}
-        told = describe(self.path, self.qemu_img)
-        if self.report is not None:
-            told["check"] = self.report
-        return told
+    def observe(self) -> ImageObservation:
+        """Observe the image, and check the files that it is to be made from.
 
-    def plan(self):
-        """Fill steps. Raises OptionError and ImageError for what cannot be."""
+        Raises OptionError and ImageError for a file that cannot be read or has another checksum.
+        """
+        exists = os.path.lexists(self.path)
+        self._observation = ImageObservation(exists)
         if self.params["state"] == "absent":
-            if os.path.lexists(self.path):
-                self._check_free("be removed", disk_too=True)
-                self._step("path", self.path, None, lambda: remove_file(self.path))
-        elif not os.path.lexists(self.path):
-            self._plan_new()
-        else:
-            images.check_readable("path", self.path)
-            self._plan_existing()
-
-    def _step(self, option, before, after, function, item=None):
-        self.steps.append(
-            (
-                Change((option,) if item is None else (option, Item(item)), before, after, FILE),
-                function,
-            )
+            return self._observation
+        if not exists:
+            self._check_source("source" if self.desired["source"] else "backing_file")
+            return self._observation
+        images.check_readable("path", self.path)
+        facts = describe(self.path, self._qemu_img)
+        base = facts["backing_file"]
+        if not self.desired.get("backing_file"):
+            if not self.desired["source"]:
+                self._verify_checksum(self.path)
+        elif self.desired["backing_file"] != base:
+            self._check_source("backing_file")
+        if self.params["check"] or self.params["repair"] != "none":
+            self._check_report = self._qemu_img.check(self.path)
+        self._observation = ImageObservation(
+            exists,
+            facts,
+            self._check_report,
+            bool(self.params["commit"] and base) and self._qemu_img.is_empty_overlay(self.path),
+            bool(base) and not os.path.exists(base),
         )
+        return self._observation
 
-    def _plan_new(self):
-        desired = self.desired
-        if self.params["source"]:
-            if desired.get("backing_file"):
-                raise OptionError("source", "it makes a full copy: it cannot go with backing_file")
-            source = disks.image_path("source", self.params["source"])
-            images.check_readable("source", source)
-            self._verify(source)
-            self._step("path", None, self.path, lambda: self._copy(source))
-            return
-        if desired.get("backing_file"):
-            images.check_readable("backing_file", desired["backing_file"])
-            self._verify(desired["backing_file"])
-        elif not desired.get("size"):
-            raise OptionError(
-                "size",
-                "%s does not exist: give size, backing_file or source to have it made" % self.path,
-            )
-        if desired.get("snapshots") or desired.get("restore_snapshot"):
-            raise OptionError(
-                "snapshots" if desired.get("snapshots") else "restore_snapshot",
-                "%s does not exist yet" % self.path,
-            )
-        self._step("path", None, self.path, self._create)
+    def _check_source(self, option: str) -> None:
+        path = self.desired.get(option)
+        if path:
+            images.check_readable(option, path)
+            self._verify_checksum(path)
 
-    def _verify(self, path):
+    def _verify_checksum(self, path: str) -> None:
         for key, first in (("checksum", False), ("checksum_first_mib", True)):
             if self.desired.get(key):
                 images.verify_checksum(key, path, self.desired[key], first)
 
-    def _create(self):
+    def check(self, changes: list[Change]) -> None:
+        """Raise ImageError for a change that would harm a VM, even if the VM is stopped."""
+        if self.params["force"]:
+            return
+        for change in changes:
+            if change.verb in _HARMS:
+                what, harms_disk = _HARMS[change.verb]
+                self._check_users(self.path, what, harms_disk)
+                if change.verb == "commit" and self._observation.facts:
+                    self._check_users(self._observation.facts["backing_file"], what, True)
+
+    def _check_users(self, path: str, what: str, harms_disk: bool) -> None:
+        users = users_of(self._root, path)
+        if users and (harms_disk or any(user.role == "base" for user in users)):
+            roles = [
+                "%s of the VM %s"
+                % ("base image" if user.role == "base" else "disk %s" % user.disk, user.vm)
+                for user in users
+            ]
+            raise ImageError(
+                "%s cannot %s: it is the %s: remove those first, or set force: true"
+                % (path, what, ", ".join(roles)),
+                path=path,
+            )
+
+    def apply(self, changes: list[Change]) -> None:
+        """Make the changes. Raises ImageError and ProgramError."""
+        for change in changes:
+            _STEPS[change.verb](self, change)
+
+    def info(self) -> Result:
+        """Return the image as the module returns it, empty if it is absent."""
+        if not os.path.exists(self.path):
+            return {}
+        facts = describe(self.path, self._qemu_img)
+        if self._check_report is not None:
+            facts["check"] = self._check_report
+        return facts
+
+    @property
+    def _format(self) -> str:
+        return self.desired.get("format") or "qcow2"
+
+    def _remove(self, _change: Change) -> None:
+        remove_file(self.path)
+
+    def _create(self, _change: Change) -> None:
         make_folder(os.path.dirname(self.path))
-        self.qemu_img.create(
+        self._qemu_img.create(
             self.path,
-            self.desired.get("format") or "qcow2",
+            self._format,
             self.desired.get("size"),
             self.desired.get("format_options"),
             self.desired.get("backing_file") or None,
             self.desired.get("backing_format"),
         )
 
-    def _copy(self, source):
+    def _copy(self, _change: Change) -> None:
         make_folder(os.path.dirname(self.path))
-        self.qemu_img.convert(
-            source,
+        self._qemu_img.convert(
+            self.desired["source"],
             self.path,
-            self.desired.get("format") or "qcow2",
+            self._format,
             self.desired.get("format_options"),
             self.params["source_format"],
             self.params["compress"],
         )
         size = self.desired.get("size")
-        if size and size > describe(self.path, self.qemu_img)["size"]:
-            self.qemu_img.resize(self.path, size, format=self.desired.get("format") or "qcow2")
+        if size and size > describe(self.path, self._qemu_img)["size"]:
+            self._qemu_img.resize(self.path, size, format=self._format)
 
-    def _plan_existing(self):
-        desired, now = self.desired, describe(self.path, self.qemu_img)
-        if not desired.get("backing_file") and not self.params["source"]:
-            self._verify(self.path)
-        self._plan_check()
-        form = desired.get("format")
-        if form and form != now["format"]:
-            if not self.params["convert"]:
-                raise OptionError(
-                    "format",
-                    "%s is %s; set convert: true to have it converted to %s"
-                    % (self.path, now["format"], form),
-                )
-            self._check_free("be converted", disk_too=True)
-            self._step("format", now["format"], form, lambda: self._convert(form))
-        if desired.get("backing_file") is not None or self.params["backing_file"] == "":
-            self._plan_backing(now)
-        self._plan_size(now)
-        self._plan_snapshots(now)
-        if self.params["commit"]:
-            if not now["backing_file"]:
-                raise OptionError(
-                    "commit", "%s is no overlay: there is nothing to commit into" % self.path
-                )
-            if not self.qemu_img.is_empty_overlay(self.path):
-                self._check_free("be committed", also=now["backing_file"])
-                self._step(
-                    "commit",
-                    "differs from %s" % now["backing_file"],
-                    "committed",
-                    lambda: self.qemu_img.commit(self.path),
-                )
+    def _repair(self, _change: Change) -> None:
+        self._check_report = self._qemu_img.check(self.path, repair=self.params["repair"])
 
-    def _plan_check(self):
-        repair = self.params["repair"]
-        if not self.params["check"] and repair == "none":
-            return
-        self.report = self.qemu_img.check(self.path)
-        leaks, broken = self.report.get("leaks", 0), self.report.get("corruptions", 0)
-        if repair != "none" and (leaks or broken and repair == "all"):
-            self._step(
-                "repair",
-                {"leaks": leaks, "corruptions": broken},
-                {"leaks": 0, "corruptions": 0 if repair == "all" else broken},
-                lambda: self._repair(repair),
-            )
-        elif broken:
-            raise ImageError(
-                "check: %s has %d corruptions: set repair: all to mend what can be mended"
-                % (self.path, broken),
-                path=self.path,
-                check=self.report,
-            )
-
-    def _repair(self, repair):
-        self.report = self.qemu_img.check(self.path, repair=repair)
-
-    def _convert(self, form):
+    def _convert(self, change: Change) -> None:
         temporary = self.path + ".converted"
         remove_file(temporary)
-        self.qemu_img.convert(
+        self._qemu_img.convert(
             self.path,
             temporary,
-            form,
+            change.after,
             self.desired.get("format_options"),
             compress=self.params["compress"],
         )
         os.replace(temporary, self.path)
 
-    def _plan_backing(self, now):
-        desired, has = self.desired.get("backing_file") or None, now["backing_file"]
-        if desired == has:
-            return
-        if desired:
-            images.check_readable("backing_file", desired)
-            self._verify(desired)
-        self._check_free("be rebased")
-        # The old base is needed to keep the content; where it is gone, a same-looking base is all that can be asked for.
-        moved = bool(desired and has and not os.path.exists(has))
-        self._step(
-            "backing_file",
-            has,
-            desired,
-            lambda: self.qemu_img.rebase(
-                self.path, desired or "", self.desired.get("backing_format"), unsafe=moved
-            ),
+    def _rebase(self, change: Change) -> None:
+        # Without the old base the content cannot be kept: trust that the new one is the same.
+        unsafe = bool(change.after) and self._observation.is_backing_missing
+        self._qemu_img.rebase(
+            self.path, change.after or "", self.desired.get("backing_format"), unsafe=unsafe
         )
 
-    def _plan_size(self, now):
-        desired, has = self.desired.get("size"), now["size"]
-        if not desired or desired == has:
-            return
-        if desired < has and not self.params["allow_shrink"]:
-            raise OptionError(
-                "size",
-                "%s is %s; making it %s would cut data off: set allow_shrink: true if that is wanted"
-                % (self.path, format_size(has), format_size(desired)),
-            )
-        self._check_free("be resized")
-        self._step(
-            "size",
-            format_size(has),
-            format_size(desired),
-            lambda: self.qemu_img.resize(
-                self.path,
-                desired,
-                shrink=desired < has,
-                format=self.desired.get("format") or now["format"],
-            ),
-        )
+    def _resize(self, _change: Change) -> None:
+        facts = self._observation.facts or {}
+        size = self.desired["size"]
+        image_format = self.desired.get("format") or facts["format"]
+        self._qemu_img.resize(self.path, size, shrink=size < facts["size"], format=image_format)
 
-    def _plan_snapshots(self, now):
-        desired, have = self.desired.get("snapshots"), [entry["name"] for entry in now["snapshots"]]
-        restore = self.params["restore_snapshot"]
-        if restore:
-            if restore not in have:
-                raise OptionError(
-                    "restore_snapshot",
-                    "%s has no snapshot %r; it has %s"
-                    % (self.path, restore, ", ".join(have) or "none"),
-                )
-            self._step(
-                "restore_snapshot",
-                None,
-                restore,
-                lambda: self.qemu_img.snapshot_apply(self.path, restore),
-            )
-        if desired is None:
-            return
-        for name in [name for name in desired if name not in have]:
-            self._step(
-                "snapshots",
-                None,
-                name,
-                lambda name=name: self.qemu_img.snapshot_create(self.path, name),
-                name,
-            )
-        for name in (
-            [name for name in have if name not in desired] if self.params["purge_snapshots"] else ()
-        ):
-            self._step(
-                "snapshots",
-                name,
-                None,
-                lambda name=name: self.qemu_img.snapshot_delete(self.path, name),
-                name,
-            )
+    def _restore_snapshot(self, change: Change) -> None:
+        self._qemu_img.snapshot_apply(self.path, change.after)
 
-    def _check_free(self, what, also=None, disk_too=False):
-        """Refuse what would harm a VM: what it does to the base under its overlay, and with disk_too to its disk, even if it is stopped."""
-        if self.params["force"]:
-            return
-        for path in (self.path, also) if also else (self.path,):
-            users = users_of(self.root, path)
-            if users and (path == also or disk_too or any(user.role == "base" for user in users)):
-                raise ImageError(
-                    "%s cannot %s: it is the %s"
-                    % (
-                        path,
-                        what,
-                        ", ".join(
-                            "%s of the VM %s"
-                            % (
-                                "base image" if user.role == "base" else "disk %s" % user.disk,
-                                user.vm,
-                            )
-                            for user in users
-                        ),
-                    )
-                    + ": remove those first, or set force: true",
-                    path=path,
-                )
+    def _create_snapshot(self, change: Change) -> None:
+        self._qemu_img.snapshot_create(self.path, change.after)
+
+    def _delete_snapshot(self, change: Change) -> None:
+        self._qemu_img.snapshot_delete(self.path, change.before)
+
+    def _commit(self, _change: Change) -> None:
+        self._qemu_img.commit(self.path)
 
 
-def describe(path, qemu_img):
-    """What an image is, as the modules return it."""
-    # A fixed vpc has its mark at the end, where qemu-img does not look.
-    form = images.probe(path).format
-    info = qemu_img.info(path, format=form if form != "raw" else None)
+_STEPS = {
+    "remove": Image._remove,
+    "create": Image._create,
+    "copy": Image._copy,
+    "repair": Image._repair,
+    "convert": Image._convert,
+    "rebase": Image._rebase,
+    "resize": Image._resize,
+    "restore_snapshot": Image._restore_snapshot,
+    "create_snapshot": Image._create_snapshot,
+    "delete_snapshot": Image._delete_snapshot,
+    "commit": Image._commit,
+}
+
+
+def describe(path: str, qemu_img: QemuImg) -> ImageFacts:
+    """Return the facts of an image, as the modules return them."""
+    # A fixed vpc has its signature at the end, where qemu-img does not look.
+    image_format = images.probe(path).format
+    info = qemu_img.info(path, format=image_format if image_format != "raw" else None)
     return {
         "path": path,
         "format": info["format"],
@@ -350,14 +435,13 @@ def describe(path, qemu_img):
     }
 
 
-def converge_image(params, check_mode):
-    """Bring one image into the state that params ask for; return the module's result. Raises VlabError."""
+def converge_image(params: Params, check_mode: bool) -> Result:
+    """Bring one image into its state; return the module's result. Raises VlabError."""
     image = Image(params)
-    image.plan()
+    changes = plan_image(params, image.desired, image.observe())
+    image.check(changes)
     if not check_mode:
-        for _change, function in image.steps:
-            function()
-    changes = [change for change, _function in image.steps]
+        image.apply(changes)
     return {
         "changed": bool(changes),
         "changes": [change.result() for change in changes],

@@ -12,6 +12,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import image
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
 
 MIB = 1 << 20
 DEFAULTS = {name: option.get("default") for name, option in image.SPEC.items()}
@@ -172,3 +173,43 @@ def test_checks_and_repairs(converge, report, options, changed, error):
             converge(now(), qemu_img=program, **options)
     else:
         assert converge(now(), qemu_img=program, **options)[0]["changed"] == changed
+
+
+@pytest.mark.parametrize(
+    "has, options, verbs",
+    [
+        (None, {"size": "8M"}, ["create"]),
+        (None, {"source": "/srv/source.raw"}, ["copy"]),
+        (now(), {"state": "absent"}, ["remove"]),
+        (None, {"state": "absent"}, []),
+        (
+            now(format="raw", snapshots=[{"name": "a"}, {"name": "b"}]),
+            {
+                "format": "qcow2",
+                "convert": True,
+                "backing_file": "/srv/base",
+                "size": "16M",
+                "restore_snapshot": "a",
+                "snapshots": ["b", "c"],
+                "purge_snapshots": True,
+            },
+            [
+                "convert",
+                "rebase",
+                "resize",
+                "restore_snapshot",
+                "create_snapshot",
+                "delete_snapshot",
+            ],
+        ),
+    ],
+)
+def test_the_plan_is_a_pure_function_in_the_order_of_the_steps(has, options, verbs):
+    params = dict(DEFAULTS, path="/srv/disk", **{"state": "present", **options})
+    desired = disks.normalise_disk("", {key: params.get(key) for key in disks.IMAGE_SPEC})
+    for key in ("source", "restore_snapshot", "snapshots"):
+        desired[key] = params.get(key)
+    observation = image.ImageObservation(has is not None, has)
+    changes = image.plan_image(params, desired, observation)
+    assert [change.verb for change in changes] == verbs
+    assert all(verb in image._STEPS for verb in verbs)
