@@ -22,7 +22,7 @@ sys.path.insert(0, str(CHECKOUT / "scripts"))
 from runner import print_counts, print_result
 
 DEMO = "make demo && make demo && make demo-down && ! pgrep qemu-system"
-DEMO_SHOWS = ("every loopback answers", "Nothing had to be changed", "The lab is gone")
+DEMO_SHOWS = ("every loopback answers", "No changes: the lab is up", "The lab was removed")
 
 
 def parse() -> argparse.Namespace:
