@@ -82,7 +82,7 @@ def in_markdown(text):
 
 def reference():
     """The reference in Markdown."""
-    top = schema.schema()["properties"]
+    top = schema.topology_schema()["properties"]
     form = {
         name: entry["oneOf"][1] if "oneOf" in entry else entry
         for name, entry in (
@@ -95,7 +95,7 @@ def reference():
     own = [name for name in node["properties"] if name not in options]
     defaults = [name for name in top["defaults"]["properties"] if name in own]
     parts = [
-        ("The file", "", table(schema.schema())),
+        ("The file", "", table(schema.topology_schema())),
         (
             "nodes.NAME",
             "A node may be empty: `r1:`. Besides these it takes the options of "

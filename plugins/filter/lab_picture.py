@@ -83,7 +83,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.mermaid import
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.page import page
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.svg import svg
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import view_of
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries, model
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder, libraries
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
@@ -112,7 +112,7 @@ def lab_picture(topology, format="svg", vms=None, placement=None):  # pylint: di
     try:
         return _FORMATS[format](
             view_of(
-                model.build(_read(topology) if isinstance(topology, str) else topology),
+                builder.build(_read(topology) if isinstance(topology, str) else topology),
                 vms,
                 placement,
             )

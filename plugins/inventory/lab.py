@@ -120,11 +120,11 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
 from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import Hypervisor, variables_for
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
-    node_facts,
+    builder,
     libraries,
-    model,
     placement,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import node_facts
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
@@ -188,13 +188,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             file = os.path.join(folder, os.path.expanduser(given))
             try:
                 with open(file, encoding="utf-8") as stream:
-                    topology = model.build(load_yaml(stream))
+                    topology = builder.build(load_yaml(stream))
                 placed = placement.place(topology, hypervisors)
             except (OSError, yaml.YAMLError, TopologyError) as error:
                 raise AnsibleParserError("topology: %s: %s" % (file, error))
             for name, node in topology.nodes.items():
                 nodes[topology.name, name] = {
-                    "about": node_facts.about(node),
+                    "about": node_facts(node),
                     "vm": _connection_vars.expected(node),
                     "hypervisor": placed[name],
                 }

@@ -26,15 +26,20 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle, _relay_s
 from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import pipelining
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
-    libraries,
-    model,
-    placement,
+    builder,
+    endpoints,
     host_shares,
+    images,
+    libraries,
+    placement,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import about_nodes
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import facts_of_nodes
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
     Problems,
     TopologyError,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
+    template_variables,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._start_barrier import StartBarrier
@@ -263,7 +268,7 @@ class LabAction(ActionBase):
         data = self._read(args.get("topology"))
         if args.get("lab") and isinstance(data, dict):
             data = dict(data, name=args["lab"])
-        topology = model.build(data)
+        topology = builder.build(data)
         state, only = args.get("state", "started"), args.get("nodes")
         if isinstance(only, str):
             only = [name.strip() for name in only.split(",") if name.strip()]
@@ -281,18 +286,18 @@ class LabAction(ActionBase):
                     ", ".join(sorted(topology.nodes)),
                 )
         if state != "absent":
-            host_shares.apply_images(topology, args.get("images") or {}, problems)
+            images.apply_images(topology, args.get("images") or {}, problems)
         problems.check()
         hosts, facts = self._hosts(topology.name)
         placed = placement.place(topology, hosts, facts)
-        wires = host_shares.Wires(topology, placed, self._addresses(topology, placed))
+        wires = endpoints.UdpEndpoints(topology, placed, self._addresses(topology, placed))
         if state not in ("absent", "stopped"):
-            rows = placement.shortages(topology, placed, facts, wires.ports_between())
+            rows = placement.shortages(topology, placed, facts, wires.ports_between_hosts())
             if rows:
                 raise AnsibleActionFail(shortage_message(topology.name, rows))
         states = self._states(topology, state, only, facts)
         wave_of = (
-            placement.waves(topology, placed)
+            placement.start_phases(topology, placed)
             if state in ("started", "paused") and not self._task.check_mode
             else {}
         )
@@ -317,7 +322,7 @@ class LabAction(ActionBase):
             for vm in share["vms"]:
                 # Started by a later wave of this run: its neighbours keep their carriers.
                 vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
-            share["node_facts"] = about_nodes(topology, [vm["name"] for vm in share["vms"]])
+            share["node_facts"] = facts_of_nodes(topology, [vm["name"] for vm in share["vms"]])
         share["limits"] = topology.data["limits"]
         return share
 
@@ -358,7 +363,7 @@ class LabAction(ActionBase):
     def _addresses(self, topology, placed):
         """Where other hypervisors reach each one: the variable vlab_address, else the address that Ansible uses."""
         addresses = {}
-        for host in host_shares.hosts_with_addresses(topology, placed):
+        for host in endpoints.hosts_with_addresses(topology, placed):
             known = self.task_vars["hostvars"][host]
             name = known.get("vlab_address") or known.get("ansible_host") or host
             try:
@@ -414,7 +419,7 @@ class LabAction(ActionBase):
                 text = stream.read()
             if not nodes:
                 nodes.update(
-                    (name, host_shares.variables(topology, each))
+                    (name, template_variables(topology, each))
                     for name, each in topology.nodes.items()
                 )
             variables = dict(self.task_vars, lab=shared, lab_nodes=nodes, node=nodes[node.name])

@@ -12,7 +12,7 @@ import math
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import layout
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.layout import Box
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
 
 _WIDE = 10  # nodes beside each other, from which on those behind one node are stacked
 _GAP = 10
@@ -136,7 +136,7 @@ def _rows(boxes, pairs):
                 for other in pair
                 if other != key and other in place
             ]
-            return sum(above) / len(above) if above else 0.5, natural(str(key[-1]))
+            return sum(above) / len(above) if above else 0.5, natural_key(str(key[-1]))
 
         row.sort(key=wanted)
         place.update({key: (number + 0.5) / len(row) for number, key in enumerate(row)})
@@ -174,7 +174,7 @@ def _stacks(boxes, edges):
     found = {}
     for (parent, _row), keys in stacks.items():
         if len(keys) > 1 and parent not in found:
-            found[parent] = sorted(keys, key=lambda key: natural(key[1]))
+            found[parent] = sorted(keys, key=lambda key: natural_key(key[1]))
     return found
 
 
@@ -205,8 +205,8 @@ def _ring(boxes, edges):
         len(others) != 2 or key in others for key, others in neighbours.items()
     ):
         return None
-    start = min(boxes, key=lambda key: natural(key[1]))
-    ring = [start, min(neighbours[start], key=lambda key: natural(key[1]))]
+    start = min(boxes, key=lambda key: natural_key(key[1]))
+    ring = [start, min(neighbours[start], key=lambda key: natural_key(key[1]))]
     while len(ring) < len(boxes):
         following = [key for key in neighbours[ring[-1]] if key != ring[-2]][0]
         if following == start:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
 
 # Groups that everybody draws in this order, whichever comes first in the file.
 _KNOWN = (
@@ -96,7 +96,7 @@ def _by_distance(topology):
     ):
         return {}
     tier_of = {}
-    for start in sorted(neighbours, key=lambda key: (-len(neighbours[key]), natural(key[1]))):
+    for start in sorted(neighbours, key=lambda key: (-len(neighbours[key]), natural_key(key[1]))):
         if start in tier_of:
             continue
         tier_of[start] = 0

@@ -13,7 +13,7 @@ from typing import Dict, List, Optional
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import icons
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.tiers import tiers_of
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
 
 # What a state is to somebody who looks at the lab; QEMU has more words than these.
 _TONES = {
@@ -124,13 +124,13 @@ class View:
             for number, end in enumerate(link.ends):
                 if end.node == name:
                     found.append((link, end, None if link.segment else link.ends[1 - number]))
-        return sorted(found, key=lambda entry: natural(entry[1].nic))
+        return sorted(found, key=lambda entry: natural_key(entry[1].nic))
 
     @property
     def hypervisors(self):
         """Those that are known, each once."""
         return sorted(
-            {node.hypervisor for node in self.nodes.values() if node.hypervisor}, key=natural
+            {node.hypervisor for node in self.nodes.values() if node.hypervisor}, key=natural_key
         )
 
     @property
@@ -157,7 +157,9 @@ def view_of(topology, vms=None, placement=None):
     """
     here = {vm.get("name"): vm for vm in vms or () if vm.get("lab", topology.name) == topology.name}
     tiers = tiers_of(topology)
-    names = sorted(topology.nodes, key=lambda name: (tiers.get(("node", name), 0), natural(name)))
+    names = sorted(
+        topology.nodes, key=lambda name: (tiers.get(("node", name), 0), natural_key(name))
+    )
     nodes = {
         name: _node(
             topology.nodes[name], topology, here.get(name), vms is not None, placement or {}, tiers
@@ -165,8 +167,10 @@ def view_of(topology, vms=None, placement=None):
         for name in names
     }
     links = []
-    for link in sorted(topology.links, key=lambda link: natural(link.name)):
-        ends = sorted((_end(topology, end) for end in link.ends), key=lambda end: natural(str(end)))
+    for link in sorted(topology.links, key=lambda link: natural_key(link.name)):
+        ends = sorted(
+            (_end(topology, end) for end in link.ends), key=lambda end: natural_key(str(end))
+        )
         links.append(
             Link(
                 len(links),
@@ -178,13 +182,13 @@ def view_of(topology, vms=None, placement=None):
             )
         )
     segments = {}
-    for name in sorted(topology.segments, key=natural):
+    for name in sorted(topology.segments, key=natural_key):
         segment = topology.segments[name]
         segments[name] = Segment(
             name, segment.kind, _prefixes(segment), tiers.get(("segment", name))
         )
         for end in sorted(
-            (_end(topology, end) for end in segment.ends), key=lambda end: natural(str(end))
+            (_end(topology, end) for end in segment.ends), key=lambda end: natural_key(str(end))
         ):
             links.append(
                 Link(
@@ -240,7 +244,7 @@ def _nics(node, vm):
                     " for port %s" % entry["guest_port"] if entry.get("guest_port") else "",
                 )
             )
-        if nic.wire is not None or nic.addresses or nic.settings.get("link") or reach:
+        if nic.network is not None or nic.addresses or nic.settings.get("link") or reach:
             nics.append(Nic(nic.name, nic.mac, list(nic.addresses), reach))
     return nics
 

@@ -4,332 +4,372 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Addresses: taken from pools by name, so that the order in the file means nothing and a new link moves no other."""
+"""Assign addresses from pools.
+
+What a node, link or segment gets depends on its name, not on its position in the file, so that
+a new link does not change the addresses of others.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import netaddr
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import (
+    End,
+    Link,
+    Network,
+    Nic,
+    Node,
+    Topology,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import (
+    natural_key,
+    trailing_number,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 _LINK_LENGTH, _LAN_LENGTH = 30, 24
+_POOLS = ("loopback", "loopback6", "links", "links6", "lans", "lans6", "management")
+# The subnets of the lab's own IPv6 network: {pool: (index of its first /64, prefix length)}.
+_OWN_IPV6_POOLS = {"loopback6": (0, 64), "links6": (0x8000, 49), "lans6": (0x4000, 50)}
+# A larger pool is not searched to its end for something free.
+_MAX_ADDRESS_STEPS, _MAX_SUBNET_STEPS = 1 << 20, 1 << 16
+
+# netaddr has no type hints.
+_Subnet = Any
+_Address = Any
+_Pools = dict[str, _Subnet]
+_Key = tuple[int, int, int]
 
 
-def assign_addresses(topology, problems):
-    """Give loopbacks, management addresses, AS numbers, and networks and addresses of links and segments."""
+def assign_addresses(topology: Topology, problems: Problems) -> None:
+    """Assign loopbacks, management addresses, AS numbers, and the subnets of networks."""
     pools = _pools(topology, problems)
-    taken = _Taken(problems)
-    _nodes(topology, pools, taken, problems)
-    _wires(topology, pools, taken, problems)
-    _loose_nics(topology, problems)
+    for key in ("loopback", "loopback6", "management"):
+        _assign_node_addresses(topology, key, pools.get(key), problems)
+    _assign_as_numbers(topology)
+    _assign_subnets(topology, pools, problems)
+    for network in _complete_networks(topology):
+        _assign_nic_addresses(topology, network, problems)
+    _keep_addresses_of_unconnected_nics(topology, problems)
 
 
-class _Taken:
-    """Networks that are in use, with the place that took them."""
+class _Allocation:
+    """The subnets in use, each with the option path that asked for it."""
 
-    def __init__(self, problems):
-        self.problems, self.networks, self.above = problems, {}, {}
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
+        self.subnets: dict[_Key, tuple[_Subnet, str]] = {}
+        self.supernets: dict[_Key, tuple[_Subnet, str]] = {}
 
-    def take(self, network, place):
-        """Note a network that was asked for; an overlap is a mistake."""
-        other, its_place = self._overlap(network)
-        if other:
-            self.problems.add(place, "%s overlaps with %s of %s", network, other, its_place)
+    def take(self, subnet: _Subnet, path: str) -> None:
+        """Record a subnet as used. Record a problem if it overlaps another."""
+        overlap = self._overlap(subnet)
+        if overlap:
+            self.problems.add(path, "%s overlaps with %s of %s", subnet, *overlap)
             return
-        self.networks[_key(network)] = network, place
-        for key in _supernets(network):
-            self.above.setdefault(key, (network, place))
+        self.subnets[_key(subnet)] = subnet, path
+        for key in _supernet_keys(subnet):
+            self.supernets.setdefault(key, (subnet, path))
 
-    def is_free(self, network):
-        """Whether nobody has a part of a network."""
-        return self._overlap(network) == (None, None)
+    def is_free(self, subnet: _Subnet) -> bool:
+        """Return whether the subnet overlaps no allocated one."""
+        return self._overlap(subnet) is None
 
-    def _overlap(self, network):
-        """The network in use that a network has something in common with, and its place. Looks at as many as a prefix is long."""
-        for key in _supernets(network):
-            if key in self.networks:
-                return self.networks[key]
-        return self.above.get(_key(network), (None, None))
-
-
-def _key(network):
-    return network.version, network.prefixlen, network.first
+    def _overlap(self, subnet: _Subnet) -> tuple[_Subnet, str] | None:
+        """Return a subnet in use that overlaps, with its path, in at most 128 lookups."""
+        for key in _supernet_keys(subnet):
+            if key in self.subnets:
+                return self.subnets[key]
+        return self.supernets.get(_key(subnet))
 
 
-def _supernets(network):
-    """The network itself and all that it is in, as keys."""
-    version, bits, first = network.version, 32 if network.version == 4 else 128, network.first
-    for length in range(network.prefixlen, -1, -1):
+def _key(subnet: _Subnet) -> _Key:
+    return subnet.version, subnet.prefixlen, subnet.first
+
+
+def _supernet_keys(subnet: _Subnet) -> Iterator[_Key]:
+    """Yield the keys of a subnet and of all that contain it; netaddr's supernet() is slow."""
+    version, first = subnet.version, subnet.first
+    bits = 32 if version == 4 else 128
+    for length in range(subnet.prefixlen, -1, -1):
         yield version, length, first >> (bits - length) << (bits - length)
 
 
-def _pools(topology, problems):
+def _pools(topology: Topology, problems: Problems) -> _Pools:
     given = topology.data["addressing"]
     pools = {}
-    for key in ("loopback", "loopback6", "links", "links6", "lans", "lans6", "management"):
+    for key in _POOLS:
         if isinstance(given.get(key), str):
-            pools[key] = _network(
-                given[key], "addressing.%s" % key, problems, 6 if key.endswith("6") else 4
-            )
+            version = 6 if key.endswith("6") else 4
+            pools[key] = _parse_subnet(given[key], "addressing.%s" % key, problems, version)
     if given.get("ipv6"):
         digest = hashlib.sha256(topology.name.encode("utf-8")).hexdigest()
-        # RFC 4193: fd and a global id of 40 bits.
+        # RFC 4193: fd and a global ID of 40 bits.
         base = netaddr.IPNetwork("fd%s:%s:%s::/48" % (digest[:2], digest[2:6], digest[6:10]))
-        thirds = {"loopback6": (0, 64), "links6": (0x8000, 49), "lans6": (0x4000, 50)}
-        for key, (offset, length) in thirds.items():
+        for key, (index, length) in _OWN_IPV6_POOLS.items():
             if key == "loopback6" or key.replace("6", "") in pools:
-                pools.setdefault(
-                    key,
-                    netaddr.IPNetwork(
-                        "%s/%d" % (netaddr.IPAddress(base.first + (offset << 64), 6), length)
-                    ),
-                )
+                first = netaddr.IPAddress(base.first + (index << 64), 6)
+                pools.setdefault(key, netaddr.IPNetwork("%s/%d" % (first, length)))
     return {key: pool for key, pool in pools.items() if pool is not None}
 
 
-def _network(text, place, problems, version=None):
+def _parse_subnet(text: str, path: str, problems: Problems, version: int) -> _Subnet | None:
     try:
-        network = netaddr.IPNetwork(text).cidr
+        subnet = netaddr.IPNetwork(text).cidr
     except (netaddr.AddrFormatError, ValueError):
-        problems.add(
-            place,
-            "%r is not a network, such as %s",
-            text,
-            "fd00::/48" if version == 6 else "10.0.0.0/16",
-        )
+        example = "fd00::/48" if version == 6 else "10.0.0.0/16"
+        problems.add(path, "%r is not a network, such as %s", text, example)
         return None
-    if version and network.version != version:
-        problems.add(place, "%s is not an IPv%d network", text, version)
+    if subnet.version != version:
+        problems.add(path, "%s is not an IPv%d network", text, version)
         return None
-    return network
+    return subnet
 
 
-def _order(name):
-    """A place in a pool that depends on the name alone."""
+def _hash(name: str) -> int:
+    """Return a number that depends on the name alone, to choose from a pool."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8")).digest()[:8], "big")
 
 
-def _nodes(topology, pools, taken, problems):
-    for key in ("loopback", "loopback6", "management"):
-        used = {}
-        for node in topology.nodes.values():
-            wanted = node.settings.get(key)
-            if isinstance(wanted, str):
-                address = _address(wanted, "nodes.%s.%s" % (node.name, key), problems)
-                if address is not None:
-                    _use(used, address, node, "nodes.%s.%s" % (node.name, key), problems)
-        pool = pools.get(key)
-        if pool is not None:
-            # In the order of names, numbers as numbers: r2 before r10, and r1's address ends in 1 as a person expects.
-            for node in sorted(topology.nodes.values(), key=lambda n: natural(n.name)):
-                if node.settings.get(key) in (None, True):
-                    address = _pick_address(pool, node.name, used)
-                    if address is None:
-                        problems.add(
-                            "addressing.%s" % key,
-                            "%s is too small for %d nodes",
-                            pool,
-                            len(topology.nodes),
-                        )
-                        break
-                    _use(used, address, node, "addressing.%s" % key, problems)
-        for address, node in used.items():
-            setattr(node, key, str(address))
-    base = topology.data["addressing"].get("asn")
-    numbers = {
-        node.settings["asn"]: node.name
+def _nodes_in_order(topology: Topology) -> list[Node]:
+    return sorted(topology.nodes.values(), key=lambda node: natural_key(node.name))
+
+
+def _assign_node_addresses(
+    topology: Topology, key: str, pool: _Subnet | None, problems: Problems
+) -> None:
+    """Assign each node its loopback, loopback6 or management address."""
+    used: dict[_Address, Node] = {}
+    for node in topology.nodes.values():
+        given = node.settings.get(key)
+        if isinstance(given, str):
+            path = "nodes.%s.%s" % (node.name, key)
+            interface = _parse_interface(given)
+            if interface is None:
+                problems.add(path, "%r is not an IP address", given)
+            elif interface.ip in used:
+                other = used[interface.ip].name
+                problems.add(path, "%s is also the address of %s", interface.ip, other)
+            else:
+                used[interface.ip] = node
+    if pool is not None:
+        # By name, so that the address of r1 ends in 1, as people expect.
+        for node in _nodes_in_order(topology):
+            if node.settings.get(key) in (None, True):
+                address = _pick_address(pool, node.name, used)
+                if address is None:
+                    problems.add(
+                        "addressing.%s" % key,
+                        "%s is too small for %d nodes",
+                        pool,
+                        len(topology.nodes),
+                    )
+                    break
+                used[address] = node
+    for address, node in used.items():
+        setattr(node, key, str(address))
+
+
+def _parse_interface(text: str) -> _Subnet | None:
+    """Return an address with its prefix length, None if text is not an address."""
+    try:
+        return netaddr.IPNetwork(text)
+    except (netaddr.AddrFormatError, ValueError):
+        return None
+
+
+def _pick_address(pool: _Subnet, name: str, used: Mapping[_Address, Node]) -> _Address | None:
+    """Return a free address: the number at the end of the name, else its hash, chooses it.
+
+    If that one is used, the next free one follows.
+    """
+    hosts = pool.size if pool.version == 6 or pool.prefixlen >= 31 else pool.size - 2
+    offset = 0 if pool.prefixlen >= 31 and pool.version == 4 else 1
+    number = trailing_number(name)
+    start = number - 1 if number and number <= hosts else _hash(name) % min(hosts, 1 << 62)
+    for step in range(min(hosts, _MAX_ADDRESS_STEPS)):
+        index = offset + (start + step) % hosts
+        if index < pool.size:
+            address = netaddr.IPAddress(pool.first + index, pool.version)
+            if address not in used:
+                return address
+    return None
+
+
+def _assign_as_numbers(topology: Topology) -> None:
+    """Assign AS numbers: those that nodes ask for, then free ones in the order of names."""
+    first = topology.data["addressing"].get("asn")
+    used = {
+        node.settings["asn"]
         for node in topology.nodes.values()
         if isinstance(node.settings.get("asn"), int)
     }
-    for node in sorted(topology.nodes.values(), key=lambda n: natural(n.name)):
+    for node in _nodes_in_order(topology):
         node.asn = node.settings.get("asn")
-        if node.asn is None and isinstance(base, int):
-            node.asn = next(
-                base + n
-                for n in range(len(topology.nodes) + len(numbers) + 1)
-                if base + n not in numbers
-            )
-            numbers[node.asn] = node.name
+        if node.asn is None and isinstance(first, int):
+            candidates = range(first, first + len(topology.nodes) + len(used) + 1)
+            node.asn = next(number for number in candidates if number not in used)
+            used.add(node.asn)
 
 
-def natural(name):
-    """A key that sorts r2 before r10."""
+class _Family(NamedTuple):
+    """The names of a network's attribute and pools for an IP version."""
+
+    version: int
+    key: str
+    suffix: str
+
+
+_FAMILIES = (_Family(4, "prefix", ""), _Family(6, "prefix6", "6"))
+
+
+def _complete_networks(topology: Topology) -> list[Network]:
+    """Return segments and the links of which both ends are valid."""
     return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part)
-        for part in re.split(r"(\d+)", name)
-        if part
+        network
+        for network in topology.networks
+        if not isinstance(network, Link) or len(network.ends) == 2
     ]
 
 
-def _address(text, place, problems):
-    try:
-        return netaddr.IPNetwork(text).ip
-    except (netaddr.AddrFormatError, ValueError):
-        problems.add(place, "%r is not an address", text)
-        return None
-
-
-def _use(used, address, node, place, problems):
-    if address in used:
-        problems.add(place, "%s is also the address of %s", address, used[address].name)
-    else:
-        used[address] = node
-
-
-def _pick_address(pool, name, used):
-    """The address with the number at the end of the name where it is free, else one by the name's hash, else the next free."""
-    hosts = pool.size if pool.version == 6 or pool.prefixlen >= 31 else pool.size - 2
-    offset = 0 if pool.prefixlen >= 31 and pool.version == 4 else 1
-    digits = natural(name)[-1][1] if natural(name)[-1][0] == 0 else None
-    start = digits - 1 if digits and digits <= hosts else _order(name) % min(hosts, 1 << 62)
-    for step in range(min(hosts, 1 << 20)):
-        address = netaddr.IPAddress(pool.first + offset + (start + step) % hosts, pool.version)
-        if address not in used:
-            return address
-    return None
-
-
-def _wires(topology, pools, taken, problems):
-    wires = [(link, link.place, "links") for link in topology.links if len(link.ends) == 2]
-    wires += [
-        (segment, "segments.%s" % name, "lans") for name, segment in topology.segments.items()
-    ]
-    length = {
-        "links": topology.data["addressing"].get("link_length", _LINK_LENGTH),
-        "lans": topology.data["addressing"].get("lan_length", _LAN_LENGTH),
-    }
-    for suffix, key in (("", "prefix"), ("6", "prefix6")):
-        asked = []
-        for wire, place, pool in wires:
-            text = wire.settings.get(key)
+def _assign_subnets(topology: Topology, pools: _Pools, problems: Problems) -> None:
+    """Assign each network its subnets: those it asks for first, then free ones of the pools."""
+    allocation = _Allocation(problems)
+    networks = _complete_networks(topology)
+    for family in _FAMILIES:
+        for network in networks:
+            text = network.settings.get(family.key)
             if isinstance(text, str):
-                network = _network(text, "%s.%s" % (place, key), problems, 6 if suffix else 4)
-                if network is not None:
-                    taken.take(network, "%s.%s" % (place, key))
-                    asked.append((wire, network))
-        for wire, network in asked:
-            setattr(wire, key, str(network))
-        for wire, place, pool in sorted(wires, key=lambda entry: entry[0].name):
-            room = pools.get(pool + suffix)
-            if getattr(wire, key) is None and room is not None:
-                network = _pick_network(room, 64 if suffix else length[pool], wire.name, taken)
-                if network is None:
-                    problems.add(
-                        "addressing.%s%s" % (pool, suffix),
-                        "%s is too small for %d networks of length %d",
-                        room,
-                        len(wires),
-                        64 if suffix else length[pool],
-                    )
-                    break
-                taken.take(network, place)
-                setattr(wire, key, str(network))
-    for wire, place, _pool in wires:
-        _number_ends(topology, wire, place, problems)
+                path = "%s.%s" % (network.path, family.key)
+                subnet = _parse_subnet(text, path, problems, family.version)
+                if subnet is not None:
+                    allocation.take(subnet, path)
+                    setattr(network, family.key, str(subnet))
+        _assign_from_pools(topology, networks, family, pools, allocation)
 
 
-def _pick_network(pool, length, name, taken):
-    """A network of the pool by the name's hash, the next free one where that is taken."""
+def _assign_from_pools(
+    topology: Topology,
+    networks: list[Network],
+    family: _Family,
+    pools: _Pools,
+    allocation: _Allocation,
+) -> None:
+    given = topology.data["addressing"]
+    lengths = {
+        "links": given.get("link_length", _LINK_LENGTH),
+        "lans": given.get("lan_length", _LAN_LENGTH),
+        "links6": 64,
+        "lans6": 64,
+    }
+    for network in sorted(networks, key=lambda network: network.name):
+        pool_name = ("links" if isinstance(network, Link) else "lans") + family.suffix
+        pool, length = pools.get(pool_name), lengths[pool_name]
+        if getattr(network, family.key) is None and pool is not None:
+            subnet = _pick_subnet(pool, length, network.name, allocation)
+            if subnet is None:
+                allocation.problems.add(
+                    "addressing.%s" % pool_name,
+                    "%s is too small for %d networks with prefix length %d",
+                    pool,
+                    len(networks),
+                    length,
+                )
+                break
+            allocation.take(subnet, network.path)
+            setattr(network, family.key, str(subnet))
+
+
+def _pick_subnet(pool: _Subnet, length: int, name: str, allocation: _Allocation) -> _Subnet | None:
+    """Return the subnet that the hash of the name chooses, the next free one if it is used."""
     if length < pool.prefixlen:
         return None
     count = 1 << (length - pool.prefixlen)
-    start, size = _order(name) % count, 1 << ((32 if pool.version == 4 else 128) - length)
-    for step in range(min(count, 1 << 16)):
-        network = netaddr.IPNetwork(
-            "%s/%d"
-            % (netaddr.IPAddress(pool.first + (start + step) % count * size, pool.version), length)
-        )
-        if taken.is_free(network):
-            return network
+    start, size = _hash(name) % count, 1 << ((32 if pool.version == 4 else 128) - length)
+    for step in range(min(count, _MAX_SUBNET_STEPS)):
+        first = netaddr.IPAddress(pool.first + (start + step) % count * size, pool.version)
+        subnet = netaddr.IPNetwork("%s/%d" % (first, length))
+        if allocation.is_free(subnet):
+            return subnet
     return None
 
 
-def _number_ends(topology, wire, place, problems):
-    """Addresses of the NICs on a wire: those asked for, then the lowest free ones in the order of the nodes' names."""
-    networks = [netaddr.IPNetwork(prefix) for prefix in (wire.prefix, wire.prefix6) if prefix]
-    nics = {str(end): topology.nodes[end.node].nics[end.nic] for end in wire.ends}
-    used = {}
+def _assign_nic_addresses(topology: Topology, network: Network, problems: Problems) -> None:
+    """Assign the NICs of a network the addresses they ask for, then the lowest free ones."""
+    subnets = [netaddr.IPNetwork(text) for text in (network.prefix, network.prefix6) if text]
+    nics = {end: topology.nodes[end.node].nics[end.nic] for end in network.ends}
+    used: dict[_Address, End] = {}
     for end, nic in nics.items():
-        wanted = nic.settings.get("address") or []
-        for text in [wanted] if isinstance(wanted, str) else wanted:
-            try:
-                address = netaddr.IPNetwork(text)
-            except (netaddr.AddrFormatError, ValueError):
-                problems.add(place, "%r, the address of %s, is not an address", text, end)
+        for text in _given_addresses(nic):
+            _keep_given_address(network, end, nic, text, subnets, used, problems)
+    for subnet in subnets:
+        hosts = subnet.iter_hosts()
+        for end in sorted(nics, key=lambda end: natural_key(str(end))):
+            nic = nics[end]
+            if any(_version(address) == subnet.version for address in nic.addresses):
                 continue
-            network = next((net for net in networks if address.ip in net), None)
-            if (
-                networks
-                and network is None
-                and any(net.version == address.version for net in networks)
-            ):
-                problems.add(
-                    place,
-                    "%s, the address of %s, is not in %s",
-                    text,
-                    end,
-                    " or ".join(map(str, networks)),
-                )
-                continue
-            if address.ip in used:
-                problems.add(
-                    place, "%s is the address of %s and of %s", address.ip, used[address.ip], end
-                )
-                continue
-            used[address.ip] = end
-            nic.addresses.append(
-                "%s/%d"
-                % (
-                    address.ip,
-                    network.prefixlen
-                    if network is not None and "/" not in text
-                    else address.prefixlen,
-                )
-            )
-    for network in networks:
-        short = (
-            network.version == 4
-            and network.prefixlen >= 31
-            or network.version == 6
-            and network.prefixlen >= 127
-        )
-        numbers = iter(
-            range(
-                0 if short else 1,
-                network.size if short or network.version == 6 else network.size - 1,
-            )
-        )
-        for end in sorted(nics, key=natural):
-            if any(
-                netaddr.IPNetwork(address).version == network.version
-                for address in nics[end].addresses
-            ):
-                continue
-            for number in numbers:
-                address = netaddr.IPAddress(network.first + number, network.version)
-                if address not in used:
-                    used[address] = end
-                    nics[end].addresses.append("%s/%d" % (address, network.prefixlen))
-                    break
-            else:
-                problems.add(place, "%s is too small for %d NICs", network, len(nics))
+            address = next((address for address in hosts if address not in used), None)
+            if address is None:
+                problems.add(network.path, "%s is too small for %d NICs", subnet, len(nics))
                 break
+            used[address] = end
+            nic.addresses.append("%s/%d" % (address, subnet.prefixlen))
 
 
-def _loose_nics(topology, problems):
-    """Addresses asked for by NICs that are on no wire of the lab."""
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
+
+
+def _given_addresses(nic: Nic) -> list[str]:
+    given = nic.settings.get("address") or []
+    return [given] if isinstance(given, str) else given
+
+
+def _keep_given_address(
+    network: Network,
+    end: End,
+    nic: Nic,
+    text: str,
+    subnets: list[_Subnet],
+    used: dict[_Address, End],
+    problems: Problems,
+) -> None:
+    """Add an address that a connected NIC asks for; the subnet completes its prefix length."""
+    address = _parse_interface(text)
+    if address is None:
+        problems.add(network.path, "%r, the address of %s, is not an IP address", text, end)
+        return
+    subnet = next((subnet for subnet in subnets if address.ip in subnet), None)
+    if subnet is None and any(subnet.version == address.version for subnet in subnets):
+        problems.add(
+            network.path,
+            "%s, the address of %s, is not in %s",
+            text,
+            end,
+            " or ".join(map(str, subnets)),
+        )
+    elif address.ip in used:
+        problems.add(
+            network.path, "%s is the address of both %s and %s", address.ip, used[address.ip], end
+        )
+    else:
+        used[address.ip] = end
+        completed = subnet is not None and "/" not in text
+        length = subnet.prefixlen if completed else address.prefixlen
+        nic.addresses.append("%s/%d" % (address.ip, length))
+
+
+def _keep_addresses_of_unconnected_nics(topology: Topology, problems: Problems) -> None:
     for node in topology.nodes.values():
         for nic in node.nics.values():
-            wanted = nic.settings.get("address") or [] if nic.wire is None else []
-            for text in [wanted] if isinstance(wanted, str) else wanted:
-                try:
-                    address = netaddr.IPNetwork(text)
-                except (netaddr.AddrFormatError, ValueError):
-                    problems.add(
-                        "nodes.%s.nics.%s.address" % (node.name, nic.name),
-                        "%r is not an address",
-                        text,
-                    )
+            for text in _given_addresses(nic) if nic.network is None else ():
+                address = _parse_interface(text)
+                if address is None:
+                    path = "nodes.%s.nics.%s.address" % (node.name, nic.name)
+                    problems.add(path, "%r is not an IP address", text)
                 else:
                     nic.addresses.append("%s/%d" % (address.ip, address.prefixlen))

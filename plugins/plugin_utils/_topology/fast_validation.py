@@ -4,24 +4,32 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Whether data surely fits a JSON schema: nearly always it does, and then nobody needs jsonschema, whose import takes longest of all."""
+"""Check quickly whether data is surely valid against a JSON schema.
+
+Nearly all data is, and jsonschema, whose import takes longer than the rest, is not needed then.
+"""
 
 from __future__ import annotations
 
 import numbers
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
-def is_surely_valid(data, schema):
-    """True only when jsonschema would find no mistake. What is not known here, or may be a mistake, is left to jsonschema."""
+def is_surely_valid(data: Any, schema: Mapping[str, Any]) -> bool:
+    """Return True only if jsonschema would find no error.
+
+    False means that data may be invalid, or that the schema has a keyword not supported here.
+    """
     return all(
-        key in _SAYS_NOTHING or key in _CHECKS and _CHECKS[key](data, asked, schema)
-        for key, asked in schema.items()
+        key in _ANNOTATIONS or key in _CHECKS and _CHECKS[key](data, value, schema)
+        for key, value in schema.items()
     )
 
 
-_SAYS_NOTHING = ("$schema", "title", "description")
-_TYPES = {
+_ANNOTATIONS = ("$schema", "title", "description")
+_TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda data: isinstance(data, dict),
     "array": lambda data: isinstance(data, list),
     "string": lambda data: isinstance(data, str),
@@ -37,61 +45,64 @@ _TYPES = {
 }
 
 
-def _type(data, asked, schema):
-    return any(_TYPES[name](data) for name in ([asked] if isinstance(asked, str) else asked))
+# Each check takes the data, the value of its keyword, and the schema that has the keyword.
 
 
-def _properties(data, asked, schema):
+def _type(data: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    return any(_TYPES[name](data) for name in ([value] if isinstance(value, str) else value))
+
+
+def _properties(data: Any, value: Any, schema: Mapping[str, Any]) -> bool:
     return not isinstance(data, dict) or all(
-        is_surely_valid(data[name], inner) for name, inner in asked.items() if name in data
+        is_surely_valid(data[name], inner) for name, inner in value.items() if name in data
     )
 
 
-def _additional(data, asked, schema):
+def _additional_properties(data: Any, value: Any, schema: Mapping[str, Any]) -> bool:
     if not isinstance(data, dict):
         return True
-    more = [value for name, value in data.items() if name not in schema.get("properties", ())]
+    others = [inner for name, inner in data.items() if name not in schema.get("properties", ())]
     return (
-        not more
-        if asked is False
-        else isinstance(asked, dict) and all(is_surely_valid(value, asked) for value in more)
+        not others
+        if value is False
+        else isinstance(value, dict) and all(is_surely_valid(inner, value) for inner in others)
     )
 
 
-def _names(data, asked, schema):
-    return not isinstance(data, dict) or all(is_surely_valid(name, asked) for name in data)
+def _property_names(data: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    return not isinstance(data, dict) or all(is_surely_valid(name, value) for name in data)
 
 
-def _one_of(data, asked, schema):
-    # Exactly one must fit: the others do not when they are of another type.
+def _one_of(data: Any, value: Any, schema: Mapping[str, Any]) -> bool:
+    # Exactly one must match, which is sure if the others are of another type.
     candidates = [
-        inner for inner in asked if "type" not in inner or _type(data, inner["type"], inner)
+        inner for inner in value if "type" not in inner or _type(data, inner["type"], inner)
     ]
     return len(candidates) == 1 and is_surely_valid(data, candidates[0])
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Any, Any, Mapping[str, Any]], bool]] = {
     "type": _type,
     "properties": _properties,
-    "additionalProperties": _additional,
-    "propertyNames": _names,
+    "additionalProperties": _additional_properties,
+    "propertyNames": _property_names,
     "oneOf": _one_of,
-    "required": lambda data, asked, schema: (
-        not isinstance(data, dict) or all(name in data for name in asked)
+    "required": lambda data, value, schema: (
+        not isinstance(data, dict) or all(name in data for name in value)
     ),
-    "items": lambda data, asked, schema: (
-        not isinstance(data, list) or all(is_surely_valid(value, asked) for value in data)
+    "items": lambda data, value, schema: (
+        not isinstance(data, list) or all(is_surely_valid(item, value) for item in data)
     ),
-    "enum": lambda data, asked, schema: any(
-        value == data and isinstance(value, bool) == isinstance(data, bool) for value in asked
+    "enum": lambda data, value, schema: any(
+        choice == data and isinstance(choice, bool) == isinstance(data, bool) for choice in value
     ),
-    "pattern": lambda data, asked, schema: (
-        not isinstance(data, str) or re.search(asked, data) is not None
+    "pattern": lambda data, value, schema: (
+        not isinstance(data, str) or re.search(value, data) is not None
     ),
-    "maxLength": lambda data, asked, schema: not isinstance(data, str) or len(data) <= asked,
-    "minItems": lambda data, asked, schema: not isinstance(data, list) or len(data) >= asked,
-    "maxItems": lambda data, asked, schema: not isinstance(data, list) or len(data) <= asked,
-    "minProperties": lambda data, asked, schema: not isinstance(data, dict) or len(data) >= asked,
-    "minimum": lambda data, asked, schema: not _TYPES["number"](data) or data >= asked,
-    "maximum": lambda data, asked, schema: not _TYPES["number"](data) or data <= asked,
+    "maxLength": lambda data, value, schema: not isinstance(data, str) or len(data) <= value,
+    "minItems": lambda data, value, schema: not isinstance(data, list) or len(data) >= value,
+    "maxItems": lambda data, value, schema: not isinstance(data, list) or len(data) <= value,
+    "minProperties": lambda data, value, schema: not isinstance(data, dict) or len(data) >= value,
+    "minimum": lambda data, value, schema: not _TYPES["number"](data) or data >= value,
+    "maximum": lambda data, value, schema: not _TYPES["number"](data) or data <= value,
 }

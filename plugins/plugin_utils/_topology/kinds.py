@@ -4,17 +4,37 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Kinds: the collection's data files, and what a topology adds to them."""
+"""Kinds of nodes: the data files of the collection and those that a topology adds."""
 
 from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
 
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")
-EMPTY = {
+
+
+class KindSpec(TypedDict):
+    """A complete kind, with everything it inherits. schema.py describes the keys."""
+
+    description: str
+    image: str
+    vm: dict[str, Any]
+    vars: dict[str, Any]
+    disk: dict[str, Any]
+    nic: dict[str, Any]
+    files: dict[str, Any]
+    config: dict[str, Any]
+    ready: dict[str, Any]
+    facts: dict[str, Any]
+
+
+_EMPTY: dict[str, Any] = {
     "description": "",
     "image": None,
     "vm": {},
@@ -28,53 +48,61 @@ EMPTY = {
 }
 
 
-def shipped():
-    """The kinds of the collection, by name, as their files have them."""
+def shipped() -> dict[str, dict[str, Any]]:
+    """Return the kinds of the collection by name, as they are in their files."""
     return {name: _read(name) for name in _names()}
 
 
 @functools.lru_cache(maxsize=None)
-def _names():
+def _names() -> list[str]:
     return sorted(
         name for name, ending in map(os.path.splitext, os.listdir(_FOLDER)) if ending == ".yml"
     )
 
 
 @functools.lru_cache(maxsize=None)
-def _read(name):
+def _read(name: str) -> dict[str, Any]:
     with open(os.path.join(_FOLDER, name + ".yml"), encoding="utf-8") as stream:
-        return load_yaml(stream)
+        return cast("dict[str, Any]", load_yaml(stream))
 
 
-def resolve(name, own, problems, place, seen=()):
-    """A kind, complete: what it extends laid under it. own: the topology's kinds. None when it is unknown, which is noted."""
-    if name not in own and name not in _names():
+def resolve(
+    name: str,
+    own_kinds: Mapping[str, Any],
+    problems: Problems,
+    path: str,
+    derived: tuple[str, ...] = (),
+) -> KindSpec | None:
+    """Return a complete kind. Record a problem and return None if it does not exist.
+
+    own_kinds: the topology's kinds. derived: the kinds that extend this one, to find cycles.
+    """
+    if name not in own_kinds and name not in _names():
         problems.add(
-            place,
-            "there is no kind %r; known are %s",
+            path,
+            "there is no kind %r; the available kinds are %s",
             name,
-            ", ".join(sorted({*_names(), *own}, key=str)),
+            ", ".join(sorted({*_names(), *own_kinds}, key=str)),
         )
         return None
-    if name in seen:
-        problems.add(place, "the kind %r extends itself", name)
+    if name in derived:
+        problems.add(path, "the kind %r extends itself", name)
         return None
-    given = own[name] if name in own else _read(name)
-    base = EMPTY
+    given = own_kinds[name] if name in own_kinds else _read(name)
+    base: Mapping[str, Any] | None = None
     if given.get("extends"):
-        base = (
-            resolve(given["extends"], own, problems, "kinds.%s.extends" % name, seen + (name,))
-            or EMPTY
-        )
-    made = merge(base, {key: value for key, value in given.items() if key != "extends"})
-    made["image"] = given.get("image") or (base["image"] if given.get("extends") else name)
-    return made
+        extends_path = "kinds.%s.extends" % name
+        base = resolve(given["extends"], own_kinds, problems, extends_path, derived + (name,))
+    base = base or _EMPTY
+    spec = merge(base, {key: value for key, value in given.items() if key != "extends"})
+    spec["image"] = given.get("image") or (base["image"] if given.get("extends") else name)
+    return cast(KindSpec, spec)
 
 
-def merge(under, over):
-    """over laid upon under: dicts are merged at every depth, all else is replaced."""
-    merged = dict(under)
-    for key, value in over.items():
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Return base updated with override: nested dicts are merged, other values replaced."""
+    merged = dict(base)
+    for key, value in override.items():
         merged[key] = (
             merge(merged[key], value)
             if isinstance(value, dict) and isinstance(merged.get(key), dict)

@@ -4,21 +4,25 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The libraries of the controller, imported when they are used, and which of them are missing: the error should tell, not a traceback."""
+"""The Python libraries of the controller, imported at first use.
+
+Importing one takes longer than building a topology, and many runs need none of them.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+from typing import Any
 
 
 class _Library:
-    """A library. Many runs need none, and to import one takes longer than all else that is done for a topology."""
+    """A stand-in for a module that imports it at the first access to an attribute."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self._name = name
 
-    def __getattr__(self, attribute):
+    def __getattr__(self, attribute: str) -> Any:
         return getattr(importlib.import_module(self._name), attribute)
 
 
@@ -26,8 +30,8 @@ jsonschema = _Library("jsonschema")
 netaddr = _Library("netaddr")
 
 
-def missing():
-    """The name of a library that is not installed, or None."""
+def missing() -> str | None:
+    """Return the name of a library that is not installed, None if all are."""
     return next(
         (name for name in ("jsonschema", "netaddr") if importlib.util.find_spec(name) is None), None
     )

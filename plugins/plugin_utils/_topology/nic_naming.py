@@ -4,35 +4,46 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""How a kind calls its NICs, and in which order its system finds them."""
+"""The names of a kind's NICs, and the order in which its system numbers them."""
 
 from __future__ import annotations
 
-_MOST = 250
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+_MAX_NICS = 250
 
 
 class NicNaming:
-    """The NICs that a kind has. shape: the kind's nic."""
+    """The NICs that a kind supports. settings: the kind's nic.
 
-    def __init__(self, shape):
-        management = shape.get("management") or []
-        self.management = [management] if isinstance(management, str) else list(management)
-        self.head, _number, self.tail = shape.get("name", "eth{n}").partition("{n}")
-        self.first, self.maximum = shape.get("first", 1), shape.get("max", _MOST)
-        self.minimum, self.block_size = shape.get("min", 0), shape.get("block_size", 1)
-        self.fill_slots = bool(shape.get("fill_slots"))
+    Management NICs come first, then data NICs: prefix, number, suffix.
+    """
 
-    def __str__(self):
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        management = settings.get("management") or []
+        self.management: list[str] = (
+            [management] if isinstance(management, str) else list(management)
+        )
+        pattern: str = settings.get("name", "eth{n}")
+        self.prefix, _number, self.suffix = pattern.partition("{n}")
+        self.first: int = settings.get("first", 1)
+        self.maximum: int = settings.get("max", _MAX_NICS)
+        self.minimum: int = settings.get("min", 0)
+        self.block_size: int = settings.get("block_size", 1)
+        self.fill_slots = bool(settings.get("fill_slots"))
+
+    def __str__(self) -> str:
         last = self.first + self.maximum - 1
         return ", ".join(self.management + ["%s to %s" % (self.name(self.first), self.name(last))])
 
-    def name(self, number):
-        """What the data NIC of a number is called."""
-        return "%s%d%s" % (self.head, number, self.tail)
+    def name(self, number: int) -> str:
+        """Return the name of a data NIC."""
+        return "%s%d%s" % (self.prefix, number, self.suffix)
 
-    def number(self, name):
-        """The number of a data NIC; None for other names."""
-        middle = name[len(self.head) : len(name) - len(self.tail)]
+    def number(self, name: str) -> int | None:
+        """Return the number of a data NIC, None for other names."""
+        middle = name[len(self.prefix) : len(name) - len(self.suffix)]
         if name in self.management or not (
             middle.isascii()
             and middle.isdigit()
@@ -42,47 +53,55 @@ class NicNaming:
             return None
         return int(middle)
 
-    def has(self, name):
-        """Whether the system can have a NIC of that name: where it counts its cards, the name must say which."""
+    def supports(self, name: str) -> bool:
+        """Return whether the system can have a NIC of this name.
+
+        Where the slot decides the name, only management and data NICs have one.
+        """
         number = self.number(name)
         if number is None:
             return name in self.management or not self.fill_slots
         return self.first <= number < self.first + self.maximum
 
-    def names(self):
-        """The data NICs, in their order."""
+    def names(self) -> Iterator[str]:
+        """Return the names of all data NICs in order."""
         return (self.name(number) for number in range(self.first, self.first + self.maximum))
 
-    def position(self, name):
-        """The place of a NIC among the cards; None where that does not matter."""
+    def position(self, name: str) -> int | None:
+        """Return the index of a NIC among all NICs, None where the slot does not matter."""
         if not self.fill_slots:
             return None
         if name in self.management:
             return self.management.index(name)
-        return len(self.management) + self.number(name) - self.first
+        number = self.number(name)
+        assert number is not None, "supports() rejects other names"
+        return len(self.management) + number - self.first
 
-    def order(self, name):
-        """A key that sorts names as the system finds them: management, data NICs, others."""
+    def sort_key(self, name: str) -> tuple[int, int, str]:
+        """Return a key that sorts names: management NICs, data NICs by number, others."""
         number = self.number(name)
         if name in self.management:
             return 0, self.management.index(name), name
         return (2, 0, name) if number is None else (1, number, name)
 
-    def missing(self, names):
-        """The NICs that must be there besides: those before the data NICs, those in holes, and spare ones, which take a link that is
-        added while the node runs."""
-        numbers = {number for number in map(self.number, names) if number is not None}
-        wanted = max(numbers, default=self.first - 1) - self.first + 1
-        spare = []
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return the NICs that a node needs besides these.
+
+        They are the management NICs, those that fill gaps between numbers, and spare ones,
+        which take a link that is added while the node runs.
+        """
+        present = set(names)
+        numbers = {number for number in map(self.number, present) if number is not None}
+        used = max(numbers, default=self.first - 1) - self.first + 1
+        unused = []
         if self.fill_slots or self.block_size > 1 or self.minimum:
-            # One is spare at least, except where the system counts its cards.
-            full = wanted + (self.block_size > 1 and not self.fill_slots)
-            upto = min(
-                max(-(-full // self.block_size) * self.block_size, self.minimum), self.maximum
-            )
-            spare = [
+            # At least one NIC is spare, except where the slot decides the name.
+            needed = used + (self.block_size > 1 and not self.fill_slots)
+            blocks = -(-needed // self.block_size)
+            count = min(max(blocks * self.block_size, self.minimum), self.maximum)
+            unused = [
                 self.name(number)
-                for number in range(self.first, self.first + upto)
+                for number in range(self.first, self.first + count)
                 if number not in numbers
             ]
-        return [name for name in self.management if name not in names] + spare
+        return [name for name in self.management if name not in present] + unused

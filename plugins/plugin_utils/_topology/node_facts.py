@@ -4,19 +4,25 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What is worth knowing of a node besides its VM, for the inventory; the hypervisor keeps it. No vars: they may hold passwords."""
+"""Facts about nodes that the hypervisor keeps for the inventory.
+
+Vars are left out: they may hold passwords.
+"""
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.host_shares import vm_nic_name
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 
 
-def about(node):
-    """A node as plain data."""
-    told = {
+def node_facts(node: Node) -> dict[str, Any]:
+    """Return the facts of a node as plain data."""
+    facts = {
         "kind": node.kind,
         "groups": node.groups,
-        "network_os": node.shape["facts"].get("ansible_network_os") or None,
+        "network_os": node.kind_spec["facts"].get("ansible_network_os") or None,
         "loopback": node.loopback,
         "loopback6": node.loopback6,
         "management": node.management,
@@ -24,16 +30,16 @@ def about(node):
         "nics": [
             {
                 "name": nic.name,
-                "vm_nic": vm_nic_name(nic.name),
+                "vm_nic": nic.vm_name,
                 "mac": nic.mac,
                 "addresses": list(nic.addresses),
             }
             for nic in node.nics.values()
         ],
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in facts.items() if value is not None}
 
 
-def about_nodes(topology, names):
-    """{name: about(node)} of some nodes."""
-    return {name: about(topology.nodes[name]) for name in names}
+def facts_of_nodes(topology: Topology, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the facts of the nodes with these names: {name: facts}."""
+    return {name: node_facts(topology.nodes[name]) for name in names}

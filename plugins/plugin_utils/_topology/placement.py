@@ -4,159 +4,211 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Placement: which hypervisor each node runs on. Pinned, else where it is already, else by policy; and whether it all fits."""
+"""Decide which hypervisor each node runs on, and whether the hypervisors can hold them.
+
+A node runs where it is pinned, else where it is already, else where the policy puts it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
     QEMU_OVERHEAD,
+    Row,
     resource_rows,
     row,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
-_MEMORY = OPTIONS["memory"].default
-_ALIVE = ("running", "paused", "prelaunch")
+_DEFAULT_MEMORY = OPTIONS["memory"].default
+_ACTIVE = ("running", "paused", "prelaunch")
+
+# What qemu_lab_info returns of each hypervisor: {host: facts}.
+Facts = Mapping[str, dict[str, Any]]
+Placement = dict[str, str]
 
 
-def memory_of(node):
-    """MiB that a node takes of a host: its guest's memory and QEMU's own."""
-    return (
-        parse_size("memory", node.settings.get("memory") or _MEMORY, unit="m") >> 20
-    ) + QEMU_OVERHEAD
+def memory_of(node: Node) -> int:
+    """Return the MiB that a node takes of its host, with the overhead of QEMU."""
+    memory = node.settings.get("memory") or _DEFAULT_MEMORY
+    mebibytes: int = (parse_size("memory", memory, unit="m") >> 20) + QEMU_OVERHEAD
+    return mebibytes
 
 
-def place(topology, hosts, facts=None):
-    """{node: host}. hosts: names in the order of the inventory. facts: {host: preflight facts}; may be missing.
+def place(topology: Topology, hosts: Iterable[str], facts: Facts | None = None) -> Placement:
+    """Return the hypervisor of each node: {node: host}. Raise TopologyError.
 
-    Without facts, placement depends on the file and the inventory alone. Raises TopologyError.
+    hosts: in the order of the inventory. Without facts, the placement depends on the file and
+    the inventory alone.
     """
     problems, facts = Problems(), facts or {}
-    wanted = topology.data["placement"]
-    hosts = list(wanted.get("hypervisors") or hosts)
+    settings = topology.data["placement"]
+    hosts = list(settings.get("hypervisors") or hosts)
     if not hosts:
         problems.add("placement", "there is no hypervisor to place the nodes on")
-        problems.check()
-    placed, free = {}, {host: facts.get(host, {}).get("memory_available_mb", 0) for host in hosts}
-    here = {name: host for host in hosts for name in facts.get(host, {}).get("vms", {})}
-    nodes = sorted(topology.nodes.values(), key=lambda node: natural(node.name))
-    pins = [("nodes.%s" % node.name, node.settings.get("hypervisor")) for node in nodes]
-    pins += [
-        ("segments.%s" % segment.name, segment.settings.get("hypervisor"))
-        for segment in topology.segments.values()
-    ]
-    for what, pin in pins:
-        if pin and pin not in hosts:
-            problems.add(
-                what + ".hypervisor",
-                "%s is not among the hypervisors of this play: %s",
-                pin,
-                ", ".join(hosts),
-            )
-    for node in nodes:
-        pin = node.settings.get("hypervisor")
-        if pin:
-            placed[node.name] = pin
-        elif node.name in here:
-            placed[node.name] = here[node.name]
+    else:
+        _check_pins(topology, hosts, problems)
     problems.check()
-    for name, host in placed.items():
-        if host != here.get(name):
-            free[host] -= memory_of(topology.nodes[name])
-    policy = wanted.get("policy") or "spread"
+    current = {name: host for host in hosts for name in facts.get(host, {}).get("vms", {})}
+    free = {host: facts.get(host, {}).get("memory_available_mb", 0) for host in hosts}
+    nodes = _nodes_in_order(topology)
+    placed = {}
+    for node in nodes:
+        host = node.settings.get("hypervisor") or current.get(node.name)
+        if host:
+            placed[node.name] = host
+            if host != current.get(node.name):
+                free[host] -= memory_of(node)
+    policy = settings.get("policy") or "spread"
     for node in nodes:
         if node.name not in placed:
             host = _choose(policy, hosts, placed, free, memory_of(node))
             placed[node.name] = host
             free[host] -= memory_of(node)
-    for segment in topology.segments.values():
-        homes = sorted(
-            {placed[end.node] for end in segment.ends}
-            | set(filter(None, [segment.settings.get("hypervisor")]))
-        )
-        if segment.kind == "bridge" and len(homes) > 1:
-            problems.add(
-                "segments.%s" % segment.name,
-                "a bridge joins nodes of one hypervisor, and these are on %s: set hypervisor for them, or "
-                "use type: hub",
-                ", ".join(homes),
-            )
+    _check_bridges(topology, placed, problems)
     problems.check()
     return placed
 
 
-def _choose(policy, hosts, placed, free, need):
+def _nodes_in_order(topology: Topology) -> list[Node]:
+    return sorted(topology.nodes.values(), key=lambda node: natural_key(node.name))
+
+
+def _check_pins(topology: Topology, hosts: Sequence[str], problems: Problems) -> None:
+    pins = [
+        ("nodes.%s" % node.name, node.settings.get("hypervisor"))
+        for node in _nodes_in_order(topology)
+    ]
+    pins += [
+        (segment.path, segment.settings.get("hypervisor")) for segment in topology.segments.values()
+    ]
+    for path, pin in pins:
+        if pin and pin not in hosts:
+            problems.add(
+                path + ".hypervisor",
+                "%s is not among the hypervisors of this play: %s",
+                pin,
+                ", ".join(hosts),
+            )
+
+
+def _check_bridges(topology: Topology, placed: Placement, problems: Problems) -> None:
+    for segment in topology.segments.values():
+        hosts = {placed[end.node] for end in segment.ends}
+        hosts.update(filter(None, [segment.settings.get("hypervisor")]))
+        if segment.kind == "bridge" and len(hosts) > 1:
+            problems.add(
+                segment.path,
+                "a bridge connects nodes of one hypervisor only, but these are on %s: set "
+                "hypervisor for them, or use type: hub",
+                ", ".join(sorted(hosts)),
+            )
+
+
+def _choose(
+    policy: str, hosts: Sequence[str], placed: Placement, free: Mapping[str, int], need: int
+) -> str:
+    most_memory = max(hosts, key=lambda host: free[host])
     if policy == "memory":
-        return max(hosts, key=lambda host: free[host])
+        return most_memory
     if policy == "pack":
-        return next(
-            (host for host in hosts if free[host] >= need), max(hosts, key=lambda host: free[host])
-        )
-    count = {host: list(placed.values()).count(host) for host in hosts}
-    return min(hosts, key=lambda host: count[host])
+        return next((host for host in hosts if free[host] >= need), most_memory)
+    nodes_on = list(placed.values())
+    return min(hosts, key=nodes_on.count)
 
 
-def shortages(topology, placed, facts, ports=None):
-    """What the hosts lack for the lab: a list of rows {host, what, wanted, has}. Empty when it fits.
+def shortages(
+    topology: Topology,
+    placed: Placement,
+    facts: Facts,
+    ports: Mapping[str, Mapping[int, tuple[str, str]]] | None = None,
+) -> list[Row]:
+    """Return what the hosts lack: rows {host, what, wanted, has}, none if the lab fits.
 
-    facts: {host: preflight facts}. What the lab's running VMs hold already counts as free.
-    ports: {host: {UDP port: (node, what for)}} of links that cross between hosts.
+    What the running VMs of the lab already use counts as free. ports: {host: {UDP port:
+    (node, purpose)}} of the links between hosts.
     """
-    limits, rows = topology.data["limits"], []
+    rows: list[Row] = []
     for host in sorted(set(placed.values())):
-        has = facts.get(host)
-        if not has:
+        available = facts.get(host)
+        if not available:
             continue
         nodes = [node for node in topology.nodes.values() if placed[node.name] == host]
-        new = [
+        starting = [
             node
             for node in nodes
-            if has["vms"].get(node.name, {}).get("status") not in _ALIVE
+            if available["vms"].get(node.name, {}).get("status") not in _ACTIVE
             and node.settings.get("state") not in ("stopped", "present")
         ]
-        rows += resource_rows(
-            host,
-            {
-                "memory_mb": sum(
-                    memory_of(node)
-                    for node in new
-                    if node.settings.get("check_host_memory") is not False
-                ),
-                "vcpus": sum(node.vcpus for node in nodes),
-                "starting": len(new),
-                "memory_overcommit": limits.get("memory_overcommit"),
-                "vcpu_ratio": limits.get("vcpu_ratio"),
-            },
-            has,
-        )
-        for node in new:
-            for path in image_paths(node):
-                if path in has.get("missing_files", ()):
-                    rows.append(row(host, "image of %s" % node.name, path, "no such file"))
-        for port, (name, purpose) in sorted((ports or {}).get(host, {}).items()):
-            if port in has.get("udp_ports", ()) and name in {node.name for node in new}:
-                rows.append(
-                    row(host, "UDP port of %s" % purpose, str(port), "taken by another program")
-                )
-        for need_version, names in _versions(nodes).items():
-            if tuple(has.get("qemu_version") or (99,))[:2] < need_version:
-                rows.append(
-                    row(
-                        host,
-                        "QEMU for %s" % ", ".join(names),
-                        "%d.%d" % need_version,
-                        ".".join(map(str, has["qemu_version"])),
-                    )
-                )
+        needs = _resource_needs(topology.data["limits"], nodes, starting)
+        rows += resource_rows(host, needs, available)
+        rows += _missing_images(host, starting, available)
+        rows += _used_ports(host, starting, available, (ports or {}).get(host, {}))
+        rows += _old_versions(host, nodes, available)
     return rows
 
 
-def _versions(nodes):
-    """The QEMU versions that nodes need: backends of NICs that older ones lack."""
-    found = {}
+def _resource_needs(
+    limits: Mapping[str, Any], nodes: Sequence[Node], starting: Sequence[Node]
+) -> dict[str, Any]:
+    return {
+        "memory_mb": sum(
+            memory_of(node)
+            for node in starting
+            if node.settings.get("check_host_memory") is not False
+        ),
+        "vcpus": sum(node.vcpus for node in nodes),
+        "starting": len(starting),
+        "memory_overcommit": limits.get("memory_overcommit"),
+        "vcpu_ratio": limits.get("vcpu_ratio"),
+    }
+
+
+def _missing_images(host: str, starting: Sequence[Node], available: dict[str, Any]) -> list[Row]:
+    return [
+        row(host, "image of %s" % node.name, path, "no such file")
+        for node in starting
+        for path in image_paths(node)
+        if path in available.get("missing_files", ())
+    ]
+
+
+def _used_ports(
+    host: str,
+    starting: Sequence[Node],
+    available: dict[str, Any],
+    ports: Mapping[int, tuple[str, str]],
+) -> list[Row]:
+    names = {node.name for node in starting}
+    return [
+        row(host, "UDP port of %s" % purpose, str(port), "in use by another program")
+        for port, (name, purpose) in sorted(ports.items())
+        if port in available.get("udp_ports", ()) and name in names
+    ]
+
+
+def _old_versions(host: str, nodes: Sequence[Node], available: dict[str, Any]) -> list[Row]:
+    return [
+        row(
+            host,
+            "QEMU for %s" % ", ".join(names),
+            "%d.%d" % version,
+            ".".join(map(str, available["qemu_version"])),
+        )
+        for version, names in _required_versions(nodes).items()
+        if tuple(available.get("qemu_version") or (99,))[:2] < version
+    ]
+
+
+def _required_versions(nodes: Sequence[Node]) -> dict[tuple[int, int], list[str]]:
+    """Return the QEMU versions that the links of NICs need: {version: names of nodes}."""
+    found: dict[tuple[int, int], list[str]] = {}
     for node in nodes:
         for nic in node.nics.values():
             if (nic.settings.get("link") or {}).get("type") in ("unix", "stream"):
@@ -164,8 +216,8 @@ def _versions(nodes):
     return found
 
 
-def image_paths(node):
-    """The files that a node needs on its hypervisor."""
+def image_paths(node: Node) -> list[str]:
+    """Return the files that a node needs on its hypervisor."""
     settings = node.settings
     paths = [settings.get(option) for option in ("kernel", "initrd", "bios_image")]
     paths += [disk.get("backing_file") for disk in settings.get("disks") or ()]
@@ -173,37 +225,44 @@ def image_paths(node):
     return [path for path in paths if path]
 
 
-def will_run(topology, states, facts):
-    """{node: whether it runs once its state is reached}; of those whose power is left alone, the facts tell."""
-    alive = {
+def will_run(topology: Topology, states: Mapping[str, str], facts: Facts) -> dict[str, bool]:
+    """Return whether each node runs once it has its state: {node: bool}.
+
+    The facts answer for nodes whose power state is left alone.
+    """
+    active = {
         name
-        for has in facts.values()
-        for name, vm in has.get("vms", {}).items()
-        if vm["status"] in _ALIVE
+        for available in facts.values()
+        for name, vm in available.get("vms", {}).items()
+        if vm["status"] in _ACTIVE
     }
     return {
         name: states[name] in ("started", "paused")
         or states[name] in ("present", "keep")
-        and name in alive
+        and name in active
         for name in topology.nodes
     }
 
 
-def waves(topology, placed):
-    """{node: number}: a node is in a later wave than those on other hosts that it comes after; its own host keeps order within a wave."""
-    found = {}
+def start_phases(topology: Topology, placed: Placement) -> dict[str, int]:
+    """Return the start phase of each node: {node: number}.
 
-    def wave(name):
-        if name not in found:
-            found[name] = max(
-                [
-                    wave(other) + (placed[other] != placed[name])
+    A node starts in a later phase than the nodes of other hosts that it comes after. Within a
+    phase, each host keeps the order of its own nodes.
+    """
+    phases: dict[str, int] = {}
+
+    def phase(name: str) -> int:
+        if name not in phases:
+            phases[name] = max(
+                (
+                    phase(other) + (placed[other] != placed[name])
                     for other in topology.nodes[name].after
-                ],
+                ),
                 default=0,
             )
-        return found[name]
+        return phases[name]
 
     for name in topology.nodes:
-        wave(name)
-    return found
+        phase(name)
+    return phases

@@ -4,7 +4,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""YAML files of plain data: topologies and kinds."""
+"""Read YAML files of plain data: topologies and kinds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from typing import IO, Any
 import yaml
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """The safe loader, by libyaml where PyYAML has it. A key that a mapping has twice is an error: else the last one would win."""
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # dynamic base
+    """The safe loader, libyaml's if available, which also rejects duplicate keys.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    YAML itself would silently use the last value.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the dict of a mapping node. Raise ConstructorError for a duplicate key."""
         seen = set()
         for key, _value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
@@ -24,13 +28,14 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
                     raise yaml.constructor.ConstructorError(
                         "while constructing a mapping",
                         node.start_mark,
-                        "the key %s is there twice" % key.value,
+                        "found duplicate key %s" % key.value,
                         key.start_mark,
                     )
                 seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def load_yaml(stream: IO[str]) -> Any:
-    """Read one document. Raises yaml.YAMLError, also for a key that is there twice."""
+    """Read one document. Raise yaml.YAMLError if it is invalid or has a duplicate key."""
     return yaml.load(stream, Loader=_Loader)

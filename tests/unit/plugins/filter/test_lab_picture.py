@@ -36,7 +36,7 @@ def test_the_default_is_svg():
             ("/nowhere/lab.yml",),
             "cannot read the topology /nowhere/lab.yml: No such file or directory",
         ),
-        ((["r1"],), "it must be a mapping"),
+        ((["r1"],), "must be a mapping"),
         (({"name": "lab", "nodes": {"r1": {}}, "links": ["r1 -- r9"]},), "there is no node r9"),
         ((LAB, "svg", {"r1": "running"}), "vms must be a list"),
         ((LAB, "svg", "r1"), "vms must be a list"),

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
 
 LOCAL = {"ansible_connection": "local"}
 REMOTE = {
@@ -106,7 +106,7 @@ def test_a_jump_host_behind_a_bastion():
 
 
 def test_what_a_topology_tells():
-    topology = model.build(
+    topology = builder.build(
         {
             "name": "l",
             "nodes": {

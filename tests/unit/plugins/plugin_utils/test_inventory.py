@@ -186,7 +186,7 @@ def test_the_cache_is_asked_first(parsed, asked, tmp_path):
         ),
         ("hypervisors: [hv9]\n", "hypervisors: the inventory has no host or group hv9"),
         ("topology: none.yml\n", "topology: .*none.yml: .*No such file"),
-        ("topology: broken.yml\n", "topology: .*broken.yml: the topology has 2 mistakes"),
+        ("topology: broken.yml\n", "topology: .*broken.yml: the topology has 2 errors"),
     ],
 )
 def test_mistakes(parsed, asked, text, message):

@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.mermaid import
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.page import page
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.svg import svg
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import view_of
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -110,7 +110,7 @@ LABS = {
 
 
 def seen(data, vms=None, placement=None):
-    return view_of(model.build(data), vms, placement)
+    return view_of(builder.build(data), vms, placement)
 
 
 def vm(name, status="running", **more):

@@ -8,8 +8,8 @@ import itertools
 import random
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import natural
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 
 EVERYTHING = {
@@ -37,7 +37,7 @@ def lab(nodes=("r1", "r2", "r3"), links=(), addressing=None, segments=None, **mo
 
 
 def build(*args, **more):
-    return model.build(lab(*args, **more))
+    return builder.build(lab(*args, **more))
 
 
 def problems(*args, **more):
@@ -156,7 +156,7 @@ def test_ipv6_alone_and_of_the_lab():
         for found in addresses(topology).values()
     )
     assert topology.nodes["r1"].loopback6 == "fd00:2::1" and topology.nodes["r1"].loopback is None
-    one, other = (model.build(lab(links=["r1 -- r2"], name=name)) for name in ("one", "other"))
+    one, other = (builder.build(lab(links=["r1 -- r2"], name=name)) for name in ("one", "other"))
     assert one.links[0].prefix6 != other.links[0].prefix6, "labs that meet do not share networks"
     assert ipaddress.ip_address(one.nodes["r1"].loopback6) in ipaddress.ip_network("fd00::/8")
 
@@ -299,9 +299,9 @@ def test_addresses_that_are_asked_for():
 @pytest.mark.parametrize(
     "first, second, message",
     [
-        ("10.9.0.1", "10.9.0.1", "is the address of r1:eth1 and of r2:eth1"),
+        ("10.9.0.1", "10.9.0.1", "is the address of both r1:eth1 and r2:eth1"),
         ("10.8.0.1", "10.9.0.2", "is not in 10.9.0.0/24"),
-        ("here", "10.9.0.2", "is not an address"),
+        ("here", "10.9.0.2", "is not an IP address"),
     ],
 )
 def test_addresses_that_cannot_be(first, second, message):
@@ -331,7 +331,7 @@ def test_two_nodes_with_one_loopback():
 
 
 def test_natural_order():
-    assert sorted(["r10", "r2", "a10b2", "a2b10", "r"], key=natural) == [
+    assert sorted(["r10", "r2", "a10b2", "a2b10", "r"], key=natural_key) == [
         "a2b10",
         "a10b2",
         "r",

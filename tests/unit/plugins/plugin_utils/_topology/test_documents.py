@@ -10,8 +10,17 @@ import re
 
 import pytest
 import yaml
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, model, host_shares
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    builder,
+    endpoints,
+    host_shares,
+    kinds,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
+    template_variables,
+)
 from ansible_collections.vlab.qemu.tests.unit import documents
 
 
@@ -40,10 +49,10 @@ def test_a_page_is_up_to_date(page):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["name"])
 def test_an_example_is_a_topology(example):
-    topology = model.build(example)
+    topology = builder.build(example)
     images = {name: {"disk": "/x"} for name in [*kinds.shipped(), "debian", "appliance"]}
     problems = Problems()
-    host_shares.apply_images(topology, images, problems)
+    apply_images(topology, images, problems)
     problems.check()
     placed = {name: "h" for name in topology.nodes}
     states = {name: "started" for name in topology.nodes}
@@ -52,7 +61,7 @@ def test_an_example_is_a_topology(example):
         topology,
         placed,
         "h",
-        host_shares.Wires(topology, placed, {}),
+        endpoints.UdpEndpoints(topology, placed, {}),
         states,
         runs,
         lambda node, content: str(content),
@@ -61,7 +70,9 @@ def test_an_example_is_a_topology(example):
 
 
 def test_what_the_examples_say_of_addresses():
-    topology = model.build(next(example for example in EXAMPLES if example["name"] == "addresses"))
+    topology = builder.build(
+        next(example for example in EXAMPLES if example["name"] == "addresses")
+    )
     assert [node.loopback for node in topology.nodes.values()] == [
         "10.255.0.1",
         "10.255.0.99",
@@ -71,11 +82,13 @@ def test_what_the_examples_say_of_addresses():
 
 
 def test_templates_see_what_the_page_says():
-    topology = model.build(next(example for example in EXAMPLES if example["name"] == "templates"))
+    topology = builder.build(
+        next(example for example in EXAMPLES if example["name"] == "templates")
+    )
     text = " ".join(
         PAGES["docs/topology.md"].partition("### Templates")[2].partition("```")[0].split()
     )
-    seen = host_shares.variables(topology, topology.nodes["r1"])
+    seen = template_variables(topology, topology.nodes["r1"])
     for names in (seen, seen["nics"][0], seen["nics"][0]["peer"]):
         for name in names:
             assert "`%s`" % name in text, name

@@ -10,11 +10,16 @@ import json
 import pytest
 import yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
-    model,
-    placement,
+    builder,
+    endpoints,
     host_shares,
+    placement,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
+    template_variables,
+)
 
 ADDRESSES = {"hv1": "192.0.2.1", "hv2": "192.0.2.2", "hv3": "192.0.2.3"}
 NODES = ["n%d" % n for n in range(1, 7)]
@@ -27,7 +32,7 @@ SEGMENTS = {
 
 
 def build(nodes=NODES, links=(), segments=None, kind="tiny", **more):
-    return model.build(
+    return builder.build(
         dict(
             {
                 "name": "t",
@@ -48,7 +53,7 @@ def spread(topology, hosts):
 def share(topology, placed=None, states=None, render=lambda node, content: content):
     """What all hosts have to do, as one: {host: slice}."""
     placed = placed or {name: "hv1" for name in topology.nodes}
-    wires = host_shares.Wires(topology, placed, ADDRESSES)
+    wires = endpoints.UdpEndpoints(topology, placed, ADDRESSES)
     states = dict({name: "started" for name in topology.nodes}, **states or {})
     runs = placement.will_run(topology, states, {})
     return {
@@ -146,14 +151,14 @@ def test_ports_stay_when_links_come_and_go():
 
 def test_local_addresses_are_loopback_and_ports_below_those_of_connections():
     for lab, node, nic in itertools.product(("a", "b"), NODES, ("eth1", "ge-0/0/0")):
-        address, port = host_shares.end_address(lab, node, nic)
+        address, port = endpoints.local_endpoint(lab, node, nic)
         assert ipaddress.ip_address(address).is_loopback and 10000 <= port < 20000
 
 
 def test_two_labs_do_not_share_addresses():
     one, other = (
         share(
-            model.build(
+            builder.build(
                 {
                     "name": name,
                     "defaults": {"kind": "tiny"},
@@ -173,13 +178,13 @@ def test_hosts_that_others_must_reach():
         segments={"lan": {"members": ["n5", "n6"], "hypervisor": "hv3"}},
     )
     placed = {"n1": "hv1", "n2": "hv2", "n3": "hv1", "n4": "hv1", "n5": "hv1", "n6": "hv1"}
-    assert host_shares.hosts_with_addresses(topology, placed) == {"hv1", "hv2", "hv3"}
-    assert host_shares.hosts_with_addresses(topology, {name: "hv1" for name in NODES}) == {
+    assert endpoints.hosts_with_addresses(topology, placed) == {"hv1", "hv2", "hv3"}
+    assert endpoints.hosts_with_addresses(topology, {name: "hv1" for name in NODES}) == {
         "hv1",
         "hv3",
     }
     assert (
-        host_shares.hosts_with_addresses(build(links=["n1 -- n2"]), {name: "hv1" for name in NODES})
+        endpoints.hosts_with_addresses(build(links=["n1 -- n2"]), {name: "hv1" for name in NODES})
         == set()
     )
 
@@ -303,7 +308,7 @@ IMAGES = {
 
 def settings(node, images=None):
     topology, problems = build({"n1": node}), Problems()
-    host_shares.apply_images(topology, IMAGES if images is None else images, problems)
+    apply_images(topology, IMAGES if images is None else images, problems)
     return topology.nodes["n1"].settings, problems.found
 
 
@@ -493,7 +498,7 @@ def test_what_templates_see():
         groups={"g": {}},
         addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24"},
     )
-    seen = host_shares.variables(topology, topology.nodes["n1"])
+    seen = template_variables(topology, topology.nodes["n1"])
     assert json.loads(json.dumps(seen)) == seen
     assert (seen["name"], seen["kind"], seen["loopback"], seen["asn"], seen["vars"]) == (
         "n1",

@@ -8,11 +8,13 @@ import re
 import jsonschema
 import pytest
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
-    kinds,
-    model,
-    schema,
+    builder,
+    endpoints,
     host_shares,
+    kinds,
+    schema,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
     Problems,
     TopologyError,
@@ -64,19 +66,19 @@ def test_every_qemu_takes_a_kind(name, version):
         "nodes": {"n": {"kind": name, "cpu": "max"}, "m": {"kind": name, "cpu": "max"}},
         "links": ["n -- m", "n -- m", "n -- m"],
     }
-    topology = model.build(dict(least, name="t"))
+    topology = builder.build(dict(least, name="t"))
     problems = Problems()
-    host_shares.apply_images(
+    apply_images(
         topology,
         {
-            topology.nodes["n"].shape["image"]: {"kernel": "/k"}
+            topology.nodes["n"].kind_spec["image"]: {"kernel": "/k"}
             if name in OURS
             else {"disk": "/base"}
         },
         problems,
     )
     problems.check()
-    wires = host_shares.Wires(topology, {"n": "h", "m": "h"}, {})
+    wires = endpoints.UdpEndpoints(topology, {"n": "h", "m": "h"}, {})
     states, runs = {"n": "started", "m": "started"}, {"n": True, "m": True}
     vm = host_shares.share_for(
         topology, {"n": "h", "m": "h"}, "h", wires, states, runs, lambda node, content: content
@@ -89,7 +91,7 @@ def test_every_qemu_takes_a_kind(name, version):
         nic["name"]
         for nic in sorted(definition["nics"], key=lambda nic: slots["nics/" + nic["name"]]["index"])
     ]
-    assert order == [host_shares.vm_nic_name(nic) for nic in topology.nodes["n"].nics]
+    assert order == [nic.vm_name for nic in topology.nodes["n"].nics.values()]
 
 
 def test_extends():
@@ -127,7 +129,7 @@ def test_kinds_that_lead_nowhere(own, message):
     _shape, found = resolve("a", own)
     assert len(found) == 1 and message in found[0][1] and found[0][0].startswith("kinds.")
     with pytest.raises(TopologyError, match=message):
-        model.build({"name": "t", "kinds": own, "nodes": {"n": {"kind": "a"}}})
+        builder.build({"name": "t", "kinds": own, "nodes": {"n": {"kind": "a"}}})
 
 
 def test_merge_leaves_both_as_they_are():

@@ -9,7 +9,7 @@ import random
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 
 # One of everything that the language has.
@@ -118,7 +118,7 @@ def lab(links=(), nodes=("r1", "r2", "r3"), kind="tiny", **more):
 
 def problems(data):
     with pytest.raises(TopologyError) as caught:
-        model.build(data)
+        builder.build(data)
     for place, message in caught.value.problems:
         assert "  %s: %s" % (place, message) in str(caught.value)
     return dict(caught.value.problems)
@@ -139,44 +139,44 @@ def ends(topology):
     ],
 )
 def test_forms_of_a_link(link):
-    assert ends(model.build(lab([link]))) == [("r1:eth2", "r2:eth3")]
+    assert ends(builder.build(lab([link]))) == [("r1:eth2", "r2:eth3")]
 
 
 def test_open_ends_take_the_next_nic_that_nobody_asks_for():
-    topology = model.build(lab(["r1 -- r2", "r1 -- r2:eth1", "r3 -- r1:eth1"]))
+    topology = builder.build(lab(["r1 -- r2", "r1 -- r2:eth1", "r3 -- r1:eth1"]))
     assert ends(topology) == [
         ("r1:eth2", "r2:eth2"),
         ("r1:eth3", "r2:eth1"),
         ("r3:eth1", "r1:eth1"),
     ]
     own = lab(["r1 -- r2"], {"r1": {"nics": {"eth1": {"link": {"type": "user"}}}}, "r2": {}})
-    assert ends(model.build(own)) == [("r1:eth2", "r2:eth1")], (
+    assert ends(builder.build(own)) == [("r1:eth2", "r2:eth1")], (
         "a NIC with a link of its own is not free"
     )
 
 
 def test_a_link_between_a_node_and_itself_takes_two_nics():
-    assert ends(model.build(lab(["r1 -- r1"]))) == [("r1:eth1", "r1:eth2")]
+    assert ends(builder.build(lab(["r1 -- r1"]))) == [("r1:eth1", "r1:eth2")]
 
 
 def test_segments_take_nodes_and_nics():
-    topology = model.build(
+    topology = builder.build(
         lab(segments={"lan": {"members": ["r1", "r2:eth3", {"node": "r3", "nic": "eth2"}]}})
     )
     assert list(map(str, topology.segments["lan"].ends)) == ["r1:eth1", "r2:eth3", "r3:eth2"]
     assert topology.segments["lan"].kind == "hub"
-    assert topology.nodes["r1"].nics["eth1"].wire is topology.segments["lan"]
+    assert topology.nodes["r1"].nics["eth1"].network is topology.segments["lan"]
 
 
 def test_the_other_end():
-    link = model.build(lab(["r1:eth1 -- r1:eth2"])).links[0]
+    link = builder.build(lab(["r1:eth1 -- r1:eth2"])).links[0]
     assert str(link.other("r1", "eth1")) == "r1:eth2" and str(link.other("r1", "eth2")) == "r1:eth1"
     assert link.name == "r1:eth1--r1:eth2"
 
 
 def test_a_name_is_the_same_whichever_end_comes_first():
     one, other = (
-        model.build(lab([text])).links[0].name
+        builder.build(lab([text])).links[0].name
         for text in ("r1:eth1 -- r2:eth1", "r2:eth1 -- r1:eth1")
     )
     assert one == other
@@ -184,7 +184,7 @@ def test_a_name_is_the_same_whichever_end_comes_first():
 
 def test_macs_are_derived_or_given():
     nodes = {"r1": {"nics": {"eth1": {"mac": "52-54-00-AA-00-01"}}}, "r2": {}}
-    topology = model.build(lab(["r1:eth1 -- r2:eth1"], nodes))
+    topology = builder.build(lab(["r1:eth1 -- r2:eth1"], nodes))
     assert topology.nodes["r1"].nics["eth1"].mac == "52:54:00:aa:00:01"
     assert topology.nodes["r2"].nics["eth1"].mac == macs.derived("t", "r2", "eth1")
 
@@ -213,7 +213,7 @@ def test_what_a_nic_says_is_checked_as_qemu_vm_does():
 
 
 def test_settings_come_from_defaults_kind_groups_and_node():
-    topology = model.build(
+    topology = builder.build(
         {
             "name": "t",
             "defaults": {
@@ -249,12 +249,12 @@ def test_settings_come_from_defaults_kind_groups_and_node():
 
 
 def test_config_becomes_the_file_that_the_kind_says():
-    topology = model.build(
+    topology = builder.build(
         lab(nodes={"r1": {"kind": "juniper_vsrx", "config": {"template": "a.j2"}}})
     )
     assert topology.nodes["r1"].settings["files"] == {"juniper.conf": {"template": "a.j2"}}
     assert problems(lab(nodes={"r1": {"config": "x"}})) == {
-        "nodes.r1.config": "a node of the kind tiny takes no configuration from a drive"
+        "nodes.r1.config": "nodes of kind tiny do not accept a configuration from a drive"
     }
 
 
@@ -276,7 +276,7 @@ def nics(topology, node):
 
 
 def test_a_system_that_counts_its_cards_has_each_at_its_number():
-    topology = model.build(
+    topology = builder.build(
         lab(["r1:ge-0/0/3 -- r2", "r1 -- r2"], nodes=("r1", "r2"), kind="c", kinds=COUNTED)
     )
     assert list(nics(topology, "r1").items()) == [
@@ -293,7 +293,7 @@ def test_spare_nics():
     def count(**shape):
         kinds = {"c": {"nic": dict({"name": "e{n}"}, **shape)}}
         return list(
-            model.build(lab(["r1:e2 -- r2:e1"], nodes=("r1", "r2"), kind="c", kinds=kinds))
+            builder.build(lab(["r1:e2 -- r2:e1"], nodes=("r1", "r2"), kind="c", kinds=kinds))
             .nodes["r1"]
             .nics
         )
@@ -324,7 +324,7 @@ def test_a_nic_that_the_system_cannot_have(link, place):
 def test_no_nic_left():
     kinds = {"c": {"nic": {"max": 1}}}
     assert problems(lab(["r1 -- r2", "r1 -- r3"], kind="c", kinds=kinds)) == {
-        "links[1].endpoints[0]": "r1 has no NIC left: a c takes 1"
+        "links[1].endpoints[0]": "node r1 has no free NIC: kind c supports 1"
     }
 
 
@@ -335,8 +335,8 @@ MISTAKES = [
     ({"kinds": {"k": {"vm": {"vcpu": 1}}}}, "kinds.k.vm.vcpu", "did you mean vcpus?"),
     ({"kinds": {"loop": {"extends": "loop"}}}, "kinds.loop.extends", "extends itself"),
     ({"groups": {"g": {"members": ["r1", "nobody"]}}}, "groups.g.members[1]", "no node nobody"),
-    ({"nodes": {"a b": {}}}, "nodes.a b", "cannot be a name"),
-    ({"nodes": {"n1": {"vcpus": "two"}}}, "nodes.n1.vcpus", "not a whole number"),
+    ({"nodes": {"a b": {}}}, "nodes.a b", "not a valid name"),
+    ({"nodes": {"n1": {"vcpus": "two"}}}, "nodes.n1.vcpus", "not an integer"),
     ({"nodes": {"n2": {"kind": "tinny"}}}, "nodes.n2.kind", "no kind 'tinny'"),
     ({"nodes": {"n3": {"groups": ["none"]}}}, "nodes.n3.groups", "no group none"),
     ({"nodes": {"n4": {"after": ["n4"]}}}, "nodes.n4.after", "wait for each other: n4 -> n4"),
@@ -351,7 +351,7 @@ MISTAKES = [
         "nodes.n7.ready.console",
         "not a regular expression",
     ),
-    ({"nodes": {"n8": {"loopback": "10.0.0.300"}}}, "nodes.n8.loopback", "not an address"),
+    ({"nodes": {"n8": {"loopback": "10.0.0.300"}}}, "nodes.n8.loopback", "not an IP address"),
     ({"nodes": {"n9": {"state": "runing"}}}, "nodes.n9.state", "not one of started"),
     ({"links": ["r1:eth1 to r2:eth1"]}, "links[0]", "not a link"),
     ({"links": ["r1:eth9 -- ghost:eth1"]}, "links[1].endpoints[1]", "no node ghost"),
@@ -359,7 +359,7 @@ MISTAKES = [
     (
         {"links": ["r1:eth1 -- r2:eth1", "r1:eth1 -- r3:eth1"]},
         "links[4].endpoints[0]",
-        "plugged in already, by links[3]",
+        "already connected by links[3]",
     ),
     (
         {"segments": {"lan": {"members": ["r1", {"node": "r2", "adress": "x"}]}}},
@@ -398,7 +398,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place():
         (lab(nodes={5: {}}), "nodes[5]", "put it in quotes"),
         (lab(nodes={"r1": {"kind": ""}}), "nodes.r1.kind", "no kind"),
         ({"name": "t", "nodes": {"r1": None}}, "nodes.r1.kind", "no kind"),
-        (lab(nodes={"r1": 7}), "nodes.r1", "nothing or a mapping"),
+        (lab(nodes={"r1": 7}), "nodes.r1", "empty or a mapping"),
         (lab(["r1:eth1 -- r1:eth1"]), "links[0]", "both ends"),
         (
             lab(
@@ -407,7 +407,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place():
             "links[1].name",
             "also the name of links[0]",
         ),
-        (lab(["r1:a,b -- r2"]), "links[0].endpoints[0]", "cannot be the name of a NIC"),
+        (lab(["r1:a,b -- r2"]), "links[0].endpoints[0]", "not a valid name of a NIC"),
         (
             lab(
                 ["r1:eth1 -- r2"], {"r1": {"nics": {"eth1": {"link": {"type": "user"}}}}, "r2": {}}
@@ -427,7 +427,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place():
                 }
             ),
             "nodes.r1.nics.b.mac",
-            "also the MAC of a",
+            "also the MAC address of a",
         ),
         (lab(nodes={"r1": {"after": ["x"]}}), "nodes.r1.after", "no node x"),
         (
@@ -440,7 +440,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place():
         (
             lab(segments={"lan": {"members": ["r1", 5]}}),
             "segments.lan.members[1]",
-            "5 is not what can be here: a text or a mapping",
+            "5 is not valid here: it must be a string or a mapping",
         ),
     ],
 )
@@ -472,12 +472,12 @@ def test_the_order_of_nodes_means_nothing():
 
     data = copy.deepcopy(WHOLE)
     data["nodes"] = dict(reversed(list(data["nodes"].items())))
-    assert plain(model.build(data)) == plain(model.build(copy.deepcopy(WHOLE)))
+    assert plain(builder.build(data)) == plain(builder.build(copy.deepcopy(WHOLE)))
 
 
 def test_data_is_not_changed():
     data = copy.deepcopy(WHOLE)
-    model.build(data)
+    builder.build(data)
     assert data == WHOLE
 
 
@@ -578,7 +578,7 @@ def test_garbage_at_any_place_is_a_topology_error_or_fine(seed):
         for _place in range(chance.choice((1, 1, 2, 5))):
             spoil(data, chance)
         try:
-            model.build(data)
+            builder.build(data)
             outcomes[True] += 1
         except TopologyError as error:
             assert error.problems and all(place and message for place, message in error.problems)

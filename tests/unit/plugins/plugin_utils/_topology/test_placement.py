@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import shortages
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
-    model,
+    builder,
     placement,
-    host_shares,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
     Problems,
     TopologyError,
@@ -18,7 +18,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems impor
 HOSTS = ["hv1", "hv2", "hv3"]
 OVERHEAD = (
     placement.memory_of(
-        model.build({"name": "t", "nodes": {"n": {"kind": "tiny", "memory": 1}}}).nodes["n"]
+        builder.build({"name": "t", "nodes": {"n": {"kind": "tiny", "memory": 1}}}).nodes["n"]
     )
     - 1
 )
@@ -33,7 +33,7 @@ def lab(nodes=6, policy=None, **more):
     data["nodes"] = (
         nodes if isinstance(nodes, dict) else {"n%d" % n: {} for n in range(1, nodes + 1)}
     )
-    return model.build(dict(data, **more))
+    return builder.build(dict(data, **more))
 
 
 def facts(memory=1000, vms=(), **more):
@@ -68,7 +68,7 @@ def counts(placed):
 )
 def test_memory_of_a_node(memory, mebibytes):
     settings = {"kind": "bare"} if memory is None else {"kind": "bare", "memory": memory}
-    node = model.build({"name": "t", "kinds": {"bare": {}}, "nodes": {"n": settings}}).nodes["n"]
+    node = builder.build({"name": "t", "kinds": {"bare": {}}, "nodes": {"n": settings}}).nodes["n"]
     assert placement.memory_of(node) == mebibytes + OVERHEAD
 
 
@@ -163,7 +163,7 @@ def test_shortages_of_other_things():
         {"n1": {"vcpus": 5, "image": "/i/base.qcow2"}, "n2": {"kernel": "/i/k", "nics": unix}},
         limits={"vcpu_ratio": 1},
     )
-    host_shares.apply_images(topology, {}, Problems())
+    apply_images(topology, {}, Problems())
     known = {
         "hv1": facts(
             missing_files=["/i/base.qcow2", "/i/other", "/i/k"],

@@ -34,7 +34,7 @@ def test_what_is_read(text, data):
     ],
 )
 def test_a_key_that_is_there_twice_is_an_error_with_its_line(text, key, line):
-    with pytest.raises(yaml.YAMLError, match="the key %s is there twice" % key) as caught:
+    with pytest.raises(yaml.YAMLError, match="found duplicate key %s" % key) as caught:
         load_yaml(io.StringIO(text))
     assert "line %d" % line in str(caught.value)
 

@@ -1,0 +1,216 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""Build a topology from the data of its file."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
+    assign_addresses,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.linking import (
+    connect_nics,
+    numbered,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.validation import valid_part
+
+_MAPPINGS = (
+    "defaults",
+    "kinds",
+    "groups",
+    "nodes",
+    "segments",
+    "addressing",
+    "placement",
+    "limits",
+    "vars",
+)
+
+
+def build(data: Any) -> Topology:
+    """Return the topology that data, as read from a file, describes.
+
+    Raise TopologyError with all errors found in it.
+    """
+    problems = Problems()
+    if not isinstance(data, dict):
+        problems.add("the topology", "must be a mapping with name and nodes")
+        problems.check()
+    if not _is_plain_data(data):
+        problems.add(
+            "the topology",
+            "contains itself, is nested too deeply, or has characters that UTF-8 cannot encode",
+        )
+        problems.check()
+    # Errors against the schema are reported together with those in the rest.
+    complete = _with_all_keys(valid_part(data, problems))
+    nodes = _nodes(complete, problems)
+    topology = Topology(str(complete.get("name", "")), nodes, [], {}, complete)
+    connect_nics(topology, problems)
+    _check_start_order(topology, problems)
+    assign_addresses(topology, problems)
+    problems.check()
+    return topology
+
+
+def _is_plain_data(data: Any) -> bool:
+    try:
+        json.dumps(data, default=str, skipkeys=True, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _with_all_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data with empty values for the keys that may be absent."""
+    complete: dict[str, Any] = {key: {} for key in _MAPPINGS}
+    complete.update({"name": "", "links": []}, **data)
+    complete["nodes"] = {name: node or {} for name, node in complete["nodes"].items()}
+    return complete
+
+
+def _nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, Node]:
+    groups_of = _groups_of_nodes(data, problems)
+    for name in data["kinds"]:
+        spec = kinds.resolve(name, data["kinds"], problems, "kinds.%s" % name)
+        if spec is not None:
+            _check_vm_options("kinds.%s.vm" % name, spec["vm"], problems)
+    nodes = {}
+    for name, own in data["nodes"].items():
+        path = "nodes.%s" % name
+        settings = _merged_settings(data, own, groups_of[name], path, problems)
+        inherits_kind = data["defaults"].get("kind") and "kind" not in own
+        kind_path = "defaults.kind" if inherits_kind else path + ".kind"
+        if not settings.get("kind"):
+            problems.add(kind_path, "the node has no kind: set it here or in defaults.kind")
+            continue
+        spec = kinds.resolve(settings["kind"], data["kinds"], problems, kind_path)
+        if spec is not None:
+            nodes[name] = _node(name, settings, spec, groups_of[name], problems)
+    return nodes
+
+
+def _groups_of_nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, list[str]]:
+    """Return the groups of each node: those it names, then those that name it as a member."""
+    groups_of = {name: list(node.get("groups") or ()) for name, node in data["nodes"].items()}
+    for group, settings in data["groups"].items():
+        for number, member in numbered(settings.get("members")):
+            if member not in data["nodes"]:
+                path = "groups.%s.members[%d]" % (group, number)
+                problems.add(path, "there is no node %s", member)
+            elif group not in groups_of[member]:
+                groups_of[member].append(group)
+    return groups_of
+
+
+def _merged_settings(
+    data: Mapping[str, Any],
+    own: Mapping[str, Any],
+    groups: list[str],
+    path: str,
+    problems: Problems,
+) -> dict[str, Any]:
+    """Return the settings of a node: defaults, then its groups, then its own."""
+    layers = [data["defaults"]]
+    for group in groups:
+        if group not in data["groups"]:
+            problems.add(path + ".groups", "there is no group %s", group)
+        else:
+            layers.append(
+                {key: value for key, value in data["groups"][group].items() if key != "members"}
+            )
+    settings: dict[str, Any] = {}
+    for layer in [*layers, own]:
+        settings = kinds.merge(settings, layer)
+    return settings
+
+
+def _check_vm_options(path: str, settings: Mapping[str, Any], problems: Problems) -> None:
+    """Record options of qemu_vm that the hypervisor would reject."""
+    for option, value in settings.items():
+        normalise = OPTIONS[option].normalise if option in OPTIONS else None
+        if normalise and value not in (None, ""):
+            try:
+                normalise(option, copy.deepcopy(value))
+            except OptionError as error:
+                problems.add(path, "%s", error.message)
+
+
+def _node(
+    name: str,
+    settings: dict[str, Any],
+    spec: kinds.KindSpec,
+    groups: list[str],
+    problems: Problems,
+) -> Node:
+    path = "nodes.%s" % name
+    _check_vm_options(path, settings, problems)
+    merged = kinds.merge(spec["vm"], settings)
+    merged["files"] = kinds.merge(spec["files"], settings.get("files") or {})
+    merged["ready"] = kinds.merge(spec["ready"], settings.get("ready") or {})
+    merged["vars"] = kinds.merge(spec["vars"], settings.get("vars") or {})
+    if settings.get("config") is not None:
+        if spec["config"].get("file"):
+            merged["files"][spec["config"]["file"]] = settings["config"]
+        else:
+            problems.add(
+                path + ".config",
+                "nodes of kind %s do not accept a configuration from a drive",
+                settings["kind"],
+            )
+    for key in ("console", "failed"):
+        try:
+            re.compile(merged["ready"].get(key) or "")
+        except re.error as error:
+            problems.add(
+                "%s.ready.%s" % (path, key),
+                "%r is not a regular expression: %s",
+                merged["ready"][key],
+                error,
+            )
+    after = settings.get("after") or {}
+    if isinstance(after, list):
+        after = {other: "started" for other in after}
+    return Node(name, settings["kind"], spec, merged, groups, after=dict(after))
+
+
+def _check_start_order(topology: Topology, problems: Problems) -> None:
+    """Check that the nodes in after exist and do not wait for each other in a cycle."""
+    for node in topology.nodes.values():
+        for other in node.after:
+            if other not in topology.nodes and other not in topology.data["nodes"]:
+                problems.add("nodes.%s.after" % node.name, "there is no node %s", other)
+    done: set[str] = set()
+    waiting: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in done or name not in topology.nodes:
+            return
+        if name in waiting:
+            cycle = waiting[waiting.index(name) :] + [name]
+            problems.add(
+                "nodes.%s.after" % name, "the nodes wait for each other: %s", " -> ".join(cycle)
+            )
+            return
+        waiting.append(name)
+        for other in sorted(topology.nodes[name].after):
+            visit(other)
+        waiting.pop()
+        done.add(name)
+
+    for name in sorted(topology.nodes):
+        visit(name)

@@ -1,0 +1,252 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""Connect NICs: decide which NIC each end of a link or segment uses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import (
+    NIC_SPEC,
+    normalise_nic,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import (
+    End,
+    Link,
+    Network,
+    Nic,
+    Node,
+    Segment,
+    Topology,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import is_nic_name
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.validation import REMOVED
+
+_SHORT_LINK = re.compile(r"\s*(\S+?)\s*(?:--|<->)\s*(\S+)\s*")
+# A topology also accepts true and false for a capture; qemu_vm checks it.
+_CHECKED_LATER = ("capture",)
+_Item = TypeVar("_Item")
+
+
+class _EndRequest(NamedTuple):
+    """An end as the topology gives it. nic: None for the next free NIC of the node."""
+
+    path: str
+    node: str
+    nic: str | None
+    address: Any
+
+
+class _Request(NamedTuple):
+    """A link or segment, and the ends that it is to have."""
+
+    network: Network
+    ends: list[_EndRequest]
+
+
+def connect_nics(topology: Topology, problems: Problems) -> None:
+    """Add the links and segments to topology, and the NICs to its nodes."""
+    _Linker(topology, problems).connect()
+
+
+def numbered(items: Iterable[_Item] | None) -> Iterator[tuple[int, _Item]]:
+    """Yield the valid items of a list, each with its index in the file."""
+    return ((number, item) for number, item in enumerate(items or ()) if item is not REMOVED)
+
+
+class _Linker:
+    """Connects the NICs of one topology."""
+
+    def __init__(self, topology: Topology, problems: Problems) -> None:
+        self.topology, self.problems = topology, problems
+
+    def connect(self) -> None:
+        """Connect the NICs that ends name, then, in the order of the file, the next free ones."""
+        requests = self._link_requests() + self._segment_requests()
+        connected: list[dict[int, End]] = [{} for _request in requests]
+        for (network, ends), found in zip(requests, connected):
+            for number, end in enumerate(ends):
+                if end.nic and self._plug(network, end, end.nic):
+                    found[number] = End(end.node, end.nic)
+        for (network, ends), found in zip(requests, connected):
+            for number, end in enumerate(ends):
+                name = None if end.nic else self._next_free(end)
+                if name and self._plug(network, end, name):
+                    found[number] = End(end.node, name)
+        for node in self.topology.nodes.values():
+            self._add_other_nics(node)
+        for (network, _ends), found in zip(requests, connected):
+            network.ends = [end for _number, end in sorted(found.items())]
+
+    def _link_requests(self) -> list[_Request]:
+        requests = []
+        number_of: dict[str, int] = {}
+        for number, given in numbered(self.topology.data["links"]):
+            path = "links[%d]" % number
+            if isinstance(given, str):
+                match = _SHORT_LINK.fullmatch(given)
+                if not match:
+                    self.problems.add(
+                        path, "%r is not a link: use the form NODE:NIC -- NODE:NIC", given
+                    )
+                    continue
+                given = {"endpoints": list(match.groups())}
+            elif "endpoints" not in given:
+                continue
+            ends = self._end_requests(given["endpoints"], path + ".endpoints")
+            if len(ends) != 2:
+                continue
+            if ends[0].nic and ends[0][1:3] == ends[1][1:3]:
+                self.problems.add(path, "both ends are %s:%s", ends[0].node, ends[0].nic)
+                continue
+            name = given.get("name")
+            if name in number_of:
+                self.problems.add(
+                    path + ".name", "%r is also the name of links[%d]", name, number_of[name]
+                )
+            if name:
+                number_of[name] = number
+            link = Link(path, name, given)
+            self.topology.links.append(link)
+            requests.append(_Request(link, ends))
+        return requests
+
+    def _segment_requests(self) -> list[_Request]:
+        requests = []
+        for name, given in self.topology.data["segments"].items():
+            if "members" not in given:
+                continue
+            path = "segments.%s" % name
+            segment = self.topology.segments[name] = Segment(path, name, given)
+            requests.append(
+                _Request(segment, self._end_requests(given["members"], path + ".members"))
+            )
+        return requests
+
+    def _end_requests(self, given: list[Any], path: str) -> list[_EndRequest]:
+        ends = []
+        for number, end in numbered(given):
+            end_path = "%s[%d]" % (path, number)
+            if isinstance(end, str):
+                node, _colon, nic = end.partition(":")
+                address = None
+                if nic and not is_nic_name(nic):
+                    self.problems.add(end_path, "%r is not a valid name of a NIC", nic)
+                    continue
+            elif "node" in end:
+                node, nic, address = end["node"], end.get("nic"), end.get("address")
+            else:
+                continue
+            if node in self.topology.nodes:
+                ends.append(_EndRequest(end_path, node, nic or None, address))
+            elif node not in self.topology.data["nodes"]:
+                self.problems.add(end_path, "there is no node %s", node)
+        return ends
+
+    def _plug(self, network: Network, end: _EndRequest, nic_name: str) -> bool:
+        """Connect a NIC to a network. Record a problem and return False if that is impossible."""
+        node = self.topology.nodes[end.node]
+        nic = node.nics.get(nic_name)
+        if nic is None:
+            if not node.nic_naming.supports(nic_name):
+                self.problems.add(
+                    end.path,
+                    "node %s of kind %s has no NIC %s; its NICs are %s",
+                    node.name,
+                    node.kind,
+                    nic_name,
+                    node.nic_naming,
+                )
+                return False
+            nic = node.nics[nic_name] = self._nic(node, nic_name)
+        full_name = "%s:%s" % (node.name, nic_name)
+        if nic.network is not None:
+            self.problems.add(
+                end.path, "%s is already connected by %s", full_name, nic.network.path
+            )
+            return False
+        if nic.settings.get("link"):
+            self.problems.add(
+                end.path,
+                "%s has a link of its own, set in nodes.%s.nics",
+                full_name,
+                node.name,
+            )
+            return False
+        nic.network = network
+        if end.address:
+            nic.settings = dict(nic.settings, address=end.address)
+        return True
+
+    def _nic(self, node: Node, name: str) -> Nic:
+        settings = dict(node.nic_settings.get(name) or {})
+        mac = None
+        try:
+            given = {
+                key: settings[key]
+                for key in NIC_SPEC
+                if settings.get(key) and key not in _CHECKED_LATER
+            }
+            mac = normalise_nic("nodes.%s.nics.%s" % (node.name, name), given).get("mac")
+        except OptionError as error:
+            self.problems.add(error.option, error.reason)
+        return Nic(
+            name,
+            mac or macs.derived(self.topology.name, node.name, name),
+            settings,
+            position=node.nic_naming.position(name),
+        )
+
+    def _next_free(self, end: _EndRequest) -> str | None:
+        """Return the first data NIC of a node that nothing uses."""
+        node = self.topology.nodes[end.node]
+        naming, settings = node.nic_naming, node.nic_settings
+        for name in naming.names():
+            if name not in node.nics and not settings.get(name, {}).get("link"):
+                return name
+        self.problems.add(
+            end.path,
+            "node %s has no free NIC: kind %s supports %d",
+            node.name,
+            node.kind,
+            naming.maximum,
+        )
+        return None
+
+    def _add_other_nics(self, node: Node) -> None:
+        """Add the NICs that are not connected: those in nics, and those that the kind needs."""
+        naming = node.nic_naming
+        for name in node.nic_settings:
+            if name in node.nics:
+                continue
+            if naming.supports(name):
+                node.nics[name] = self._nic(node, name)
+            else:
+                self.problems.add(
+                    "nodes.%s.nics.%s" % (node.name, name),
+                    "kind %s has no such NIC; its NICs are %s",
+                    node.kind,
+                    naming,
+                )
+        for name in naming.missing(node.nics):
+            node.nics[name] = self._nic(node, name)
+        node.nics = {name: node.nics[name] for name in sorted(node.nics, key=naming.sort_key)}
+        name_of: dict[str, str] = {}
+        for nic in node.nics.values():
+            if nic.mac in name_of:
+                self.problems.add(
+                    "nodes.%s.nics.%s.mac" % (node.name, nic.name),
+                    "%s is also the MAC address of %s",
+                    nic.mac,
+                    name_of[nic.mac],
+                )
+            name_of[nic.mac] = nic.name
