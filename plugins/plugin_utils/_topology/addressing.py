@@ -358,9 +358,8 @@ def _keep_given_address(
         )
     else:
         used[address.ip] = end
-        completed = subnet is not None and "/" not in text
-        length = subnet.prefixlen if completed else address.prefixlen
-        nic.addresses.append("%s/%d" % (address.ip, length))
+        source = address if subnet is None or "/" in text else subnet
+        nic.addresses.append("%s/%d" % (address.ip, source.prefixlen))
 
 
 def _keep_addresses_of_unconnected_nics(topology: Topology, problems: Problems) -> None:

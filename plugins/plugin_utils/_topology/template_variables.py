@@ -36,13 +36,13 @@ def template_variables(topology: Topology, node: Node) -> dict[str, Any]:
 
 def _nic(topology: Topology, node: Node, nic: Nic) -> dict[str, Any]:
     network = nic.network
-    is_link = isinstance(network, Link)
+    peer = network.other(node.name, nic.name) if isinstance(network, Link) else None
     return {
         "name": nic.name,
         "mac": nic.mac,
         "addresses": list(nic.addresses),
         "wire": network.name if network is not None else None,
-        "peer": _peer(topology, network.other(node.name, nic.name)) if is_link else None,
+        "peer": _peer(topology, peer) if peer else None,
         "vars": (network.settings.get("vars") or {}) if network is not None else {},
     }
 
