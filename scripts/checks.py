@@ -141,8 +141,9 @@ def imports_of(path: pathlib.Path):
 
 def layers():
     """Nothing imports upwards, and nothing on a hypervisor needs more than Python's standard library."""
-    floors = {"_common": 0, "_qemu": 1, "_vm": 2, "_lab": 3}
+    floors = {"_common": 0, "_remote": 0, "_qemu": 1, "_vm": 2, "_lab": 3}
     utils = COLLECTION + ".module_utils."
+    remote = (utils + "_remote.", COLLECTION + ".plugin_utils._remote")
     for path in files():
         if path.suffix != ".py" or path.parts[0] != "plugins":
             continue
@@ -150,7 +151,13 @@ def layers():
         floor = floors.get(path.parts[2], 3) if path.parts[1] == "module_utils" else 4
         for line, name in imports_of(path):
             top = name.split(".")[0]
-            if name.startswith(utils):
+            if path.parts[1:3] == ("plugin_utils", "_remote"):
+                if name.startswith(COLLECTION) and not name.startswith(remote):
+                    yield f"{path}:{line}: _remote imports only itself: {name}"
+            elif floor == 0 and name.startswith(COLLECTION):
+                if not name.startswith(f"{utils}{path.parts[2]}."):
+                    yield f"{path}:{line}: {path.parts[2]} imports only itself: {name}"
+            elif name.startswith(utils):
                 if floors.get(name[len(utils) :].split(".")[0], 3) > floor:
                     yield f"{path}:{line}: imports upwards: {name}"
             elif (
@@ -164,6 +171,26 @@ def layers():
                 "_topology",
             ):
                 yield f"{path}:{line}: only plugin_utils/_topology imports {top}"
+
+
+def bytecode_cache():
+    """A module imports `_module`, and that the bytecode cache, before anything else of the collection."""
+    first = {
+        "modules": "module_utils._module.",
+        "module_utils": "module_utils._remote.bytecode_cache",
+    }
+    for path in files():
+        if path.suffix != ".py" or path.parts[:2] not in (
+            ("plugins", "modules"),
+            ("plugins", "module_utils"),
+        ):
+            continue
+        if path.parts[1] == "module_utils" and path.name != "_module.py":
+            continue
+        ours = sorted(entry for entry in imports_of(path) if entry[1].startswith(COLLECTION))
+        wanted = f"{COLLECTION}.{first[path.parts[1]]}"
+        if not ours or not ours[0][1].startswith(wanted):
+            yield f"{path}: the first import of the collection is not {wanted}"
 
 
 def processes():
@@ -237,7 +264,7 @@ def roles():
 
 RULES = {
     rule.__name__.replace("_", "-"): rule
-    for rule in (headers, local_paths, layers, processes, action_group, roles)
+    for rule in (headers, local_paths, layers, bytecode_cache, processes, action_group, roles)
 }
 
 

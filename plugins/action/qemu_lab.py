@@ -8,19 +8,22 @@ from importlib import import_module
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils import _compiled
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote import bytecode_cache
 
 
 class ActionModule(ActionBase):
-    """Calls the room that does the work, with compiled code that was kept: Ansible would compile all our rooms in each process."""
+    """Calls the module that does the work.
+
+    It is imported after the bytecode cache is active: Ansible would compile all of it in each process.
+    """
 
     TRANSFERS_FILES = False
     _requires_connection = True
 
     def run(self, tmp=None, task_vars=None):
-        _compiled.use()
-        room = import_module("ansible_collections.vlab.qemu.plugins.plugin_utils._lab_action")
-        return room.LabAction(
+        bytecode_cache.activate()
+        module = import_module("ansible_collections.vlab.qemu.plugins.plugin_utils._lab_action")
+        return module.LabAction(
             self._task,
             self._connection,
             self._play_context,

@@ -100,7 +100,7 @@ all:
       vlab_prompt: '^[\w.-]+(\([\w-]+\))?[>#] *$'
 """
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._guest_connection import GuestConnection
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.guest_connection import GuestConnection
 
 
 class Connection(GuestConnection):
@@ -109,7 +109,7 @@ class Connection(GuestConnection):
     transport = "vlab.qemu.serial"
     channel = "serial"
 
-    def _way(self):
+    def _channel_parameters(self):
         login = {
             name: self.get_option(name)
             for name in ("password", "login_prompt", "password_prompt", "prompt")

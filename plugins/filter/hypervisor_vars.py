@@ -37,7 +37,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import variables_for
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import variables_for
 
 
 def hypervisor_vars(variables):

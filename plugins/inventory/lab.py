@@ -118,7 +118,7 @@ from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
-from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import Hypervisor, variables_for
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import Hypervisor, variables_for
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
     libraries,
@@ -213,7 +213,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for host in hypervisors:
             hypervisor = Hypervisor(host, self._variables_of(host))
             try:
-                told = hypervisor.errand(
+                result, _pieces = hypervisor.request(
                     "vms", root=self.get_option("root"), ask_agent=self.get_option("ask_agent")
                 )
             except AnsibleError as error:
@@ -222,9 +222,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 )
             finally:
                 hypervisor.close()
-            for warning in told["warnings"]:
+            for warning in result["warnings"]:
                 self.display.warning("%s: %s" % (host, warning))
-            found[host] = {"vms": told["vms"], "about": told["about"]}
+            found[host] = {"vms": result["vms"], "node_facts": result["node_facts"]}
         if self.get_option("cache"):
             self._cache[key] = found
         return found
@@ -235,7 +235,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             for vm in found["vms"]:
                 known = nodes.setdefault(
                     (vm["lab"], vm["name"]),
-                    {"about": found["about"].get(vm["lab"], {}).get(vm["name"], {})},
+                    {"about": found["node_facts"].get(vm["lab"], {}).get(vm["name"], {})},
                 )
                 known.update(vm=vm, hypervisor=host)
 

@@ -4,11 +4,18 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What all modules do alike: read the options, do the work, and report the result or the error."""
+"""What all modules have in common: read the options, do the work, report the result or the error.
+
+A module imports this before anything else of the collection: it activates the bytecode cache.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Callable, Dict
+
+from ansible_collections.vlab.qemu.plugins.module_utils._remote import (  # pylint: disable=unused-import,wrong-import-order
+    bytecode_cache,
+)
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -18,8 +25,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Vl
 def run_module(work: Callable[[AnsibleModule], Dict[str, Any]], **specification: Any) -> None:
     """Run a module to its end.
 
-    work: does what the module is for and returns its result. Its key `warnings`, a list of texts, becomes warnings of the module; with
-    `failed` true the module fails with the rest of the result. A VlabError that it raises fails the module with the error's facts.
+    work: does what the module is for and returns its result. The result's key `warnings`, a list of
+    texts, becomes warnings of the module. With `failed` true the module fails with the rest of the
+    result. A VlabError fails the module with the error's facts.
     specification: the arguments of AnsibleModule; check mode is supported.
     """
     module = AnsibleModule(supports_check_mode=True, **specification)

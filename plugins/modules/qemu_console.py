@@ -120,8 +120,6 @@ matches:
   sample: ["Router>", "Router#"]
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import Dialogue
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing

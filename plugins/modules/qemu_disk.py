@@ -485,10 +485,8 @@ cause:
   sample: no_permission
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import (
     ATTACHMENT_SPEC,

@@ -85,10 +85,8 @@ stderr:
   type: str
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
-
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import (
     run_in_guest,
     wait_for_agent,

@@ -197,12 +197,10 @@ container:
 import json
 from importlib import import_module
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.bundle import load
+from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
-from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-
-ROOMS = "ansible_collections.vlab.qemu.plugins.module_utils."
+from ansible_collections.vlab.qemu.plugins.module_utils._remote.code_bundle import PACKAGE, load
 
 
 def work(module):
@@ -210,16 +208,17 @@ def work(module):
     share = module.params.pop("share")
     if not share:
         raise VlabError(
-            "qemu_lab needs its action plugin, which runs on the controller: call it from a playbook as vlab.qemu.qemu_lab"
+            "qemu_lab needs its action plugin, which runs on the controller: call it from a playbook "
+            "as vlab.qemu.qemu_lab"
         )
     try:
-        if not load(share["bundle"], share.get("archive")):
-            return {"changed": False, "bundle_missing": True}
+        if not load(share["code_bundle"], share.get("code_bundle_archive")):
+            return {"changed": False, "code_bundle_missing": True}
     except OSError as error:
-        raise HostError("cannot keep the collection's code on this host: %s" % error)
-    result = import_module(ROOMS + "_lab.lab_service").result_of(
-        dict(module.params, **share), module.check_mode
-    )
+        raise HostError("cannot cache the collection's code on this host: %s" % error)
+    # Not imported by name: Ansible would pack all of it into the module.
+    service = import_module(PACKAGE + "._lab.lab_service")
+    result = service.result_of(dict(module.params, **share), module.check_mode)
     return result if result.get("failed") else dict(result, vms=json.dumps(result["vms"]))
 
 

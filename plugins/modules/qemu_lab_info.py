@@ -69,8 +69,8 @@ ansible_facts:
         vms: {r1: {status: running, memory_mb: 192}}
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hypervisor_facts
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hypervisor_facts
 
 
 def work(module):

@@ -315,8 +315,6 @@ cause:
   sample: no_permission
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import NIC_SPEC

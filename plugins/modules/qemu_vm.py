@@ -839,8 +839,6 @@ container:
   sample: Podman or CRI-O (/run/.containerenv)
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import (
     converge_vm,

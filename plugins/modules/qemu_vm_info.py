@@ -558,8 +558,6 @@ vms:
       sample: no QEMU listens at /var/lib/vlab/default/r1/qmp.sock
 """
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common import compiled  # pylint: disable=unused-import,wrong-import-order
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
 

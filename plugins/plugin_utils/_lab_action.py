@@ -22,9 +22,10 @@ from ansible.template import trust_as_template
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
-from ansible_collections.vlab.qemu.plugins.plugin_utils import _bundle, _relay_start
-from ansible_collections.vlab.qemu.plugins.plugin_utils._hypervisor import pipelining
 from ansible_collections.vlab.qemu.plugins.plugin_utils._progress import Progress
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote import client, code_bundle
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import pipelining
+from ansible_collections.vlab.qemu.plugins.plugin_utils._start_barrier import StartBarrier
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
     endpoints,
@@ -42,7 +43,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_varia
     template_variables,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
-from ansible_collections.vlab.qemu.plugins.plugin_utils._start_barrier import StartBarrier
 
 # A lab on its way: the topology; the nodes that the run is for, or None; where each node is; the wires between them; the state that
 # each shall have, and whether it runs then; the wave that each belongs to, empty when all may start at once.
@@ -93,10 +93,8 @@ class LabAction(ActionBase):
                 # The module takes this state for the whole lab; here some nodes go.
                 given["state"] = "present"
         with Progress(self, here) as progress:
-            share.update(progress=progress.path, bundle=_bundle.mark())
-            result = self._run_module(given, share)
-            if result.get("bundle_missing"):
-                result = self._with_bundle(given, share)
+            share["progress"] = progress.path
+            result = self._converge(given, share)
             progress.finish(result.pop("progress", None) or [])
         return result
 
@@ -118,11 +116,18 @@ class LabAction(ActionBase):
             raise AnsibleActionFail("; ".join(checked.error_messages))
         return checked.validated_parameters
 
-    def _run_module(self, args, share):
-        return self._errand(args, share) or self._module(args, share)
+    def _converge(self, args, share):
+        """Do this host's share by a request, or by the module if a request is not possible."""
+        result = self._send_request(args, share)
+        if result is None:
+            share["code_bundle"] = code_bundle.digest()
+            result = self._run_module(args, share)
+            if result.get("code_bundle_missing"):
+                result = self._run_module_with_code_bundle(args, share)
+        return result
 
-    def _errand(self, args, share):
-        """What the module would do, by the rooms that the hypervisor keeps; None where that cannot be, and nothing was done."""
+    def _send_request(self, args, share):
+        """Return the result of a request; None if it was not possible and changed nothing."""
         if (
             not self._connection.has_pipelining
             or self._connection._shell.SHELL_FAMILY != "sh"
@@ -131,36 +136,37 @@ class LabAction(ActionBase):
             return None
         if self._connection.become is not None and not self._connection.become.pipelining:
             return None
-        known = dict(
-            self.task_vars,
-            ansible_python_interpreter=self._templar.template(
-                self.task_vars.get("ansible_python_interpreter")
-            ),
-        )
-        answer = _relay_start.ask(
-            self._run_there,
-            _relay_start.interpreter_of(known),
+        interpreter = self._templar.template(self.task_vars.get("ansible_python_interpreter"))
+        reply = client.send_request(
+            self._run_on_host,
+            client.interpreter_of(dict(self.task_vars, ansible_python_interpreter=interpreter)),
             "_lab.lab_service",
+            "converge",
             {"params": dict(args, **share), "check_mode": self._task.check_mode},
         )
-        if answer.begun and answer.told is None:
+        if reply.message is not None:
+            return reply.message.content["result"]
+        if reply.started:
             return {
                 "failed": True,
                 "changed": True,
-                "msg": "qemu_lab ended in the middle (exit code %s): %s"
-                % (answer.code, answer.said[-2000:] or "it said nothing"),
+                "msg": "qemu_lab ended before it was done (exit code %s): %s"
+                % (reply.code, reply.output[-2000:] or "it printed nothing"),
             }
-        # Nothing was told without a Python there, or with a sudo that wants a terminal: Ansible finds another way, or says why not.
-        return answer.told
+        # The host has no Python, or its sudo needs a terminal, for example. Ansible's way of
+        # running a module copes with that, or reports it.
+        return None
 
-    def _run_there(self, command, data):
+    def _run_on_host(self, command, data):
+        """Run a command line of sh with input. Return its exit code, output and error output."""
         command = " ".join(filter(None, (self._compute_environment_string(), command)))
         with pipelining(self._connection):
             done = self._low_level_execute_command(command, in_data=data, sudoable=True)
         return done["rc"], to_bytes(done["stdout"]), to_bytes(done["stderr"])
 
-    def _module(self, args, share):
-        # As texts: Ansible goes through every value of arguments and results, which takes long for a large lab.
+    def _run_module(self, args, share):
+        # As texts: Ansible processes each value of arguments and results, which takes long for a
+        # large lab.
         result = self._execute_module(
             "vlab.qemu.qemu_lab",
             module_args=dict(args, share=json.dumps(share)),
@@ -250,14 +256,15 @@ class LabAction(ActionBase):
                     )
                 )
 
-    def _with_bundle(self, args, share):
-        """Send the rooms of the target along, which the hypervisor then keeps."""
+    def _run_module_with_code_bundle(self, args, share):
+        """Copy the code bundle to the hypervisor, which caches it, and run the module."""
         remote = self._connection._shell.join_path(self._make_tmp_path(), "bundle.zip")
         with tempfile.NamedTemporaryFile(suffix=".zip") as local:
-            _bundle.pack(local.name)
+            local.write(code_bundle.pack())
+            local.flush()
             self._transfer_file(local.name, remote)
         self._fixup_perms2((self._connection._shell.tmpdir, remote))
-        share["archive"] = remote
+        share["code_bundle_archive"] = remote
         try:
             return self._run_module(args, share)
         finally:

@@ -3,41 +3,36 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A lab's share of a hypervisor as an errand: what the module qemu_lab does, without a module around it.
+"""A host's share of a lab as a request: what the module qemu_lab does, without its start-up time.
 
-Ansible builds a module anew for each task, and loads its own rooms on the hypervisor: that takes longer than to look at sixty VMs.
+Ansible builds and unpacks a module anew for each task, which takes longer than to observe 60 VMs.
 """
 
 from __future__ import annotations
 
-import json
 import os
+from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.converge import converge_lab
 
-STARTED = "started"  # after the mark: from here on, something may have been changed
 
-
-def result_of(params, check_mode):
-    """The module's result, also for what failed."""
+def result_of(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Return the result of the module, also if it fails."""
     if params.get("root"):
         params["root"] = os.path.expanduser(os.path.expandvars(params["root"]))
     try:
-        return converge_lab(params, check_mode)
+        result: dict[str, Any] = converge_lab(params, check_mode)
     except VlabError as error:
         facts = dict(error.facts)
         if "failed" in facts:
             facts["failed_nodes"] = facts.pop("failed")
         return dict(facts, failed=True, changed=False, msg=error.message)
+    return result
 
 
-def serve(source, target):
-    """Do the errand that a line of JSON on source (binary) asks for; write lines to target: the mark that we started, the mark, the result."""
-    asked = json.loads(source.readline())
-    mark = asked["mark"].encode("ascii")
-    target.write(mark + b" " + STARTED.encode("ascii") + b"\n")
-    target.flush()
-    result = result_of(asked["params"], asked["check_mode"])
-    target.write(mark + b"\n" + json.dumps(result).encode("ascii") + b"\n")
-    target.flush()
+def _converge(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    return result_of(parameters["params"], parameters["check_mode"]), []
+
+
+HANDLERS = {"converge": _converge}

@@ -26,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import start_program
+from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import cache_folder
 
 _FORMAT = 2  # of the cache file: raise it when a field changes its meaning
 
@@ -118,13 +119,6 @@ class Capabilities(NamedTuple):
 def nic_models(capabilities: Capabilities) -> list[str]:
     """Return the sorted device types that are NICs."""
     return sorted(capabilities.nic_devices)
-
-
-def cache_folder() -> str:
-    """Where answers are kept by default: /var/cache/vlab for root, $XDG_CACHE_HOME/vlab or ~/.cache/vlab for others."""
-    if os.geteuid() == 0:
-        return "/var/cache/vlab"
-    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlab")
 
 
 def get_capabilities(path: str, cache: str | None = None, timeout: float = 30) -> Capabilities:

@@ -3,17 +3,17 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Errands that a controller sends through its own connection to the hypervisor: one request on standard input, one answer on standard output.
+"""Requests that connection and inventory plugins send to a hypervisor: run a command in a guest,
+copy a file to or from it, and list the VMs.
 
-A request is a line of JSON, then bytes: {"errand", "mark", ...}. An answer is a line with the mark, a line of JSON with "sizes", then
-bytes. Whatever else the connection prints before the mark, such as a greeting, is not ours.
-
-An errand imports what it needs, and no more: a play may send hundreds.
+Each handler imports only what it needs: a play may send hundreds of requests.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import functools
+from typing import Any, Iterator
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -23,183 +23,163 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     VlabError,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._remote.protocol import (
+    Handler,
+    RequestError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 
-_KINDS = ((GuestNotReady, "not_ready"), (LoginFailed, "login"), (VlabError, "error"))
+_ERROR_KINDS = ((GuestNotReady, "not_ready"), (LoginFailed, "login"), (VlabError, "error"))
 
 
-def serve(source, target):
-    """Do the errand that a request (a binary stream) asks for, and write the answer."""
-    asked = json.loads(source.readline())
-    try:
-        told, *pieces = _ERRANDS[asked["errand"]](asked, source.read())
-    except VlabError as error:
-        told, pieces = (
-            {
-                "error": error.message,
-                "kind": next(word for kind, word in _KINDS if isinstance(error, kind)),
-            },
-            [],
-        )
-    told["sizes"] = [len(piece) for piece in pieces]
-    target.write(b"\n".join((asked["mark"].encode("ascii"), json.dumps(told).encode("utf-8"), b"")))
-    for piece in pieces:
-        target.write(piece)
-    target.flush()
+def _handler(handle: Handler) -> Handler:
+    """Turn the errors of the collection into those of a request."""
 
-
-def _exec(asked, data):
-    with _guest(asked) as guest:
-        code, out, error = guest.run(asked["command"], data, asked.get("timeout"))
-    return {"rc": code}, out, error
-
-
-def _write(asked, data):
-    with _guest(asked) as guest:
-        guest.write(asked["path"], data, asked.get("append"))
-    return ({},)
-
-
-def _read(asked, _data):
-    with _guest(asked) as guest:
-        return {}, guest.read(asked["path"], asked.get("offset") or 0, asked.get("size"))
-
-
-def _vms(asked, _data):
-    """The VMs of a lab or of all, with what a controller has to know to reach them; and what qemu_lab wrote about their nodes."""
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import read_node_facts
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
-
-    root = asked.get("root")
-    found, warnings = vm_facts(root, asked.get("lab"), None, bool(asked.get("ask_agent")))
-    about = {lab: read_node_facts(root, lab) for lab in {vm["lab"] for vm in found}}
-    return ({"vms": found, "about": about, "warnings": warnings},)
-
-
-_ERRANDS = {"exec": _exec, "write": _write, "read": _read, "vms": _vms}
-
-
-class _guest:
-    """The way into a guest that a request names, as a context. What stands in it is told by looking at the VM only when there is no way."""
-
-    def __init__(self, asked):
-        self.asked = asked
-        self.folder = Folder(asked.get("root"), asked["lab"], asked["vm"])
-        self.way = (_Agent if asked["channel"] == "agent" else _Serial)(asked, self.folder)
-
-    def __enter__(self):
+    @functools.wraps(handle)
+    def wrapped(parameters: dict[str, Any], data: bytes) -> Any:
         try:
-            return self.way.__enter__()
-        except (LoginFailed, MonitorError):
+            return handle(parameters, data)
+        except VlabError as error:
+            kind = next(kind for type_, kind in _ERROR_KINDS if isinstance(error, type_))
+            raise RequestError(kind, error.message)
+
+    return wrapped
+
+
+@_handler
+def _exec(parameters: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    with _open_session(parameters) as session:
+        code, out, error = session.run(parameters["command"], data, parameters.get("timeout"))
+    return {"rc": code}, [out, error]
+
+
+@_handler
+def _write(parameters: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    with _open_session(parameters) as session:
+        session.write(parameters["path"], data, bool(parameters.get("append")))
+    return {}, []
+
+
+@_handler
+def _read(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    with _open_session(parameters) as session:
+        offset, size = parameters.get("offset") or 0, parameters.get("size")
+        return {}, [session.read(parameters["path"], offset, size)]
+
+
+@_handler
+def _vms(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the VMs of one lab or of all, and what qemu_lab recorded about their nodes."""
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import read_node_facts
+
+    root = parameters.get("root")
+    found, warnings = vm_facts(root, parameters.get("lab"), None, bool(parameters.get("ask_agent")))
+    facts = {lab: read_node_facts(root, lab) for lab in {vm["lab"] for vm in found}}
+    return {"vms": found, "node_facts": facts, "warnings": warnings}, []
+
+
+HANDLERS = {"exec": _exec, "write": _write, "read": _read, "vms": _vms}
+
+
+@contextlib.contextmanager
+def _open_session(parameters: dict[str, Any]) -> Iterator[Any]:
+    """Open the session in a guest that a request names.
+
+    Only if that fails, inspect the VM for the cause: each request would pay for it.
+    """
+    folder = Folder(parameters.get("root"), parameters["lab"], parameters["vm"])
+    agent = parameters["channel"] == "agent"
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = (_agent_session if agent else _serial_session)(parameters, folder)
+            session = stack.enter_context(opened)
+        except LoginFailed:
             raise
         except GuestError as error:
-            raise self._cause(error)
-
-    def __exit__(self, *exception):
-        return self.way.__exit__(*exception)
-
-    def _cause(self, error):
-        """The error with what is wrong with the VM, if anything is."""
-        from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
-
-        folder = self.folder
-        name = "%s of the lab %s" % (folder.name, folder.lab)
-        if not folder.exists():
-            return GuestError(no_such_vm(folder))
-        try:
-            observation = observe(folder)
-        except (MonitorError, HostError) as failure:
-            return GuestNotReady("%s; and %s" % (error.message, failure.message))
-        observation.close()
-        if not observation.alive:
-            return GuestError("the VM %s does not run: it is %s" % (name, observation.status))
-        if observation.status == "paused":
-            return GuestError("the VM %s is paused: state=started resumes it" % name)
-        if self.asked["channel"] == "agent" and not observation.running.get("guest_agent"):
-            return GuestError(
-                "the VM %s has no channel for a guest agent: give it guest_agent: true" % name
-            )
-        return error
+            raise _with_cause(error, folder, agent)
+        yield session
 
 
-class _Agent:
-    def __init__(self, asked, folder):
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
+def _with_cause(error: GuestError, folder: Folder, agent: bool) -> GuestError:
+    """Return an error that says what is wrong with the VM; the given one if nothing is."""
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 
-        self.agent = GuestAgent(
-            folder.socket("agent.sock"), timeout=asked.get("connect_timeout") or 10
+    if not folder.exists():
+        return GuestError(no_such_vm(folder))
+    try:
+        observation = observe(folder)
+    except (MonitorError, HostError) as failure:
+        return GuestNotReady("%s; and %s" % (error.message, failure.message))
+    observation.close()
+    name = "%s of the lab %s" % (folder.name, folder.lab)
+    if not observation.alive:
+        return GuestError("the VM %s does not run: it is %s" % (name, observation.status))
+    if observation.status == "paused":
+        return GuestError("the VM %s is paused: state=started resumes it" % name)
+    if agent and not observation.running.get("guest_agent"):
+        return GuestError(
+            "the VM %s has no channel for a guest agent: give it guest_agent: true" % name
         )
+    return error
 
-    def __enter__(self):
-        self.agent.__enter__()
-        return self
 
-    def __exit__(self, *exception):
-        self.agent.close()
+class _AgentSession:
+    """Commands and files through a connected guest agent."""
 
-    def run(self, command, data, timeout):
+    def __init__(self, agent: Any) -> None:
+        self.agent = agent
+
+    def run(self, command: str, data: bytes, timeout: float | None) -> tuple[int, bytes, bytes]:
+        """Run a command line of sh. Return its exit code, output and error output."""
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import (
             exec_in_guest,
         )
 
-        # The agent's own umask would make every new file its owner's alone.
-        return exec_in_guest(self.agent, ["/bin/sh", "-c", "umask 022\n" + command], timeout, data)
+        # With the agent's own umask, only the owner could read a new file.
+        argv = ["/bin/sh", "-c", "umask 022\n" + command]
+        code, out, error = exec_in_guest(self.agent, argv, timeout, data)
+        return code, out, error
 
-    def write(self, path, data, append):
+    def write(self, path: str, data: bytes, append: bool) -> None:
+        """Write or append to a file."""
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_files import write_file
 
         write_file(self.agent, path, data, append)
 
-    def read(self, path, offset, size):
+    def read(self, path: str, offset: int, size: int | None) -> bytes:
+        """Return up to size bytes of a file."""
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_files import read_file
 
-        return read_file(self.agent, path, offset, size)
+        content: bytes = read_file(self.agent, path, offset, size)
+        return content
 
 
-class _Serial:
-    def __init__(self, asked, folder):
-        self.asked, self.folder = asked, folder
+@contextlib.contextmanager
+def _agent_session(parameters: dict[str, Any], folder: Folder) -> Iterator[Any]:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
 
-    def __enter__(self):
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import (
-            Login,
-            SerialShell,
-        )
-        from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import (
-            console_address,
-        )
+    timeout = parameters.get("connect_timeout") or 10
+    with GuestAgent(folder.socket("agent.sock"), timeout=timeout) as agent:
+        yield _AgentSession(agent)
 
-        asked = self.asked
-        address = console_address(self.folder, asked.get("console"))
-        login = Login(
-            **{key: value for key, value in (asked.get("login") or {}).items() if value is not None}
-        )
-        timeout = asked.get("connect_timeout") or 10
-        self.console = Console(address, timeout)
-        self.console.__enter__()
-        try:
-            self.shell = (SerialCli if asked.get("cli") else SerialShell)(
-                self.console, login, timeout
-            )
-            self.shell.__enter__()
-        except VlabError:
-            self.console.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *exception):
-        try:
-            self.shell.__exit__(*exception)
-        finally:
-            self.console.__exit__()
+@contextlib.contextmanager
+def _serial_session(parameters: dict[str, Any], folder: Folder) -> Iterator[Any]:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import (
+        Login,
+        SerialShell,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import (
+        console_address,
+    )
 
-    def run(self, command, data, timeout):
-        return self.shell.run(command, data, timeout)
-
-    def write(self, path, data, append):
-        self.shell.write(path, data, append)
-
-    def read(self, path, offset, size):
-        return self.shell.read(path, offset, size)
+    options = parameters.get("login") or {}
+    login = Login(**{name: value for name, value in options.items() if value is not None})
+    timeout = parameters.get("connect_timeout") or 10
+    shell_class = SerialCli if parameters.get("cli") else SerialShell
+    with Console(console_address(folder, parameters.get("console")), timeout) as console:
+        with shell_class(console, login, timeout) as shell:
+            yield shell

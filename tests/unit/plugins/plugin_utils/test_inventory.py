@@ -12,7 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.doc_fragments import constructed, inventory_cache
 
 from ansible_collections.vlab.qemu.plugins.inventory import lab
-from ansible_collections.vlab.qemu.plugins.plugin_utils import _hypervisor
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote import hypervisor
 
 TOPOLOGY = """
 name: pair
@@ -70,12 +70,12 @@ def asked(monkeypatch):
     """The hypervisors that were asked; they answer with VMS."""
     names = []
 
-    def errand(self, name, data=b"", **request):
+    def request(self, name, data=b"", **parameters):
         names.append(self.name)
         about = {"pair": {"r1": {"kind": "frr", "groups": ["core"], "loopback": "10.255.0.1"}}}
-        return {"vms": VMS[self.name], "about": about, "warnings": []}
+        return {"vms": VMS[self.name], "node_facts": about, "warnings": []}, []
 
-    monkeypatch.setattr(_hypervisor.Hypervisor, "errand", errand)
+    monkeypatch.setattr(hypervisor.Hypervisor, "request", request)
     return names
 
 

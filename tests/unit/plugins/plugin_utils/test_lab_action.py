@@ -55,7 +55,7 @@ def action(hosts=("hv1",), here="hv1", check_mode=False, forks=5, **args):
         "hostvars": hostvars,
     }
     made.sent = []
-    made._run_module = lambda given, share: (
+    made._converge = lambda given, share: (
         made.sent.append((given, share)) or {"changed": True, "vms": [], "progress": []}
     )
     return made
@@ -151,7 +151,9 @@ def test_a_part_of_the_lab_never_purges_and_absent_is_for_its_nodes_alone():
 
 def test_code_that_the_hypervisor_does_not_have_is_sent(monkeypatch):
     made = action()
-    answers = iter([{"bundle_missing": True}, {"changed": True, "vms": []}])
+    answers = iter([{"code_bundle_missing": True}, {"changed": True, "vms": []}])
+    del made._converge
+    made._send_request = lambda given, share: None
     made._run_module = lambda given, share: made.sent.append(dict(share)) or next(answers)
     made._connection = types.SimpleNamespace(
         _shell=types.SimpleNamespace(join_path=lambda *parts: "/".join(parts), tmpdir="/tmp/t")
@@ -164,9 +166,9 @@ def test_code_that_the_hypervisor_does_not_have_is_sent(monkeypatch):
     made._transfer_file = lambda local, remote: made.sent.append(remote)
     assert run(made)["changed"]
     assert (
-        "archive" not in made.sent[0]
+        "code_bundle_archive" not in made.sent[0]
         and made.sent[1] == "/tmp/t/bundle.zip"
-        and made.sent[2]["archive"] == "/tmp/t/bundle.zip"
+        and made.sent[2]["code_bundle_archive"] == "/tmp/t/bundle.zip"
     )
 
 
@@ -238,5 +240,5 @@ def test_no_action_fails_by_an_exception_of_its_own():
     def fail(_given, _share):
         raise AnsibleActionFail("no way")
 
-    made._run_module = fail
+    made._converge = fail
     assert run(made) == {"failed": True, "changed": False, "msg": "no way"}

@@ -8,24 +8,25 @@ import json
 
 import pytest
 
+from ansible_collections.vlab.qemu.plugins.module_utils._remote import protocol
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import guest_service
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 
 
-def asked(root, data=b"", **request):
-    """What the relay answers: its dict and the pieces."""
-    request = dict({"mark": "the-mark", "lab": "lab", "vm": "r1", "root": str(root)}, **request)
-    answer = io.BytesIO()
-    guest_service.serve(io.BytesIO(json.dumps(request).encode() + b"\n" + data), answer)
-    mark, head, rest = answer.getvalue().split(b"\n", 2)
-    assert mark == b"the-mark"
-    told, pieces = json.loads(head), []
-    for size in told.pop("sizes"):
-        pieces.append(rest[:size])
-        rest = rest[size:]
-    assert rest == b""
-    return told, pieces
+def reply_to(root, name, data=b"", **parameters):
+    """Return what the guest service replies: the result or the error, and the data."""
+    parameters = dict({"lab": "lab", "vm": "r1", "root": str(root)}, **parameters)
+    content = {"name": name, "parameters": parameters}
+    request = protocol.Message("vlab-1", protocol.REQUEST, content, [data])
+    replies = io.BytesIO()
+    protocol.handle_request(guest_service.HANDLERS, request, replies)
+    replies.seek(0)
+    assert protocol.read_message(replies).type == protocol.STARTED
+    reply = protocol.read_message(replies)
+    assert protocol.read_message(replies) is None
+    assert reply.token == "vlab-1"
+    return reply.content.get("result", reply.content), reply.pieces
 
 
 @pytest.fixture
@@ -47,17 +48,17 @@ def defined(tmp_path):
 
 
 def test_commands_and_files_on_a_console(defined):
-    assert asked(
-        defined, b"in", errand="exec", channel="serial", command="cat; echo no >&2; exit 4"
+    assert reply_to(
+        defined, "exec", b"in", channel="serial", command="cat; echo no >&2; exit 4"
     ) == ({"rc": 4}, [b"in", b"no\n"])
     path = str(defined / "file")
-    assert asked(defined, b"a\x00\n", errand="write", channel="serial", path=path) == ({}, [])
-    assert asked(defined, b"b", errand="write", channel="serial", path=path, append=True) == (
+    assert reply_to(defined, "write", b"a\x00\n", channel="serial", path=path) == ({}, [])
+    assert reply_to(defined, "write", b"b", channel="serial", path=path, append=True) == (
         {},
         [],
     )
-    assert asked(defined, errand="read", channel="serial", path=path) == ({}, [b"a\x00\nb"])
-    assert asked(defined, errand="read", channel="serial", path=path, offset=1, size=2) == (
+    assert reply_to(defined, "read", channel="serial", path=path) == ({}, [b"a\x00\nb"])
+    assert reply_to(defined, "read", channel="serial", path=path, offset=1, size=2) == (
         {},
         [b"\x00\n"],
     )
@@ -73,10 +74,10 @@ def test_commands_and_files_on_a_console(defined):
     ],
 )
 def test_what_cannot_be_reached(defined, channel, request_, kind, message):
-    told, pieces = asked(defined, errand="exec", channel=channel, command="true", **request_)
-    assert (told["kind"], pieces) == (kind, [])
-    assert message in told["error"]
+    result, pieces = reply_to(defined, "exec", channel=channel, command="true", **request_)
+    assert (result["kind"], pieces) == (kind, [])
+    assert message in result["message"]
 
 
 def test_no_vms(tmp_path):
-    assert asked(tmp_path, errand="vms") == ({"vms": [], "about": {}, "warnings": []}, [])
+    assert reply_to(tmp_path, "vms") == ({"vms": [], "node_facts": {}, "warnings": []}, [])

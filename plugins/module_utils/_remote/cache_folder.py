@@ -1,0 +1,30 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The folder in which a host caches code and facts for the collection, and the check that its content can be trusted."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+
+def cache_folder() -> str:
+    """Return /var/cache/vlab for root, $XDG_CACHE_HOME/vlab or ~/.cache/vlab for other users."""
+    if os.geteuid() == 0:
+        return "/var/cache/vlab"
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlab")
+
+
+def check_owner(path: str) -> None:
+    """Check that no other user can have written to a path in the cache folder.
+
+    Raises PermissionError, or FileNotFoundError if the path does not exist.
+    """
+    for part in (os.path.dirname(path), path):
+        state = os.lstat(part)
+        writable = state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if state.st_uid != os.geteuid() or writable or stat.S_ISLNK(state.st_mode):
+            raise PermissionError("%s can be written to by other users" % part)
