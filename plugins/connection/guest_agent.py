@@ -45,7 +45,9 @@ all:
       vlab_hypervisor_vars: "{{ hostvars[vlab_hypervisor] | vlab.qemu.hypervisor_vars }}"
 """
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.guest_connection import GuestConnection
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.guest_connection import (
+    GuestConnection,
+)
 
 
 class Connection(GuestConnection):

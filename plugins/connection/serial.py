@@ -100,7 +100,9 @@ all:
       vlab_prompt: '^[\w.-]+(\([\w-]+\))?[>#] *$'
 """
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.guest_connection import GuestConnection
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.guest_connection import (
+    GuestConnection,
+)
 
 
 class Connection(GuestConnection):

@@ -118,7 +118,10 @@ from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
-from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import Hypervisor, variables_for
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import (
+    Hypervisor,
+    variables_for,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
     libraries,
