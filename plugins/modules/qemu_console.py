@@ -121,16 +121,16 @@ matches:
 """
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import Dialogue
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import ConsoleScript
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import console_address
 
 
 def work(module):
-    """Hold the dialogue; return the module's result."""
+    """Run the script; return the module's result."""
     params = module.params
     folder = existing(params["root"], params["lab"], params["vm"])
-    dialogue = Dialogue(
+    script = ConsoleScript(
         console_address(folder, params["console"]),
         params["steps"],
         params["timeout"],
@@ -139,11 +139,11 @@ def work(module):
     )
     if module.check_mode:
         return {"changed": True, "skipped": True, "msg": "nothing is typed in check mode"}
-    dialogue.hold()
+    script.run()
     return {
-        "changed": dialogue.changed,
-        "transcript": dialogue.transcript,
-        "matches": dialogue.matches,
+        "changed": script.changed,
+        "transcript": script.transcript,
+        "matches": script.matches,
     }
 
 

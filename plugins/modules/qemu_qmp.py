@@ -157,9 +157,9 @@ error_class:
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import (
-    changes_something,
-    converse,
-    steps_of,
+    may_change,
+    parse_steps,
+    run_session,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
@@ -167,15 +167,15 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existi
 def work(module):
     """Run the commands; return the module's result."""
     params = module.params
-    steps = steps_of(params["commands"])
+    steps = parse_steps(params["commands"])
     if params["socket"]:
-        replies, events = converse(params["socket"], steps, module.check_mode, params["timeout"])
+        replies, events = run_session(params["socket"], steps, module.check_mode, params["timeout"])
     else:
         folder = existing(params["root"], params["lab"], params["vm"])
         with folder.locked(False, params["lock_timeout"]):
-            replies, events = converse(folder.qmp, steps, module.check_mode, params["timeout"])
+            replies, events = run_session(folder.qmp, steps, module.check_mode, params["timeout"])
     return {
-        "changed": any(changes_something(step) for step in steps),
+        "changed": any(may_change(step) for step in steps),
         "replies": replies,
         "events": events,
     }

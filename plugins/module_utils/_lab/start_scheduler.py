@@ -104,6 +104,7 @@ class StartScheduler:
 
     def _wait_until_ready(self, node: NodeRun) -> None:
         observation = node.vm.observation
+        assert observation.pid is not None and observation.start is not None
         Readiness(
             node.folder,
             node.vm.desired or {},

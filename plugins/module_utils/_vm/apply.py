@@ -25,6 +25,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     remove_file,
     remove_temporary,
+    tail,
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
@@ -113,7 +114,7 @@ class Applier:
             raise LaunchError(
                 "the guest of the VM %s does not run: QEMU reports %s" % (self.folder.name, status),
                 cmd=self.observation.run["argv"],
-                log=process.tail(self.folder.log),
+                log=tail(self.folder.log),
             )
         self.observation.status = status
         self.actions.append("resume")
@@ -322,6 +323,7 @@ class Applier:
         """Set up a QEMU that was just started, and record it."""
         desired, observation, host = self.desired, self.observation, self.host
         pid = monitor.peer_pid
+        assert pid is not None
         start = process_start_time(pid)
         status, peripheral = monitor.batch(
             [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]

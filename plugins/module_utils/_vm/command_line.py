@@ -7,11 +7,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 
-def build(definition, host):
+
+def build(definition: Definition, host: Host) -> list[str]:
     """Return the argv that starts the VM stopped (-S), without QEMU's default devices."""
     arguments = [word for part in PARTS for word in part.arguments(definition, host)]
     head = [host.binary, "-S", "-nodefaults", "-no-user-config", "-pidfile", host.folder.pidfile]
@@ -19,4 +25,5 @@ def build(definition, host):
         head += part.leading_arguments(definition, host)
     head += addresses.bus_arguments(definition["family"], definition["slots"])
     incoming = ["-incoming", host.incoming] if host.incoming else []
-    return definition["wrapper"] + head + arguments + incoming + definition["extra_args"]
+    wrapper, extra = definition["wrapper"], definition["extra_args"]
+    return [*wrapper, *head, *arguments, *incoming, *extra]

@@ -3,11 +3,13 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A dialogue on a serial console: wait for this, type that, step by step."""
+"""A script for a serial console: wait for output and type, step by step."""
 
 from __future__ import annotations
 
+import re
 import time
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -18,102 +20,117 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
     compile_pattern,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _MASK = "********"
-_AWAKE = 3  # seconds for a console to answer an empty line
-_SHOWN = 500  # letters of what came last, in an error
+_PROBE_TIMEOUT = 3  # seconds for a console to answer an empty line
+_FINAL_OUTPUT_TIMEOUT = 0.2  # seconds for output after the last step
+_MAX_SHOWN_OUTPUT = 500  # characters of the last output, in an error
 
 
-class Dialogue:
-    """address: of the console. steps: dicts with expect, send, secret, enter, timeout. timeout: seconds for a step without its own.
+class ConsoleScript:
+    """A script and, after run, its outcome.
 
-    newline: what ends a line that is typed. unless: a pattern; when an empty line makes the console show it, nothing is to be done.
-    After hold: transcript (text, without secrets), matches (for each step what was seen, or None), changed.
+    address: of the console. steps: dicts with expect, send, secret, enter, timeout.
+    timeout: seconds for a step without its own. newline: what ends a typed line.
+    unless: a pattern; if the console answers an empty line with it, run does nothing.
+    matches: for each step the text that its pattern matched, or None. changed: whether anything was
+    typed.
     """
 
-    def __init__(self, address, steps, timeout=30, newline="\r", unless=None):
+    def __init__(
+        self,
+        address: str | tuple[str, int],
+        steps: Sequence[dict[str, Any]],
+        timeout: float = 30,
+        newline: str = "\r",
+        unless: str | None = None,
+    ) -> None:
         self.address, self.steps, self.timeout, self.newline = address, steps, timeout, newline
-        self.unless = compile_pattern("unless", unless) if unless else None
-        self.expected = [
-            compile_pattern("steps[%d].expect" % number, step["expect"])
-            if step.get("expect")
-            else None
-            for number, step in enumerate(steps)
-        ]
-        for number, step in enumerate(steps):
-            if step.get("send") is not None and step.get("secret") is not None:
-                raise OptionError("steps[%d].secret" % number, "give send or secret, not both")
-            if (
-                step.get("expect") is None
-                and step.get("send") is None
-                and step.get("secret") is None
-            ):
-                raise OptionError("steps[%d]" % number, "a step needs expect, send or secret")
-        self.matches, self.changed, self._seen = [], False, b""
+        self.matches: list[str | None] = []
+        self.changed = False
+        self._unless = compile_pattern("unless", unless) if unless else None
+        self._patterns = [_check_step("steps[%d]" % n, step) for n, step in enumerate(steps)]
+        self._output = b""
 
     @property
-    def transcript(self):
-        """All that the console printed, with secrets masked."""
-        text = self._seen.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    def transcript(self) -> str:
+        """All output of the console, with secrets masked."""
+        text = self._output.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
         for step in self.steps:
             if step.get("secret"):
                 text = text.replace(step["secret"], _MASK)
         return text
 
-    def hold(self):
-        """Hold it. Raises GuestError naming the step that the console did not come to, with the transcript."""
+    def run(self) -> None:
+        """Run the steps. Raises GuestError naming the step that failed, with the transcript."""
         with Console(self.address) as console:
             try:
-                if self.unless and self._is_done(console):
+                if self._unless and self._is_done(console, self._unless):
                     return
                 for number, step in enumerate(self.steps):
-                    self._do(console, number, step)
-                # What QEMU has not taken when we leave is lost.
+                    self._run_step(console, number, step)
+                # QEMU loses input that it has not read when the connection is closed.
                 if not console.drain(time.monotonic() + self.timeout):
                     raise console.input_error()
-                self._listen(console, time.monotonic() + 0.2)
+                self._read_until(console, time.monotonic() + _FINAL_OUTPUT_TIMEOUT)
             except GuestError as error:
-                self._seen += console.printed
+                self._output += console.printed
                 raise GuestError(error.message, transcript=self.transcript, matches=self.matches)
 
-    def _is_done(self, console):
-        deadline = time.monotonic() + min(_AWAKE, self.timeout)
+    def _is_done(self, console: Console, unless: re.Pattern[bytes]) -> bool:
+        deadline = time.monotonic() + min(_PROBE_TIMEOUT, self.timeout)
         console.send(self.newline.encode("utf-8"), deadline)
-        return self._until(console, self.unless, deadline) is not None
+        return self._expect(console, unless, deadline) is not None
 
-    def _do(self, console, number, step):
-        seconds = step.get("timeout") or self.timeout
-        deadline = time.monotonic() + seconds
-        match = None
-        if self.expected[number]:
-            match = self._until(console, self.expected[number], deadline)
-            if match is None:
-                self._seen += console.printed
+    def _run_step(self, console: Console, number: int, step: dict[str, Any]) -> None:
+        timeout = step.get("timeout") or self.timeout
+        deadline = time.monotonic() + timeout
+        pattern, matched = self._patterns[number], None
+        if pattern:
+            matched = self._expect(console, pattern, deadline)
+            if matched is None:
+                self._output += console.printed
                 console.printed = b""
                 raise GuestError(
-                    "steps[%d].expect: the console did not show %r within %d s. It showed last: %s"
+                    "steps[%d].expect: the console did not show %r within %d s. Its last output: %s"
                     % (
                         number,
                         step["expect"],
-                        seconds,
-                        self.transcript[-_SHOWN:].strip() or "nothing",
+                        timeout,
+                        self.transcript[-_MAX_SHOWN_OUTPUT:].strip() or "nothing",
                     )
                 )
-        self.matches.append(match.group().decode("utf-8", "replace") if match else None)
-        words = step["secret"] if step.get("secret") is not None else step.get("send")
-        if words is not None:
+        self.matches.append(matched.decode("utf-8", "replace") if matched is not None else None)
+        text = step["secret"] if step.get("secret") is not None else step.get("send")
+        if text is not None:
             end = self.newline if step.get("enter") is not False else ""
             self.changed = True
-            console.send((words + end).encode("utf-8", "surrogateescape"), deadline)
+            console.send((text + end).encode("utf-8", "surrogateescape"), deadline)
 
-    def _until(self, console, desired, deadline):
-        """The match of what is wanted, or None at deadline. What came is seen."""
-        _number, match = console.expect([desired], deadline)
-        if match:
-            self._seen += match.string[: match.end()]
-        return match
+    def _expect(
+        self, console: Console, pattern: re.Pattern[bytes], deadline: float
+    ) -> bytes | None:
+        """Return the output that matches, or None at the deadline; record the output."""
+        _number, match = console.expect([pattern], deadline)
+        if match is None:
+            return None
+        self._output += match.string[: match.end()]
+        matched: bytes = match.group()
+        return matched
 
-    def _listen(self, console, deadline):
+    def _read_until(self, console: Console, deadline: float) -> None:
         while console.read(deadline):
             pass
-        self._seen += console.printed
+        self._output += console.printed
         console.printed = b""
+
+
+def _check_step(path: str, step: dict[str, Any]) -> re.Pattern[bytes] | None:
+    """Return the compiled pattern of a step, or None. Raises OptionError."""
+    if step.get("send") is not None and step.get("secret") is not None:
+        raise OptionError(path + ".secret", "give send or secret, not both")
+    if all(step.get(key) is None for key in ("expect", "send", "secret")):
+        raise OptionError(path, "a step needs expect, send or secret")
+    return compile_pattern(path + ".expect", step["expect"]) if step.get("expect") else None

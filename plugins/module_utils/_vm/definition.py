@@ -3,19 +3,30 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The definition: what a VM is to be. A flat dict, complete with defaults, saved whole as vm.json; no secrets."""
+"""The definition of a VM: composed, saved whole as vm.json without secrets, and loaded."""
 
 from __future__ import annotations
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest
+
 FORMAT = 2
-# What no default stands in for.
-_DERIVED = {
+# Required keys that have no default.
+_REQUIRED = {
     "name",
     "lab",
     "uuid",
@@ -28,19 +39,19 @@ _DERIVED = {
     "bases",
 }
 
-# What qemu_vm adds to the parts' options and no definition keeps.
-RUN_SPEC = {
+# What qemu_vm adds to the options of the parts; no definition keeps it.
+RUN_SPEC: dict[str, dict[str, Any]] = {
     "purge_disks": {"type": "bool", "default": False},
     "purge_nics": {"type": "bool", "default": False},
 }
 
 
-def argument_spec():
-    """The argument spec of a VM's options."""
+def argument_spec() -> dict[str, dict[str, Any]]:
+    """Return the argument spec of the options of all parts."""
     return {name: dict(option.spec) for name, option in OPTIONS.items()}
 
 
-def migrate(definition):
+def migrate(definition: Definition) -> None:
     """Convert a definition that an earlier version of the collection saved, in place.
 
     Format 1 had places for slots. It does not change what QEMU runs, so a running VM goes on.
@@ -51,44 +62,48 @@ def migrate(definition):
             definition["slots"] = definition.pop("places")
 
 
-def load(folder):
-    """The saved definition, or None. Raises HostError for one that a newer version of the collection wrote."""
+def load(folder: Folder) -> Definition | None:
+    """Return the saved definition, or None.
+
+    Raises HostError for a damaged one, and for one of a newer version of the collection.
+    """
     saved = read_json(folder.definition)
     if saved is None:
         return None
-    form = saved.get("format") if isinstance(saved, dict) else None
-    if isinstance(form, int):
+    saved_format = saved.get("format") if isinstance(saved, dict) else None
+    if isinstance(saved_format, int):
         migrate(saved)
-    if not isinstance(form, int) or not _DERIVED <= set(saved):
+    if not isinstance(saved_format, int) or not _REQUIRED <= set(saved):
         raise HostError(
-            "%s is damaged: it is not a whole definition. Restore it, or remove it to begin anew"
+            "%s is damaged: it is not a complete definition. Restore it, or remove it to start again"
             % folder.definition,
             path=folder.definition,
         )
-    if form > FORMAT:
+    if saved_format > FORMAT:
         raise HostError(
             "%s has format %d; this version of vlab.qemu reads up to %d: use a newer one"
-            % (folder.definition, form, FORMAT),
+            % (folder.definition, saved_format, FORMAT),
             path=folder.definition,
         )
     for name, option in OPTIONS.items():
         if name not in saved:
             saved[name] = plain_copy(option.default)
-    return saved
+    definition: Definition = saved
+    return definition
 
 
-def save(folder, definition):
-    """Save a definition, whole."""
+def save(folder: Folder, definition: Definition) -> None:
+    """Save a definition."""
     write_json(folder.definition, definition)
 
 
-def compose(saved, given, host):
-    """The definition that is wanted: given laid over saved, then completed. Raises OptionError.
+def compose(saved: Definition | None, given: Params, host: Host) -> Definition:
+    """Return the desired definition: the given options over the saved ones, completed.
 
-    saved: a definition or None. given: the module's options, None for what was not said.
+    Raises OptionError.
     """
     base = plain_copy(saved or {})
-    desired = {
+    desired: Definition = {
         "format": FORMAT,
         "lab": host.folder.lab,
         "name": host.folder.name,
@@ -106,15 +121,15 @@ def compose(saved, given, host):
     return desired
 
 
-def port_requests(definition):
-    """The host ports that the definition needs."""
+def port_requests(definition: Definition) -> list[PortRequest]:
+    """Return the host ports that the definition needs."""
     return [request for part in PARTS for request in part.port_requests(definition)]
 
 
-def lacks_ports(definition):
-    """Whether a port is still to be claimed, or one is held for nothing."""
-    desired = {wish.key: wish.port for wish in port_requests(definition)}
+def lacks_ports(definition: Definition) -> bool:
+    """Whether the definition needs other ports than it holds."""
+    needed = {request.key: request.port for request in port_requests(definition)}
     held = definition["ports"]
-    return set(desired) != set(held) or any(
-        port not in ("auto", held[key]) for key, port in desired.items()
+    return set(needed) != set(held) or any(
+        port not in ("auto", held[key]) for key, port in needed.items()
     )

@@ -162,7 +162,7 @@ def _query(observation: Observation, monitor: Monitor) -> None:
             raise reply
     if uuid["UUID"] != run["uuid"]:
         raise HostError(
-            "the QEMU of process %d has the UUID %s, not %s: it is not the VM %s"
+            "the QEMU of process %s has the UUID %s, not %s: it is not the VM %s"
             % (observation.pid, uuid["UUID"], run["uuid"], observation.folder.name)
         )
     observation.alive, observation.status = True, status["status"]
@@ -179,7 +179,7 @@ def _query(observation: Observation, monitor: Monitor) -> None:
 def _check_peer(observation: Observation, monitor: Monitor) -> None:
     if monitor.peer_pid != observation.pid:
         raise HostError(
-            "the socket %s belongs to process %s, not to the QEMU of the VM %s (process %d): "
+            "the socket %s belongs to process %s, not to the QEMU of the VM %s (process %s): "
             "another process is using this socket; end it first"
             % (observation.folder.qmp, monitor.peer_pid, observation.folder.name, observation.pid)
         )

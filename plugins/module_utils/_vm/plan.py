@@ -188,7 +188,7 @@ def _changes(
     # A killed run may have changed the definition but not the VM, or the reverse: make the live
     # changes again.
     for before in (observation.run["definition"], observation.saved):
-        if before == observation.running:
+        if before is None or before == observation.running:
             continue
         more = [
             change if change.how == LIVE and change.verb != "add" else change._replace(how=FILE)

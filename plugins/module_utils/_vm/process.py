@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""QEMU's process: started detached from us, recognised again, ended step by step."""
+"""The process of QEMU: start it detached, recognise it again, end it step by step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import os
 import select
 import signal
 import time
+from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     LaunchError,
-    MonitorError,
     MonitorClosed,
+    MonitorError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     read_text,
@@ -26,34 +27,75 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     tail,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    find_processes,
     process_handle,
     process_start_time,
-    find_processes,
     send_signal,
     start_program,
     wait_for_exit,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 
-# The shell waits for QEMU, keeps its exit code for us, and reaps it where PID 1 does not. Its input is the exit code's file,
-# opened before, so that a shell that ends late never writes into the file of the next run; and locked, as long as the shell lives.
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+
+# The shell waits for QEMU, keeps its exit code, and reaps it where PID 1 does not. Its standard
+# input is the file of the exit code: opened before, so that a shell that ends late never writes to
+# the file of the next run, and locked as long as the shell lives.
 _SUPERVISOR = '"$@" </dev/null; code=$?; echo $code >&0; exit $code'
-_PROBE = 0.004  # seconds between two looks at a socket that is not there yet
+_POLL_INTERVAL = 0.004  # seconds: no event reports a new socket
+_ORPHAN_TIMEOUT = 10
+_TERM_TIMEOUT, _KILL_TIMEOUT = 5, 10
+
+# The failures that users meet most, and what to do.
+_KVM_HINT = "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info"
+_MEMORY_HINT = "the host cannot give that much memory: lower memory"
+_HINTS = (
+    ("Could not access KVM", _KVM_HINT),
+    ("failed to initialize kvm", _KVM_HINT),
+    ("Failed to initialize KVM", _KVM_HINT),
+    (
+        "host doesn't support requested feature",
+        "the CPU model asks for more than this host has: choose another cpu",
+    ),
+    (
+        "unable to map backing store",
+        "cannot allocate the memory backend: fewer hugepages are free than memory needs",
+    ),
+    ("cannot set up guest memory", _MEMORY_HINT),
+    ("Cannot allocate memory", _MEMORY_HINT),
+    ('Failed to get "write" lock', "another QEMU has that image open"),
+    (
+        "Could not open '/dev/vfio",
+        "the passthrough device cannot be opened: is it bound to vfio-pci, and may this user use it?",
+    ),
+    (
+        "could not configure /dev/net/tun",
+        "a tap link needs privileges: become root, or use a tap made for this user",
+    ),
+    (
+        "failed to parse default acl file",
+        "a bridge link needs /etc/qemu/bridge.conf with a line: allow BRIDGE",
+    ),
+)
 
 
 class Child:
-    """A QEMU that we have just started. argv: its command line."""
+    """A QEMU that was just started. argv: its command line."""
 
-    def __init__(self, argv, folder, environment):
+    def __init__(self, argv: list[str], folder: Folder, environment: Mapping[str, str]) -> None:
         self.argv, self.folder = argv, folder
         remove_file(folder.exit_code)
         log = _open(folder.log, os.O_WRONLY | os.O_APPEND)
-        code = _open(folder.exit_code, os.O_RDWR)
-        fcntl.flock(code, fcntl.LOCK_EX)
+        exit_code = _open(folder.exit_code, os.O_RDWR)
+        fcntl.flock(exit_code, fcntl.LOCK_EX)
         try:
             self.process = start_program(
                 ["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv,
-                stdin=code,
+                stdin=exit_code,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -64,119 +106,77 @@ class Child:
             raise LaunchError("cannot run %s: %s" % (argv[0], error.strerror), cmd=argv)
         finally:
             os.close(log)
-            os.close(code)
+            os.close(exit_code)
 
-    def connect(self, timeout):
-        """The monitor of the new QEMU, as soon as it answers. Raises LaunchError when QEMU ends or says nothing for timeout seconds."""
+    def connect(self, timeout: float) -> Monitor:
+        """Return the open monitor as soon as it answers.
+
+        Raises LaunchError if QEMU ends, or does not answer for timeout seconds.
+        """
         deadline = time.monotonic() + timeout
         with process_handle(self.process.pid) as handle:
             while True:
                 if os.path.exists(self.folder.qmp):
+                    left = max(1, deadline - time.monotonic())
                     with contextlib.suppress(MonitorClosed):
-                        return Monitor(
-                            self.folder.qmp, timeout=max(1, deadline - time.monotonic())
-                        ).connect()
-                # The end of QEMU wakes us up; its socket does not.
-                if (
-                    select.select([] if handle is None else [handle], [], [], _PROBE)[0]
-                    or handle is None
-                    and self.process.poll() is not None
-                ):
+                        return Monitor(self.folder.qmp, timeout=left).connect()
+                # The handle reports the end of QEMU at once.
+                handles = [] if handle is None else [handle]
+                has_ended = bool(select.select(handles, [], [], _POLL_INTERVAL)[0])
+                if has_ended or handle is None and self.process.poll() is not None:
                     raise self.failure("QEMU ended with exit code %s" % self.process.wait())
                 if time.monotonic() > deadline:
                     raise self.failure("QEMU's monitor did not answer within %d s" % timeout)
 
-    def failure(self, what):
-        """A LaunchError with QEMU's own words and the command line."""
-        said = tail(self.folder.log)
+    def failure(self, what: str) -> LaunchError:
+        """Return a LaunchError with QEMU's log and command line."""
+        log = tail(self.folder.log)
         return LaunchError(
-            "cannot start the VM %s: %s. It said: %s%s"
-            % (self.folder.name, what, said or "nothing", _hint(said)),
+            "cannot start the VM %s: %s. QEMU's output: %s%s"
+            % (self.folder.name, what, log or "nothing", _hint(log)),
             cmd=self.argv,
             rc=self.process.returncode,
-            log=said,
+            log=log,
         )
 
-    def end(self):
-        """Kill what was started; nothing of it stays."""
+    def end(self) -> None:
+        """Kill what was started."""
         end_orphans(self.folder)
         self.process.wait(10)
 
 
-def _open(path, flags):
+def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
 
 
-def _hint(said):
-    """What to do about the failures that users meet most."""
-    for words, advice in (
-        (
-            "Could not access KVM",
-            "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info",
-        ),
-        (
-            "failed to initialize kvm",
-            "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info",
-        ),
-        (
-            "Failed to initialize KVM",
-            "KVM cannot be used: set accel: auto or tcg, or see qemu_host_info",
-        ),
-        (
-            "host doesn't support requested feature",
-            "the CPU model asks for more than this host has: choose another cpu",
-        ),
-        (
-            "unable to map backing store",
-            "the memory backend cannot be had: fewer hugepages are free than memory needs",
-        ),
-        ("cannot set up guest memory", "the host cannot give that much memory: lower memory"),
-        ("Cannot allocate memory", "the host cannot give that much memory: lower memory"),
-        ('Failed to get "write" lock', "another QEMU has that image open"),
-        (
-            "Could not open '/dev/vfio",
-            "the passthrough device cannot be opened: is it bound to vfio-pci, and may we use it?",
-        ),
-        (
-            "could not configure /dev/net/tun",
-            "a tap link needs privileges: become root, or use a tap made for this user",
-        ),
-        (
-            "failed to parse default acl file",
-            "a bridge link needs /etc/qemu/bridge.conf with a line: allow BRIDGE",
-        ),
-    ):
-        if words in said:
-            return " (%s)" % advice
-    return ""
+def _hint(log: str) -> str:
+    hint = next((hint for text, hint in _HINTS if text in log), None)
+    return " (%s)" % hint if hint else ""
 
 
-def read_pid(folder):
-    """The pid in QEMU's pidfile, or None."""
-    text = (read_text(folder.pidfile) or "").strip()
-    return int(text) if text.isdigit() else None
+def is_supervised(folder: Folder) -> bool:
+    """Whether a QEMU of this VM, or the shell that started it, lives.
 
-
-def is_supervised(folder):
-    """Whether a QEMU of this VM, or the shell that started it, lives: to ask the lock is cheaper than to look at all processes."""
+    Testing the lock is cheaper than looking at all processes.
+    """
     try:
-        code = os.open(folder.exit_code, os.O_RDONLY | os.O_CLOEXEC)
+        exit_code = os.open(folder.exit_code, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(code, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(exit_code, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
         return True
     finally:
-        os.close(code)
+        os.close(exit_code)
 
 
-def orphans(folder):
-    """QEMUs of this VM, by the pidfile on their command line, whoever started them."""
+def orphans(folder: Folder) -> list[int]:
+    """Return the pids of the QEMUs with this VM's pidfile on their command line."""
     return [
         pid
         for pid in _processes(folder)
@@ -184,45 +184,47 @@ def orphans(folder):
     ]
 
 
-def _processes(folder):
+def _processes(folder: Folder) -> list[int]:
     return find_processes("-pidfile", folder.pidfile)
 
 
-def end_orphans(folder):
-    """End the QEMUs of this VM that nobody recorded, and the shells that started them; return the pids of the QEMUs."""
-    ended = []
-    # A QEMU listens at its monitor even where the VM's folder was deleted under it.
-    if is_supervised(folder) or folder.qmp in (read_text("/proc/net/unix") or ""):
-        deadline = time.monotonic() + 10
-        while True:
-            ended += orphans(folder)
-            found = _processes(folder)
-            for pid in found:
-                kill(pid, process_start_time(pid))
-            if not found and not is_supervised(folder):
-                break
-            if time.monotonic() > deadline:
-                raise HostError("a start of the VM %s by another run does not end" % folder.name)
-            select.select([], [], [], _PROBE)  # it is between fork and exec
-    return ended
+def end_orphans(folder: Folder) -> list[int]:
+    """End the QEMUs of this VM that no record names, and their shells; return the QEMUs' pids."""
+    ended: list[int] = []
+    # A QEMU listens at its monitor even if the VM's folder was deleted.
+    if not is_supervised(folder) and folder.qmp not in (read_text("/proc/net/unix") or ""):
+        return ended
+    deadline = time.monotonic() + _ORPHAN_TIMEOUT
+    while True:
+        ended += orphans(folder)
+        found = _processes(folder)
+        for pid in found:
+            kill(pid, process_start_time(pid))
+        if not found and not is_supervised(folder):
+            return ended
+        if time.monotonic() > deadline:
+            raise HostError("a start of the VM %s by another run does not end" % folder.name)
+        select.select([], [], [], _POLL_INTERVAL)  # it is between fork and exec
 
 
-def kill(pid, start):
-    """End a process that must not be there: TERM, then KILL."""
-    if start is None or not send_signal(pid, start, signal.SIGTERM) or wait_for_exit(pid, start, 5):
+def kill(pid: int, start: int | None) -> None:
+    """End a process with SIGTERM, then with SIGKILL."""
+    if start is None or not send_signal(pid, start, signal.SIGTERM):
+        return
+    if wait_for_exit(pid, start, _TERM_TIMEOUT):
         return
     send_signal(pid, start, signal.SIGKILL)
-    if not wait_for_exit(pid, start, 10):
+    if not wait_for_exit(pid, start, _KILL_TIMEOUT):
         raise HostError(
             "process %d does not end, not even by SIGKILL: the host's kernel holds it" % pid
         )
 
 
-def listens_to_power_button(monitor, family):
-    """Whether the guest has enabled the ACPI power button: an operating system that runs has, a boot loader has not.
+def listens_to_power_button(monitor: Monitor, family: str) -> bool | None:
+    """Whether the guest has enabled the ACPI power button, as a running operating system does.
 
-    None where that cannot be told. Source: ACPI specification, PM1 enable register, PWRBTN_EN; PC machines have it at I/O port
-    0x602. QMP cannot read a port, so this asks the human monitor.
+    None if that is unknown. Source: ACPI specification, PM1 enable register, PWRBTN_EN; PC machines
+    have it at I/O port 0x602. QMP cannot read a port, so this uses the human monitor.
     """
     if family not in ("i440fx", "q35"):
         return None
@@ -231,41 +233,37 @@ def listens_to_power_button(monitor, family):
         enabled = int(text.rpartition("=")[2].strip(), 0)
     except (MonitorError, ValueError):
         return None
-    # Where the firmware has not come so far, nothing is at that port, and all bits read as ones.
+    # Before the firmware has set up the port, all its bits read as ones.
     return enabled != 0xFFFF and bool(enabled & 0x100)
 
 
-def shut_down(monitor, pid, start, policy, family, status):
-    """End QEMU by the ladder: power button, quit, TERM, KILL; return how far it had to go.
+def shut_down(
+    monitor: Monitor | None,
+    pid: int,
+    start: int | None,
+    policy: dict[str, Any],
+    family: str,
+    status: str,
+) -> str:
+    """End QEMU by power button, quit, SIGTERM, SIGKILL, in this order; return what ended it.
 
-    policy: {acpi, timeout, quit_timeout, term_timeout, force}, times in seconds. monitor may be None, when it does not answer.
-    Raises HostError when the guest does not obey and force is false.
+    monitor: None if it does not answer. policy: {acpi, timeout, quit_timeout, term_timeout, force}.
+    Raises HostError if the guest does not shut down and force is false.
     """
-    was_asked = (
-        monitor
-        and policy["acpi"]
-        and status == "running"
-        and listens_to_power_button(monitor, family) is not False
-    )
-    if was_asked:
-        with contextlib.suppress(MonitorClosed):  # it may end at this very moment
-            monitor.execute("system_powerdown")
-        if wait_for_exit(pid, start, policy["timeout"]):
-            return "acpi"
-    if policy["acpi"] and not policy["force"]:
-        why = (
-            "did not power down within %d s, and shutdown.force is false: raise shutdown.timeout, or"
-            % policy["timeout"]
-            if was_asked
-            else "does not listen to the power button (%s), and shutdown.force is false: wait until it is up, or"
-            % status
+    if policy["acpi"]:
+        was_asked = (
+            monitor is not None
+            and status == "running"
+            and listens_to_power_button(monitor, family) is not False
         )
-        raise HostError("the guest %s set shutdown.force: true" % why)
+        if monitor and was_asked and _power_down(monitor, pid, start, policy["timeout"]):
+            return "acpi"
+        if not policy["force"]:
+            raise _not_shut_down(was_asked, policy["timeout"], status)
     if monitor:
-        try:
+        # It may end before it answers, or hang: the process shows which.
+        with contextlib.suppress(MonitorError):
             monitor.execute("quit")
-        except MonitorError:
-            pass  # it may end before it answers, or hang: the process tells
         if wait_for_exit(pid, start, policy["quit_timeout"]):
             return "quit"
     send_signal(pid, start, signal.SIGTERM)
@@ -273,3 +271,23 @@ def shut_down(monitor, pid, start, policy, family, status):
         return "term"
     kill(pid, start)
     return "kill"
+
+
+def _power_down(monitor: Monitor, pid: int, start: int | None, timeout: float) -> bool:
+    with contextlib.suppress(MonitorClosed):  # it may end at this moment
+        monitor.execute("system_powerdown")
+    return wait_for_exit(pid, start, timeout)
+
+
+def _not_shut_down(was_asked: bool, timeout: int, status: str) -> HostError:
+    if was_asked:
+        why = (
+            "did not power down within %d s, and shutdown.force is false: raise shutdown.timeout"
+            % timeout
+        )
+    else:
+        why = (
+            "does not listen to the power button (%s), and shutdown.force is false: "
+            "wait until it is up" % status
+        )
+    return HostError("the guest %s, or set shutdown.force: true" % why)

@@ -3,19 +3,24 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""How a run does things: what it may do to a running VM, and how long it waits; and where the VM is. Options of several modules."""
+"""Options that several modules share: the place of a VM, and how to change and stop it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Params, Settings
+
 SHUTDOWN = {"acpi": True, "timeout": 30, "quit_timeout": 10, "term_timeout": 10, "force": True}
-_SECONDS, _LONGEST = "a time in seconds", 1000000
-PLACE_SPEC = {
+_UNIT, _MAX_SECONDS = "a time in seconds", 1000000
+PLACE_SPEC: dict[str, dict[str, Any]] = {
     "lab": {"type": "str", "default": "default"},
     "root": {"type": "path"},
 }
-SETTINGS_SPEC = {
+SETTINGS_SPEC: dict[str, dict[str, Any]] = {
     "allow_restart": {"type": "bool", "default": False},
     "shutdown": {
         "type": "dict",
@@ -33,24 +38,17 @@ SETTINGS_SPEC = {
 }
 
 
-def settings_of(params):
-    """What a run is told about how to do things, with times in seconds."""
-    policy = dict(
-        SHUTDOWN,
-        **{
-            key: value for key, value in (params.get("shutdown") or {}).items() if value is not None
-        },
-    )
+def settings_of(params: Params) -> Settings:
+    """Return the settings of a run, with defaults. Raises OptionError."""
+    given = params.get("shutdown") or {}
+    policy = {**SHUTDOWN, **{key: value for key, value in given.items() if value is not None}}
     for key in ("timeout", "quit_timeout", "term_timeout"):
-        check_number("shutdown." + key, policy[key], 0, _LONGEST, _SECONDS)
-    if (
-        params.get("state") == "absent"
-        and not params.get("shutdown")
-        and not params.get("keep_disks")
-    ):
-        policy["acpi"] = False  # nothing of it will be left: there is no use in asking the guest
-    settings = {"shutdown": policy, "keep_disks": bool(params.get("keep_disks"))}
+        check_number("shutdown." + key, policy[key], 0, _MAX_SECONDS, _UNIT)
+    keep_disks = bool(params.get("keep_disks"))
+    if params.get("state") == "absent" and not given and not keep_disks:
+        policy["acpi"] = False  # no data is kept, so the guest need not shut down
+    settings: Settings = {"shutdown": policy, "keep_disks": keep_disks}
     for key in ("start_timeout", "unplug_timeout", "lock_timeout"):
         settings[key] = SETTINGS_SPEC[key]["default"] if params.get(key) is None else params[key]
-        check_number(key, settings[key], 1, _LONGEST, _SECONDS)
+        check_number(key, settings[key], 1, _MAX_SECONDS, _UNIT)
     return settings

@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import Dialogue
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import ConsoleScript
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 
 ROUTER = r"""
@@ -32,8 +32,8 @@ def router(tmp_path):
 
 
 def held(router, steps, **more):
-    dialogue = Dialogue(router.path, steps, timeout=5, **more)
-    dialogue.hold()
+    dialogue = ConsoleScript(router.path, steps, timeout=5, **more)
+    dialogue.run()
     return dialogue
 
 
@@ -66,7 +66,7 @@ def test_secrets_are_masked(router):
 def test_what_does_not_come(router):
     with pytest.raises(
         GuestError,
-        match=r"^steps\[1\].expect: the console did not show 'never' within 1 s. It showed last: .*router>",
+        match=r"^steps\[1\].expect: the console did not show 'never' within 1 s. Its last output: .*router>",
     ) as caught:
         held(router, [{"send": ""}, {"expect": "never", "timeout": 1}])
     assert caught.value.facts["matches"] == [None]
@@ -84,5 +84,5 @@ def test_what_does_not_come(router):
 )
 def test_mistakes(tmp_path, steps, more, option):
     with pytest.raises(OptionError) as caught:
-        Dialogue(str(tmp_path / "none"), steps, **more)
+        ConsoleScript(str(tmp_path / "none"), steps, **more)
     assert caught.value.facts["option"] == option

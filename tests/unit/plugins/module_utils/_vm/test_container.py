@@ -55,7 +55,7 @@ def test_a_machine_is_known_at_the_first_look():
 
 @pytest.fixture(name="in_a_container")
 def _in_a_container(monkeypatch):
-    monkeypatch.setattr(container, "_here", lambda: "Docker (/.dockerenv)")
+    monkeypatch.setattr(container, "_current_container", lambda: "Docker (/.dockerenv)")
 
 
 def vm(root, **options):

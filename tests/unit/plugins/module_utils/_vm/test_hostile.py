@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, converge, cpu_limit
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import host as host_room
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import steps_of
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import parse_steps
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import firmware, machine
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, granted
@@ -405,4 +405,4 @@ def test_texts_that_nothing_can_carry(hypervisor, path):
 )
 def test_qmp_commands_that_are_none(commands):
     with pytest.raises(VlabError, match=r"^commands\[0\]"):
-        steps_of(commands)
+        parse_steps(commands)

@@ -46,7 +46,7 @@ PLAIN = {"timeout": 30.0, "fds": []}
     ],
 )
 def test_steps(given, expected):
-    assert qmp_session.steps_of([given]) == [expected]
+    assert qmp_session.parse_steps([given]) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_steps(given, expected):
 )
 def test_what_is_refused(given, option):
     with pytest.raises(OptionError) as caught:
-        qmp_session.steps_of(["query-status", given])
+        qmp_session.parse_steps(["query-status", given])
     assert caught.value.facts["option"] == "commands[1]" + option
 
 
@@ -94,7 +94,7 @@ def test_what_is_refused(given, option):
     ],
 )
 def test_what_changes_something(given, changes):
-    assert qmp_session.changes_something(qmp_session.steps_of([given])[0]) is changes
+    assert qmp_session.may_change(qmp_session.parse_steps([given])[0]) is changes
 
 
 def test_a_conversation(tmp_path):
@@ -104,9 +104,9 @@ def test_a_conversation(tmp_path):
         "human-monitor-command": lambda arguments: "said " + arguments["command-line"],
     }
     with FakeQmp(tmp_path / "q", answers) as fake:
-        replies, events = qmp_session.converse(
+        replies, events = qmp_session.run_session(
             fake.path,
-            qmp_session.steps_of(
+            qmp_session.parse_steps(
                 [
                     "query-status",
                     {"human": "info x"},
@@ -133,9 +133,9 @@ def test_a_conversation(tmp_path):
 def test_an_event_is_waited_for(tmp_path):
     with FakeQmp(tmp_path / "q") as fake:
         fake.answers["stop"] = lambda arguments: fake.event("STOP", {"a": 1}) or {}
-        replies, events = qmp_session.converse(
+        replies, events = qmp_session.run_session(
             fake.path,
-            qmp_session.steps_of(["stop", {"event": "STOP", "match": {"a": 1}}, "stop"]),
+            qmp_session.parse_steps(["stop", {"event": "STOP", "match": {"a": 1}}, "stop"]),
             False,
         )
         assert replies[1]["event"] == "STOP" and replies[1]["data"] == {"a": 1}
@@ -144,9 +144,9 @@ def test_an_event_is_waited_for(tmp_path):
 
 def test_check_mode_passes_over_what_changes(tmp_path):
     with FakeQmp(tmp_path / "q", {"query-status": {"status": "running"}}) as fake:
-        replies, _events = qmp_session.converse(
+        replies, _events = qmp_session.run_session(
             fake.path,
-            qmp_session.steps_of(
+            qmp_session.parse_steps(
                 ["stop", "query-status", {"human": "quit"}, {"human": "info x"}, {"event": "STOP"}]
             ),
             True,
@@ -164,8 +164,8 @@ def test_check_mode_passes_over_what_changes(tmp_path):
 def test_a_refusal_tells_where(tmp_path):
     with FakeQmp(tmp_path / "q", {"stop": Refusal("no")}) as fake:
         with pytest.raises(MonitorError, match="QEMU refused stop: no") as caught:
-            qmp_session.converse(
-                fake.path, qmp_session.steps_of(["query-status", "stop", "cont"]), False
+            qmp_session.run_session(
+                fake.path, qmp_session.parse_steps(["query-status", "stop", "cont"]), False
             )
         assert (caught.value.facts["entry"], caught.value.facts["replies"]) == (1, [{}])
         assert fake.commands() == ["query-status", "stop"], "nothing after it is tried"
@@ -174,9 +174,9 @@ def test_a_refusal_tells_where(tmp_path):
 def test_a_file_that_cannot_be_opened(tmp_path):
     with FakeQmp(tmp_path / "q") as fake:
         with pytest.raises(OptionError, match="^fds: cannot open .*none"):
-            qmp_session.converse(
+            qmp_session.run_session(
                 fake.path,
-                qmp_session.steps_of(
+                qmp_session.parse_steps(
                     [{"execute": "getfd", "fds": [{"path": str(tmp_path / "none")}]}]
                 ),
                 False,
@@ -186,4 +186,6 @@ def test_a_file_that_cannot_be_opened(tmp_path):
 
 def test_nobody_listens(tmp_path):
     with pytest.raises(MonitorClosed):
-        qmp_session.converse(str(tmp_path / "q"), qmp_session.steps_of(["query-status"]), False)
+        qmp_session.run_session(
+            str(tmp_path / "q"), qmp_session.parse_steps(["query-status"]), False
+        )
