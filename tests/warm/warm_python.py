@@ -32,6 +32,7 @@ if "--serve" in sys.argv[1:2]:
     import signal
     import traceback
     import types
+    import zipfile
     import zipimport
 
 # Seconds without a call after which a server ends.
@@ -137,6 +138,12 @@ def call(python: str, arguments: list[str]) -> int:
 # --- The server ---
 
 
+def checksums_of(archive: str) -> dict[str, int]:
+    """Return the checksum of each file of an archive."""
+    with zipfile.ZipFile(archive) as opened:
+        return {entry.filename: entry.CRC for entry in opened.infolist()}
+
+
 class Preloaded:
     """Modules of Ansible that the server has imported from an archive, for its forks.
 
@@ -157,7 +164,7 @@ class Preloaded:
             return
         before = set(sys.modules)
         sys.path.insert(0, self.archive)
-        files = zipimport.zipimporter(self.archive)._files  # type: ignore[attr-defined]
+        files = checksums_of(self.archive)
         for name in self.NAMES:
             importlib.import_module(name)
         del sys.path[0]
@@ -166,16 +173,16 @@ class Preloaded:
             found = next((f for f in (path + ".py", path + "/__init__.py") if f in files), None)
             if found:
                 self.modules[name] = sys.modules.pop(name)
-                self.checksums[found] = files[found][7]
+                self.checksums[found] = files[found]
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> object:
         """Enter all modules at the first import of one; return its spec, or None for others."""
         modules, self.modules = self.modules, {}
         if name not in modules:
             self.modules = modules
             return None
-        files = zipimport.zipimporter(sys.path[0])._files  # type: ignore[attr-defined]
-        if any(files.get(found, (0,) * 8)[7] != sum_ for found, sum_ in self.checksums.items()):
+        files = checksums_of(sys.path[0])
+        if any(files.get(path) != checksum for path, checksum in self.checksums.items()):
             return None
         for each, module in modules.items():
             if each != name:  # Python enters that one
