@@ -1,6 +1,6 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done for one module call: sent to the hypervisor, or, for what Ansible has action plugins for, prepared here."""
+"""Run module calls on a hypervisor, with replacements for Ansible's action plugins."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Callable
 
 from channel import Channel
 
-OURS = "ansible_collections.vlab.qemu.plugins.modules."
+COLLECTION = "ansible_collections.vlab.qemu.plugins.modules."
 BUILTIN = "ansible.modules."
-# Modules that are given one text instead of options.
+# Modules that accept a text instead of options.
 FREE_FORM = ("ansible.builtin.command", "ansible.builtin.shell")
 
 
 class Call:
-    """One call: the module, its options, and how it is run."""
+    """One module call."""
 
     def __init__(
         self,
@@ -30,10 +30,12 @@ class Call:
         user: str,
         environment: dict[str, str],
     ) -> None:
+        """Call a module with options, as a user (default: root), with files from a folder."""
         self.module, self.options, self.files = module, options, files
         self.check, self.diff, self.user, self.environment = check, diff, user, environment
 
     def request(self, module: str, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the request for the server: a Python module and its complete arguments."""
         internal = {
             "_ansible_check_mode": self.check,
             "_ansible_diff": self.diff,
@@ -58,18 +60,18 @@ class Call:
 
 
 def python_name(module: str) -> str:
-    """The name under which Python imports a module."""
+    """Return the name under which Python imports a module."""
     if module.startswith("vlab.qemu."):
-        return OURS + module.rpartition(".")[2]
+        return COLLECTION + module.rpartition(".")[2]
     return BUILTIN + {"shell": "command"}.get(module.rpartition(".")[2], module.rpartition(".")[2])
 
 
 def result_of(reply: dict[str, Any]) -> dict[str, Any]:
-    """What a module printed, as Ansible hands it on."""
+    """Return the result of a module as Ansible would, from its output."""
     for line in reversed(reply["stdout"].splitlines()):
         if line.startswith("{"):
             try:
-                result = json.loads(line)
+                result: dict[str, Any] = json.loads(line)
             except ValueError:
                 continue
             break
@@ -92,7 +94,7 @@ def result_of(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(channel: Channel, call: Call) -> dict[str, Any]:
-    """Run a call to its end."""
+    """Run a call and return its result."""
     return ACTIONS.get(call.module, _plain)(channel, call)
 
 
@@ -110,6 +112,7 @@ def start(channel: Channel, call: Call) -> dict[str, Any]:
 
 
 def _prepared(call: Call) -> tuple[str, dict[str, Any]]:
+    """Return the Python module of a call and its options."""
     options = dict(call.options)
     if call.module == "ansible.builtin.shell":
         options["_uses_shell"] = True
@@ -119,11 +122,13 @@ def _prepared(call: Call) -> tuple[str, dict[str, Any]]:
 
 
 def _plain(channel: Channel, call: Call) -> dict[str, Any]:
+    """Run a module that has no action plugin."""
     module, options = _prepared(call)
     return result_of(channel.ask("run", **call.request(module, options)))
 
 
 def _copy(channel: Channel, call: Call) -> dict[str, Any]:
+    """Run ansible.builtin.copy."""
     options = dict(call.options)
     if options.get("remote_src"):
         return _plain(channel, call)
@@ -145,6 +150,7 @@ def _copy(channel: Channel, call: Call) -> dict[str, Any]:
 
 
 def _script(channel: Channel, call: Call) -> dict[str, Any]:
+    """Run ansible.builtin.script."""
     options = call.options
     name, *arguments = shlex.split(options.get("cmd") or options["_raw_params"])
     path = channel.put(name, (call.files / name).read_bytes(), 0o700)
@@ -156,6 +162,7 @@ def _script(channel: Channel, call: Call) -> dict[str, Any]:
 
 
 def _async_status(channel: Channel, call: Call) -> dict[str, Any]:
+    """Run ansible.builtin.async_status."""
     job = call.options["jid"]
     reply = channel.ask("poll", job=job)
     if reply.get("running"):

@@ -1,10 +1,11 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs modules on a hypervisor, each in a fork of one warm interpreter.
+"""Run modules on a hypervisor, each in a fork of one warm interpreter.
 
-Started as `python3 -c BOOTSTRAP`, with the archive of bundle.py and this file on the search path. Requests and replies are
-lines of JSON on the standard input and output that the process was started with. A module sees what Ansible gives it:
-a session of its own, no standard input, and pipes for its output, which have to be closed when it ends.
+channel.py starts it with `python3 -c BOOTSTRAP`; the archive of bundle.py and this file are in the
+module search path. Requests and replies are lines of JSON on the original standard input and
+output. A module gets the same environment as from Ansible: its own session, no standard input, and
+pipes for its output, which must be closed when it ends.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ import sys
 import tempfile
 import time
 import traceback
+from typing import Any, BinaryIO, Dict, NoReturn, Optional, TextIO
 
-# How long a module may hold its output open after its end, and run at all, in seconds.
+# Seconds that the output of a module may stay open after its end, and that a module may run.
 CLOSE_TIMEOUT = 10
 RUN_TIMEOUT = 600
-FRESH = """
+Request = Dict[str, Any]  # parsed JSON
+# Runs a module in a new interpreter.
+NEW_INTERPRETER = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import ansible.module_utils.basic as basic
@@ -38,15 +42,16 @@ runpy.run_module(sys.argv[2], run_name='__main__')
 
 
 class Server:
-    """One hypervisor: the folder for its temporary files, and the jobs that run in the background."""
+    """The server of one hypervisor: its temporary folder and its background jobs."""
 
-    def __init__(self, bundle, folder):
+    def __init__(self, bundle: str, folder: str) -> None:
+        """Use the archive `bundle` and create temporary files in `folder`."""
         self.bundle, self.folder = bundle, folder
-        self.jobs = {}
-        self.basic = importlib.import_module("ansible.module_utils.basic")
+        self.jobs: dict[str, tuple[int, str]] = {}
+        self.basic: Any = importlib.import_module("ansible.module_utils.basic")
 
-    def import_all(self, _request):
-        """Import every module of the collection and all that it uses; return their number."""
+    def import_all(self, _request: Request) -> Request:
+        """Import every module and module utility of the collection; return their number."""
         package = importlib.import_module("ansible_collections.vlab.qemu.plugins")
         names = [
             entry.name
@@ -57,7 +62,7 @@ class Server:
             importlib.import_module(name)
         return {"imported": len(names), "python": "%d.%d" % sys.version_info[:2]}
 
-    def put(self, request):
+    def put(self, request: Request) -> Request:
         """Write a temporary file; return its path."""
         folder = tempfile.mkdtemp(dir=self.folder)
         path = os.path.join(folder, os.path.basename(request["name"]))
@@ -66,19 +71,20 @@ class Server:
         os.chmod(path, request.get("mode", 0o600))
         return {"path": path}
 
-    def drop(self, request):
+    def drop(self, request: Request) -> Request:
+        """Delete a temporary file."""
         shutil.rmtree(os.path.dirname(request["path"]), ignore_errors=True)
         return {}
 
-    def folder_of_target(self, request):
-        """Make the output folder of a target, empty, or remove it."""
+    def folder_of_target(self, request: Request) -> Request:
+        """Create the output folder of a target, empty, or remove it."""
         shutil.rmtree(request["path"], ignore_errors=True)
         if request["present"]:
             os.makedirs(request["path"], mode=0o700)
         return {}
 
-    def run(self, request):
-        """Run a module to its end."""
+    def run(self, request: Request) -> Request:
+        """Run a module and return its output."""
         if request.get("user"):
             return self._as_user(request)
         reading, writing = os.pipe(), os.pipe()
@@ -91,7 +97,7 @@ class Server:
         status = os.waitpid(pid, 0)[1]
         return {"stdout": output[0], "stderr": output[1] + late, "status": status}
 
-    def start(self, request):
+    def start(self, request: Request) -> Request:
         """Start a module in the background."""
         path = tempfile.mkdtemp(dir=self.folder)
         pid = os.fork()
@@ -105,8 +111,8 @@ class Server:
         self.jobs[job] = (pid, path)
         return {"job": job}
 
-    def poll(self, request):
-        """Ask for a module in the background: None while it runs."""
+    def poll(self, request: Request) -> Request:
+        """Return the output of a background module, or that it still runs."""
         pid, path = self.jobs[request["job"]]
         ended, status = os.waitpid(pid, os.WNOHANG)
         if not ended:
@@ -119,8 +125,8 @@ class Server:
         shutil.rmtree(path)
         return {"stdout": texts[0], "stderr": texts[1], "status": status}
 
-    def _child(self, request, out, err):
-        """The fork: become the module. Never returns."""
+    def _child(self, request: Request, out: int, err: int) -> NoReturn:
+        """Run the module in the forked process; never return."""
         status = 1
         try:
             os.setsid()
@@ -136,7 +142,7 @@ class Server:
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        except BaseException:  # what Ansible would show as a module failure
+        except BaseException:  # Ansible would report a module failure
             traceback.print_exc()
         finally:
             with contextlib.suppress(OSError, ValueError):
@@ -144,21 +150,11 @@ class Server:
                 sys.stderr.flush()
             os._exit(status & 0xFF)
 
-    def _as_user(self, request):
+    def _as_user(self, request: Request) -> Request:
+        """Run a module as another user, in a new interpreter."""
         arguments = json.dumps({"ANSIBLE_MODULE_ARGS": request["args"]}).encode("utf-8")
-        argv = [
-            "sudo",
-            "-n",
-            "-H",
-            "-u",
-            request["user"],
-            "--",
-            sys.executable,
-            "-c",
-            FRESH,
-            self.bundle,
-            request["module"],
-        ]
+        argv = ["sudo", "-n", "-H", "-u", request["user"], "--", sys.executable, "-c"]
+        argv += [NEW_INTERPRETER, self.bundle, request["module"]]
         done = subprocess.run(
             argv,
             input=arguments,
@@ -174,22 +170,25 @@ class Server:
             "status": done.returncode << 8,
         }
 
-    def close(self):
-        for pid, path_ in self.jobs.values():
+    def close(self) -> None:
+        """End the background jobs and delete the temporary files."""
+        for pid, _path in self.jobs.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _ended(pid):
+def _ended(pid: int) -> bool:
+    """Return whether a child has ended, without reaping it."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _read_all(streams, pid):
-    """Both outputs up to their ends, and what is wrong with how they ended."""
-    texts = {stream: [] for stream in streams}
-    live, deadline, closing = set(streams), time.monotonic() + RUN_TIMEOUT, None
+def _read_all(streams: list[int], pid: int) -> tuple[list[str], str]:
+    """Return the complete outputs, and an error if they were not closed in time."""
+    texts: dict[int, list[bytes]] = {stream: [] for stream in streams}
+    live, deadline = set(streams), time.monotonic() + RUN_TIMEOUT
+    closing: Optional[float] = None
     late = ""
     while live:
         now = time.monotonic()
@@ -197,7 +196,7 @@ def _read_all(streams, pid):
             closing = now + CLOSE_TIMEOUT
         if now > (closing or deadline):
             late = "\nsteps: %s" % (
-                "something that the module started holds its output open"
+                "a process that the module started keeps its output open"
                 if closing
                 else "the module ran for more than %d s" % RUN_TIMEOUT
             )
@@ -214,8 +213,8 @@ def _read_all(streams, pid):
     return [b"".join(texts[stream]).decode("utf-8", "replace") for stream in streams], late
 
 
-def main(bundle, folder, requests, replies):
-    """Answer until the other side is gone."""
+def main(bundle: str, folder: str, requests: BinaryIO, replies: TextIO) -> None:
+    """Answer requests until the connection is closed."""
     server = Server(bundle, folder)
     actions = {
         "folder": server.folder_of_target,
@@ -231,8 +230,8 @@ def main(bundle, folder, requests, replies):
             request = json.loads(line)
             try:
                 reply = actions[request["action"]](request)
-            except Exception:  # the other side shows it
-                reply = {"trouble": traceback.format_exc()}
+            except Exception:  # the client raises it
+                reply = {"error": traceback.format_exc()}
             replies.write(json.dumps(reply) + "\n")
             replies.flush()
     finally:

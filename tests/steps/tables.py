@@ -1,6 +1,6 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the tasks of a target: the part of Ansible's task language that the steps know. Anything else is an error."""
+"""Read the tasks of a target. Keywords that the steps do not support are an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible.parsing.dataloader import DataLoader
 
 LOADER = DataLoader()
 TARGETS = pathlib.Path(__file__).resolve().parents[1] / "integration/targets"
-# What a task or a block may say beside the module and its options.
+# The keywords that a task or a block may have besides the module.
 TASK = {
     "name",
     "register",
@@ -54,58 +54,65 @@ LOOP_CONTROL = {"label", "loop_var", "index_var"}
 
 
 class TableError(Exception):
-    """A table says what the steps do not know."""
+    """The tasks of a target contain something that the steps do not support."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A task or, with `block`, a block of them."""
+    """A task or, with `block`, a block of tasks."""
 
     name: str
-    words: dict[str, Any]
+    words: dict[str, Any]  # the keywords with their values
     module: str = ""
     options: Any = None
-    block: tuple["Task", ...] = ()
-    rescue: tuple["Task", ...] = ()
-    always: tuple["Task", ...] = ()
+    block: tuple[Task, ...] = ()
+    rescue: tuple[Task, ...] = ()
+    always: tuple[Task, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """A target, as a role."""
+    """A target, which is a role."""
 
     name: str
 
     @property
     def folder(self) -> pathlib.Path:
+        """Return the folder of the target."""
         return TARGETS / self.name
 
     def tasks(self, file: str = "main.yml") -> tuple[Task, ...]:
+        """Read a file of tasks."""
         path = self.folder / "tasks" / (file if file.endswith(".yml") else file + ".yml")
         return read_tasks(_load(path) or [], path)
 
     def variables(self, kind: str) -> dict[str, Any]:
-        """Those of the folder `defaults` or `vars`."""
+        """Read the variables of the folder `defaults` or `vars`."""
         path = self.folder / kind / "main.yml"
-        return _load(path) if path.exists() else {}
+        found: dict[str, Any] = _load(path) if path.exists() else {}
+        return found
 
-    def dependencies(self) -> list["Role"]:
+    def dependencies(self) -> list[Role]:
+        """Return the targets that run before this one."""
         path = self.folder / "meta/main.yml"
         meta = _load(path) if path.exists() else {}
         return [Role(str(name)) for name in (meta or {}).get("dependencies", [])]
 
 
 def _load(path: pathlib.Path) -> Any:
+    """Read a YAML file whose texts may be templates."""
     if not path.is_file():
-        raise TableError("%s: there is no such file" % path)
+        raise TableError("%s does not exist" % path)
     return LOADER.load_from_file(str(path), trusted_as_template=True)
 
 
 def read_tasks(entries: list[dict[str, Any]], path: pathlib.Path) -> tuple[Task, ...]:
+    """Check and convert the tasks of a file."""
     return tuple(_read(entry, path) for entry in entries)
 
 
 def _read(entry: dict[str, Any], path: pathlib.Path) -> Task:
+    """Check and convert one task or block."""
     name = entry.get("name", "")
     unknown = set(entry.get("loop_control", ())) - LOOP_CONTROL
     if "block" in entry:
@@ -114,14 +121,21 @@ def _read(entry: dict[str, Any], path: pathlib.Path) -> Task:
             parts = {
                 key: read_tasks(entry.get(key) or [], path) for key in ("block", "rescue", "always")
             }
-            return Task(name, {key: entry[key] for key in entry if key not in parts}, **parts)
+            words = {key: entry[key] for key in entry if key not in parts}
+            return Task(
+                name,
+                words,
+                block=parts["block"],
+                rescue=parts["rescue"],
+                always=parts["always"],
+            )
         modules: list[str] = []
     else:
         modules = [key for key in entry if "." in key]
         unknown |= set(entry) - TASK - set(modules)
     if unknown or len(modules) != 1:
         raise TableError(
-            "%s: %s: the steps do not know %s"
+            "%s: %s: the steps do not support %s"
             % (path, name, ", ".join(sorted(unknown or modules or ["a task without a module"])))
         )
     module = modules[0]

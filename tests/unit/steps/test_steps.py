@@ -149,7 +149,7 @@ def test_fails(take, parts, name):
 
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_what_the_steps_do_not_know_is_an_error(take, parts, name):
-    with pytest.raises(parts[2].TableError, match="the steps do not know"):
+    with pytest.raises(parts[2].TableError, match="the steps do not support"):
         take(UNKNOWN[name])
 
 
