@@ -25,6 +25,7 @@ NOT_OURS = {
     ".cache",
     ".collections",
     ".git",
+    ".nox",
     ".pytest_cache",
     ".venv",
     "__pycache__",
