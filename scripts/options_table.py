@@ -29,7 +29,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import media
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import network
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import nic_options
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import storage
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 
@@ -40,7 +40,7 @@ ITEMS = {
     "disks": disks.DEFAULTS,
     "cdroms": media._CDROM_DEFAULTS,
     "floppies": media._FLOPPY_DEFAULTS,
-    "nics": network._DEFAULTS,
+    "nics": nic_options.NIC_DEFAULTS,
 }
 NO_EFFECT = "none"
 WORDS = {LIVE: "live", RESTART: "restart", FILE: NO_EFFECT}

@@ -29,7 +29,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import DISK_SPEC
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import NIC_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
+    NIC_SPEC,
+)
 
 WIDTH = 100
 BEGIN, END = 'RETURN = r"""\n', '"""\n'

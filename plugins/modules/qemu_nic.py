@@ -317,7 +317,9 @@ cause:
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import NIC_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
+    NIC_SPEC,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
     PLACE_SPEC,
     SETTINGS_SPEC,

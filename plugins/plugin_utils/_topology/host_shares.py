@@ -15,7 +15,9 @@ from typing import Any, TypedDict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import NIC_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
+    NIC_SPEC,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive import (
     Render,
     config_files,

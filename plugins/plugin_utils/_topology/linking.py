@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import (
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
     normalise_nic,
 )

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import NIC_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
+    NIC_SPEC,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import DISK_SPEC
 
 Schema = dict[str, Any]

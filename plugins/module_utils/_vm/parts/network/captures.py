@@ -3,11 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Capture files: one per NIC; an older one is kept under a number, because QEMU begins by emptying the file."""
+"""Capture files: one per NIC. QEMU truncates the file when it starts, so earlier ones are renamed."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
@@ -15,26 +16,30 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_private_folder,
 )
 
-
-def capture_path(folder, nic):
-    """Where a NIC's frames go: its own path, or captures/NIC.pcap in the VM's folder."""
-    return nic["capture"]["path"] or os.path.join(folder.captures, nic["name"] + ".pcap")
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 
-def keep_older(folder, path):
-    """Move an earlier capture out of the way: x.pcap becomes x.1.pcap, or the next free number."""
+def capture_path(folder: Folder, nic: dict[str, Any]) -> str:
+    """Return the path of a NIC's capture; by default captures/NIC.pcap in the VM's folder."""
+    path: str | None = nic["capture"]["path"]
+    return path or os.path.join(folder.captures, nic["name"] + ".pcap")
+
+
+def keep_earlier(folder: Folder, path: str) -> None:
+    """Rename an earlier capture: x.pcap becomes x.1.pcap, or takes the next free number."""
     if os.path.dirname(path) == folder.captures:
         make_private_folder(folder.captures)
     else:
         make_folder(os.path.dirname(path))
     if not os.path.exists(path):
         return
-    stem, ending = os.path.splitext(path)
+    stem, suffix = os.path.splitext(path)
     number = 1
-    while os.path.exists("%s.%d%s" % (stem, number, ending)):
+    while os.path.exists("%s.%d%s" % (stem, number, suffix)):
         number += 1
     try:
-        os.rename(path, "%s.%d%s" % (stem, number, ending))
+        os.rename(path, "%s.%d%s" % (stem, number, suffix))
     except OSError as error:
         raise HostError(
             "cannot keep the earlier capture %s: %s" % (path, error.strerror), path=path

@@ -3,18 +3,19 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Links: what the other side of a NIC is plugged into, and the QEMU backends they become.
+"""Links: what a NIC is connected to.
 
-Every NIC sits on a hub port of its own; a link is a backend plugged into that hub, so that it can be plugged, moved and pulled
-while the guest keeps its card. vhost and several queues do not pass a hub: such a link is the NIC's own backend.
+Every NIC has a hub port of its own. A link is a backend that is plugged into that hub, so that it
+can be connected, changed and disconnected while the guest keeps its card. vhost and more than one
+queue do not work through a hub: such a link is the NIC's own backend.
 """
 
 from __future__ import annotations
 
-import collections
 import ipaddress
 import os
 import re
+from typing import Any, Callable, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
@@ -24,12 +25,15 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
-_TYPES = ["none", "user", "udp", "unix", "stream", "mcast", "tap", "bridge", "vde", "passt"]
-_MODE = re.compile(r"0?[0-7]{3}")
-_SUN_PATH = 107  # unix(7): 108 bytes with the end
+# A link as the definition keeps it: its type and the suboptions that were set.
+Link = Dict[str, Any]
 
-# Suboptions by the types that understand them; type itself apart.
-_UNDERSTOOD = {
+_MODE = re.compile(r"0?[0-7]{3}")
+_MAX_SOCKET_PATH = 107  # unix(7): 108 bytes with the terminating NUL
+_MAX_INTERFACE_NAME = 15  # linux/if.h, IFNAMSIZ with the terminating NUL
+
+# The suboptions that each type supports, beside type.
+_SUPPORTED: dict[str, tuple[str, ...]] = {
     "none": (),
     "user": (
         "network",
@@ -55,8 +59,15 @@ _UNDERSTOOD = {
     "passt": ("path", "forwards"),
 }
 
-SPEC = {
-    "type": {"type": "str", "choices": _TYPES},
+_REQUIRED = {
+    "udp": ("local_port", "remote_port"),
+    "unix": ("path", "remote_path"),
+    "bridge": ("bridge",),
+    "mcast": ("group", "port"),
+}
+
+SPEC: dict[str, dict[str, Any]] = {
+    "type": {"type": "str", "choices": list(_SUPPORTED)},
     "peer": {"type": "str"},
     "local_address": {"type": "str"},
     "local_port": {"type": "str"},
@@ -100,139 +111,111 @@ SPEC = {
     "mode": {"type": "str"},
 }
 
-_NEEDED = {
-    "udp": ("local_port", "remote_port"),
-    "unix": ("path", "remote_path"),
-    "bridge": ("bridge",),
-    "mcast": ("group", "port"),
-}
 
+def normalise(path: str, given: dict[str, Any]) -> Link:
+    """Return a link as the definition keeps it. Raises OptionError naming the suboption.
 
-def normalise(path, given):
-    """A link as the definition keeps it: its type and what was said. Raises OptionError naming the suboption under path."""
-    link = {key: value for key, value in given.items() if value not in (None, "")}
-    kind = link.setdefault("type", _guess(link))
-    for key in link:
-        if key != "type" and key not in _UNDERSTOOD[kind]:
-            raise OptionError("%s.%s" % (path, key), "a link of type %s does not have it" % kind)
-    if "peer" in link:
-        _check_peer(path + ".peer", link)
-    else:
-        for key in _NEEDED.get(kind, ()):
-            if not link.get(key):
-                raise OptionError("%s.%s" % (path, key), "a link of type %s needs it" % kind)
-    for key in ("local_port", "remote_port"):
+    path: of the link, such as nics[eth0].link.
+    """
+    link: Link = {key: value for key, value in given.items() if value not in (None, "")}
+    link.setdefault("type", "udp" if "peer" in link else "none")
+    _check_supported(path, link)
+    for key, normalise_value in _NORMALISE.items():
         if key in link:
-            link[key] = port_number("%s.%s" % (path, key), link[key])
-            if link[key] == "auto" and not (key == "local_port" and kind == "stream"):
-                raise OptionError(
-                    "%s.%s" % (path, key),
-                    "auto does not work here: the other side could not know it; use peer, or a number",
-                )
-    for key in ("local_address", "remote_address", "group", "host_address", "dhcp_start", "dns"):
-        if key in link:
-            check_address(
-                "%s.%s" % (path, key), link[key], 4 if kind in ("user", "mcast") else None
-            )
-    if "network" in link:
-        _check_network(path + ".network", link["network"])
-    if kind == "mcast":
-        check_number(path + ".port", link["port"], 1, 65535, "a port")
-    if "reconnect" in link:
-        check_number(path + ".reconnect", link["reconnect"], 1, 1000000, "a time in seconds")
-    if "mode" in link and not _MODE.fullmatch(link["mode"]):
-        raise OptionError(
-            path + ".mode", "%r is not the mode of a socket, such as 0700" % link["mode"]
-        )
-    for key in ("path", "remote_path"):
-        if key in link:
-            link[key] = os.path.abspath(link[key])
-            if len(os.fsencode(link[key])) > _SUN_PATH:
-                raise OptionError(
-                    "%s.%s" % (path, key), "a socket's path has %d bytes at most" % _SUN_PATH
-                )
-    if kind == "stream":
+            link[key] = normalise_value("%s.%s" % (path, key), link[key], link)
+    if link["type"] == "stream":
         _check_stream(path, link)
-    if kind == "passt" and "path" in link and link.get("forwards"):
-        raise OptionError(
-            path + ".forwards",
-            "the passt that listens at path was told its own forwards when it was started",
-        )
-    if "interface" in link and (
-        len(link["interface"].encode()) > 15
-        or "/" in link["interface"]
-        or not link["interface"].strip()
-    ):
-        raise OptionError(
-            path + ".interface", "%r is not the name of a network interface" % link["interface"]
-        )
-    if "queues" in link:
-        check_number(path + ".queues", link["queues"], 1, 256, "a number of queues")
-    link["forwards"] = [
-        _forward("%s.forwards[%d]" % (path, n), forward)
-        for n, forward in enumerate(link.get("forwards", ()))
-    ]
-    if not link["forwards"]:
-        del link["forwards"]
-    else:
-        _check_twice(path, link["forwards"])
+    if "forwards" in link:
+        _check_forwards(path, link)
     return link
 
 
-def _check_twice(path, forwards):
-    observation = {}
-    for number, forward in enumerate(forwards):
-        first = observation.setdefault(forward_key("", forward), number)
-        if first != number:
-            raise OptionError(
-                "%s.forwards[%d].guest_port" % (path, number),
-                "forwards[%d] has the same port of the guest" % first,
-            )
+def _check_supported(path: str, link: Link) -> None:
+    kind = link["type"]
+    for key in link:
+        if key != "type" and key not in _SUPPORTED[kind]:
+            raise OptionError("%s.%s" % (path, key), "a link of type %s does not support it" % kind)
+    for key in () if "peer" in link else _REQUIRED.get(kind, ()):
+        if not link.get(key):
+            raise OptionError("%s.%s" % (path, key), "a link of type %s requires it" % kind)
 
 
-def _guess(link):
-    return "udp" if "peer" in link else "none"
-
-
-def _check_peer(path, link):
-    machine, colon, nic = link["peer"].rpartition(":")
-    if not colon or not machine or not nic:
-        raise OptionError(path, "%r is not VM:NIC, such as r2:eth1" % link["peer"])
-    check_name(path, machine)
+def _peer(path: str, value: str, link: Link) -> str:
+    vm, colon, nic = value.rpartition(":")
+    if not colon or not vm or not nic:
+        raise OptionError(path, "%r is not VM:NIC, such as r2:eth1" % value)
+    check_name(path, vm)
     check_name(path, nic)
     for key in ("local_address", "local_port", "remote_address", "remote_port"):
         if key in link:
-            raise OptionError(path, "it cannot be given with %s" % key)
+            raise OptionError(path, "it cannot be combined with %s" % key)
+    return value
 
 
-def _check_stream(path, link):
-    listens, connects = "local_port" in link, "remote_port" in link
-    if (
-        sum(
-            (
-                listens,
-                connects,
-                "path" in link and "reconnect" not in link,
-                "path" in link and "reconnect" in link,
-            )
-        )
-        != 1
-    ):
+def _port(path: str, value: Any, link: Link) -> int | str:
+    port: int | str = port_number(path, value)
+    if port == "auto" and not (path.endswith(".local_port") and link["type"] == "stream"):
         raise OptionError(
             path,
-            "a stream has one end: path (listens; with reconnect it connects), local_port (listens) or remote_port",
+            "auto does not work here: the other side could not know it; use peer, or a number",
         )
+    return port
 
 
-def _check_network(path, text):
+def _address(path: str, value: str, link: Link) -> str:
+    check_address(path, value, 4 if link["type"] in ("user", "mcast") else None)
+    return value
+
+
+def _network(path: str, value: str, link: Link) -> str:
     try:
-        ipaddress.IPv4Network(text, strict=False)
+        ipaddress.IPv4Network(value, strict=False)
     except ValueError:
-        raise OptionError(path, "%r is not a network, such as 10.0.2.0/24" % text)
+        raise OptionError(path, "%r is not a network, such as 10.0.2.0/24" % value)
+    return value
 
 
-def _forward(path, given):
-    forward = {
+def _multicast_port(path: str, value: int, link: Link) -> int:
+    if link["type"] == "mcast":
+        check_number(path, value, 1, 65535, "a port")
+    return value
+
+
+def _reconnect(path: str, value: int, link: Link) -> int:
+    check_number(path, value, 1, 1000000, "a time in seconds")
+    return value
+
+
+def _mode(path: str, value: str, link: Link) -> str:
+    if not _MODE.fullmatch(value):
+        raise OptionError(path, "%r is not the mode of a socket, such as 0700" % value)
+    return value
+
+
+def _socket_path(path: str, value: str, link: Link) -> str:
+    value = os.path.abspath(value)
+    if len(os.fsencode(value)) > _MAX_SOCKET_PATH:
+        raise OptionError(path, "the path of a socket has %d bytes at most" % _MAX_SOCKET_PATH)
+    return value
+
+
+def _interface(path: str, value: str, link: Link) -> str:
+    if len(value.encode()) > _MAX_INTERFACE_NAME or "/" in value or not value.strip():
+        raise OptionError(path, "%r is not the name of a network interface" % value)
+    return value
+
+
+def _queues(path: str, value: int, link: Link) -> int:
+    check_number(path, value, 1, 256, "a number of queues")
+    return value
+
+
+def _forwards(path: str, value: list[dict[str, Any]], link: Link) -> list[dict[str, Any]]:
+    return [_forward("%s[%d]" % (path, number), given) for number, given in enumerate(value)]
+
+
+def _forward(path: str, given: dict[str, Any]) -> dict[str, Any]:
+    forward: dict[str, Any] = {
         key: entry["default"]
         for key, entry in SPEC["forwards"]["options"].items()
         if "default" in entry
@@ -246,62 +229,117 @@ def _forward(path, given):
         forward["host_address"] = "0.0.0.0"
     for key in ("host_address", "guest_address"):
         if key in forward:
-            check_address("%s.%s" % (path, key), forward[key], 4)  # QEMU forwards no other
+            # QEMU forwards IPv4 only.
+            check_address("%s.%s" % (path, key), forward[key], 4)
     forward["host_port"] = port_number(path + ".host_port", forward["host_port"])
     check_number(path + ".guest_port", forward["guest_port"], 1, 65535, "a port")
     return forward
 
 
-def forward_key(nic, forward):
-    """What a forwarded port is for: stable as long as the same guest port is forwarded."""
+# How the value of a suboption is checked and normalised: called with its path, the value and the
+# link.
+_NORMALISE: dict[str, Callable[[str, Any, Link], Any]] = {
+    "peer": _peer,
+    "local_port": _port,
+    "remote_port": _port,
+    "local_address": _address,
+    "remote_address": _address,
+    "group": _address,
+    "host_address": _address,
+    "dhcp_start": _address,
+    "dns": _address,
+    "network": _network,
+    "port": _multicast_port,
+    "reconnect": _reconnect,
+    "mode": _mode,
+    "path": _socket_path,
+    "remote_path": _socket_path,
+    "interface": _interface,
+    "queues": _queues,
+    "forwards": _forwards,
+}
+
+
+def _check_stream(path: str, link: Link) -> None:
+    # Each of these makes one end of the connection.
+    ends = ("local_port" in link, "remote_port" in link, "path" in link)
+    if sum(ends) != 1:
+        raise OptionError(
+            path,
+            "a stream has one end: path (listens; with reconnect it connects), local_port (listens)"
+            " or remote_port",
+        )
+
+
+def _check_forwards(path: str, link: Link) -> None:
+    if not link["forwards"]:
+        del link["forwards"]
+        return
+    if link["type"] == "passt" and "path" in link:
+        raise OptionError(
+            path + ".forwards",
+            "the passt that listens at path has its own forwards; set them when you start it",
+        )
+    numbers: dict[str, int] = {}
+    for number, forward in enumerate(link["forwards"]):
+        first = numbers.setdefault(forward_key("", forward), number)
+        if first != number:
+            raise OptionError(
+                "%s.forwards[%d].guest_port" % (path, number),
+                "forwards[%d] has the same port of the guest" % first,
+            )
+
+
+def forward_key(nic: str, forward: dict[str, Any]) -> str:
+    """Return the key of a forwarded port: the same as long as the guest port is the same."""
+    address = forward.get("guest_address", "")
     return "nics/%s/%s/%s%d" % (
         nic,
         forward["protocol"],
-        forward.get("guest_address", "") and forward["guest_address"] + ":",
+        address and address + ":",
         forward["guest_port"],
     )
 
 
-def end_key(lab, vm, nic):
-    """The name of one end of a cable within a host: both VMs of the cable know it."""
+def end_key(lab: str, vm: str, nic: str) -> str:
+    """Return the key of one end of a cable within a host: both VMs of the cable use it."""
     return "/%s/%s/%s" % (lab, vm, nic)
 
 
-def _ends(lab, vm, nic, link):
-    machine, _colon, other = link["peer"].rpartition(":")
-    return end_key(lab, vm, nic), end_key(lab, machine, other)
+def cable_ends(lab: str, vm: str, nic: str, link: Link) -> tuple[str, str]:
+    """Return the keys of this and the other end of a cable to a peer."""
+    other_vm, _colon, other_nic = link["peer"].rpartition(":")
+    return end_key(lab, vm, nic), end_key(lab, other_vm, other_nic)
 
 
-def _is_private(address):
-    """Whether a loopback address is a NIC's own: nobody else comes upon its ports, so they need not be registered."""
+def local_key(nic: str) -> str:
+    """Return the key of the port that a link listens on."""
+    return "nics/%s/local" % nic
+
+
+def _is_private(address: str) -> bool:
+    """Return whether a loopback address belongs to one NIC, so that its ports need no registry."""
     return address.startswith("127.") and address != "127.0.0.1"
 
 
-def port_wishes(lab, vm, nic, link, option):
-    """The host ports that a link needs."""
-    port_requests = []
+def port_requests(lab: str, vm: str, nic: str, link: Link, option: str) -> list[PortRequest]:
+    """Return the host ports that a link needs."""
+    requests = []
+    address = link.get("local_address", "127.0.0.1")
     if "peer" in link:
-        port_requests += [
+        requests += [
             PortRequest(key, "udp", "127.0.0.1", "auto", option + ".peer")
-            for key in _ends(lab, vm, nic, link)
+            for key in cable_ends(lab, vm, nic, link)
         ]
-    elif (
-        link["type"] in ("udp", "stream")
-        and "local_port" in link
-        and not _is_private(link.get("local_address", ""))
-    ):
+    elif link["type"] in ("udp", "stream") and "local_port" in link and not _is_private(address):
         protocol = "udp" if link["type"] == "udp" else "tcp"
-        port_requests.append(
+        requests.append(
             PortRequest(
-                "nics/%s/local" % nic,
-                protocol,
-                link.get("local_address", "127.0.0.1"),
-                link["local_port"],
-                option + ".local_port",
+                local_key(nic), protocol, address, link["local_port"], option + ".local_port"
             )
         )
     for number, forward in enumerate(link.get("forwards", ())):
-        port_requests.append(
+        requests.append(
             PortRequest(
                 forward_key(nic, forward),
                 forward["protocol"],
@@ -310,211 +348,25 @@ def port_wishes(lab, vm, nic, link, option):
                 "%s.forwards[%d].host_port" % (option, number),
             )
         )
-    return port_requests
+    return requests
 
 
-def check(link, capabilities, option):
-    """Raise OptionError when the QEMU at hand cannot make the link."""
-    backend("", "", "", "", link, collections.defaultdict(int), capabilities, option)
-
-
-def check_host(link, option):
-    """Raise HostError when the host lacks what the link needs: some QEMUs abort for want of it."""
+def check_host(link: Link, option: str) -> None:
+    """Raise HostError if the host lacks what the link needs: some QEMUs abort without it."""
     if link.get("vhost") and not os.path.exists("/dev/vhost-net"):
         raise HostError(
-            "%s.vhost: this host has no /dev/vhost-net: load the kernel module vhost_net, or leave vhost out"
-            % option
+            "%s.vhost: this host has no /dev/vhost-net: load the kernel module vhost_net, or leave"
+            " vhost out" % option
         )
 
 
-def is_direct(link):
-    """Whether the link is the NIC's own backend, without a hub between: vhost and several queues need that."""
+def is_direct(link: Link) -> bool:
+    """Return whether the link is the NIC's own backend, without a hub."""
     return bool(link.get("vhost") or link.get("queues", 1) > 1)
 
 
-def runs_programs(link):
-    """Whether QEMU starts a program for the link."""
+def runs_programs(link: Link) -> bool:
+    """Return whether QEMU starts a program for the link."""
     return link["type"] in ("bridge", "passt") or bool(
         link.get("script") or link.get("down_script")
     )
-
-
-def backend(identifier, lab, vm, nic, link, ports, capabilities, option):
-    """The backend of a link, as netdev_add takes it. Raises OptionError when the QEMU at hand does not have it."""
-    made = _BACKENDS[link["type"]](link, _Place(lab, vm, nic, ports, capabilities, option))
-    if not capabilities.has_netdev(made["type"]):
-        raise OptionError(
-            option + ".type",
-            "this QEMU (%s) was built without the backend %s that a link of type %s needs"
-            % (capabilities.version_text, made["type"], link["type"]),
-        )
-    made["id"] = identifier
-    return {key: value for key, value in made.items() if value is not None}
-
-
-class _Place:
-    def __init__(self, lab, vm, nic, ports, capabilities, option):
-        self.lab, self.vm, self.nic, self.ports, self.capabilities, self.option = (
-            lab,
-            vm,
-            nic,
-            ports,
-            capabilities,
-            option,
-        )
-
-
-def _joined(address, port):
-    return "%s:%d" % ("[%s]" % address if ":" in address else address, port)
-
-
-def _user(link, place):
-    return {
-        "type": "user",
-        "net": link.get("network"),
-        "host": link.get("host_address"),
-        "dhcpstart": link.get("dhcp_start"),
-        "dns": link.get("dns"),
-        "hostname": link.get("hostname"),
-        "domainname": link.get("domain"),
-        "dnssearch": [{"str": name} for name in link.get("dns_search", ())] or None,
-        "restrict": link.get("restrict"),
-        "tftp": link.get("tftp"),
-        "bootfile": link.get("bootfile"),
-        "ipv6": link.get("ipv6"),
-        "hostfwd": [
-            {
-                "str": "%s:%s:%d-%s:%d"
-                % (
-                    f["protocol"],
-                    f["host_address"],
-                    place.ports[forward_key(place.nic, f)],
-                    f.get("guest_address", ""),
-                    f["guest_port"],
-                )
-            }
-            for f in link.get("forwards", ())
-        ]
-        or None,
-    }
-
-
-def _udp(link, place):
-    if "peer" in link:
-        local, remote = (place.ports[key] for key in _ends(place.lab, place.vm, place.nic, link))
-    else:
-        local, remote = link["local_port"], link["remote_port"]
-    return {
-        "type": "socket",
-        "udp": _joined(link.get("remote_address", "127.0.0.1"), remote),
-        "localaddr": _joined(link.get("local_address", "127.0.0.1"), local),
-    }
-
-
-def _unix(link, place):
-    return {
-        "type": "dgram",
-        "local": {"type": "unix", "path": link["path"]},
-        "remote": {"type": "unix", "path": link["remote_path"]},
-    }
-
-
-def _stream(link, place, connects=False):
-    listens = "local_port" in link or "path" in link and not connects and "reconnect" not in link
-    if "reconnect" in link and not place.capabilities.at_least(8, 0):
-        raise OptionError(
-            place.option + ".reconnect",
-            "it needs QEMU 8.0; this is %s" % place.capabilities.version_text,
-        )
-    if "path" in link:
-        address = {"type": "unix", "path": link["path"]}
-    else:
-        side = "local" if listens else "remote"
-        port = place.ports["nics/%s/local" % place.nic] if listens else link["remote_port"]
-        address = {
-            "type": "inet",
-            "host": link.get(side + "_address", "127.0.0.1"),
-            "port": str(port),
-        }
-        if not place.capabilities.has_netdev("stream"):
-            return {
-                "type": "socket",
-                "listen" if listens else "connect": _joined(address["host"], port),
-            }
-    made = {"type": "stream", "server": listens, "addr": address}
-    if "reconnect" in link:
-        made.update(
-            {"reconnect-ms": link["reconnect"] * 1000}
-            if place.capabilities.at_least(9, 2)
-            else {"reconnect": link["reconnect"]}
-        )
-    return made
-
-
-def _mcast(link, place):
-    return {
-        "type": "socket",
-        "mcast": _joined(link["group"], link["port"]),
-        "localaddr": link.get("local_address", "127.0.0.1"),
-    }
-
-
-def _tap(link, place):
-    return {
-        "type": "tap",
-        "ifname": link.get("interface"),
-        "script": link.get("script", "no"),
-        "downscript": link.get("down_script", "no"),
-        "vhost": link.get("vhost"),
-        "queues": link.get("queues"),
-    }
-
-
-def _bridge(link, place):
-    return {"type": "bridge", "br": link["bridge"], "helper": link.get("helper")}
-
-
-def _vde(link, place):
-    return {
-        "type": "vde",
-        "sock": link.get("path"),
-        "port": link.get("port"),
-        "group": link.get("vde_group"),
-        "mode": int(link["mode"], 8) if "mode" in link else None,
-    }
-
-
-def _passt(link, place):
-    if "path" in link:
-        # passt serves one client on its socket and keeps it: QEMU documentation, "Using passt as the user mode network stack".
-        reconnect = {"reconnect": 1} if place.capabilities.at_least(8, 0) else {}
-        return _stream({"path": link["path"], **reconnect}, place, connects=True)
-    return {
-        "type": "passt",
-        "tcp-ports": _passt_ports(link, place, "tcp"),
-        "udp-ports": _passt_ports(link, place, "udp"),
-    }
-
-
-def _passt_ports(link, place, protocol):
-    return [
-        {
-            "str": "%s/%d:%d"
-            % (f["host_address"], place.ports[forward_key(place.nic, f)], f["guest_port"])
-        }
-        for f in link.get("forwards", ())
-        if f["protocol"] == protocol
-    ] or None
-
-
-_BACKENDS = {
-    "user": _user,
-    "udp": _udp,
-    "unix": _unix,
-    "stream": _stream,
-    "mcast": _mcast,
-    "tap": _tap,
-    "bridge": _bridge,
-    "vde": _vde,
-    "passt": _passt,
-}

@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""MAC addresses: derived from names, so that they are the same on every run and host, or counted up from a base."""
+"""MAC addresses: derived from names, the same in every run and on every host, or counted up."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import re
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# IEEE 802: bits of the first byte.
+_GROUP, _LOCAL = 0x01, 0x02
 
 
-def normalise(path, value):
-    """A MAC address as six lower-case pairs with colons; it must be a unicast one. Raises OptionError."""
+def normalise(path: str, value: str) -> str:
+    """Return a unicast MAC address as six lower-case pairs with colons. Raises OptionError."""
     digits = re.sub(r"[:.-]", "", value).lower()
     mac = ":".join(digits[n : n + 2] for n in range(0, len(digits), 2))
     if not _MAC.fullmatch(mac):
@@ -25,24 +27,24 @@ def normalise(path, value):
         raise OptionError(
             path, "%r is not a MAC address, such as 52:54:00:12:34:56%s" % (value, hint)
         )
-    if int(mac[:2], 16) & 1:
+    if int(mac[:2], 16) & _GROUP:
         raise OptionError(
             path,
-            "%s is a group address (IEEE 802, lowest bit of the first byte): a NIC needs its own"
-            % mac,
+            "%s is a group address (IEEE 802, lowest bit of the first byte): a NIC needs a unicast"
+            " address" % mac,
         )
     return mac
 
 
-def derived(lab, vm, nic):
-    """The MAC of a NIC from its names: locally administered (IEEE 802, second bit of the first byte)."""
+def derived(lab: str, vm: str, nic: str) -> str:
+    """Return the locally administered MAC address that is derived from a NIC's names."""
     digest = bytearray(hashlib.sha256("\0".join((lab, vm, nic)).encode("utf-8")).digest()[:6])
-    digest[0] = digest[0] & 0xFC | 0x02
+    digest[0] = digest[0] & ~(_GROUP | _LOCAL) | _LOCAL
     return ":".join("%02x" % byte for byte in digest)
 
 
-def counted(base, index):
-    """The MAC that is index after base, within the same half of vendor and number."""
+def counted(base: str, index: int) -> str:
+    """Return the MAC address that is index after base, with the same vendor half."""
     number = int(base.replace(":", ""), 16)
     number = number & ~0xFFFFFF | (number + index) & 0xFFFFFF
     return ":".join("%02x" % (number >> shift & 0xFF) for shift in range(40, -8, -8))

@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The host's neighbour table: which IPv4 address was last seen with which MAC. No process is needed for it."""
+"""The host's neighbour table: the IPv4 address last seen for each MAC address, without a process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ _COMPLETE = 0x2  # ATF_COM in linux/if_arp.h
 
 
 @functools.lru_cache(maxsize=None)
-def table():
-    """{mac: [addresses]} of complete entries, read once: a lab asks for every VM. Source: proc(5), /proc/net/arp."""
-    found = {}
+def table() -> dict[str, list[str]]:
+    """Return {mac: [addresses]} of the complete entries of /proc/net/arp (proc(5)).
+
+    It is read once per run, because a lab asks for every VM.
+    """
+    found: dict[str, list[str]] = {}
     for line in (read_text("/proc/net/arp") or "").splitlines()[1:]:
         fields = line.split()
         if len(fields) >= 4 and int(fields[2], 16) & _COMPLETE:

@@ -3,12 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""NICs: their models, addresses, links, carriers and captures, and how they come and go while the guest runs."""
+"""NICs: their options, and how they are added, changed and removed while the guest runs."""
 
 from __future__ import annotations
 
 import contextlib
-import os
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     LIVE,
@@ -21,129 +21,70 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import nic_models
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
-    check_properties,
     device,
     netdev,
     object_add,
     qom_object,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
-    links,
-    macs,
-    neighbours,
-)
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
-    capture_path,
-    keep_older,
-)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
     unrecorded,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
+    backends,
+    links,
+    macs,
+    neighbours,
+    nic_devices,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
+    capture_path,
+    keep_earlier,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_devices import (
+    Nic,
+    NicIds,
+    device_id,
+    has_carrier,
+    nic_ids,
+    slot_key,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
+    NIC_DEFAULTS,
+    NIC_OPTIONS,
+    NIC_SPEC,
+    NO_LINK,
+    VIRTIO_PROPERTIES,
+    normalise_nic,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
 
-# More MSI-X cards than this run out of the guest's interrupt vectors, about 200 per x86 processor.
-_MANY_NICS = 24
-_NO_LINK = {"type": "none"}
-_LIVE_KEYS = ("link", "link_down", "capture")
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import SlotRequest
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Result,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest
 
-NIC_SPEC = {
-    "model": {"type": "str"},
-    "mac": {"type": "str"},
-    "link": {"type": "dict", "options": links.SPEC},
-    "link_down": {"type": "bool"},
-    "capture": {
-        "type": "dict",
-        "options": {
-            "enabled": {"type": "bool", "default": True},
-            "path": {"type": "path"},
-            "snaplen": {"type": "int"},
-        },
-    },
-    "mtu": {"type": "int"},
-    "index": {"type": "int"},
-    "boot_index": {"type": "int"},
-    "boot_rom": {"type": "bool"},
-    "properties": {"type": "dict"},
-}
-_DEFAULTS = {
-    "model": "virtio-net-pci",
-    "mac": None,
-    "link": _NO_LINK,
-    "link_down": False,
-    "capture": None,
-    "mtu": None,
-    "index": None,
-    "boot_index": None,
-    "boot_rom": False,
-    "properties": {},
-}
-
-
-def normalise_nic(path, given):
-    """What the user said of one NIC, as the definition keeps it. given: without name, None for what was not said."""
-    nic = {key: value for key, value in given.items() if value is not None}
-    if nic.get("mac"):
-        nic["mac"] = macs.normalise(path + ".mac", nic["mac"])
-    if "link" in nic:
-        nic["link"] = links.normalise(path + ".link", nic["link"])
-    if "capture" in nic:
-        nic["capture"] = _normalise_capture(path + ".capture", nic["capture"])
-    if "mtu" in nic and not (nic["mtu"] == 0 or 68 <= nic["mtu"] <= 65535):
-        raise OptionError(
-            path + ".mtu", "%d is not an MTU: 68 to 65535, or 0 for none" % nic["mtu"]
-        )
-    if "properties" in nic:
-        check_properties(
-            path + ".properties",
-            nic["properties"],
-            reserved=("driver", "id", "netdev", "mac", "bootindex"),
-        )
-        nic["properties"] = {
-            key: value for key, value in nic["properties"].items() if value is not None
-        }
-    return nic
-
-
-def _normalise_capture(path, given):
-    if not given["enabled"]:
-        return None
-    if given.get("snaplen") is not None:
-        check_number(path + ".snaplen", given["snaplen"], 1, (1 << 31) - 1, "a length in bytes")
-    return {
-        "path": os.path.abspath(given["path"]) if given.get("path") else None,
-        "snaplen": given.get("snaplen"),
-    }
-
-
-def has_carrier(nic):
-    """Whether the guest shall see a carrier."""
-    return nic["link"]["type"] != "none" and not nic["link_down"]
-
-
-def _device_id(definition, name):
-    return _ids(definition, name)["nic"]
-
-
-def _ids(definition, name):
-    number = definition["slots"]["nics/%s" % name]["index"]
-    return {
-        "nic": "nic%d" % number,
-        "port": "port%d" % number,
-        "link": "link%d" % number,
-        "plug": "plug%d" % number,
-        "capture": "capture%d" % number,
-        "hub": number,
-    }
+# Always reported, also with their default.
+_ALWAYS_REPORTED = ("model", "link", "link_down")
+# The order in which live changes of one NIC are made.
+_LIVE_ORDER = [name for name, option in NIC_OPTIONS.items() if option.how == LIVE]
 
 
 class Network(Part):
+    """The part that owns the NICs."""
+
     name = "network"
     options = {
         "nics": Option(
@@ -161,66 +102,52 @@ class Network(Part):
         "mac_copy_from": Option({"type": "str"}),
     }
 
-    def merge(self, saved, given):
+    def reconcile_observed(self, observation: Observation) -> None:
+        """Remove NICs that QEMU does not have; add those that a killed run did not record."""
+        running, saved = observation.running, observation.saved or {}
+        running["nics"] = [
+            nic for nic in running["nics"] if device_id(running, nic["name"]) in observation.devices
+        ]
+        for nic in unrecorded("nics", observation, device_id):
+            # The state of its backend is unknown.
+            link = nic["link"] if links.is_direct(nic["link"]) else dict(NO_LINK, unknown=True)
+            running["nics"].append(dict(nic, link=link, capture=None))
+            key = slot_key(nic["name"])
+            running["slots"][key] = saved["slots"][key]
+
+    def merge(self, saved: Definition, given: Params) -> Definition:
         merged = super().merge(saved, {key: value for key, value in given.items() if key != "nics"})
         merged["nics"] = merge_items(
             "nics",
             saved.get("nics", []),
             given.get("nics"),
-            _DEFAULTS,
+            NIC_DEFAULTS,
             normalise_nic,
             given.get("purge_nics"),
             given.get("remove_nics") or (),
         )
         return merged
 
-    def complete(self, desired, saved, given, host):
+    def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         if len(desired["nics"]) > addresses.MAX_NICS:
             raise OptionError(
                 "nics",
                 "%d NICs are too many: %d at most" % (len(desired["nics"]), addresses.MAX_NICS),
             )
-        copied = (
-            by_name(host.other_definition(desired["mac_copy_from"], "mac_copy_from")["nics"])
-            if desired["mac_copy_from"]
-            else {}
-        )
+        other = desired["mac_copy_from"]
+        copied = by_name(host.other_definition(other, "mac_copy_from")["nics"]) if other else {}
         for nic in desired["nics"]:
             path = "nics[%s]" % nic["name"]
-            nic["model"] = self._model(path, nic["model"], desired, host)
+            nic["model"] = self._complete_model(path, nic["model"], desired, host)
             if not nic["mac"]:
                 nic["mac"] = copied.get(nic["name"], {}).get("mac")
-            if (
-                links.is_direct(nic["link"])
-                and nic["link"].get("queues", 1) > 1
-                and "virtio" not in nic["model"]
-            ):
-                raise OptionError(
-                    path + ".link.queues",
-                    "only virtio NICs have several queues, not %s" % nic["model"],
-                )
-            if nic["link"].get("peer") == "%s:%s" % (desired["name"], nic["name"]):
-                raise OptionError(path + ".link.peer", "a NIC cannot be connected to itself")
-            if nic["link"]["type"] != "none":
-                links.check(nic["link"], host.capabilities, path + ".link")
-            if nic["mtu"] and "virtio" not in nic["model"]:
-                raise OptionError(
-                    path + ".mtu", "only virtio NICs tell the guest an MTU, not %s" % nic["model"]
-                )
-            if nic["capture"]:
-                if nic["link"]["type"] == "none":
-                    raise OptionError(
-                        path + ".capture",
-                        "the NIC is not connected: there is nothing to capture; give it a link first",
-                    )
-                if links.is_direct(nic["link"]):
-                    raise OptionError(
-                        path + ".capture",
-                        "QEMU does not see the frames of a link with vhost or several queues",
-                    )
+            self._check_virtio(path, nic)
+            self._check_link(path, nic, desired, host)
+            self._check_capture(path + ".capture", nic)
 
     @staticmethod
-    def _model(path, model, desired, host):
+    def _complete_model(path: str, model: str, desired: Definition, host: Host) -> str:
+        """Return the model; virtio as the virtio NIC that suits the machine."""
         if model in ("virtio", "virtio-net", "virtio-net-pci"):
             model = {"s390x": "virtio-net-ccw"}.get(
                 host.arch, "virtio-net-device" if desired["family"] == "none" else "virtio-net-pci"
@@ -233,36 +160,121 @@ class Network(Part):
             )
         return model
 
-    def slots(self, desired):
+    @staticmethod
+    def _check_virtio(path: str, nic: Nic) -> None:
+        if nic_devices.is_virtio(nic["model"]):
+            return
+        if nic["link"].get("queues", 1) > 1:
+            raise OptionError(
+                path + ".link.queues",
+                "only virtio NICs support several queues, not %s" % nic["model"],
+            )
+        for key in VIRTIO_PROPERTIES:
+            if nic[key]:
+                raise OptionError(
+                    "%s.%s" % (path, key), "only virtio NICs support it, not %s" % nic["model"]
+                )
+
+    @staticmethod
+    def _check_link(path: str, nic: Nic, desired: Definition, host: Host) -> None:
+        if nic["link"].get("peer") == "%s:%s" % (desired["name"], nic["name"]):
+            raise OptionError(path + ".link.peer", "a NIC cannot be connected to itself")
+        if nic["link"]["type"] != "none":
+            backends.check(nic["link"], host.capabilities, path + ".link")
+
+    @staticmethod
+    def _check_capture(path: str, nic: Nic) -> None:
+        if not nic["capture"]:
+            return
+        if nic["link"]["type"] == "none":
+            raise OptionError(
+                path,
+                "the NIC is not connected: there is nothing to capture; give it a link first",
+            )
+        if links.is_direct(nic["link"]):
+            raise OptionError(
+                path, "QEMU does not see the frames of a link with vhost or several queues"
+            )
+
+    def slots(self, desired: Definition) -> list[SlotRequest]:
         return [
-            ("nics/%s" % nic["name"], "nic", nic["index"], "nics[%s].index" % nic["name"])
+            (slot_key(nic["name"]), "nic", nic["index"], "nics[%s].index" % nic["name"])
             for nic in desired["nics"]
         ]
 
-    def complete_with_slots(self, desired, host):
-        """Give a MAC to each NIC without one: mac_base counts by slot."""
+    def complete_with_slots(self, desired: Definition, host: Host) -> None:
+        """Give a MAC address to each NIC without one: mac_base counts by slot."""
         for nic in desired["nics"]:
             if not nic["mac"]:
-                index = desired["slots"]["nics/%s" % nic["name"]]["index"]
+                index = desired["slots"][slot_key(nic["name"])]["index"]
                 nic["mac"] = (
                     macs.counted(desired["mac_base"], index)
                     if desired["mac_base"]
                     else macs.derived(host.folder.lab, host.folder.name, nic["name"])
                 )
-        observation = {}
+        owners: dict[str, str] = {}
         for nic in desired["nics"]:
-            if nic["mac"] in observation:
+            if nic["mac"] in owners:
                 raise OptionError(
                     "nics[%s].mac" % nic["name"],
-                    "%s is also the MAC of %s" % (nic["mac"], observation[nic["mac"]]),
+                    "%s is also the MAC of %s" % (nic["mac"], owners[nic["mac"]]),
                 )
-            observation[nic["mac"]] = nic["name"]
+            owners[nic["mac"]] = nic["name"]
 
-    def port_requests(self, desired):
+    def compare(self, running: Definition, desired: Definition) -> list[Change]:
+        old, new = by_name(running["nics"]), by_name(desired["nics"])
+        changes = [
+            Change(("nics", Item(name)), _reported(nic), None, LIVE, self.name, "remove")
+            for name, nic in old.items()
+            if name not in new
+        ]
+        for name, nic in new.items():
+            if name in old:
+                changes += self._compare_nic(old[name], nic)
+            else:
+                changes.append(self._added(nic, running, desired))
+        changes += [
+            Change((key,), running.get(key), desired.get(key), LIVE, self.name, "none")
+            for key in ("mac_base", "mac_copy_from")
+            if running.get(key) != desired.get(key)
+        ]
+        return changes
+
+    def _compare_nic(self, old: Nic, new: Nic) -> list[Change]:
+        changed = changed_keys(old, new)
+        live = [key for key in _LIVE_ORDER if key in changed]
+        changes = []
+        for key in live + [key for key in changed if key not in live]:
+            how, reason = LIVE if key in live else RESTART, ""
+            if key == "link" and (links.is_direct(old["link"]) or links.is_direct(new["link"])):
+                how, reason = RESTART, "vhost and several queues cannot be changed live"
+            path = ("nics", Item(new["name"]), key)
+            changes.append(Change(path, old.get(key), new.get(key), how, self.name, key, reason))
+        return changes
+
+    def _added(self, nic: Nic, running: Definition, desired: Definition) -> Change:
+        family = desired["family"]
+        address = addresses.pci(family, desired["slots"][slot_key(nic["name"])])
+        fits = family != "none" and addresses.bus_exists(family, running["slots"], address)
+        return Change(
+            ("nics", Item(nic["name"])),
+            None,
+            _reported(nic),
+            LIVE if fits else RESTART,
+            self.name,
+            "add",
+            "" if fits else "the running machine has no free PCI bus for it",
+        )
+
+    def check_start(self, desired: Definition, host: Host) -> None:
+        for nic in desired["nics"]:
+            links.check_host(nic["link"], "nics[%s].link" % nic["name"])
+
+    def port_requests(self, desired: Definition) -> list[PortRequest]:
         return [
-            wish
+            request
             for nic in desired["nics"]
-            for wish in links.port_wishes(
+            for request in links.port_requests(
                 desired["lab"],
                 desired["name"],
                 nic["name"],
@@ -271,290 +283,142 @@ class Network(Part):
             )
         ]
 
-    def compare(self, running, desired):
-        changes = []
-        old, new = by_name(running["nics"]), by_name(desired["nics"])
-        for name in [n for n in old if n not in new]:
-            changes.append(
-                Change(("nics", Item(name)), _told(old[name]), None, LIVE, self.name, "remove")
-            )
-        for name, nic in new.items():
-            path = ("nics", Item(name))
-            if name not in old:
-                changes.append(self._added(path, nic, running, desired))
-                continue
-            for key in sorted(
-                changed_keys(old[name], nic),
-                key=lambda k: _LIVE_KEYS.index(k) if k in _LIVE_KEYS else 9,
-            ):
-                how = LIVE if key in _LIVE_KEYS else RESTART
-                if key == "link" and (
-                    links.is_direct(old[name]["link"]) or links.is_direct(nic["link"])
-                ):
-                    how = RESTART
-                changes.append(
-                    Change(
-                        (*path, key),
-                        old[name].get(key),
-                        nic.get(key),
-                        how,
-                        self.name,
-                        key,
-                        "vhost and several queues cannot be re-wired live"
-                        if key == "link" and how == RESTART
-                        else "",
-                    )
-                )
-        changes += [
-            Change((key,), running.get(key), desired.get(key), LIVE, self.name, "none")
-            for key in ("mac_base", "mac_copy_from")
-            if running.get(key) != desired.get(key)
-        ]
-        return changes
+    def before_launch(self, desired: Definition, host: Host) -> None:
+        """Keep earlier captures: a new run of QEMU begins new files."""
+        for nic in desired["nics"]:
+            if nic["capture"]:
+                keep_earlier(host.folder, capture_path(host.folder, nic))
 
-    def _added(self, path, nic, running, desired):
-        address = addresses.pci(desired["family"], desired["slots"]["/".join(path)])
-        fits = (
-            addresses.bus_exists(desired["family"], running["slots"], address)
-            and desired["family"] != "none"
-        )
-        return Change(
-            path,
-            None,
-            _told(nic),
-            LIVE if fits else RESTART,
-            self.name,
-            "add",
-            "" if fits else "the running machine has no free PCI bus for it",
-        )
-
-    def reconcile_observed(self, observation):
-        """A NIC that somebody took from the running VM is not there, whatever we recorded."""
-        running = observation.running
-        running["nics"] = [
-            nic
-            for nic in running["nics"]
-            if _device_id(running, nic["name"]) in observation.devices
-        ]
-        for nic in unrecorded("nics", observation, _device_id):
-            # How far that run came with what is behind the card, nobody knows.
-            link = nic["link"] if links.is_direct(nic["link"]) else dict(_NO_LINK, unknown=True)
-            running["nics"].append(dict(nic, link=link, capture=None))
-            running["slots"]["nics/%s" % nic["name"]] = observation.saved["slots"][
-                "nics/%s" % nic["name"]
-            ]
-
-    def arguments(self, desired, host):
+    def arguments(self, desired: Definition, host: Host) -> list[str]:
         host.spawns_programs = any(links.runs_programs(nic["link"]) for nic in desired["nics"])
         words = []
-        many = len(desired["nics"]) > _MANY_NICS
         for nic in desired["nics"]:
-            ids = _ids(desired, nic["name"])
-            for properties in self._backends(nic, ids, desired, host.folder, host.capabilities):
-                words += netdev(properties)
-            words += device(self._device(nic, ids, desired, host.capabilities, many))
+            for backend in nic_devices.backends(nic, desired, host.folder, host.capabilities):
+                words += netdev(backend)
+            words += device(nic_devices.device(nic, desired, host.capabilities))
             if nic["capture"]:
-                words += qom_object(self._filter(nic, ids, host.folder))
+                words += qom_object(nic_devices.capture_filter(nic, desired, host.folder))
         return words
 
-    @staticmethod
-    def _backends(nic, ids, desired, folder, capabilities):
-        link = nic["link"]
+    def verify(self, desired: Definition, live: Live) -> None:
+        """Check that the VM has the requested models. Raises MonitorError."""
+        for nic in desired["nics"]:
+            self._verify_nic(nic, desired, live)
 
-        def backend(identifier):
-            return links.backend(
-                identifier,
-                folder.lab,
-                folder.name,
-                nic["name"],
-                link,
-                desired["ports"],
-                capabilities,
-                "nics[%s].link" % nic["name"],
+    @staticmethod
+    def _verify_nic(nic: Nic, desired: Definition, live: Live) -> None:
+        has = live.devices.get(device_id(desired, nic["name"]))
+        requested = live.capabilities.device_name(nic["model"])
+        if has != requested:
+            raise MonitorError(
+                "nics[%s].model: %s was requested, but the running VM has %s"
+                % (nic["name"], requested, has or "no such NIC")
             )
 
-        if links.is_direct(link):
-            return [backend(ids["port"])]
-        made = [{"type": "hubport", "id": ids["port"], "hubid": ids["hub"]}]
-        if link["type"] != "none":
-            made += [
-                backend(ids["link"]),
-                {"type": "hubport", "id": ids["plug"], "hubid": ids["hub"], "netdev": ids["link"]},
-            ]
-        return made
-
-    @staticmethod
-    def _device(nic, ids, desired, capabilities, many):
-        is_pci = capabilities.device_name(nic["model"]) in capabilities.pci_devices
-        is_virtio = nic["model"].startswith("virtio")
-        made = {
-            "driver": nic["model"],
-            "id": ids["nic"],
-            "netdev": ids["port"],
-            "mac": nic["mac"],
-            "bootindex": nic["boot_index"],
-        }
-        if is_pci:
-            made.update(addresses.pci(desired["family"], desired["slots"]["nics/%s" % nic["name"]]))
-            made["romfile"] = None if nic["boot_rom"] or nic["boot_index"] is not None else ""
-        if is_virtio:
-            made["host_mtu"] = nic["mtu"] or None
-            queues = nic["link"].get("queues", 1)
-            if queues > 1:
-                made.update({"mq": True, "vectors": 2 * queues + 2} if is_pci else {"mq": True})
-            elif many and is_pci:
-                made["vectors"] = 0
-        made.update(nic["properties"])
-        return {key: value for key, value in made.items() if value is not None}
-
-    @staticmethod
-    def _filter(nic, ids, folder):
-        return {
-            "qom-type": "filter-dump",
-            "id": ids["capture"],
-            "netdev": ids["port"],
-            "file": capture_path(folder, nic),
-            **({"maxlen": nic["capture"]["snaplen"]} if nic["capture"]["snaplen"] else {}),
-        }
-
-    def check_start(self, desired, host):
-        for nic in desired["nics"]:
-            links.check_host(nic["link"], "nics[%s].link" % nic["name"])
-
-    def before_launch(self, desired, host):
-        """A new run of QEMU begins new capture files."""
-        for nic in desired["nics"]:
-            if nic["capture"]:
-                keep_older(host.folder, capture_path(host.folder, nic))
-
-    def before_continue(self, desired, live):
+    def before_continue(self, desired: Definition, live: Live) -> None:
         for nic in desired["nics"]:
             if not has_carrier(nic):
-                live.later("set_link", {"name": _ids(desired, nic["name"])["nic"], "up": False})
+                live.later("set_link", {"name": device_id(desired, nic["name"]), "up": False})
 
-    def verify(self, desired, live):
-        """The models asked for are the models that the VM has. Raises MonitorError."""
-        for nic in desired["nics"]:
-            self._verify_one(nic, desired, live)
-
-    @staticmethod
-    def _verify_one(nic, desired, live):
-        identifier = _ids(desired, nic["name"])["nic"]
-        has, asked = live.devices.get(identifier), live.capabilities.device_name(nic["model"])
-        if has != asked:
-            raise MonitorError(
-                "nics[%s].model: %s was asked for, but the running VM has %s"
-                % (nic["name"], asked, has or "no such NIC")
-            )
-
-    def apply(self, change, desired, live):
+    def apply(self, change: Change, desired: Definition, live: Live) -> None:
         if change.verb == "none":
             return
         definition = desired if change.verb != "remove" else live.last_with("nics", change.item)
         nic = by_name(definition["nics"])[change.item]
-        ids = _ids(definition, change.item)
-        _CHANGES[change.verb](self, nic, ids, desired, live)
+        _APPLY[change.verb](self, nic, nic_ids(definition, change.item), desired, live)
 
-    def _apply_add(self, nic, ids, desired, live):
+    def _apply_add(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
         links.check_host(nic["link"], "nics[%s].link" % nic["name"])
-        self._clear(ids, live)
+        self._delete_backends(ids, live)
         try:
-            for properties in self._backends(nic, ids, desired, live.folder, live.capabilities):
-                live.monitor.execute("netdev_add", properties)
-            many = len(desired["nics"]) > _MANY_NICS
-            live.monitor.execute(
-                "device_add", self._device(nic, ids, desired, live.capabilities, many)
-            )
+            for backend in nic_devices.backends(nic, desired, live.folder, live.capabilities):
+                live.monitor.execute("netdev_add", backend)
+            live.monitor.execute("device_add", nic_devices.device(nic, desired, live.capabilities))
         except MonitorError:
-            # Half a NIC would be in the way of the next try.
-            self._clear(ids, live)
+            # Half a NIC would make the next attempt fail.
+            self._delete_backends(ids, live)
             raise
         live.refresh_devices()
-        self._verify_one(nic, desired, live)
-        live.monitor.execute("set_link", {"name": ids["nic"], "up": has_carrier(nic)})
+        self._verify_nic(nic, desired, live)
+        self._set_carrier(nic, ids, live)
         if nic["capture"]:
-            self._start_capture(nic, ids, live)
+            self._start_capture(nic, desired, live)
 
-    def _apply_remove(self, nic, ids, desired, live):
-        unplug(live, ids["nic"], "nics[%s]" % nic["name"])
-        self._clear(ids, live)
+    def _apply_remove(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
+        unplug(live, ids.nic, "nics[%s]" % nic["name"])
+        self._delete_backends(ids, live)
 
     @staticmethod
-    def _clear(ids, live):
-        """Delete what is behind a NIC that is gone, whoever took it; what is not there is refused and does no harm."""
+    def _delete_backends(ids: NicIds, live: Live) -> None:
+        """Delete the backends of a NIC without a device; QEMU refuses those that do not exist."""
         live.monitor.batch(
-            [("object-del", {"id": ids["capture"]})]
-            + [("netdev_del", {"id": ids[key]}) for key in ("plug", "link", "port")]
+            [("object-del", {"id": ids.capture})]
+            + [("netdev_del", {"id": name}) for name in (ids.plug, ids.link, ids.port)]
         )
 
-    def _apply_link(self, nic, ids, desired, live):
+    def _apply_link(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
         try:
-            self._plug(nic, ids, desired, live)
+            self._connect(nic, ids, desired, live)
         except MonitorError:
-            # What cannot be had leaves the NIC where it was.
+            # If the new link fails, the NIC keeps the old one.
             with contextlib.suppress(MonitorError):
-                self._plug(by_name(live.running["nics"])[nic["name"]], ids, live.running, live)
+                old = by_name(live.running["nics"])[nic["name"]]
+                self._connect(old, ids, live.running, live)
             raise
 
-    def _plug(self, nic, ids, desired, live):
+    def _connect(self, nic: Nic, ids: NicIds, definition: Definition, live: Live) -> None:
         monitor = live.monitor
-        monitor.execute("set_link", {"name": ids["nic"], "up": False})
-        # What a killed run left half done is cleared, too: deleting what is not there is refused and does no harm.
-        monitor.batch([("netdev_del", {"id": ids["plug"]}), ("netdev_del", {"id": ids["link"]})])
-        for properties in self._backends(nic, ids, desired, live.folder, live.capabilities)[1:]:
-            monitor.execute("netdev_add", properties)
+        monitor.execute("set_link", {"name": ids.nic, "up": False})
+        # Also removes what a killed run left; QEMU refuses to delete what does not exist.
+        monitor.batch([("netdev_del", {"id": ids.plug}), ("netdev_del", {"id": ids.link})])
+        made = nic_devices.backends(nic, definition, live.folder, live.capabilities)
+        for backend in made[1:]:
+            monitor.execute("netdev_add", backend)
         if has_carrier(nic):
-            monitor.execute("set_link", {"name": ids["nic"], "up": True})
+            self._set_carrier(nic, ids, live)
 
-    def _apply_link_down(self, nic, ids, desired, live):
-        live.monitor.execute("set_link", {"name": ids["nic"], "up": has_carrier(nic)})
+    @staticmethod
+    def _set_carrier(nic: Nic, ids: NicIds, live: Live) -> None:
+        live.monitor.execute("set_link", {"name": ids.nic, "up": has_carrier(nic)})
 
-    def _apply_capture(self, nic, ids, desired, live):
-        live.monitor.batch([("object-del", {"id": ids["capture"]})])
+    def _apply_link_down(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
+        self._set_carrier(nic, ids, live)
+
+    def _apply_capture(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
+        live.monitor.batch([("object-del", {"id": ids.capture})])
         if nic["capture"]:
-            self._start_capture(nic, ids, live)
+            self._start_capture(nic, desired, live)
 
-    def _start_capture(self, nic, ids, live):
-        keep_older(live.folder, capture_path(live.folder, nic))
-        live.monitor.execute(
-            "object-add",
-            object_add(self._filter(nic, ids, live.folder), live.capabilities.json_object),
-        )
+    @staticmethod
+    def _start_capture(nic: Nic, desired: Definition, live: Live) -> None:
+        keep_earlier(live.folder, capture_path(live.folder, nic))
+        capture = nic_devices.capture_filter(nic, desired, live.folder)
+        live.monitor.execute("object-add", object_add(capture, live.capabilities.json_object))
 
-    def report(self, definition, observation, told):
-        told["nics"], told["forwards"] = [], []
+    def report(self, definition: Definition, observation: Observation, result: Result) -> None:
+        result["nics"], result["forwards"] = [], []
         known = neighbours.table() if observation.alive else {}
         for nic in definition["nics"]:
-            entry = _told(nic)
-            ports = definition["ports"]
+            forwards = _forwards(nic, definition)
+            entry = _reported(nic)
             entry["carrier"] = has_carrier(nic) if observation.alive else False
-            entry["slot"] = definition["slots"]["nics/%s" % nic["name"]]["index"]
+            entry["slot"] = definition["slots"][slot_key(nic["name"])]["index"]
             entry["addresses"] = [
                 {"address": address, "port": None, "source": "neighbours"}
                 for address in known.get(nic["mac"], ())
             ]
+            entry["addresses"] += [_address(forward) for forward in forwards if observation.alive]
             entry["capture"] = (
                 dict(nic["capture"], path=capture_path(observation.folder, nic))
                 if nic["capture"]
                 else None
             )
-            for forward in nic["link"].get("forwards", ()):
-                port = ports.get(links.forward_key(nic["name"], forward))
-                told["forwards"].append(dict(forward, nic=nic["name"], host_port=port))
-                if observation.alive:
-                    entry["addresses"].append(
-                        {
-                            "address": forward["host_address"].replace("0.0.0.0", "127.0.0.1"),
-                            "port": port,
-                            "guest_port": forward["guest_port"],
-                            "source": "forward",
-                        }
-                    )
-            told["nics"].append(entry)
+            result["forwards"] += forwards
+            result["nics"].append(entry)
 
 
-# What makes each change of a running NIC.
-_CHANGES = {
+# The method that makes each kind of change of a running NIC.
+_APPLY = {
     "add": Network._apply_add,
     "remove": Network._apply_remove,
     "link": Network._apply_link,
@@ -563,10 +427,32 @@ _CHANGES = {
 }
 
 
-def _told(nic):
-    """A NIC as the user reads it: without what was not asked for."""
+def _reported(nic: Nic) -> dict[str, Any]:
+    """Return a NIC as it is reported: without suboptions that have their default."""
     return {
         key: value
         for key, value in nic.items()
-        if key in ("model", "link", "link_down") or value != _DEFAULTS.get(key)
+        if key in _ALWAYS_REPORTED or value != NIC_DEFAULTS.get(key)
+    }
+
+
+def _forwards(nic: Nic, definition: Definition) -> list[dict[str, Any]]:
+    """Return the forwarded ports of a NIC, with the ports of the hypervisor."""
+    return [
+        dict(
+            forward,
+            nic=nic["name"],
+            host_port=definition["ports"].get(links.forward_key(nic["name"], forward)),
+        )
+        for forward in nic["link"].get("forwards", ())
+    ]
+
+
+def _address(forward: dict[str, Any]) -> dict[str, Any]:
+    """Return where a forwarded port can be reached."""
+    return {
+        "address": forward["host_address"].replace("0.0.0.0", "127.0.0.1"),
+        "port": forward["host_port"],
+        "guest_port": forward["guest_port"],
+        "source": "forward",
     }

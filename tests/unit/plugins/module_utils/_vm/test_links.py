@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import netdev
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import backends
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links as room
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, parsed
 
@@ -224,6 +225,11 @@ TABLE = [
 ROWS = [(version,) + row[1:] for row in TABLE for version in row[0]]
 
 
+def backend(identifier, lab, vm, nic, link, ports, known, option):
+    context = backends.LinkContext(lab, vm, nic, ports, known, option)
+    return backends.backend(identifier, link, context)
+
+
 @pytest.mark.parametrize(
     "version, given, expected, words",
     ROWS,
@@ -234,11 +240,11 @@ def test_backends(version, given, expected, words):
     link = room.normalise("link", given)
     if words is None:
         with pytest.raises(OptionError) as caught:
-            room.check(link, known, "nics[e].link")
+            backends.check(link, known, "nics[e].link")
         assert caught.value.facts["option"] == "nics[e].link." + expected
         return
-    room.check(link, known, "nics[e].link")
-    made = room.backend("l", "lab1", "r1", "e", link, PORTS, known, "nics[e].link")
+    backends.check(link, known, "nics[e].link")
+    made = backend("l", "lab1", "r1", "e", link, PORTS, known, "nics[e].link")
     assert made == dict(expected, id="l")
     assert netdev(made) == ["-netdev", words]
     assert parsed(words, "type")[0] == ("type", made["type"])
@@ -247,7 +253,7 @@ def test_backends(version, given, expected, words):
 def test_passt_of_a_newer_qemu():
     known = capabilities("10.0", netdev_types=frozenset(["passt"]))
     link = room.normalise("link", {"type": "passt", "forwards": FORWARDS})
-    assert room.backend("l", "lab1", "r1", "e", link, PORTS, known, "x") == {
+    assert backend("l", "lab1", "r1", "e", link, PORTS, known, "x") == {
         "type": "passt",
         "id": "l",
         "tcp-ports": [{"str": "127.0.0.1/20022:22"}],
@@ -386,16 +392,16 @@ def test_what_is_refused(given, option):
     ],
 )
 def test_ports(given, expected):
-    port_requests = room.port_wishes("lab1", "r1", "e", room.normalise("link", given), "o")
+    port_requests = room.port_requests("lab1", "r1", "e", room.normalise("link", given), "o")
     assert [tuple(wish[:4]) for wish in port_requests] == expected
 
 
 def test_both_ends_of_a_cable_know_its_ports():
     known = capabilities("7.2")
-    one = room.backend(
+    one = backend(
         "l", "lab1", "r1", "e", room.normalise("link", {"peer": "r2:x"}), PORTS, known, "o"
     )
-    other = room.backend(
+    other = backend(
         "l", "lab1", "r2", "x", room.normalise("link", {"peer": "r1:e"}), PORTS, known, "o"
     )
     assert (one["udp"], one["localaddr"]) == (other["localaddr"], other["udp"])

@@ -174,7 +174,7 @@ def test_another_model_than_the_one_asked_for_is_an_error(world):
     )
     with pytest.raises(
         MonitorError,
-        match=r"nics\[eth1\].model: virtio-net-pci was asked for, but the running VM has e1000",
+        match=r"nics\[eth1\].model: virtio-net-pci was requested, but the running VM has e1000",
     ):
         made.change({"nics": [NIC, {"name": "eth1"}]})
 

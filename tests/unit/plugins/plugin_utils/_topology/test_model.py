@@ -206,7 +206,7 @@ def test_what_a_nic_says_is_checked_as_qemu_vm_does():
         "nodes.r1.nics.eth1.link.type": "'usr' is not one of none, user, udp, unix, stream, mcast, tap, bridge, vde, passt; did you mean user?",
         "nodes.r1.nics.eth2.link.forwards[0]": "guest_port is missing",
         "nodes.r1.nics.eth3.mtu": "5 is not an MTU: 68 to 65535, or 0 for none",
-        "nodes.r1.nics.eth4.link.local_port": "a link of type udp needs it",
+        "nodes.r1.nics.eth4.link.local_port": "a link of type udp requires it",
         "nodes.r1.nics.eth5.capture.snap": "there is no such setting; did you mean snaplen?",
         "links[0].capture.snap": "there is no such setting; did you mean snaplen?",
     }

@@ -1,0 +1,89 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The suboptions of a NIC: the one table that argument specs, topologies and RETURN derive from."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links, macs
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option
+
+NO_LINK: links.Link = {"type": "none"}
+
+
+def _capture(path: str, given: dict[str, Any]) -> dict[str, Any] | None:
+    if not given["enabled"]:
+        return None
+    if given.get("snaplen") is not None:
+        check_number(path + ".snaplen", given["snaplen"], 1, (1 << 31) - 1, "a length in bytes")
+    return {
+        "path": os.path.abspath(given["path"]) if given.get("path") else None,
+        "snaplen": given.get("snaplen"),
+    }
+
+
+def _mtu(path: str, value: int) -> int:
+    if value != 0 and not 68 <= value <= 65535:
+        raise OptionError(path, "%d is not an MTU: 68 to 65535, or 0 for none" % value)
+    return value
+
+
+def _properties(path: str, value: dict[str, Any]) -> dict[str, Any]:
+    check_properties(path, value, reserved=("driver", "id", "netdev", "mac", "bootindex"))
+    return {key: entry for key, entry in value.items() if entry is not None}
+
+
+NIC_OPTIONS: dict[str, Option] = {
+    "model": Option({"type": "str"}, "virtio-net-pci"),
+    "mac": Option({"type": "str"}, normalise=macs.normalise),
+    "link": Option({"type": "dict", "options": links.SPEC}, NO_LINK, LIVE, links.normalise),
+    "link_down": Option({"type": "bool"}, False, LIVE),
+    "capture": Option(
+        {
+            "type": "dict",
+            "options": {
+                "enabled": {"type": "bool", "default": True},
+                "path": {"type": "path"},
+                "snaplen": {"type": "int"},
+            },
+        },
+        how=LIVE,
+        normalise=_capture,
+    ),
+    "mtu": Option({"type": "int"}, normalise=_mtu),
+    "index": Option({"type": "int"}),
+    "boot_index": Option({"type": "int"}),
+    "boot_rom": Option({"type": "bool"}, False),
+    "properties": Option({"type": "dict"}, {}, normalise=_properties),
+}
+# Suboptions that only virtio models support, with the property of the device that each becomes. A
+# value that is false leaves the property at QEMU's default.
+VIRTIO_PROPERTIES = {"mtu": "host_mtu"}
+
+NIC_SPEC = {name: option.spec for name, option in NIC_OPTIONS.items()}
+NIC_DEFAULTS = {name: option.default for name, option in NIC_OPTIONS.items()}
+
+
+def normalise_nic(path: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the suboptions of one NIC as the definition keeps them.
+
+    path: of the NIC, such as nics[eth0]. given: without the name, None for an omitted suboption.
+    """
+    nic: dict[str, Any] = {}
+    for name, option in NIC_OPTIONS.items():
+        value = given.get(name)
+        if value is not None:
+            # An empty string restores the default.
+            if option.normalise and value != "":
+                value = option.normalise("%s.%s" % (path, name), value)
+            nic[name] = value
+    return nic
