@@ -4,87 +4,70 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A drawing: where cards, wires and their words are, without saying how they are painted."""
+"""Compute the positions of cards, links and labels, independent of the output format."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any, List, Optional, Tuple
+from collections.abc import Mapping
+from typing import Union
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import arrange
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.layout import Box, ways_around
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.words import (
-    LINE,
-    TITLE,
-    cut,
-    lines_of,
-    width_of,
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import Box
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.labels import hide_overlaps
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.routing import (
+    PORT_GAP,
+    Route,
+    route_links,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import (
+    LINE_SIZE,
+    TITLE_SIZE,
+    Footer,
+    card_texts,
+    text_width,
+    truncated,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.tiers import Key
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import Node, Segment, View
 
 _MARGIN = 28
-_MANY = 30  # nodes, from which on they are drawn small
-_ICON = 40
-_STEP = 40  # between wires at one side of a card, where there is room
-_SMALL = 9.5
-_AWAY = 13  # from a card to the words at its wires
+# Above this number of nodes and segments, cards are small.
+_MAX_LARGE_CARDS = 30
+_ICON_SIZE = 40
+_MIN_CARD_WIDTH, _MIN_SMALL_CARD_WIDTH, _MIN_SEGMENT_WIDTH = 118, 84, 100
+_MAX_CARD_WIDTH = 210
+_SEGMENT_TITLE_WIDTH = 170
 
 
 @dataclasses.dataclass
 class Card:
-    """A node or a segment in its place. foot: state and hypervisor, below the lines."""
+    """A node or a segment with its position. footer: below the lines."""
 
-    thing: Any
+    subject: Union[Node, Segment]
     box: Box
     title: str
-    lines: List[str]
-    foot: Optional[Tuple[str, str]] = None
+    lines: list[str]
+    footer: Footer | None = None
     small: bool = False
 
 
 @dataclasses.dataclass
-class Word:
-    """A text at a wire. group: words that are shown all or none, so that a picture is not half labelled."""
-
-    x: float
-    y: float
-    text: str
-    group: Any
-    part: str
-    shown: bool = True
-
-    @property
-    def box(self):
-        """What it covers."""
-        return Box(width_of(self.text, _SMALL) + 4, _SMALL + 3, None, self.x, self.y)
-
-
-@dataclasses.dataclass
-class Wire:
-    """A link: its points, or those of a curve (cubic, as graphviz has them), and its words."""
-
-    link: Any
-    points: List[Tuple[float, float]]
-    curved: bool
-    words: List[Word]
-
-
-@dataclasses.dataclass
 class Drawing:
-    """Everything with its place; the upper left corner is 0, 0."""
+    """All positions; 0, 0 is the upper left corner."""
 
     width: float
     height: float
-    nodes: List[Card]
-    segments: List[Card]
-    wires: List[Wire]
+    nodes: list[Card]
+    segments: list[Card]
+    routes: list[Route]
 
 
-def drawing_of(view):
-    """The Drawing of a View."""
-    small = len(view.nodes) + len(view.segments) > _MANY
-    cards = _cards(view, small)
-    edges = [
+def drawing_of(view: View) -> Drawing:
+    """Return the Drawing of a View."""
+    small = len(view.nodes) + len(view.segments) > _MAX_LARGE_CARDS
+    cards = {**_node_cards(view, small), **_segment_cards(view)}
+    edges: list[tuple[Key, Key]] = [
         (
             ("node", link.ends[0].node),
             ("segment", link.segment) if link.segment else ("node", link.ends[1].node),
@@ -92,78 +75,71 @@ def drawing_of(view):
         for link in view.links
     ]
     boxes = {key: card.box for key, card in cards.items()}
-    trunks = arrange.arrange(view, boxes, edges, small)
-    wires = _wires(view, boxes, edges, trunks)
-    _keep_readable(wires, list(boxes.values()), small)
-    everything = list(boxes.values()) + [
-        Box(0, 0, None, x, y) for wire in wires for x, y in wire.points
-    ]
-    everything += [word.box for wire in wires for word in wire.words if word.shown]
-    left, top = (
-        min(box.left for box in everything) - _MARGIN,
-        min(box.top for box in everything) - _MARGIN,
-    )
-    width, height = (
-        max(box.right for box in everything) + _MARGIN - left,
-        max(box.bottom for box in everything) + _MARGIN - top,
-    )
-    for box in boxes.values():
-        box.x, box.y = box.x - left, box.y - top
-    for wire in wires:
-        wire.points = [(x - left, y - top) for x, y in wire.points]
-        for word in wire.words:
-            word.x, word.y = word.x - left, word.y - top
+    stack_routes = arrange.arrange(boxes, edges, view.tiered, small)
+    routes = route_links(view, boxes, edges, stack_routes)
+    hide_overlaps(routes, list(boxes.values()), small)
+    width, height = _move_to_origin(boxes, routes)
     return Drawing(
         width,
         height,
         [cards["node", name] for name in view.nodes],
         [cards["segment", name] for name in view.segments],
-        wires,
+        routes,
     )
 
 
-def _cards(view, small):
-    told = {node.name: lines_of(node, view, small) for node in view.nodes.values()}
-    rows = max(len(lines) for lines, _foot in told.values())
-    has_foot = any(foot for _lines, foot in told.values())
-    widest = max(
-        [width_of(node, TITLE, bold=True) for node in told]
-        + [width_of(line, LINE) for lines, _foot in told.values() for line in lines]
-        + [
-            width_of("  ".join(foot), LINE) + 22 - _ICON + 14
-            for _lines, foot in told.values()
-            if foot
-        ]
-    )
-    width = min(max(widest + _ICON + 14, 84 if small else 118), 210)
-    height = 32 + 15 * rows + (18 if has_foot else 0) if not small else 26 + 14 * rows
-    room = width - _ICON - 12
+def _move_to_origin(boxes: Mapping[Key, Box], routes: list[Route]) -> tuple[float, float]:
+    """Move everything so that 0, 0 is the upper left corner. Return the width and height."""
+    extent = list(boxes.values())
+    extent += [Box(0, 0, None, x, y) for route in routes for x, y in route.points]
+    extent += [label.box for route in routes for label in route.labels if label.shown]
+    left = min(box.left for box in extent) - _MARGIN
+    top = min(box.top for box in extent) - _MARGIN
+    width = max(box.right for box in extent) + _MARGIN - left
+    height = max(box.bottom for box in extent) + _MARGIN - top
+    for box in boxes.values():
+        box.x, box.y = box.x - left, box.y - top
+    for route in routes:
+        route.points = [(x - left, y - top) for x, y in route.points]
+        for label in route.labels:
+            label.x, label.y = label.x - left, label.y - top
+    return width, height
+
+
+def _node_cards(view: View, small: bool) -> dict[Key, Card]:
+    texts = {node.name: card_texts(node, view, small) for node in view.nodes.values()}
+    rows = max(len(lines) for lines, _footer in texts.values())
+    has_footer = any(footer for _lines, footer in texts.values())
+    height = 26 + 14 * rows if small else 32 + 15 * rows + (18 if has_footer else 0)
+    width = _card_width(texts, small)
+    text_space = width - _ICON_SIZE - 12
     cards = {}
     for node in view.nodes.values():
-        lines, foot = told[node.name]
-        box = Box(_wide_enough(view, node, width), height, node.tier)
-        lines = [cut(line, LINE, room) for line in lines]
+        lines, footer = texts[node.name]
         cards["node", node.name] = Card(
-            node, box, cut(node.name, TITLE, room, bold=True), lines, foot, small
-        )
-    for segment in view.segments.values():
-        lines = segment.prefixes[:1]
-        wide = (
-            max(
-                width_of(segment.name, TITLE, bold=True),
-                *(width_of(line, LINE) for line in lines or [""]),
-            )
-            + 44
-        )
-        box = Box(min(max(wide, 100), 210), 26 + 15 * len(lines), segment.tier)
-        cards["segment", segment.name] = Card(
-            segment, box, cut(segment.name, TITLE, 170, bold=True), lines
+            node,
+            Box(_width_for_links(view, node, width), height, node.tier),
+            truncated(node.name, TITLE_SIZE, text_space, bold=True),
+            [truncated(line, LINE_SIZE, text_space) for line in lines],
+            footer,
+            small,
         )
     return cards
 
 
-def _wide_enough(view, node, width):
-    """A node of a tier is as wide as its wires to one side need, up to a point."""
+def _card_width(texts: Mapping[str, tuple[list[str], Footer | None]], small: bool) -> float:
+    """Return the width that all texts fit in, within limits."""
+    widths = [text_width(name, TITLE_SIZE, bold=True) for name in texts]
+    for lines, footer in texts.values():
+        widths += [text_width(line, LINE_SIZE) for line in lines]
+        if footer:
+            widths.append(text_width("  ".join(footer), LINE_SIZE) + 22 - _ICON_SIZE + 14)
+    minimum = _MIN_SMALL_CARD_WIDTH if small else _MIN_CARD_WIDTH
+    return min(max(max(widths) + _ICON_SIZE + 14, minimum), _MAX_CARD_WIDTH)
+
+
+def _width_for_links(view: View, node: Node, width: float) -> float:
+    """Return the width of a card; it grows with the links to lower tiers, up to a limit."""
     if node.tier is None:
         return width
     below = [
@@ -171,240 +147,20 @@ def _wide_enough(view, node, width):
         for _link, _end, other in view.links_of(node.name)
         if other and (view.nodes[other.node].tier or 0) > node.tier
     ]
-    return max(width, min(len(below) * _STEP + 16, 2 * width))
+    return max(width, min(len(below) * PORT_GAP + 16, 2 * width))
 
 
-def _wires(view, boxes, edges, trunks):
-    ports = _Ports(
-        view, boxes, [None if number in trunks else edge for number, edge in enumerate(edges)]
-    )
-    wires = []
-    for number, (link, (tail, head)) in enumerate(zip(view.links, edges)):
-        if number in trunks:
-            wires.append(Wire(link, trunks[number], False, []))
-        elif tail == head:
-            wires.append(
-                Wire(link, _loop(boxes[tail], edges[:number].count((tail, head))), True, [])
-            )
-        else:
-            wires.append(Wire(link, [ports.point(number, 0), ports.point(number, 1)], False, []))
-    blocked = [
-        number
-        for number, wire in enumerate(wires)
-        if not wire.curved
-        and number not in trunks
-        and any(
-            _crosses(wire.points, box) for key, box in boxes.items() if key not in edges[number]
+def _segment_cards(view: View) -> dict[Key, Card]:
+    cards: dict[Key, Card] = {}
+    for segment in view.segments.values():
+        lines = segment.prefixes[:1]
+        widths = [text_width(segment.name, TITLE_SIZE, bold=True)]
+        widths += [text_width(line, LINE_SIZE) for line in lines]
+        width = min(max(max(widths) + 44, _MIN_SEGMENT_WIDTH), _MAX_CARD_WIDTH)
+        cards["segment", segment.name] = Card(
+            segment,
+            Box(width, 26 + 15 * len(lines), segment.tier),
+            truncated(segment.name, TITLE_SIZE, _SEGMENT_TITLE_WIDTH, bold=True),
+            lines,
         )
-    ]
-    ways = ways_around(boxes, edges) if blocked else {}
-    for number in blocked:
-        if len(ways.get(number, ())) > 3:
-            wires[number].points, wires[number].curved = ways[number], True
-    for number, wire in enumerate(wires):
-        wire.words = _words(wire, [boxes[key] for key in edges[number]])
-    return wires
-
-
-class _Ports:
-    """Where wires leave their cards: on the side that looks to the other card, in the order in which these are seen."""
-
-    def __init__(self, view, boxes, edges):
-        self.boxes, self.edges = boxes, edges
-        self.rows = view.tiered
-        self.sides = {}
-        for number, edge in enumerate(edges):
-            for end in (0, 1) if edge and edge[0] != edge[1] else ():
-                self.sides.setdefault((edge[end], self._side(edge[end], edge[1 - end])), []).append(
-                    (number, end)
-                )
-        for (key, side), ends in self.sides.items():
-            ends.sort(key=lambda entry, key=key, side=side: self._seen(key, side, *entry))
-        self.place_of = {
-            entry: (key, side, place, len(ends))
-            for (key, side), ends in self.sides.items()
-            for place, entry in enumerate(ends)
-        }
-
-    def _side(self, key, other):
-        box, far = self.boxes[key], self.boxes[other]
-        dx, dy = far.x - box.x, far.y - box.y
-        between = max(far.top - box.bottom, box.top - far.bottom)
-        if (
-            between > 20
-            if self.rows
-            else abs(dy) * (box.width + far.width) >= abs(dx) * (box.height + far.height) * 0.8
-            and between > 0
-        ):
-            return "bottom" if dy > 0 else "top"
-        return "right" if dx > 0 else "left"
-
-    def _seen(self, key, side, number, end):
-        box, far = self.boxes[key], self.boxes[self.edges[number][1 - end]]
-        dx, dy = far.x - box.x, far.y - box.y
-        return (dx / max(abs(dy), 1) if side in ("top", "bottom") else dy / max(abs(dx), 1)), number
-
-    def point(self, number, end):
-        """The point where a wire leaves its card."""
-        key, side, place, count = self.place_of[number, end]
-        box = self.boxes[key]
-        length = box.width if side in ("top", "bottom") else box.height
-        step = (
-            min((length - 24) / (count - 1), _STEP if side in ("top", "bottom") else 20)
-            if count > 1
-            else 0
-        )
-        along = (place - (count - 1) / 2) * step
-        if side in ("top", "bottom"):
-            return box.x + along, box.bottom if side == "bottom" else box.top
-        return box.right if side == "right" else box.left, box.y + along
-
-
-def _loop(box, number):
-    """A wire from a card to itself, above it."""
-    high, right = 62 + 16 * number, box.right - 8
-    return [
-        (right - 34, box.top),
-        (right - 46, box.top - high),
-        (right + 12, box.top - high),
-        (right, box.top),
-    ]
-
-
-def _words(wire, boxes):
-    """The NICs at both ends, and the network, or that it is down, between them."""
-    link = wire.link
-    line = _curve(wire.points) if wire.curved else wire.points
-    rows = tuple(box.row for box in boxes)
-    words = [
-        Word(
-            *_beside(line if number == 0 else line[::-1], boxes[number], end.nic),
-            end.nic,
-            ("nic", rows, number),
-            "nic",
-        )
-        for number, end in enumerate(link.ends)
-    ]
-    middle = _along(line, _length(line) / 2)
-    if link.down:
-        words.append(Word(*middle, "down", None, "down"))
-    elif link.prefixes and not link.segment:
-        words.append(Word(*middle, link.prefixes[0], ("prefix", rows), "prefix"))
-    return words
-
-
-def _beside(line, box, text):
-    """Where the word for a NIC is: on its wire, all those of one side of a card in a row, so that they do not meet."""
-    x, y = line[0]
-    if x in (box.left, box.right):
-        x, y = _along(line, 9 + width_of(text, _SMALL) / 2)
-        return x, y - 8
-    for first, second in zip(line, line[1:]):
-        if abs(second[1] - y) >= _AWAY:
-            share = (_AWAY - abs(first[1] - y)) / abs(second[1] - first[1])
-            return first[0] + (second[0] - first[0]) * share, first[1] + (
-                second[1] - first[1]
-            ) * share
-    return _along(line, _AWAY)
-
-
-def _keep_readable(wires, boxes, small):
-    """Show words only where they cover nothing: what is not shown is still told when somebody points at it."""
-    lines = [_curve(wire.points) if wire.curved else wire.points for wire in wires]
-    words = [
-        (number, word)
-        for part in ("down", "nic", "prefix")
-        for number, wire in enumerate(wires)
-        for word in wire.words
-        if word.part == part
-    ]
-    hidden = set()
-    taken = list(boxes)
-    for number, word in words:
-        if word.group in hidden:
-            continue
-        box = word.box
-        clear = not any(box.overlaps(other) for other in taken)
-        # A NIC's word may touch the neighbouring wires of a fan; a network's may not.
-        if clear and word.part == "prefix":
-            clear = not any(
-                _crosses(line, box) for other, line in enumerate(lines) if other != number
-            )
-        if clear and not (small and word.part == "down"):
-            taken.append(box)
-        elif word.group:
-            hidden.add(word.group)
-        else:
-            word.shown = False
-    for _number, word in words:
-        word.shown = word.shown and word.group not in hidden
-
-
-def _length(line):
-    return sum(math.dist(first, second) for first, second in zip(line, line[1:]))
-
-
-def _along(line, distance):
-    """The point of a line that is so far from its start."""
-    for first, second in zip(line, line[1:]):
-        step = math.dist(first, second)
-        if distance <= step and step:
-            share = distance / step
-            return first[0] + (second[0] - first[0]) * share, first[1] + (
-                second[1] - first[1]
-            ) * share
-        distance -= step
-    return line[-1]
-
-
-def _curve(points):
-    """Points along a curve of cubic pieces."""
-    line = [points[0]]
-    for start in range(0, len(points) - 3, 3):
-        a, b, c, d = points[start : start + 4]
-        for step in range(1, 13):
-            t = step / 12
-            s = 1 - t
-            line.append(
-                tuple(
-                    s * s * s * a[axis]
-                    + 3 * s * s * t * b[axis]
-                    + 3 * s * t * t * c[axis]
-                    + t * t * t * d[axis]
-                    for axis in (0, 1)
-                )
-            )
-    return line
-
-
-def _crosses(line, box):
-    """Whether a line goes through a box."""
-    return any(_piece_crosses(first, second, box) for first, second in zip(line, line[1:]))
-
-
-def _piece_crosses(first, second, box):
-    left, right, top, bottom = box.left, box.right, box.top, box.bottom
-    if (
-        max(first[0], second[0]) < left
-        or min(first[0], second[0]) > right
-        or max(first[1], second[1]) < top
-        or min(first[1], second[1]) > bottom
-    ):
-        return False
-    # Liang and Barsky: the part of the piece that is inside of all four sides.
-    dx, dy = second[0] - first[0], second[1] - first[1]
-    start, end = 0.0, 1.0
-    for step, room in (
-        (-dx, first[0] - left),
-        (dx, right - first[0]),
-        (-dy, first[1] - top),
-        (dy, bottom - first[1]),
-    ):
-        if step == 0:
-            if room < 0:
-                return False
-        elif step < 0:
-            start = max(start, room / step)
-        else:
-            end = min(end, room / step)
-    return start < end
+    return cards

@@ -4,16 +4,17 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The lab as a flowchart of Mermaid, which needs no other program here."""
+"""Write a lab as a Mermaid flowchart, which needs no other program."""
 
 from __future__ import annotations
 
 import re
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.documents import plain
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.words import address_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import printable
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import main_address
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import Link, Node, View
 
-_HARMLESS = re.compile(r"[\w .,:/()+-]", re.ASCII)
+_PLAIN = re.compile(r"[\w .,:/()+-]", re.ASCII)
 _STYLES = """\
   classDef up stroke:#1a9c55,stroke-width:2px
   classDef held stroke:#c98a00,stroke-width:2px
@@ -24,65 +25,51 @@ _STYLES = """\
 """
 
 
-def mermaid(view):
-    """The text of a View as a diagram."""
+def mermaid(view: View) -> str:
+    """Return the source of a View's flowchart."""
+    node_ids = {name: "n%d" % number for number, name in enumerate(view.nodes)}
+    segment_ids = {name: "s%d" % number for number, name in enumerate(view.segments)}
     lines = [
         "---",
-        'title: "%s"' % quoted(view.name),
+        'title: "%s"' % _quoted(view.name),
         "---",
         "flowchart %s" % ("TB" if view.tiered else "LR"),
     ]
-    order = list(view.nodes.values())
-    ids = {node.name: "n%d" % number for number, node in enumerate(order)}
-    for node in order:
-        tone = ":::%s" % node.tone if node.tone else ""
-        lines.append(
-            '  %s["%s"]%s' % (ids[node.name], "<br/>".join(map(quoted, _words(node))), tone)
-        )
-    hubs = {name: "s%d" % number for number, name in enumerate(view.segments)}
+    for name, node in view.nodes.items():
+        style = ":::%s" % node.tone if node.tone else ""
+        text = "<br/>".join(map(_quoted, _node_texts(node)))
+        lines.append('  %s["%s"]%s' % (node_ids[name], text, style))
     for name, segment in view.segments.items():
-        lines.append(
-            '  %s(["%s"])' % (hubs[name], "<br/>".join(map(quoted, [name] + segment.prefixes)))
-        )
-    tiers = {node.name: node.tier or 0 for node in order}
-    for link in view.links:
-        first, second = link.ends[0], None if link.segment else link.ends[1]
-        if second and tiers[first.node] > tiers[second.node]:
-            # What comes first is drawn above.
-            first, second = second, first
-        words = (
-            [first.nic] + link.prefixes + ["down"] * link.down + ([second.nic] if second else [])
-        )
-        lines.append(
-            '  %s %s|"%s"| %s'
-            % (
-                ids[first.node],
-                "-.-" if link.down else "---",
-                " · ".join(map(quoted, words)),
-                ids[second.node] if second else hubs[link.segment],
-            )
-        )
+        text = "<br/>".join(map(_quoted, [name, *segment.prefixes]))
+        lines.append('  %s(["%s"])' % (segment_ids[name], text))
+    lines += [_link_line(link, view, node_ids, segment_ids) for link in view.links]
     return "\n".join(lines) + "\n" + (_STYLES if view.has_states else "")
 
 
-def _words(node):
-    about = [node.kind] + (["AS %s" % node.asn] if node.asn else [])
-    known = ", ".join(node.loopbacks) or address_of(node)
-    return [
-        part
-        for part in (
-            node.name,
-            ", ".join(about),
-            known,
-            ", ".join(filter(None, (node.state, node.hypervisor))),
-        )
-        if part
-    ]
+def _link_line(
+    link: Link, view: View, node_ids: dict[str, str], segment_ids: dict[str, str]
+) -> str:
+    ends = list(link.ends)
+    # The first one is drawn above.
+    ends.sort(key=lambda end: view.nodes[end.node].tier or 0)
+    ids = [node_ids[end.node] for end in ends]
+    if link.segment:
+        ids.append(segment_ids[link.segment])
+    texts = [ends[0].nic, *link.prefixes, *(["down"] * link.down), *(end.nic for end in ends[1:])]
+    joint = "-.-" if link.down else "---"
+    return '  %s %s|"%s"| %s' % (ids[0], joint, " · ".join(map(_quoted, texts)), ids[1])
 
 
-def quoted(text):
-    """A text inside of Mermaid's quotes. Its entities take the place of all that could end it or mean something."""
+def _node_texts(node: Node) -> list[str]:
+    kind = node.kind + (", AS %s" % node.asn if node.asn else "")
+    address = ", ".join(node.loopbacks) or main_address(node)
+    state = ", ".join(filter(None, (node.state, node.hypervisor)))
+    return [text for text in (node.name, kind, address, state) if text]
+
+
+def _quoted(text: str) -> str:
+    """Return a text for use within quotes, with entities for all special characters."""
     return "".join(
-        letter if _HARMLESS.match(letter) or not letter.isascii() else "#%d;" % ord(letter)
-        for letter in plain(text)
+        letter if _PLAIN.match(letter) or not letter.isascii() else "#%d;" % ord(letter)
+        for letter in printable(text)
     )

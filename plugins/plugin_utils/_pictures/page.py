@@ -4,63 +4,65 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A lab as one HTML page that needs nothing else: the picture, what is known of each node, and both again as tables."""
+"""Write a lab as a self-contained HTML page: the picture, details of nodes, and tables."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import markupsafe
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.documents import fill, read
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.svg import svg
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import read, render
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import Link, Node, View
+
+_LINK_COLUMNS = ["From", "Address", "To", "Address", "Network"]
 
 
-def page(view):
-    """The page of a View."""
+def page(view: View) -> str:
+    """Return the page of a View."""
     style, script = read("picture.css") + read("page.css"), read("page.js")
-    # Nothing is fetched, and nothing runs but this style and this script, whatever a name may hold.
+    # The page loads nothing, and runs only this style and this script, whatever a name contains.
     policy = "default-src 'none'; img-src data:; style-src '%s'; script-src '%s'" % (
         _hash(style),
         _hash(script),
     )
-    return fill(
+    return render(
         "page.html.j2",
         view=view,
         policy=policy,
         style=markupsafe.Markup(style),
         script=markupsafe.Markup(script),
-        picture=markupsafe.Markup(svg(view, alone=False)),
+        picture=markupsafe.Markup(svg(view, standalone=False)),
         nodes=[_node(node, view) for node in view.nodes.values()],
         node_table=_node_table(view),
-        link_columns=["From", "Address", "To", "Address", "Network"]
-        + ["State"] * _tells_links(view),
+        link_columns=_LINK_COLUMNS + ["State"] * _has_link_states(view),
         link_rows=[_link_row(link, view) for link in view.links],
     )
 
 
-def _hash(text):
-    return "sha256-%s" % base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode(
-        "ascii"
-    )
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return "sha256-%s" % base64.b64encode(digest).decode("ascii")
 
 
-def _node(node, view):
-    facts = [
+def _node(node: Node, view: View) -> dict[str, Any]:
+    links = view.links_of(node.name)
+    connected = {end.nic for _link, end, _other in links}
+    facts: list[tuple[str, list[Any]]] = [
         ("kind", [node.kind]),
         ("groups", node.groups),
         ("hypervisor", [node.hypervisor]),
         ("AS", [node.asn]),
         ("loopback", node.loopbacks),
         ("management", [node.management]),
-        ("reached at", [reach for nic in node.nics for reach in nic.reach]),
+        ("reached at", [address for nic in node.nics for address in nic.reachable_at]),
+        *((nic.name, nic.addresses) for nic in node.nics if nic.name not in connected),
     ]
-    facts = [(word, [value for value in values if value]) for word, values in facts]
-    wired = {end.nic for _link, end, _other in view.links_of(node.name)}
-    outside = [
-        (nic.name, nic.addresses) for nic in node.nics if nic.addresses and nic.name not in wired
-    ]
+    facts = [(name, [value for value in values if value]) for name, values in facts]
     return {
         "name": node.name,
         "state": node.state,
@@ -68,7 +70,7 @@ def _node(node, view):
         "console": node.console,
         "hypervisor": node.hypervisor,
         "leaves": "; Ctrl-] leaves" if "escape=0x1d" in node.console else "",
-        "facts": [fact for fact in facts + outside if fact[1]],
+        "facts": [(name, values) for name, values in facts if values],
         "links": [
             {
                 "number": link.number,
@@ -78,52 +80,55 @@ def _node(node, view):
                 "down": link.down,
                 "addresses": ", ".join(end.addresses),
             }
-            for link, end, other in view.links_of(node.name)
+            for link, end, other in links
         ],
     }
 
 
-def _node_table(view):
-    """The columns that tell something of any node."""
-    columns = [
-        ("State", lambda node: _cell(node.state, node.tone)),
-        ("Kind", lambda node: _cell(node.kind)),
-        ("Groups", lambda node: _cell(", ".join(node.groups))),
-        ("Hypervisor", lambda node: _cell(node.hypervisor)),
-        ("AS", lambda node: _cell(node.asn or "")),
-        ("Loopback", lambda node: _cell(", ".join(node.loopbacks))),
-        ("Management", lambda node: _cell(node.management or "")),
-        (
-            "Addresses",
-            lambda node: _cell(
-                ", ".join(
-                    "%s %s" % (nic.name, address)
-                    for nic in node.nics
-                    for address in nic.addresses + nic.reach
-                )
-            ),
-        ),
-        ("Console", lambda node: _cell(node.console, code=True)),
-    ]
-    rows = [
-        {"name": node.name, "cells": [make(node) for _title, make in columns]}
-        for node in view.nodes.values()
-    ]
-    told = [
+_NODE_COLUMNS: tuple[tuple[str, Callable[[Node], dict[str, Any]]], ...] = (
+    ("State", lambda node: _cell(node.state, node.tone)),
+    ("Kind", lambda node: _cell(node.kind)),
+    ("Groups", lambda node: _cell(", ".join(node.groups))),
+    ("Hypervisor", lambda node: _cell(node.hypervisor)),
+    ("AS", lambda node: _cell(node.asn or "")),
+    ("Loopback", lambda node: _cell(", ".join(node.loopbacks))),
+    ("Management", lambda node: _cell(node.management or "")),
+    ("Addresses", lambda node: _cell(_all_addresses(node))),
+    ("Console", lambda node: _cell(node.console, code=True)),
+)
+
+
+def _all_addresses(node: Node) -> str:
+    return ", ".join(
+        "%s %s" % (nic.name, address)
+        for nic in node.nics
+        for address in nic.addresses + nic.reachable_at
+    )
+
+
+def _node_table(view: View) -> dict[str, Any]:
+    """Return the table of nodes, without columns that are empty."""
+    cells = {
+        node.name: [make(node) for _title, make in _NODE_COLUMNS] for node in view.nodes.values()
+    }
+    used = [
         number
-        for number in range(len(columns))
-        if any(row["cells"][number]["text"] for row in rows)
+        for number in range(len(_NODE_COLUMNS))
+        if any(row[number]["text"] for row in cells.values())
     ]
-    for row in rows:
-        row["cells"] = [row["cells"][number] for number in told]
-    return {"columns": ["Node"] + [columns[number][0] for number in told], "rows": rows}
+    return {
+        "columns": ["Node"] + [_NODE_COLUMNS[number][0] for number in used],
+        "rows": [
+            {"name": name, "cells": [row[number] for number in used]} for name, row in cells.items()
+        ],
+    }
 
 
-def _tells_links(view):
+def _has_link_states(view: View) -> bool:
     return view.has_states or any(link.down for link in view.links)
 
 
-def _link_row(link, view):
+def _link_row(link: Link, view: View) -> dict[str, Any]:
     first, second = link.ends[0], None if link.segment else link.ends[1]
     cells = [
         _cell(first),
@@ -132,14 +137,12 @@ def _link_row(link, view):
         _cell(", ".join(second.addresses) if second else ""),
         _cell(", ".join(link.prefixes)),
     ]
-    if _tells_links(view):
+    if _has_link_states(view):
         cells.append(_cell("down", "bad") if link.down else _cell("up", "up"))
     return {"number": link.number, "names": " ".join(end.node for end in link.ends), "cells": cells}
 
 
-def _cell(text, tone="", code=False):
-    return {
-        "text": str(text),
-        "style": "tone-%s" % tone if tone else "long" if code or ", " in str(text) else "",
-        "code": code and bool(text),
-    }
+def _cell(value: Any, tone: str = "", code: bool = False) -> dict[str, Any]:
+    text = str(value)
+    style = "tone-%s" % tone if tone else "long" if code or ", " in text else ""
+    return {"text": text, "style": style, "code": code and bool(text)}

@@ -4,186 +4,180 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A drawing as SVG."""
+"""Write a lab as SVG."""
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import markupsafe
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.documents import fill, read
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.drawing import drawing_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.drawing import Card, drawing_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import Box
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.icons import SHAPES
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.words import width_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.routing import Route
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import read, render
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import text_width
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import (
+    Link,
+    Node,
+    Segment,
+    View,
+)
 
-_HEAD = 52  # for the lab's name
+_HEADING_HEIGHT = 52
+_LINE_HEIGHT = 15
 _MIDDLE = markupsafe.Markup(' text-anchor="middle"')
 _END = markupsafe.Markup(' text-anchor="end"')
 
 
-def svg(view, alone=True):
-    """The picture of a View. alone: with style, name and background; without, it is part of a page that has them."""
+def svg(view: View, standalone: bool = True) -> str:
+    """Return the picture of a View.
+
+    standalone: with style, heading and background; without them, it is part of a page.
+    """
     drawing = drawing_of(view)
-    width = (
-        max(drawing.width, 56 + width_of(view.name, 17, bold=True), 56 + width_of(view.summary, 12))
-        if alone
-        else drawing.width
-    )
-    return fill(
+    width = drawing.width
+    if standalone:
+        heading = max(text_width(view.name, 17, bold=True), text_width(view.summary, 12))
+        width = max(width, 56 + heading)
+    top = _HEADING_HEIGHT if standalone else 0
+    return render(
         "picture.svg.j2",
         view=view,
-        style=markupsafe.Markup(read("picture.css")) if alone else None,
-        role="img" if alone else "group",
-        tag="g" if alone else "a",
-        width=_round(width),
-        height=_round(drawing.height + (_HEAD if alone else 0)),
-        left=_round((width - drawing.width) / 2),
-        top=_HEAD if alone else 0,
-        wires=[_wire(wire) for wire in drawing.wires],
+        style=markupsafe.Markup(read("picture.css")) if standalone else None,
+        role="img" if standalone else "group",
+        tag="g" if standalone else "a",
+        width=_rounded(width),
+        height=_rounded(drawing.height + top),
+        left=_rounded((width - drawing.width) / 2),
+        top=top,
+        links=[_link(route) for route in drawing.routes],
         segments=[_segment(card) for card in drawing.segments],
         nodes=[_node(card) for card in drawing.nodes],
     )
 
 
-def _round(number):
-    """The same digits everywhere, and no more than the eye sees."""
+def _rounded(number: float) -> float:
+    """Return number with one decimal at most, so that the output is the same everywhere."""
     rounded = round(number, 1)
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _wire(wire):
-    start, *points = ["%s %s" % (_round(x), _round(y)) for x, y in wire.points]
-    link = wire.link
+def _link(route: Route) -> dict[str, Any]:
+    start, *points = ["%s %s" % (_rounded(x), _rounded(y)) for x, y in route.points]
+    link = route.link
     return {
-        "link": link,
-        "path": "M%s%s%s" % (start, "C" if wire.curved else "L", " ".join(points)),
+        "number": link.number,
+        "down": link.down,
+        "path": "M%s%s%s" % (start, "C" if route.curved else "L", " ".join(points)),
         "names": " ".join([end.node for end in link.ends]),
-        "told": told_of(link),
-        "words": [
+        "tooltip": _link_tooltip(link),
+        "labels": [
             {
-                "kind": "word-down" if word.part == "down" else word.part,
-                "shown": word.shown,
-                "x": _round(word.x),
-                "y": _round(word.y + 3.3),
-                "text": word.text,
+                "kind": "word-down" if label.part == "down" else label.part,
+                "shown": label.shown,
+                "x": _rounded(label.x),
+                "y": _rounded(label.y + 3.3),
+                "text": label.text,
             }
-            for word in wire.words
+            for label in route.labels
         ],
     }
 
 
-def told_of(link):
-    """A link in words."""
-    parts = [" ".join([str(end)] + end.addresses) for end in link.ends] + (
-        [link.segment] if link.segment else []
-    )
-    return "%s%s" % (" -- ".join(parts), ", down" if link.down else "")
+def _link_tooltip(link: Link) -> str:
+    parts = [" ".join([str(end), *end.addresses]) for end in link.ends]
+    if link.segment:
+        parts.append(link.segment)
+    return " -- ".join(parts) + (", down" if link.down else "")
 
 
-def _segment(card):
-    box = card.box
-    lines = [(card.title, "vl-title")] + [(line, "vl-line") for line in card.lines]
-    first = box.y - 7.5 * (len(lines) - 1) + 4.5
+def _line(text: str, kind: str, x: float, y: float, anchor: str = "") -> dict[str, Any]:
+    return {"text": text, "kind": kind, "x": _rounded(x), "y": _rounded(y), "anchor": anchor}
+
+
+def _segment(card: Card) -> dict[str, Any]:
+    box, segment = card.box, cast(Segment, card.subject)
+    texts = [(card.title, "vl-title")] + [(line, "vl-line") for line in card.lines]
+    first = box.y - _LINE_HEIGHT / 2 * (len(texts) - 1) + 4.5
     return {
-        "name": card.thing.name,
-        "told": ", ".join(["segment %s" % card.thing.name, card.thing.type] + card.thing.prefixes),
+        "name": segment.name,
+        "tooltip": ", ".join(["segment %s" % segment.name, segment.type, *segment.prefixes]),
         **_frame(box),
         "lines": [
-            {
-                "text": text,
-                "kind": kind,
-                "x": _round(box.x),
-                "y": _round(first + 15 * number),
-                "anchor": _MIDDLE,
-            }
-            for number, (text, kind) in enumerate(lines)
+            _line(text, kind, box.x, first + _LINE_HEIGHT * number, _MIDDLE)
+            for number, (text, kind) in enumerate(texts)
         ],
     }
 
 
-def _node(card):
-    box, node = card.box, card.thing
-    size, badge = (20, 8) if card.small else (24, 10)
-    has_foot = card.foot is not None
-    left, x, y = (
-        box.left,
-        box.left + (34 if card.small else 42),
-        box.top + (19 if card.small else 22),
-    )
-    lines = [{"text": card.title, "kind": "vl-title", "x": _round(x), "y": _round(y), "anchor": ""}]
-    dot = rule = None
-    for number, text in enumerate(card.lines):
-        is_state = card.small and node.state
-        lines.append(
-            {
-                "text": text,
-                "kind": "vl-state" if is_state else "vl-line",
-                "x": _round(x),
-                "y": _round(y + 15 * (number + 1)),
-                "anchor": "",
-            }
-        )
-        if is_state:
-            dot = {"x": _round(box.right - 11), "y": _round(y - 4.5)}
-    if has_foot:
-        foot = box.bottom - 8
-        rule = "M%s %sH%s" % (_round(left + 9), _round(box.bottom - 21), _round(box.right - 9))
-        if card.foot[0]:
-            dot = {"x": _round(left + 16), "y": _round(foot - 3.7)}
-            lines.append(
-                {
-                    "text": card.foot[0],
-                    "kind": "vl-state",
-                    "x": _round(left + 25),
-                    "y": _round(foot),
-                    "anchor": "",
-                }
-            )
-        if card.foot[1]:
-            lines.append(
-                {
-                    "text": card.foot[1],
-                    "kind": "vl-line",
-                    "x": _round(box.right - 11),
-                    "y": _round(foot),
-                    "anchor": _END,
-                }
-            )
-    about = (
-        [node.kind]
-        + (["AS %d" % node.asn] if node.asn else [])
-        + node.loopbacks
-        + [part for part in (node.state, node.hypervisor) if part]
-    )
-    # An icon is drawn in a square of 24, and leaves an eighth of the badge free around it.
-    place = "translate(%s %s) scale(%s)" % (
-        _round(left + 9 + size / 8),
-        _round(box.top + badge + size / 8),
-        size / 32,
-    )
+def _node(card: Card) -> dict[str, Any]:
+    box, node = card.box, cast(Node, card.subject)
+    x, y = box.left + (34 if card.small else 42), box.top + (19 if card.small else 22)
+    is_state = card.small and bool(node.state)
+    lines = [_line(card.title, "vl-title", x, y)]
+    lines += [
+        _line(text, "vl-state" if is_state else "vl-line", x, y + _LINE_HEIGHT * number)
+        for number, text in enumerate(card.lines, 1)
+    ]
+    rule, dot = None, _dot(box.right - 11, y - 4.5) if is_state and card.lines else None
+    if card.footer is not None:
+        state, hypervisor = card.footer
+        base = box.bottom - 8
+        rule = "M%s %sH%s" % tuple(map(_rounded, (box.left + 9, box.bottom - 21, box.right - 9)))
+        if state:
+            dot = _dot(box.left + 16, base - 3.7)
+            lines.append(_line(state, "vl-state", box.left + 25, base))
+        if hypervisor:
+            lines.append(_line(hypervisor, "vl-line", box.right - 11, base, _END))
     return {
         "name": node.name,
         "icon": node.icon,
         "tone": node.tone,
-        "label": ", ".join([node.name] + [part for part in (node.kind, node.state) if part]),
-        "told": "%s: %s" % (node.name, ", ".join(about)),
+        "label": ", ".join(filter(None, (node.name, node.kind, node.state))),
+        "tooltip": _node_tooltip(node),
         **_frame(box),
         "lines": lines,
         "dot": dot,
         "rule": rule,
         "shape": SHAPES[node.icon],
-        "badge": {
-            "x": _round(left + 9),
-            "y": _round(box.top + badge),
-            "size": size,
-            "place": place,
-        },
+        "badge": _badge(card),
     }
 
 
-def _frame(box):
+def _dot(x: float, y: float) -> dict[str, float]:
+    return {"x": _rounded(x), "y": _rounded(y)}
+
+
+def _node_tooltip(node: Node) -> str:
+    parts = [
+        node.kind,
+        "AS %d" % node.asn if node.asn else "",
+        *node.loopbacks,
+        node.state,
+        node.hypervisor,
+    ]
+    return "%s: %s" % (node.name, ", ".join(filter(None, parts)))
+
+
+def _badge(card: Card) -> dict[str, Any]:
+    """Return the square with the icon of a node."""
+    size, top = (20, 8) if card.small else (24, 10)
+    x, y = card.box.left + 9, card.box.top + top
+    # An icon has a size of 24, and leaves an eighth of the badge free at each side.
+    transform = "translate(%s %s) scale(%s)" % (
+        _rounded(x + size / 8),
+        _rounded(y + size / 8),
+        size / 32,
+    )
+    return {"x": _rounded(x), "y": _rounded(y), "size": size, "transform": transform}
+
+
+def _frame(box: Box) -> dict[str, float]:
     return {
-        "x": _round(box.left),
-        "y": _round(box.top),
-        "width": _round(box.width),
-        "height": _round(box.height),
+        "x": _rounded(box.left),
+        "y": _rounded(box.top),
+        "width": _rounded(box.width),
+        "height": _rounded(box.height),
     }

@@ -4,16 +4,17 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Tiers: the height of nodes and segments, by the groups of the topology, or by how far they are from its middle."""
+"""The tiers of nodes and segments: by groups, or by the distance from the middle of the lab."""
 
 from __future__ import annotations
 
 import collections
 
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Topology
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
 
-# Groups that everybody draws in this order, whichever comes first in the file.
-_KNOWN = (
+# Groups that are always drawn in this order.
+_USUAL_ORDER = (
     "internet",
     "wan",
     "isp",
@@ -35,18 +36,25 @@ _KNOWN = (
     "client",
 )
 
+# ("node" or "segment", name)
+Key = tuple[str, str]
+Tiers = dict[Key, int]
 
-def tiers_of(topology):
-    """{(node or segment, name): number of its tier, 0 at the top}; empty where a lab has no top and bottom, such as a ring or a mesh."""
+
+def tiers_of(topology: Topology) -> Tiers:
+    """Return the tier of nodes and segments, 0 at the top.
+
+    It is empty if the lab has no top and bottom, as a ring or a mesh.
+    """
     return _by_groups(topology) or _by_distance(topology)
 
 
-def _by_groups(topology):
-    """By groups, unless they are no tiers: most links must go from one to another."""
+def _by_groups(topology: Topology) -> Tiers:
+    """Return tiers by groups if most links connect different groups."""
     groups = list(topology.data["groups"])
-    if all(_known(group) is not None for group in groups):
-        groups.sort(key=_known)
-    tier_of = {}
+    if all(_usual_index(group) >= 0 for group in groups):
+        groups.sort(key=_usual_index)
+    tier_of: Tiers = {}
     for node in topology.nodes.values():
         own = [groups.index(group) for group in node.groups if group in groups]
         if not own:
@@ -62,21 +70,18 @@ def _by_groups(topology):
     return {key: used.index(tier) for key, tier in tier_of.items()}
 
 
-def _known(group):
+def _usual_index(group: str) -> int:
+    """Return the index of a group, also in the plural, in the usual order; -1 if it has none."""
     word = group.lower()
-    for form in (
-        word,
-        word[:-1] if word.endswith("s") else word,
-        "leaf" if word == "leaves" else word,
-    ):
-        if form in _KNOWN:
-            return _KNOWN.index(form)
-    return None
+    for form in (word, word.removesuffix("s"), "leaf" if word == "leaves" else word):
+        if form in _USUAL_ORDER:
+            return _USUAL_ORDER.index(form)
+    return -1
 
 
-def _by_distance(topology):
-    """By the number of links to what has most of them, where the lab is nearly a tree."""
-    neighbours = {("node", name): [] for name in topology.nodes}
+def _by_distance(topology: Topology) -> Tiers:
+    """Return tiers by the distance from what has most links, if the lab is nearly a tree."""
+    neighbours: dict[Key, list[Key]] = {("node", name): [] for name in topology.nodes}
     neighbours.update({("segment", name): [] for name in topology.segments})
     pairs = [(("node", link.ends[0].node), ("node", link.ends[1].node)) for link in topology.links]
     pairs += [
@@ -87,24 +92,24 @@ def _by_distance(topology):
     for first, second in pairs:
         neighbours[first].append(second)
         neighbours[second].append(first)
-    # As many links as could be cut before a part is on its own.
-    circles = len(pairs) - len(neighbours) + 1
+    # The number of links that could be removed before the lab falls apart.
+    cycles = len(pairs) - len(neighbours) + 1
     if (
         not pairs
-        or circles > max(2, len(neighbours) // 4)
+        or cycles > max(2, len(neighbours) // 4)
         or all(len(others) == 2 for others in neighbours.values())
     ):
         return {}
-    tier_of = {}
+    tier_of: Tiers = {}
     for start in sorted(neighbours, key=lambda key: (-len(neighbours[key]), natural_key(key[1]))):
         if start in tier_of:
             continue
         tier_of[start] = 0
-        reached = collections.deque([start])
-        while reached:
-            key = reached.popleft()
+        queue = collections.deque([start])
+        while queue:
+            key = queue.popleft()
             for other in neighbours[key]:
                 if other not in tier_of:
                     tier_of[other] = tier_of[key] + 1
-                    reached.append(other)
+                    queue.append(other)
     return tier_of

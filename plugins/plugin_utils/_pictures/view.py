@@ -4,18 +4,20 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What a picture of a lab shows: the topology, and what is known of its VMs."""
+"""The content of a picture: the topology, and the state of its VMs if it is known."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, List, Optional
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import icons
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.tiers import tiers_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.tiers import Tiers, tiers_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
 
-# What a state is to somebody who looks at the lab; QEMU has more words than these.
+# How a state is shown. QEMU has states besides these, which are shown as unknown.
 _TONES = {
     "running": "up",
     "paused": "held",
@@ -39,30 +41,39 @@ _TONES = {
     "watchdog": "bad",
 }
 
+# A VM as qemu_vm_info returns it; it may also have a hypervisor.
+Vm = Mapping[str, Any]
+
 
 @dataclasses.dataclass
 class Nic:
-    """A NIC that leads to something, or has an address. reach: where the hypervisor says that the guest can be reached by it."""
+    """A NIC that is connected or has an address.
+
+    reachable_at: where, according to the hypervisor, the guest can be reached through it.
+    """
 
     name: str
     mac: str
-    addresses: List[str]
-    reach: List[str]
+    addresses: list[str]
+    reachable_at: list[str]
 
 
 @dataclasses.dataclass
 class Node:
-    """A node. state: the word for it, empty when it is not known; tone: what it is to the reader. tier: its height, from the top, or None."""
+    """A node. state: empty if unknown. tone: how the state is shown. tier: counted from the top.
+
+    console: the command that connects to its first console.
+    """
 
     name: str
     kind: str
     icon: str
-    groups: List[str]
-    tier: Optional[int]
-    asn: Optional[int]
-    loopbacks: List[str]
-    management: Optional[str]
-    nics: List[Nic]
+    groups: list[str]
+    tier: int | None
+    asn: int | None
+    loopbacks: list[str]
+    management: str | None
+    nics: list[Nic]
     hypervisor: str = ""
     state: str = ""
     tone: str = ""
@@ -75,24 +86,24 @@ class End:
 
     node: str
     nic: str
-    addresses: List[str]
+    addresses: list[str]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "%s:%s" % (self.node, self.nic)
 
 
 @dataclasses.dataclass
 class Link:
-    """A cable: between two NICs, or, with the second end missing, from a NIC to a segment."""
+    """A cable between two NICs, or between a NIC, its only end, and a segment."""
 
     number: int
     name: str
-    ends: List[End]
-    prefixes: List[str]
-    segment: Optional[str] = None
+    ends: list[End]
+    prefixes: list[str]
+    segment: str | None = None
     down: bool = False
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "%s -- %s" % (self.ends[0], self.segment or self.ends[1])
 
 
@@ -102,24 +113,27 @@ class Segment:
 
     name: str
     type: str
-    prefixes: List[str]
-    tier: Optional[int] = None
+    prefixes: list[str]
+    tier: int | None = None
 
 
 @dataclasses.dataclass
 class View:
-    """Everything that a picture shows, in an order that does not depend on the file's."""
+    """Everything that a picture shows, in an order that does not depend on that of the file."""
 
     name: str
-    nodes: Dict[str, Node]
-    links: List[Link]
-    segments: Dict[str, Segment]
+    nodes: dict[str, Node]
+    links: list[Link]
+    segments: dict[str, Segment]
     tiered: bool
     has_states: bool
 
-    def links_of(self, name):
-        """The links of a node, each with this node's end and the other end, which is None for a segment."""
-        found = []
+    def links_of(self, name: str) -> list[tuple[Link, End, End | None]]:
+        """Return the links of a node: (link, its own end, the other end).
+
+        The other end is None if the link leads to a segment.
+        """
+        found: list[tuple[Link, End, End | None]] = []
         for link in self.links:
             for number, end in enumerate(link.ends):
                 if end.node == name:
@@ -127,15 +141,15 @@ class View:
         return sorted(found, key=lambda entry: natural_key(entry[1].nic))
 
     @property
-    def hypervisors(self):
-        """Those that are known, each once."""
+    def hypervisors(self) -> list[str]:
+        """The known hypervisors, each once."""
         return sorted(
             {node.hypervisor for node in self.nodes.values() if node.hypervisor}, key=natural_key
         )
 
     @property
-    def summary(self):
-        """The lab in a line."""
+    def summary(self) -> str:
+        """The lab in one line."""
         parts = [
             _count(len(self.nodes), "node"),
             _count(sum(not link.segment for link in self.links), "link"),
@@ -150,130 +164,137 @@ class View:
         return ", ".join(parts)
 
 
-def view_of(topology, vms=None, placement=None):
-    """The View of a Topology. vms: as qemu_vm_info returns them, each may have a hypervisor, or None when nobody looked.
+def _count(number: int, word: str) -> str:
+    return "%d %s%s" % (number, word, "" if number == 1 else "s")
 
-    placement: {node: hypervisor}, for what the VMs do not tell.
+
+def view_of(
+    topology: model.Topology,
+    vms: Sequence[Vm] | None = None,
+    placement: Mapping[str, str] | None = None,
+) -> View:
+    """Return the View of a topology.
+
+    vms: None if the states are unknown. placement: {node: hypervisor}, for nodes whose VM does
+    not have its hypervisor.
     """
-    here = {vm.get("name"): vm for vm in vms or () if vm.get("lab", topology.name) == topology.name}
-    tiers = tiers_of(topology)
-    names = sorted(
-        topology.nodes, key=lambda name: (tiers.get(("node", name), 0), natural_key(name))
-    )
-    nodes = {
-        name: _node(
-            topology.nodes[name], topology, here.get(name), vms is not None, placement or {}, tiers
-        )
-        for name in names
-    }
-    links = []
-    for link in sorted(topology.links, key=lambda link: natural_key(link.name)):
-        ends = sorted(
-            (_end(topology, end) for end in link.ends), key=lambda end: natural_key(str(end))
-        )
-        links.append(
-            Link(
-                len(links),
-                link.name,
-                ends,
-                _prefixes(link),
-                None,
-                _is_down(link, ends, topology, here, nodes),
-            )
-        )
-    segments = {}
-    for name in sorted(topology.segments, key=natural_key):
-        segment = topology.segments[name]
-        segments[name] = Segment(
-            name, segment.kind, _prefixes(segment), tiers.get(("segment", name))
-        )
-        for end in sorted(
-            (_end(topology, end) for end in segment.ends), key=lambda end: natural_key(str(end))
+    return _Builder(topology, vms, placement).view()
+
+
+class _Builder:
+    """Builds the View of a topology."""
+
+    def __init__(
+        self,
+        topology: model.Topology,
+        vms: Sequence[Vm] | None,
+        placement: Mapping[str, str] | None,
+    ) -> None:
+        self.topology, self.placement = topology, placement or {}
+        self.has_states = vms is not None
+        self.vm_of: dict[Any, Vm] = {
+            vm.get("name"): vm for vm in vms or () if vm.get("lab", topology.name) == topology.name
+        }
+        self.tiers: Tiers = tiers_of(topology)
+        self.nodes: dict[str, Node] = {}
+        self.links: list[Link] = []
+
+    def view(self) -> View:
+        """Return the View."""
+        for name in sorted(
+            self.topology.nodes,
+            key=lambda name: (self.tiers.get(("node", name), 0), natural_key(name)),
         ):
-            links.append(
-                Link(
-                    len(links),
-                    "%s -- %s" % (end, name),
-                    [end],
-                    _prefixes(segment),
-                    name,
-                    _is_down(segment, [end], topology, here, nodes),
-                )
-            )
-    return View(topology.name, nodes, links, segments, bool(tiers), vms is not None)
+            self.nodes[name] = self._node(self.topology.nodes[name])
+        for link in sorted(self.topology.links, key=lambda link: natural_key(link.name)):
+            self._add_link(link, link.name, self._ends(link))
+        segments = {}
+        for name in sorted(self.topology.segments, key=natural_key):
+            segment = self.topology.segments[name]
+            tier = self.tiers.get(("segment", name))
+            segments[name] = Segment(name, segment.kind, _prefixes(segment), tier)
+            for end in self._ends(segment):
+                self._add_link(segment, "%s -- %s" % (end, name), [end], name)
+        return View(
+            self.topology.name,
+            self.nodes,
+            self.links,
+            segments,
+            tiered=bool(self.tiers),
+            has_states=self.has_states,
+        )
 
-
-def _node(node, topology, vm, looked, placement, tiers):
-    vm = vm or {}
-    state = str(vm.get("status") or "unknown") if vm else "absent" if looked else ""
-    consoles = vm.get("consoles") or [{}]
-    return Node(
-        node.name,
-        node.kind,
-        icons.icon_of(node, topology.data["kinds"]),
-        list(node.groups),
-        tiers.get(("node", node.name)),
-        node.asn,
-        [address for address in (node.loopback, node.loopback6) if address],
-        node.management,
-        _nics(node, vm),
-        str(
+    def _node(self, node: model.Node) -> Node:
+        vm = self.vm_of.get(node.name) or {}
+        state = "absent" if self.has_states else ""
+        if vm:
+            state = str(vm.get("status") or "unknown")
+        consoles = vm.get("consoles") or [{}]
+        hypervisor = (
             vm.get("hypervisor")
-            or placement.get(node.name)
+            or self.placement.get(node.name)
             or node.settings.get("hypervisor")
             or ""
-        ),
-        state,
-        _TONES.get(state, "unknown") if state else "",
-        str(consoles[0].get("command") or ""),
-    )
+        )
+        return Node(
+            node.name,
+            node.kind,
+            icons.icon_of(node, self.topology.data["kinds"]),
+            list(node.groups),
+            self.tiers.get(("node", node.name)),
+            node.asn,
+            [address for address in (node.loopback, node.loopback6) if address],
+            node.management,
+            _nics(node, vm),
+            str(hypervisor),
+            state,
+            _TONES.get(state, "unknown") if state else "",
+            str(consoles[0].get("command") or ""),
+        )
+
+    def _ends(self, network: model.Network) -> list[End]:
+        ends = [End(end.node, end.nic, list(self._nic(end).addresses)) for end in network.ends]
+        return sorted(ends, key=lambda end: natural_key(str(end)))
+
+    def _nic(self, end: End | model.End) -> model.Nic:
+        return self.topology.nodes[end.node].nics[end.nic]
+
+    def _add_link(
+        self, network: model.Network, name: str, ends: list[End], segment: str | None = None
+    ) -> None:
+        is_down = bool(network.settings.get("down")) or any(map(self._is_down, ends))
+        self.links.append(Link(len(self.links), name, ends, _prefixes(network), segment, is_down))
+
+    def _is_down(self, end: End) -> bool:
+        """Return whether the carrier of an end is off, or its VM does not run."""
+        tone = self.nodes[end.node].tone
+        if self._nic(end).settings.get("link_down") or tone in ("off", "absent", "bad"):
+            return True
+        nics = self.vm_of.get(end.node, {}).get("nics") or ()
+        nic: Mapping[str, Any] = next((nic for nic in nics if nic.get("name") == end.nic), {})
+        return bool(nic.get("link_down") or (tone == "up" and nic.get("carrier") is False))
 
 
-def _nics(node, vm):
-    known = {nic.get("name"): nic for nic in vm.get("nics") or ()}
+def _nics(node: model.Node, vm: Vm) -> list[Nic]:
+    """Return the NICs of a node that are worth showing."""
+    vm_nics = {nic.get("name"): nic for nic in vm.get("nics") or ()}
     nics = []
     for nic in node.nics.values():
-        reach = []
-        for entry in known.get(nic.name, {}).get("addresses") or ():
-            port = " port %s" % entry["port"] if entry.get("port") else ""
-            reach.append(
-                "%s%s%s"
-                % (
-                    entry.get("address"),
-                    port,
-                    " for port %s" % entry["guest_port"] if entry.get("guest_port") else "",
-                )
-            )
-        if nic.network is not None or nic.addresses or nic.settings.get("link") or reach:
-            nics.append(Nic(nic.name, nic.mac, list(nic.addresses), reach))
+        found = vm_nics.get(nic.name, {}).get("addresses") or ()
+        reachable_at = [_reachable_at(entry) for entry in found]
+        if nic.network is not None or nic.addresses or nic.settings.get("link") or reachable_at:
+            nics.append(Nic(nic.name, nic.mac, list(nic.addresses), reachable_at))
     return nics
 
 
-def _end(topology, end):
-    return End(end.node, end.nic, list(topology.nodes[end.node].nics[end.nic].addresses))
+def _reachable_at(entry: Mapping[str, Any]) -> str:
+    text = str(entry.get("address"))
+    if entry.get("port"):
+        text += " port %s" % entry["port"]
+    if entry.get("guest_port"):
+        text += " for port %s" % entry["guest_port"]
+    return text
 
 
-def _prefixes(wire):
-    return [prefix for prefix in (wire.prefix, wire.prefix6) if prefix]
-
-
-def _is_down(wire, ends, topology, here, nodes):
-    """Whether nothing can pass: taken away by the topology or by hand, or one end has nobody who is there."""
-    if wire.settings.get("down"):
-        return True
-    for end in ends:
-        if topology.nodes[end.node].nics[end.nic].settings.get("link_down") or nodes[
-            end.node
-        ].tone in ("off", "absent", "bad"):
-            return True
-        nic = next(
-            (nic for nic in here.get(end.node, {}).get("nics") or () if nic.get("name") == end.nic),
-            {},
-        )
-        if nic.get("link_down") or (nodes[end.node].tone == "up" and nic.get("carrier") is False):
-            return True
-    return False
-
-
-def _count(number, word):
-    return "%d %s%s" % (number, word, "" if number == 1 else "s")
+def _prefixes(network: model.Network) -> list[str]:
+    return [prefix for prefix in (network.prefix, network.prefix6) if prefix]

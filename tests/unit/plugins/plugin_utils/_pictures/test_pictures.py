@@ -14,7 +14,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ProgramError,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import drawing, layout
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import drawing, graphviz
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import crosses
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.mermaid import mermaid
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.page import page
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.svg import svg
@@ -154,21 +155,21 @@ def test_nothing_lies_on_a_card(name):
         )
         for other in cards[number + 1 :]:
             assert not card.box.overlaps(other.box, 4), (card.title, other.title)
-    for wire in drawn.wires:
-        ends = {end.node for end in wire.link.ends} | {wire.link.segment}
-        line = drawing._curve(wire.points) if wire.curved else wire.points
+    for route in drawn.routes:
+        ends = {end.node for end in route.link.ends} | {route.link.segment}
+        line = route.line
         assert not [
             card.title
             for card in cards
-            if card.thing.name not in ends and drawing._crosses(line, card.box)
-        ], str(wire.link)
-        for end, point in zip(wire.link.ends, (wire.points[0], wire.points[-1])):
-            box = next(card.box for card in drawn.nodes if card.thing.name == end.node)
+            if card.subject.name not in ends and crosses(line, card.box)
+        ], str(route.link)
+        for end, point in zip(route.link.ends, (route.points[0], route.points[-1])):
+            box = next(card.box for card in drawn.nodes if card.subject.name == end.node)
             assert (
                 abs(point[0] - box.x) <= box.width / 2 + 8
                 and abs(point[1] - box.y) <= box.height / 2 + 8
             ), "it ends elsewhere"
-    shown = [word.box for wire in drawn.wires for word in wire.words if word.shown]
+    shown = [label.box for route in drawn.routes for label in route.labels if label.shown]
     for number, box in enumerate(shown):
         assert not any(
             box.overlaps(other) for other in shown[number + 1 :] + [card.box for card in cards]
@@ -186,10 +187,10 @@ def test_spines_are_above_leaves_above_hosts_whatever_comes_first_in_the_file():
     drawn = drawing.drawing_of(seen(fabric(2, 3, 1)))
     rows = {}
     for card in drawn.nodes:
-        rows.setdefault(card.thing.groups[0], set()).add(card.box.y)
+        rows.setdefault(card.subject.groups[0], set()).add(card.box.y)
     assert [len(row) for row in rows.values()] == [1, 1, 1]
     assert max(rows["spine"]) < min(rows["leaf"]) and max(rows["leaf"]) < min(rows["host"])
-    x = {card.thing.name: card.box.x for card in drawn.nodes}
+    x = {card.subject.name: card.box.x for card in drawn.nodes}
     assert x["leaf1"] < x["leaf2"] < x["leaf3"] and x["spine1"] < x["spine2"]
 
 
@@ -198,13 +199,13 @@ def test_what_is_behind_a_node_is_below_it_whatever_its_name():
         ["top", "l1", "l2", "l3", "x", "y", "z"],
         ["top -- l1", "top -- l2", "top -- l3", "l1 -- z", "l2 -- y", "l3 -- x"],
     )
-    x = {card.thing.name: card.box.x for card in drawing.drawing_of(seen(data)).nodes}
+    x = {card.subject.name: card.box.x for card in drawing.drawing_of(seen(data)).nodes}
     assert x["z"] < x["y"] < x["x"]
 
 
 def test_a_fabric_has_room_for_its_wires_and_what_is_stacked_is_near():
     def gaps(data):
-        boxes = {card.thing.name: card.box for card in drawing.drawing_of(seen(data)).nodes}
+        boxes = {card.subject.name: card.box for card in drawing.drawing_of(seen(data)).nodes}
         return boxes["leaf1"].top - boxes["spine1"].bottom, boxes["host1-1"].top - boxes[
             "leaf1"
         ].bottom
@@ -521,9 +522,9 @@ def test_what_graphviz_says_is_told(monkeypatch, tmp_path):
 
 def test_graphviz_is_told_numbers_only(monkeypatch):
     given = []
-    ask = layout._ask
+    ask = graphviz._run_dot
     monkeypatch.setattr(
-        layout, "_ask", lambda text, *arguments: given.append(text) or ask(text, *arguments)
+        graphviz, "_run_dot", lambda text, *arguments: given.append(text) or ask(text, *arguments)
     )
     svg(seen(LABS["segments"]))
     svg(seen(LABS["mesh"]))

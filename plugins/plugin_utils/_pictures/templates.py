@@ -4,38 +4,42 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Texts of a topology or a guest inside of a document: whatever they hold, they stay texts."""
+"""Fill in the templates of this folder. Text of a topology or a guest never becomes markup."""
 
 from __future__ import annotations
 
 import functools
 import os
+from typing import Any
 
 import jinja2
 import markupsafe
 
 
-def plain(value):
-    """A text without what no document may hold, or what turns its direction around."""
+def printable(value: Any) -> str:
+    """Return value as text, with ? for characters that no document can show.
+
+    That includes those that change the direction of text.
+    """
     return "".join(letter if letter.isprintable() else "?" for letter in str(value))
 
 
-def escaped(value):
-    """Markup that shows the value, in HTML and XML; not even Ansible finds a template in it."""
+def escaped(value: Any) -> markupsafe.Markup:
+    """Return markup that shows value, in HTML and XML, and that is no template for Ansible."""
     if isinstance(value, markupsafe.Markup):
         return value
-    return markupsafe.Markup(str(markupsafe.escape(plain(value))).replace("{", "&#123;"))
+    return markupsafe.Markup(str(markupsafe.escape(printable(value))).replace("{", "&#123;"))
 
 
-def read(name):
-    """A file of this folder, as it is."""
+def read(name: str) -> str:
+    """Return the content of a file in this folder."""
     with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as stream:
         return stream.read()
 
 
 @functools.lru_cache(maxsize=None)
-def _templates():
-    # finalize sees everything that a template prints, so that nothing can be forgotten.
+def _environment() -> jinja2.Environment:
+    # finalize applies to everything that a template prints, so that nothing stays unescaped.
     return jinja2.Environment(
         loader=jinja2.FunctionLoader(read),
         autoescape=True,
@@ -47,6 +51,6 @@ def _templates():
     )
 
 
-def fill(name, **values):
-    """A template of this folder, filled in."""
-    return _templates().get_template(name).render(**values)
+def render(name: str, **values: Any) -> str:
+    """Return a template of this folder, filled in with values."""
+    return _environment().get_template(name).render(**values)
