@@ -8,11 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_console
 version_added: 1.0.0
-short_description: Hold a dialogue on a VM's serial console
+short_description: Run a script on a VM's serial console
 description:
-  - Waits for what a VM's console shows and types, step by step, and returns the transcript.
-  - This is for the first configuration of systems that take none from a disk. To run commands in a guest with a shell,
-    use the connections P(vlab.qemu.guest_agent#connection) and P(vlab.qemu.serial#connection).
+  - Waits for output of a VM's console and types text, step by step, and returns the transcript.
+  - Use it for the first configuration of systems that cannot read it from a disk. To run commands
+    in a guest with a shell, use the connections P(vlab.qemu.guest_agent#connection) and
+    P(vlab.qemu.serial#connection).
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -24,7 +25,7 @@ attributes:
   check_mode:
     support: partial
     details:
-      - What a dialogue would do is not known; in check mode nothing is typed.
+      - The effect of a script is unknown, so nothing is typed in check mode.
   diff_mode:
     support: none
   idempotent:
@@ -33,26 +34,29 @@ attributes:
       - With O(unless).
 options:
   vm:
-    description: Name of the VM.
+    description: The name of the VM.
     type: str
     required: true
   console:
-    description: Name of the console; the first one by default.
+    description: The name of the console; the first one by default.
     type: str
   steps:
-    description: The dialogue, in this order. In a step, what is to be seen comes first, and then what is typed.
+    description:
+      - The steps of the script, in order. A step first waits for its pattern and then types its
+        text.
     type: list
     elements: dict
     required: true
     suboptions:
       expect:
-        description: Regular expression that the console must show.
+        description: A regular expression that the console must show.
         type: str
       send:
-        description: Text to type.
+        description: The text to type.
         type: str
       secret:
-        description: Text to type that neither the result nor a log may show, such as a password.
+        description:
+          - The text to type, such as a password, that must not appear in the result or a log.
         type: str
       enter:
         description: Whether to press return after the text.
@@ -63,19 +67,21 @@ options:
         type: int
   unless:
     description:
-      - Regular expression that tells that the dialogue was held before.
-      - An empty line is typed; when the console answers with it, no step is done and nothing is changed.
+      - A regular expression that shows that the script is not needed.
+      - The module types an empty line. If the console answers with a match, no step is run and
+        nothing is changed.
     type: str
   timeout:
     description: Seconds for each step.
     type: int
     default: 30
   newline:
-    description: What the return key sends.
+    description: The characters that the return key sends.
     type: str
     default: "\r"
 notes:
-  - QEMU serves one client of a console at a time; while somebody else is on it, this fails when the time is over.
+  - QEMU serves one client of a console at a time. The module fails after the timeout if another
+    client is connected.
 seealso:
   - plugin: vlab.qemu.serial
     plugin_type: connection
@@ -108,12 +114,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 transcript:
-  description: What the console showed, with secrets masked.
+  description: The output of the console, with secrets masked.
   returned: always
   type: str
   sample: "login: root\nPassword: \n# "
 matches:
-  description: What was seen in each step; none for steps that expect nothing.
+  description: The text that matched in each step; none for steps without C(expect).
   returned: always
   type: list
   elements: str

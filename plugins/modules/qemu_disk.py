@@ -10,11 +10,12 @@ module: qemu_disk
 version_added: 1.0.0
 short_description: Manage a disk image, or a disk of a virtual machine
 description:
-  - With O(vm) it brings one disk of a VM that exists into the state that is asked for, while the VM runs or not. It is the same as an
-    item of O(vlab.qemu.qemu_vm#module:disks), and the power of the VM stays as it is.
-  - Without O(vm) it works on the image at O(path) alone. It creates, copies, grows, shrinks, converts, rebases, commits, checks
-    and repairs it, and manages its internal snapshots.
-  - What is not said is left as it is.
+  - With O(vm), brings one disk of an existing VM into a state, whether the VM runs or not. It has
+    the same effect as an item of O(vlab.qemu.qemu_vm#module:disks), and keeps the power state of
+    the VM.
+  - Without O(vm), works on the image at O(path) only. It creates, copies, grows, shrinks, converts,
+    rebases, commits, checks and repairs the image, and manages its internal snapshots.
+  - Options that you omit keep their values.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -33,90 +34,104 @@ attributes:
   idempotent:
     support: partial
     details:
-      - O(restore_snapshot) goes back to the snapshot at every run.
+      - O(restore_snapshot) restores the snapshot in every run.
 requirements:
-  - C(qemu-img), which is looked for beside QEMU, then in E(PATH)
+  - C(qemu-img), which is searched beside QEMU, then in E(PATH)
 options:
   vm:
     description:
-      - The VM whose disk O(name) is meant. A VM that does not exist is an error, but for O(state=absent).
-      - Without it, the options that tell how a disk is connected (O(bus) to O(limits)) mean nothing.
+      - The VM that has the disk O(name). It must exist, except with O(state=absent).
+      - Without it, the options that define how a disk is connected (O(bus) to O(limits)) cannot be
+        used.
     type: str
   name:
-    description: The name of the disk. For a disk of O(vm), and needed there.
+    description: The name of the disk; required with O(vm).
     type: str
   state:
     description:
-      - Whether there is the disk, or without O(vm) the image.
-      - A disk that is removed from a VM takes its image with it when that is in the VM's folder, see O(keep_image).
+      - Whether the disk should exist, or without O(vm) the image.
+      - If a disk is removed from a VM, its image is removed too if it is in the VM's folder, see
+        O(keep_image).
       - An image that a VM uses, as a disk or as a base, is removed only with O(force=true).
     type: str
     choices: [present, absent]
     default: present
   keep_image:
-    description: Keep the image of a disk that is removed from O(vm).
+    description: Whether to keep the image of a disk that is removed from O(vm).
     type: bool
     default: false
   source:
     description:
-      - An image that a new image at O(path) becomes a full copy of, in O(format). With O(size) the copy is as large as that, if its source
-        is smaller.
-      - O(checksum) is then that of the source. An image that exists is not compared with it. Not for a disk of O(vm).
+      - An image that a new image at O(path) becomes a full copy of, in O(format). With O(size), a
+        copy of a smaller image is grown to that size.
+      - O(checksum) is then that of the source. An existing image is not compared with the source.
+        Only without O(vm).
     type: path
   source_format:
-    description: The format of O(source). Default is what its header tells.
+    description: The format of O(source); by default as its header indicates.
     type: str
     choices: [qcow2, raw, qcow, qed, vdi, vmdk, vpc, vhdx, luks]
   compress:
-    description: Whether the copy of O(source), or what O(convert) makes, is compressed.
+    description: Whether to compress the copy of O(source), or the result of O(convert).
     type: bool
     default: false
   allow_shrink:
     description:
-      - Whether a O(size) that is smaller than that of the image is allowed. It cuts data off. The image must not be in use, so the VM has to
-        be stopped, or O(allow_restart=true).
+      - Whether O(size) may be smaller than the image. Shrinking cuts data off. The image must not
+        be in use, so the VM must be stopped, or O(allow_restart=true).
     type: bool
     default: false
   convert:
     description:
-      - Whether an image of another O(format) is converted. Otherwise it is an error. An overlay becomes an image of its own, and internal
-        snapshots are lost. Without O(vm) only.
+      - Whether to convert an image of another O(format). If V(false), another format is an error.
+        An overlay becomes an independent image, and internal snapshots are lost. Only without
+        O(vm).
     type: bool
     default: false
   commit:
     description:
-      - Write what an overlay holds into its base, and empty it. Nothing is done when it holds nothing.
-      - A base that VMs use is written to only with O(force=true), as it breaks all other overlays over it. Without O(vm) only.
+      - Whether to write the content of an overlay to its base, and empty the overlay. Nothing is
+        done if the overlay is empty.
+      - A base that VMs use is changed only with O(force=true), because that breaks all other
+        overlays on top of it. Only without O(vm).
     type: bool
     default: false
   check:
-    description: Check the image; RV(disk.check) tells what was found. Corruptions are an error. Without O(vm) only.
+    description:
+      - Whether to check the image; RV(disk.check) has the result. Corruptions are an error. Only
+        without O(vm).
     type: bool
     default: false
   repair:
-    description: Repair clusters that are lost (V(leaks)), or everything that can be (V(all)). Without O(vm) only.
+    description:
+      - What to repair; V(leaks) repairs leaked clusters, V(all) everything that can be repaired.
+        Only without O(vm).
     type: str
     choices: [none, leaks, all]
     default: none
   snapshots:
-    description: Internal snapshots that the image has; those that are missing are taken. Not for a disk of O(vm).
+    description: The internal snapshots of the image; missing ones are created. Only without O(vm).
     type: list
     elements: str
   purge_snapshots:
-    description: Delete the internal snapshots that O(snapshots) does not name.
+    description: Whether to delete the internal snapshots that O(snapshots) does not name.
     type: bool
     default: false
   restore_snapshot:
-    description: Go back to this internal snapshot, before O(snapshots) are taken. Not for a disk of O(vm).
+    description:
+      - The internal snapshot to restore, before O(snapshots) are created. Only without O(vm).
     type: str
   force:
-    description: Whether to do to an image what may harm a VM that uses it. One that runs holds a lock, which this does not overcome.
+    description:
+      - Whether to change an image even if that may harm a VM that uses it. The lock of a running VM
+        still prevents the change.
     type: bool
     default: false
 notes:
-  - Without O(vm), O(backing_file) moves an overlay that exists to another base and keeps its content, and an empty one merges the base
-    into it. A base that is gone is replaced by the new one unseen.
-  - Images are made with mode 0600, whole or not at all.
+  - Without O(vm), O(backing_file) moves an existing overlay to another base and keeps its content.
+    An empty string merges the base into the image. If the old base does not exist, the new one is
+    assumed to have the same content.
+  - Images are created with mode 0600, and only appear when they are complete.
 seealso:
   - module: vlab.qemu.qemu_vm
   - module: vlab.qemu.qemu_disk_info
@@ -126,19 +141,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: One more disk for a VM, while it runs
+- name: Add a disk to a VM while it runs
   vlab.qemu.qemu_disk:
     vm: r1
     name: data
     size: 1G
 
-- name: Let it grow
+- name: Grow the disk
   vlab.qemu.qemu_disk:
     vm: r1
     name: data
     size: 2G
 
-- name: A slow disk, for tests
+- name: Add a slow disk for tests
   vlab.qemu.qemu_disk:
     vm: r1
     name: slow
@@ -149,14 +164,14 @@ EXAMPLES = r"""
       iops_total: 100
     allow_restart: true
 
-- name: Slower still
+- name: Make the disk slower
   vlab.qemu.qemu_disk:
     vm: r1
     name: slow
     limits:
       iops_total: 10
 
-- name: Take a disk from a VM, and keep its image
+- name: Remove a disk from a VM, and keep its image
   vlab.qemu.qemu_disk:
     vm: r1
     name: slow
@@ -164,7 +179,7 @@ EXAMPLES = r"""
     keep_image: true
     allow_restart: true
 
-- name: A base image, copied from one that was downloaded, if it is the right one
+- name: Create a base image from a downloaded one, after verifying its checksum
   vlab.qemu.qemu_disk:
     path: /srv/images/base.qcow2
     source: /srv/images/debian-12.qcow2
@@ -172,29 +187,29 @@ EXAMPLES = r"""
     size: 10G
     compress: true
 
-- name: An overlay
+- name: Create an overlay
   vlab.qemu.qemu_disk:
     path: /srv/images/work.qcow2
     backing_file: /srv/images/base.qcow2
 
-- name: A snapshot of it
+- name: Create a snapshot
   vlab.qemu.qemu_disk:
     path: /srv/images/work.qcow2
     snapshots: [clean]
 
-- name: Go back to the snapshot
+- name: Restore the snapshot
   vlab.qemu.qemu_disk:
     path: /srv/images/work.qcow2
     restore_snapshot: clean
 
-- name: Make it independent of its base
+- name: Make the overlay independent of its base, and delete its snapshots
   vlab.qemu.qemu_disk:
     path: /srv/images/work.qcow2
     backing_file: ''
     snapshots: []
     purge_snapshots: true
 
-- name: A blank image with options of its format
+- name: Create an empty image with options of its format
   vlab.qemu.qemu_disk:
     path: /srv/images/blank.img
     size: 4G
@@ -202,20 +217,20 @@ EXAMPLES = r"""
       cluster_size: 128k
       lazy_refcounts: true
 
-- name: Check it, and give back what is lost
+- name: Check the image, and repair leaked clusters
   vlab.qemu.qemu_disk:
     path: /srv/images/blank.img
     check: true
     repair: leaks
   register: checked
 
-- name: Convert it
+- name: Convert the image
   vlab.qemu.qemu_disk:
     path: /srv/images/blank.img
     format: raw
     convert: true
 
-- name: Cut its end off
+- name: Shrink the image
   vlab.qemu.qemu_disk:
     path: /srv/images/blank.img
     size: 2G
@@ -231,13 +246,14 @@ EXAMPLES = r"""
 RETURN = r"""
 disk:
   description:
-    - The image; empty when it is absent.
-    - With O(vm) it is the disk, as an item of RV(vlab.qemu.qemu_vm#module:vm.disks) of M(vlab.qemu.qemu_vm).
+    - The image; empty if it is absent.
+    - With O(vm) the disk, as an item of RV(vlab.qemu.qemu_vm#module:vm.disks) of
+      M(vlab.qemu.qemu_vm).
   returned: success
   type: dict
   contains:
     path:
-      description: The image.
+      description: The path of the image.
       returned: always
       type: str
       sample: /srv/images/work.qcow2
@@ -247,27 +263,28 @@ disk:
       type: str
       sample: qcow2
     size:
-      description: The size that a guest sees in bytes; with O(vm) as text, when one was asked for.
+      description:
+        - The size that a guest sees, in bytes; with O(vm) the configured size, as text.
       returned: always
       type: int
       sample: 10737418240
     actual_size:
-      description: What it takes on the hypervisor, in bytes.
+      description: The space that it takes on the hypervisor, in bytes.
       returned: without O(vm)
       type: int
       sample: 200704
     backing_file:
-      description: The base image under it; none without one.
+      description: The base image; none without one.
       returned: without O(vm)
       type: str
       sample: /srv/images/base.qcow2
     backing_format:
-      description: The format of that; none without one.
+      description: The format of the base image; none without one.
       returned: without O(vm)
       type: str
       sample: qcow2
     dirty:
-      description: Whether it was not closed in order, or is in use.
+      description: Whether it was not closed properly, or is in use.
       returned: without O(vm)
       type: bool
       sample: false
@@ -288,39 +305,39 @@ disk:
           type: str
           sample: clean
         id:
-          description: Its id.
+          description: The ID of the snapshot.
           returned: without O(vm)
           type: str
           sample: '1'
         date:
-          description: When it was taken, in seconds since 1970.
+          description: The time when it was created, in seconds since 1970.
           returned: without O(vm)
           type: int
           sample: 1795251066
         vm_state_size:
-          description: How much of a VM's state it holds, in bytes.
+          description: The size of the VM state in it, in bytes.
           returned: without O(vm)
           type: int
           sample: 0
     check:
       description:
-        - What O(check) found, with C(supported) (some formats have nothing to check), C(ok), C(errors), C(corruptions), C(leaks),
-          C(corruptions_fixed) and C(leaks_fixed).
+        - The result of O(check), with C(supported) (some formats cannot be checked), C(ok),
+          C(errors), C(corruptions), C(leaks), C(corruptions_fixed) and C(leaks_fixed).
       returned: with O(check) or O(repair)
       type: dict
-      sample: {supported: true, ok: true, errors: 0, corruptions: 0, leaks: 0, corruptions_fixed: 0, leaks_fixed: 0}
+      sample: {supported: true, ok: true, errors: 0, corruptions: 0, leaks: 0}
     name:
       description: The name of the disk.
       returned: with O(vm)
       type: str
       sample: data
     id:
-      description: The id of its device and of its block node in QEMU.
+      description: The ID of the device and of the block node in QEMU.
       returned: with O(vm)
       type: str
       sample: disk-pci1
     bus:
-      description: What it is connected by.
+      description: The bus that connects the disk.
       returned: with O(vm)
       type: str
       sample: virtio
@@ -498,7 +515,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
     SETTINGS_SPEC,
 )
 
-# What works on the file alone has no place in a VM's definition.
+# Options that work on an image without a VM.
 IMAGE_ONLY = (
     "source",
     "source_format",
@@ -514,22 +531,22 @@ IMAGE_ONLY = (
 )
 
 
-def check_door(params):
-    """Refuse what the other way of using the module has. Raises OptionError."""
+def check_options(params):
+    """Raise OptionError for an option that needs vm but has none, or the reverse."""
     for option in IMAGE_ONLY if params["vm"] else ATTACHMENT_SPEC:
-        if params[option] not in (None, False, "none"):
-            raise OptionError(
-                option,
-                "it works on an image alone: leave out vm, and use it while no VM has the image open"
-                if params["vm"]
-                else "it is how a VM has the disk: give vm and name",
-            )
+        if params[option] in (None, False, "none"):
+            continue
+        if params["vm"]:
+            why = "it works on an image alone: omit vm, and use it while no VM has the image open"
+        else:
+            why = "it defines how a VM uses the disk: give vm and name"
+        raise OptionError(option, why)
 
 
 def work(module):
     """Bring the image, or the disk of the VM, into its state; return the module's result."""
     params = module.params
-    check_door(params)
+    check_options(params)
     if not params["vm"]:
         return converge_image(params, module.check_mode)
     params["keep_disks"] = params["keep_image"]

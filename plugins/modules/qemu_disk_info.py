@@ -8,10 +8,10 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_disk_info
 version_added: 1.0.0
-short_description: Tell what disk images are
+short_description: Gather facts about disk images
 description:
-  - Returns what an image is, or the images of a VM's disks are, with the bases under them.
-  - Images in use can be asked as well. One that does not exist is not in the list.
+  - Returns the facts of an image, or of the images of a VM's disks, and the bases under them.
+  - It also works on images in use. An image that does not exist is left out of the list.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -22,10 +22,10 @@ extends_documentation_fragment:
   - vlab.qemu.vm
 options:
   path:
-    description: An image. One of O(path) and O(vm) is needed.
+    description: The path of an image. One of O(path) and O(vm) is required.
     type: path
   vm:
-    description: A VM, all of whose disks are told. One that does not exist has none.
+    description: The VM whose disks are returned. A VM that does not exist has no disks.
     type: str
 requirements:
   - C(qemu-img)
@@ -35,34 +35,36 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: An image
+- name: Gather the facts of an image
   vlab.qemu.qemu_disk_info:
     path: /srv/images/debian-12.qcow2
   register: image
 
-- name: How large it is, for the guest and on the hypervisor
+- name: Show its size, for the guest and on the hypervisor
   ansible.builtin.debug:
-    msg: "{{ image.disks[0].size | human_readable }}, {{ image.disks[0].actual_size | human_readable }}"
+    msg: >-
+      {{ image.disks[0].size | human_readable }},
+      {{ image.disks[0].actual_size | human_readable }}
 
-- name: The disks of a VM
+- name: Gather the facts of the disks of a VM
   vlab.qemu.qemu_disk_info:
     vm: r1
   register: result
 
-- name: Base images that it needs
+- name: Show the base images that it needs
   ansible.builtin.debug:
     msg: "{{ result.disks | map(attribute='backing_file') | select | unique }}"
 """
 
 RETURN = r"""
 disks:
-  description: The image, or those of the disks of a VM.
+  description: The image, or the images of the VM's disks.
   returned: success
   type: list
   elements: dict
   contains:
     path:
-      description: The image.
+      description: The path of the image.
       returned: always
       type: str
       sample: /srv/images/work.qcow2
@@ -77,22 +79,22 @@ disks:
       type: int
       sample: 10737418240
     actual_size:
-      description: What it takes on the hypervisor, in bytes.
+      description: The space that it takes on the hypervisor, in bytes.
       returned: always
       type: int
       sample: 200704
     backing_file:
-      description: The base image under it; none without one.
+      description: The base image; none without one.
       returned: always
       type: str
       sample: /srv/images/base.qcow2
     backing_format:
-      description: The format of that; none without one.
+      description: The format of the base image; none without one.
       returned: always
       type: str
       sample: qcow2
     dirty:
-      description: Whether it was not closed in order, or is in use.
+      description: Whether it was not closed properly, or is in use.
       returned: always
       type: bool
       sample: false
@@ -113,17 +115,17 @@ disks:
           type: str
           sample: clean
         id:
-          description: Its id.
+          description: The ID of the snapshot.
           returned: always
           type: str
           sample: '1'
         date:
-          description: When it was taken, in seconds since 1970.
+          description: The time when it was created, in seconds since 1970.
           returned: always
           type: int
           sample: 1795251066
         vm_state_size:
-          description: How much of a VM's state it holds, in bytes.
+          description: The size of the VM state in it, in bytes.
           returned: always
           type: int
           sample: 0
@@ -139,8 +141,8 @@ disks:
       elements: str
       sample: [/srv/images/work.qcow2, /srv/images/base.qcow2]
     backing_missing:
-      description: V(true) when the base right under it is gone.
-      returned: when it is
+      description: V(true) if its base image does not exist.
+      returned: when it does not exist
       type: bool
       sample: true
 """

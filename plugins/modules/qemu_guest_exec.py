@@ -8,10 +8,11 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_guest_exec
 version_added: 1.0.0
-short_description: Run a command inside a guest through its agent
+short_description: Run a command in a guest through its guest agent
 description:
-  - Runs a program in the guest of a running VM and returns what it wrote.
-  - The guest needs the QEMU guest agent, and the VM O(vlab.qemu.qemu_vm#module:guest_agent=true). No network is needed.
+  - Runs a program in the guest of a running VM and returns its output.
+  - The guest needs the QEMU guest agent, and the VM needs
+    O(vlab.qemu.qemu_vm#module:guest_agent=true). No network is needed.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -23,40 +24,40 @@ attributes:
   check_mode:
     support: partial
     details:
-      - What a command would do is not known; in check mode it is not run.
+      - The effect of a command is unknown, so it is not run in check mode.
   diff_mode:
     support: none
   idempotent:
     support: none
     details:
-      - The command runs each time; use C(changed_when) to say what counts as a change.
+      - The command runs each time; use C(changed_when) to define what counts as a change.
 options:
   vm:
-    description: Name of the VM.
+    description: The name of the VM.
     type: str
     required: true
   argv:
-    description: The program and its arguments. No shell reads them.
+    description: The program and its arguments. They are not passed to a shell.
     type: list
     elements: str
   cmd:
-    description: A line for the guest's C(/bin/sh).
+    description: A command line for the guest's C(/bin/sh).
     type: str
   stdin:
-    description: What the program reads on its standard input.
+    description: The standard input of the program.
     type: str
   timeout:
     description: Seconds that the program may take.
     type: int
     default: 60
   ready_timeout:
-    description: Seconds to wait for the guest's agent, which comes up late in the guest's boot.
+    description: Seconds to wait for the guest agent, which starts late in the guest's boot.
     type: int
     default: 60
 """
 
 EXAMPLES = r"""
-- name: Ask a router for its neighbours
+- name: List the neighbours of a router
   vlab.qemu.qemu_guest_exec:
     vm: r1
     argv: [vtysh, -c, show ip ospf neighbor]
@@ -66,21 +67,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rc:
-  description: Exit code of the program; 128 and the number of the signal that ended it.
+  description:
+    - The exit code of the program; 128 plus the number of the signal if a signal ended it.
   returned: success, and failure of the program
   type: int
   sample: 0
 stdout:
-  description: What the program wrote to its standard output.
+  description: The standard output of the program.
   returned: success, and failure of the program
   type: str
 stdout_lines:
-  description: The same, by lines.
+  description: The standard output as lines.
   returned: success, and failure of the program
   type: list
   elements: str
 stderr:
-  description: What the program wrote to its standard error.
+  description: The standard error of the program.
   returned: success, and failure of the program
   type: str
 """
@@ -100,7 +102,7 @@ def work(module):
     if module.check_mode:
         return {"changed": True, "skipped": True, "msg": "commands are not run in check mode"}
     if not params["argv"] and not params["cmd"]:
-        raise OptionError("argv", "a program is needed")
+        raise OptionError("argv", "a program is required")
     folder = existing(params["root"], params["lab"], params["vm"])
     with wait_for_agent(folder.socket("agent.sock"), params["ready_timeout"]) as agent:
         result = run_in_guest(

@@ -8,12 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_host_info
 version_added: 1.0.0
-short_description: Tell what a hypervisor can do
+short_description: Gather facts about a hypervisor
 description:
-  - Returns which QEMUs are installed and what each of them can do, whether KVM runs guests and if not why not, and what memory,
-    processors and programs there are.
-  - Each QEMU is asked once, and the answer is kept in C(/var/cache/vlab) or C($XDG_CACHE_HOME/vlab) until the program changes.
-    KVM on x86 is tried with a small test guest, once after each boot.
+  - Returns the installed QEMU binaries and their capabilities, whether KVM works and if not, why,
+    and the available memory, CPUs and programs.
+  - The capabilities of each binary are kept in C(/var/cache/vlab) or C($XDG_CACHE_HOME/vlab) until
+    the binary changes. On x86, KVM is tested with a small guest, once after each boot.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -22,25 +22,25 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.info_module
 options: {}
 notes:
-  - As it has no options, it does not belong to the action group C(vlab.qemu.qemu).
+  - This module has no options, so it does not belong to the action group C(vlab.qemu.qemu).
 seealso:
   - module: vlab.qemu.qemu_vm
 """
 
 EXAMPLES = r"""
-- name: What the hypervisor can do
+- name: Gather the facts of the hypervisor
   vlab.qemu.qemu_host_info:
   register: result
 
-- name: Whether KVM works, and if not why not
+- name: Show whether KVM works, and if not, why
   ansible.builtin.debug:
     msg: "{{ result.host.kvm.usable }}: {{ result.host.kvm.reason }}"
 
-- name: NIC models of its first QEMU
+- name: Show the NIC models of its first QEMU
   ansible.builtin.debug:
     var: result.host.qemu[0].nic_models
 
-- name: There must be memory for a lab
+- name: Fail if there is too little memory for a lab
   ansible.builtin.assert:
     that: result.host.memory_mb.available > 256
 """
@@ -57,12 +57,13 @@ host:
       type: str
       sample: x86_64
     cpus:
-      description: How many processors the module may use.
+      description: The number of CPUs that the module may use.
       returned: always
       type: int
       sample: 8
     root:
-      description: The folder of all labs, unless the option O(vlab.qemu.qemu_vm#module:root) names another.
+      description:
+        - The folder of all labs, unless O(vlab.qemu.qemu_vm#module:root) names another one.
       returned: always
       type: str
       sample: /var/lib/vlab
@@ -72,12 +73,12 @@ host:
       type: dict
       contains:
         total:
-          description: All of it.
+          description: The total memory.
           returned: always
           type: int
           sample: 32025
         available:
-          description: What can be had without swapping.
+          description: The memory that is available without swapping.
           returned: always
           type: int
           sample: 22573
@@ -87,40 +88,43 @@ host:
       type: dict
       contains:
         size_kb:
-          description: The size of one in KiB.
+          description: The size of one page in KiB.
           returned: always
           type: int
           sample: 2048
         total:
-          description: How many there are.
+          description: The number of pages.
           returned: always
           type: int
           sample: 0
         free:
-          description: How many are free.
+          description: The number of free pages.
           returned: always
           type: int
           sample: 0
     programs:
-      description: Where programs are that some options or users need; none for one that is not installed.
+      description:
+        - The paths of programs that some options or users need; none for a missing one.
       returned: always
       type: dict
-      sample: {socat: /usr/bin/socat, swtpm: null, passt: null, cpulimit: null, ssh: /usr/bin/ssh, tcpdump: null}
+      sample: {socat: /usr/bin/socat, swtpm: null, passt: null, ssh: /usr/bin/ssh}
     qemu_img:
-      description: Where C(qemu-img) is; none without one.
+      description: The path of C(qemu-img); none if it is missing.
       returned: always
       type: str
       sample: /usr/bin/qemu-img
     cpu_limit:
       description:
-        - How O(vlab.qemu.qemu_vm#module:cpu_limit) works here. V(v1) and V(v2) are control groups of that version, V(cpulimit) is the program;
-          none when it does not.
+        - The method of O(vlab.qemu.qemu_vm#module:cpu_limit) on this host. V(v1) and V(v2) are
+          control groups of that version, V(cpulimit) is the program; none if it cannot be used.
       returned: always
       type: str
       choices: [v1, v2, cpulimit]
       sample: v2
     accel:
-      description: What O(vlab.qemu.qemu_vm#module:accel=auto) is for guests of the hypervisor's own architecture; none without a QEMU for it.
+      description:
+        - The accelerator that O(vlab.qemu.qemu_vm#module:accel=auto) selects for guests of the
+          hypervisor's own architecture; none without a QEMU for it.
       returned: always
       type: str
       choices: [kvm, tcg]
@@ -131,30 +135,31 @@ host:
       type: dict
       contains:
         usable:
-          description: Whether it does.
+          description: Whether KVM can be used.
           returned: always
           type: bool
           sample: true
         reason:
-          description: Why not, and what to do about it.
+          description: The reason, and what to do about it.
           returned: always
           type: str
           sample: '/dev/kvm works: a test guest ran on it'
         cause:
           description:
-            - The same as a word. One of V(ok), V(wrong_architecture), V(not_built_in), V(no_device), V(no_cpu_support), V(no_permission),
-              V(stale_device), V(not_a_kvm_device) and V(guests_do_not_run).
+            - The reason as a keyword. One of V(ok), V(wrong_architecture), V(not_built_in),
+              V(no_device), V(no_cpu_support), V(no_permission), V(stale_device),
+              V(not_a_kvm_device) and V(guests_do_not_run).
           returned: always
           type: str
           sample: ok
     qemu:
-      description: Every QEMU that is installed, in the order in which they are found.
+      description: The installed QEMU binaries, in the order in which they are found.
       returned: always
       type: list
       elements: dict
       contains:
         path:
-          description: Where it is.
+          description: The path of the binary.
           returned: always
           type: str
           sample: /usr/bin/qemu-system-x86_64
@@ -164,28 +169,30 @@ host:
           type: str
           sample: x86_64
         version:
-          description: Its version, for comparisons.
+          description: The version, for comparisons.
           returned: always
           type: str
           sample: 7.2.22
         version_text:
-          description: Its version, with that of the package.
+          description: The version of QEMU and of its package.
           returned: always
           type: str
           sample: 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)
         default_machine:
-          description: Its own default machine type; none where it has no default. O(vlab.qemu.qemu_vm#module:machine) may default to another.
+          description:
+            - The default machine type of the binary; none without a default. The default of
+              O(vlab.qemu.qemu_vm#module:machine) may differ.
           returned: always
           type: str
           sample: pc-i440fx-7.2
         accelerators:
-          description: The accelerators that are built in; whether they work is another question.
+          description: The accelerators that are built in, whether they work or not.
           returned: always
           type: list
           elements: str
           sample: [kvm, tcg]
         nic_models:
-          description: What O(vlab.qemu.qemu_vm#module:nics[].model) can be.
+          description: The possible values of O(vlab.qemu.qemu_vm#module:nics[].model).
           returned: always
           type: list
           elements: str
@@ -197,7 +204,7 @@ host:
           elements: str
           sample: [bridge, dgram, hubport, socket, stream, tap, user, vde]
         kvm:
-          description: Whether KVM runs its guests, as in RV(host.kvm).
+          description: Whether KVM can run its guests, as in RV(host.kvm).
           returned: always
           type: dict
           sample: {usable: true, reason: '/dev/kvm works: a test guest ran on it', cause: ok}
@@ -208,9 +215,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import host_fa
 
 
 def work(_module):
-    """Look at the host; return the module's result."""
-    found, warnings = host_facts()
-    return {"changed": False, "host": found, "warnings": warnings}
+    """Gather the facts; return the module's result."""
+    facts, warnings = host_facts()
+    return {"changed": False, "host": facts, "warnings": warnings}
 
 
 def main():

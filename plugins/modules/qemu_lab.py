@@ -8,12 +8,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_lab
 version_added: 1.0.0
-short_description: Bring a whole network lab into a state
+short_description: Bring a network lab into a state
 description:
-  - Brings a lab, described by one topology, into a state on the hypervisors of the play, each doing its share in one call.
-  - Running again with an edited topology does what differs and nothing else. Links between running nodes are re-wired live.
-  - With several hypervisors, run M(vlab.qemu.qemu_lab_info) on all of them first, as the role P(vlab.qemu.lab#role) does, so that every
-    hypervisor knows what the others have, and nothing is touched anywhere when the lab does not fit.
+  - Brings a lab, described by one topology, into a state on the hypervisors of the play. Each
+    hypervisor handles its share in one call.
+  - With a changed topology, only the differences are applied. Links between running nodes are
+    rewired without a restart.
+  - With several hypervisors, run M(vlab.qemu.qemu_lab_info) on all of them first, as the role
+    P(vlab.qemu.lab#role) does. Nodes are then placed by the resources of all hypervisors, and
+    nothing is changed anywhere if the lab does not fit.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -35,56 +38,62 @@ attributes:
 options:
   topology:
     description:
-      - The lab; a dictionary, or the path of a YAML file on the controller.
-      - The topology reference in the collection's C(docs) folder describes it.
+      - The topology; a dictionary, or the path of a YAML file on the controller.
+      - It is described in the topology reference in the collection's C(docs) folder.
     type: raw
     required: true
   lab:
     description:
-      - Name of the lab, in place of the O(topology)'s own C(name). With it, one file can be brought up several times.
+      - The name of the lab, instead of C(name) in the O(topology). Use it to bring up one topology
+        several times.
     type: str
   state:
     description:
-      - What the nodes shall be.
-      - V(present) defines them and leaves their power alone. V(absent) leaves nothing of the lab behind.
+      - The state of the nodes.
+      - V(present) defines them and leaves their power state as it is. V(absent) removes the lab.
     type: str
     choices: [started, stopped, paused, present, absent]
     default: started
   nodes:
     description:
-      - Names of the nodes that O(state) is for; all nodes by default. The others keep their power state.
+      - The names of the nodes that O(state) applies to; all nodes by default. The other nodes keep
+        their power state.
     type: list
     elements: str
   images:
     description:
-      - Images by name, each with C(kernel), C(initrd), C(cmdline), or C(disk) and C(format), all on the hypervisor.
-      - The fact C(guest_images) of the role P(vlab.qemu.guest_image#role) fits.
+      - Images by name, each with C(kernel), C(initrd), C(cmdline), or C(disk) and C(format). All
+        paths are on the hypervisor.
+      - The fact C(guest_images) of the role P(vlab.qemu.guest_image#role) has this format.
     type: dict
     default: {}
   root:
-    description: Folder of all labs on the hypervisor; C(/var/lib/vlab) for root, C($XDG_STATE_HOME/vlab) for others by default.
+    description:
+      - The folder of all labs on the hypervisor.
+      - The default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) for other users.
     type: path
   allow_restart:
-    description: Allow changes that need a power cycle of running nodes.
+    description: Whether running nodes may be restarted if a change needs that.
     type: bool
     default: false
   allow_container:
     description:
-      - Start VMs also in an application container of Podman, Docker or Kubernetes, such as the one that AWX runs a job in.
-      - When V(false), that is refused, as the end of such a container ends the VMs in it. Containers that boot as a machine does, by
-        systemd, count as machines.
+      - Whether VMs may be started in an application container of Podman, Docker or Kubernetes, such
+        as the one that AWX runs a job in.
+      - If V(false), a start fails there, because the VMs would end with the container. A container
+        that boots with systemd counts as a machine.
     type: bool
     default: false
   purge:
-    description: Remove VMs and segments of the lab that the topology does not name.
+    description: Whether to remove VMs and segments of the lab that the topology does not name.
     type: bool
     default: false
   wait_ready:
-    description: Wait until the nodes are ready, as their kinds or C(ready) say.
+    description: Whether to wait until the nodes are ready, as their kinds or C(ready) define.
     type: bool
     default: true
   keep_disks:
-    description: Keep the disks' images with O(state=absent).
+    description: Whether to keep the images of the disks with O(state=absent).
     type: bool
     default: false
   shutdown:
@@ -92,7 +101,7 @@ options:
     type: dict
     suboptions:
       acpi:
-        description: Press the power button first, where the guest listens to it.
+        description: Whether to press the power button first, if the guest listens to it.
         type: bool
         default: true
       timeout:
@@ -104,11 +113,11 @@ options:
         type: int
         default: 10
       term_timeout:
-        description: Seconds for QEMU to end after SIGTERM.
+        description: Seconds for QEMU to end after C(SIGTERM).
         type: int
         default: 10
       force:
-        description: Go on when the guest does not obey.
+        description: Whether to end QEMU if the guest does not power down.
         type: bool
         default: true
   start_timeout:
@@ -116,7 +125,7 @@ options:
     type: int
     default: 60
   unplug_timeout:
-    description: Seconds for a guest to let go of a device.
+    description: Seconds for a guest to release a device.
     type: int
     default: 15
   lock_timeout:
@@ -124,7 +133,8 @@ options:
     type: int
     default: 300
   share:
-    description: This hypervisor's share of the lab. Filled in by the action plugin; not for playbooks.
+    description:
+      - This hypervisor's share of the lab. The action plugin sets it; do not use it in playbooks.
     type: dict
 """
 
@@ -139,7 +149,7 @@ EXAMPLES = r"""
       addressing: {links: 10.0.0.0/24, loopback: 10.255.0.0/24}
     images: "{{ guest_images }}"
 
-- name: Bring up the lab in a file, and say what that would change first
+- name: Show what bringing up the lab in a file would change
   vlab.qemu.qemu_lab:
     topology: fabric.yml
     images: "{{ guest_images }}"
@@ -153,7 +163,7 @@ EXAMPLES = r"""
     nodes: [spine1]
     state: stopped
 
-- name: Leave nothing of it
+- name: Remove the lab
   vlab.qemu.qemu_lab:
     topology: fabric.yml
     state: absent
@@ -161,19 +171,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vms:
-  description: The nodes on this hypervisor, each with the keys of M(vlab.qemu.qemu_vm) that a lab needs.
+  description:
+    - The nodes on this hypervisor, each with the keys of M(vlab.qemu.qemu_vm) that a lab needs.
   returned: success
   type: list
   elements: dict
   sample: [{name: r1, status: running, pid: 4711}]
 changes:
-  description: Every difference, its option with the node's name in front.
+  description: All differences; each option starts with the name of the node.
   returned: success
   type: list
   elements: dict
-  sample: [{option: "r1.nics[eth1].link", before: {type: none}, after: {type: udp}, how: live}]
+  sample:
+    - {option: "r1.nics[eth1].link", before: {type: none}, after: {type: udp}, how: live}
 actions:
-  description: What was done, by node.
+  description: The actions, by node.
   returned: success
   type: dict
   sample: {r1: [start, resume]}
@@ -188,7 +200,7 @@ failed_nodes:
   type: dict
   sample: {r1: {msg: "r1 is not ready (console) ..."}}
 container:
-  description: What tells that this is an application container.
+  description: How the application container was recognised.
   returned: failure, without O(allow_container)
   type: str
   sample: Podman or CRI-O (/run/.containerenv)
@@ -208,8 +220,8 @@ def work(module):
     share = module.params.pop("share")
     if not share:
         raise VlabError(
-            "qemu_lab needs its action plugin, which runs on the controller: call it from a playbook "
-            "as vlab.qemu.qemu_lab"
+            "qemu_lab needs its action plugin, which runs on the controller: call it from a "
+            "playbook as vlab.qemu.qemu_lab"
         )
     try:
         if not load(share["code_bundle"], share.get("code_bundle_archive")):

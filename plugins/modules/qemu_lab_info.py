@@ -8,11 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_lab_info
 version_added: 1.0.0
-short_description: What a hypervisor has, and which nodes of a lab
+short_description: Gather the resources of a hypervisor and the nodes of a lab on it
 description:
-  - Tells the free memory, processors, disk space and QEMU of a hypervisor, and the VMs of one lab on it.
-  - Sets the fact C(vlab_hypervisor), with which M(vlab.qemu.qemu_lab) places nodes and checks that a lab fits on all its hypervisors
-    before it touches one of them.
+  - Returns the available memory, CPUs, disk space and QEMU of a hypervisor, and the VMs of one lab
+    on it.
+  - Sets the fact C(vlab_hypervisor), which M(vlab.qemu.qemu_lab) uses to place nodes, and to check
+    that a lab fits on all its hypervisors before it changes anything.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -26,36 +27,39 @@ attributes:
     support: full
 options:
   lab:
-    description: Name of the lab.
+    description: The name of the lab.
     type: str
     required: true
   root:
-    description: Folder of all labs on the hypervisor; C(/var/lib/vlab) for root, C($XDG_STATE_HOME/vlab) for others by default.
+    description:
+      - The folder of all labs on the hypervisor.
+      - The default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) for other users.
     type: path
   files:
-    description: Images and other files that the lab needs here, to be told which of them are missing.
+    description: Paths of images and other files that the lab needs; missing ones are returned.
     type: list
     elements: path
     default: []
 """
 
 EXAMPLES = r"""
-- name: Look at all hypervisors before a lab is brought up on them
+- name: Gather the resources of all hypervisors before bringing up a lab
   vlab.qemu.qemu_lab_info:
     lab: fabric
 """
 
 RETURN = r"""
 ansible_facts:
-  description: What was found.
+  description: The facts.
   returned: success
   type: dict
   contains:
     vlab_hypervisor:
       description:
-        - The fact, with C(lab), C(memory_available_mb), C(cpus), C(disk_free_mb), C(qemu_version), C(accel), C(missing_files), C(vms),
-          which has C(status) and C(memory_mb) of each VM of the lab by its name, and C(container), which tells what application container
-          this is, and is none on a machine.
+        - The fact, with C(lab), C(memory_available_mb), C(cpus), C(disk_free_mb),
+          C(qemu_version), C(accel), C(missing_files), C(vms), which has C(status) and
+          C(memory_mb) of each VM of the lab by its name, and C(container), which is the kind of
+          application container, and none on a machine.
       type: dict
       sample:
         lab: fabric
@@ -74,10 +78,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hyperv
 
 
 def work(module):
-    """Look at the host's share of the lab; return the module's result."""
+    """Gather the facts; return the module's result."""
     params = module.params
-    found, warnings = hypervisor_facts(params["root"], params["lab"], params["files"])
-    return {"changed": False, "ansible_facts": {"vlab_hypervisor": found}, "warnings": warnings}
+    facts, warnings = hypervisor_facts(params["root"], params["lab"], params["files"])
+    return {"changed": False, "ansible_facts": {"vlab_hypervisor": facts}, "warnings": warnings}
 
 
 def main():

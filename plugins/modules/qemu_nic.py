@@ -8,11 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_nic
 version_added: 1.0.0
-short_description: Add, re-wire, change and remove a NIC of a virtual machine
+short_description: Add, rewire, change and remove a NIC of a virtual machine
 description:
-  - Brings one NIC of a VM that exists into the state that is asked for, while the VM runs or not. It is the same as an item of
-    O(vlab.qemu.qemu_vm#module:nics), and the power of the VM stays as it is.
-  - A link can be plugged, moved and pulled while the guest keeps its card. What is not said is left as it is.
+  - Brings one NIC of an existing VM into a state, whether the VM runs or not. It has the same
+    effect as an item of O(vlab.qemu.qemu_vm#module:nics), and keeps the power state of the VM.
+  - A link can be connected, moved and disconnected while the guest keeps its card. Options that you
+    omit keep their values.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -31,7 +32,7 @@ attributes:
     support: full
 options:
   vm:
-    description: The name of the VM. A VM that does not exist is an error, but for O(state=absent).
+    description: The name of the VM. It must exist, except with O(state=absent).
     type: str
     required: true
   name:
@@ -41,7 +42,7 @@ options:
     required: true
     aliases: [interface]
   state:
-    description: Whether the VM has the NIC. V(absent) waits until the guest has let go of it.
+    description: Whether the NIC should exist. V(absent) waits until the guest has released it.
     type: str
     choices: [present, absent]
     default: present
@@ -51,21 +52,21 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A NIC on a network of QEMU's own
+- name: Add a NIC on a user-mode network
   vlab.qemu.qemu_nic:
     vm: r1
     name: eth0
     link:
       type: user
 
-- name: Plug it into a cable to another VM instead
+- name: Connect it to another VM instead
   vlab.qemu.qemu_nic:
     vm: r1
     name: eth0
     link:
       peer: r2:eth0
 
-- name: A cable to a VM on another hypervisor
+- name: Connect a NIC to a VM on another hypervisor
   vlab.qemu.qemu_nic:
     vm: r1
     name: eth1
@@ -76,13 +77,13 @@ EXAMPLES = r"""
       remote_address: "{{ other_address }}"
       remote_port: 27001
 
-- name: Take the carrier away
+- name: Remove the carrier
   vlab.qemu.qemu_nic:
     vm: r1
     name: eth0
     link_down: true
 
-- name: Give it back, and write down what passes
+- name: Restore the carrier, and start a capture
   vlab.qemu.qemu_nic:
     vm: r1
     name: eth0
@@ -97,19 +98,19 @@ EXAMPLES = r"""
     capture:
       enabled: false
 
-- name: Fetch it
+- name: Fetch the capture
   ansible.builtin.fetch:
     src: "{{ result.nic.capture.path }}"
     dest: captures/
 
-- name: Pull the cable, and leave the card
+- name: Disconnect the link, and keep the NIC
   vlab.qemu.qemu_nic:
     vm: r1
     name: eth0
     link:
       type: none
 
-- name: An interface of the hypervisor, at full speed
+- name: Connect a NIC to an interface of the hypervisor, at full speed
   vlab.qemu.qemu_nic:
     vm: r1
     name: eth2
@@ -119,7 +120,7 @@ EXAMPLES = r"""
       vhost: true
     allow_restart: true
 
-- name: Take the card out of the running VM
+- name: Remove a NIC from the running VM
   vlab.qemu.qemu_nic:
     vm: r1
     name: eth1
@@ -129,7 +130,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 nic:
-  description: The NIC, as an item of RV(vlab.qemu.qemu_vm#module:vm.nics) of M(vlab.qemu.qemu_vm); empty when it is absent.
+  description:
+    - The NIC, as an item of RV(vlab.qemu.qemu_vm#module:vm.nics) of M(vlab.qemu.qemu_vm); empty if
+      it is absent.
   returned: success
   type: dict
   contains:

@@ -8,10 +8,11 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_qmp
 version_added: 1.0.0
-short_description: Speak with the monitor of a virtual machine
+short_description: Run QMP commands in a virtual machine
 description:
-  - Runs commands of QEMU's machine protocol in a running VM, and waits for events. It is for what the other modules do not cover.
-  - What is changed in this way, other modules do not know of. They may undo it.
+  - Runs commands of QEMU's machine protocol (QMP) in a running VM, and waits for events. Use it for
+    what the other modules do not cover.
+  - The other modules do not know of changes that are made in this way, and may undo them.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -23,36 +24,40 @@ attributes:
   check_mode:
     support: partial
     details:
-      - Commands that change nothing (C(query-*), C(qom-get) and the like, C(info) of the human monitor) are run.
-        In place of the reply to any other command, and to an event, there is C(skipped).
+      - Commands that change nothing are run, such as C(query-*), C(qom-get), and C(info) of the
+        human monitor. All other commands and events are skipped; their reply is C(skipped).
   diff_mode:
     support: none
   idempotent:
     support: none
     details:
-      - A command that might change something counts as a change each time.
+      - A command that may change something is reported as a change each time.
 options:
   vm:
-    description: The VM. One of O(vm) and O(socket) is needed.
+    description: The name of the VM. One of O(vm) and O(socket) is required.
     type: str
   socket:
-    description: The socket of any QMP monitor on the hypervisor, also of a QEMU that the collection did not start.
+    description:
+      - The socket of any QMP monitor on the hypervisor, also of a QEMU that the collection did not
+        start.
     type: path
   commands:
     description:
-      - What to do, one after the other. The first that fails ends it.
-      - An entry is the name of a command, such as V(query-status), or a dict with one of C(execute), C(human) and C(event).
-      - C(execute) is a command, with C(arguments) (a dict) and C(fds) (a list of C(path) and C(mode), which is C(r), C(w) or C(rw);
-        each is opened and passed along, as C(getfd) and C(add-fd) take one). Underscores in names may stand for hyphens.
-      - C(human) is a line of the human monitor.
-      - C(event) is the name of an event to wait for, with C(match), a dict that the data of the event must contain.
-        An event that came earlier in the same run counts.
+      - The commands, in order. The module stops at the first one that fails.
+      - An entry is the name of a command, such as V(query-status), or a dictionary with one of
+        C(execute), C(human) and C(event).
+      - C(execute) is a command, with C(arguments), a dictionary, and C(fds), a list of file
+        descriptors to pass, as C(getfd) and C(add-fd) need them. Each has C(path) and C(mode),
+        which is C(r), C(w) or C(rw). Names may have underscores instead of hyphens.
+      - C(human) is a command line of the human monitor.
+      - C(event) is the name of an event to wait for, with C(match), a dictionary that the data of
+        the event must contain. An event that came earlier in the same run counts.
       - Each may have C(timeout), the seconds that it may take; 30 by default.
     type: list
     elements: raw
     required: true
   timeout:
-    description: Seconds that QEMU has for greeting us at its monitor.
+    description: Seconds to wait for the QMP greeting.
     type: int
     default: 10
   lock_timeout:
@@ -60,7 +65,8 @@ options:
     type: int
     default: 300
 notes:
-  - A VM has a monitor for the user, too; RV(vlab.qemu.qemu_vm#module:vm.qmp) tells its socket. QEMU serves one client of a socket at a time.
+  - Each VM has a further monitor for the user, see RV(vlab.qemu.qemu_vm#module:vm.qmp). QEMU serves
+    one client of a socket at a time.
 seealso:
   - module: vlab.qemu.qemu_vm
   - name: QMP reference
@@ -69,7 +75,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Two questions
+- name: Run two queries
   vlab.qemu.qemu_qmp:
     vm: r1
     commands:
@@ -77,11 +83,11 @@ EXAMPLES = r"""
       - query-block
   register: result
 
-- name: The answer to the first
+- name: Show the first reply
   ansible.builtin.debug:
     var: result.replies[0].status
 
-- name: A property of a device
+- name: Read a property of a device
   vlab.qemu.qemu_qmp:
     vm: r1
     commands:
@@ -90,14 +96,14 @@ EXAMPLES = r"""
           path: /machine
           property: type
 
-- name: What only the human monitor tells
+- name: Run a command of the human monitor
   vlab.qemu.qemu_qmp:
     vm: r1
     commands:
       - human: info network
   register: network
 
-- name: Press keys, as if at the keyboard
+- name: Press a key
   vlab.qemu.qemu_qmp:
     vm: r1
     commands:
@@ -107,7 +113,7 @@ EXAMPLES = r"""
             - type: qcode
               data: ret
 
-- name: Reset the VM, and see that it was
+- name: Reset the VM, and wait for the event
   vlab.qemu.qemu_qmp:
     vm: r1
     commands:
@@ -117,7 +123,7 @@ EXAMPLES = r"""
           guest: false
         timeout: 10
 
-- name: Ask a QEMU that somebody else has started
+- name: Query a QEMU that the collection did not start
   vlab.qemu.qemu_qmp:
     socket: /run/other/qmp.sock
     commands: [query-version]
@@ -126,31 +132,34 @@ EXAMPLES = r"""
 RETURN = r"""
 replies:
   description:
-    - What each entry of O(commands) returned; a text for C(human), the event with C(event), C(data) and C(time) (seconds since 1970) for C(event).
-    - In check mode C(skipped=true) for what is not run.
-  returned: success, and failure for those before the one that failed
+    - The reply to each entry of O(commands). For C(human) it is a string, for C(event) the event
+      with C(event), C(data) and C(time) (seconds since 1970).
+    - In check mode C(skipped=true) for a command that is not run.
+  returned: success, and failure for the entries before the one that failed
   type: list
   elements: raw
-  sample: [{running: true, status: running}, {event: RESET, data: {guest: false, reason: host-qmp-system-reset}, time: 1795251066.93}]
+  sample:
+    - {running: true, status: running}
+    - {event: RESET, data: {guest: false, reason: host-qmp-system-reset}, time: 1795251066.93}
 events:
-  description: Events that came and were not waited for.
+  description: Events that arrived without being waited for.
   returned: success
   type: list
   elements: dict
   sample: [{event: STOP, data: {}, time: 1795251066.93}]
 entry:
-  description: Which of O(commands) failed, counted from 0.
+  description: The index of the entry of O(commands) that failed, from 0.
   returned: failure of one of them
   type: int
   sample: 1
 command:
   description: The command that QEMU refused.
-  returned: failure, when it refused one
+  returned: failure, when QEMU refused a command
   type: str
   sample: device_del
 error_class:
   description: QEMU's class of the error.
-  returned: failure, when it refused a command
+  returned: failure, when QEMU refused a command
   type: str
   sample: DeviceNotFound
 """

@@ -10,12 +10,15 @@ module: qemu_vm
 version_added: 1.0.0
 short_description: Define, start, change and remove a virtual machine
 description:
-  - Brings one virtual machine into the state that is asked for. It is one QEMU process and one folder, without a daemon in between.
-  - What is not said is left as it is. Nothing is removed for not being named, unless O(purge_disks) or O(purge_nics) says so.
-    A power action on a VM that exists needs O(name) and O(state) only.
-  - What can be changed while the VM runs is changed so. What needs a restart fails, naming the options, unless O(allow_restart=true);
-    each option tells which it is.
-  - It works on Linux with QEMU 5.2 or later, as root or as any other user.
+  - Brings one virtual machine into a state. A VM is one QEMU process and one folder; no daemon is
+    involved.
+  - Options that you omit keep their values. Items that you omit from a list are kept, unless
+    O(purge_disks) or O(purge_nics) is set. A power action on an existing VM needs only O(name) and
+    O(state).
+  - Changes are made while the VM runs, where possible. A change that needs a restart fails, naming
+    the options, unless O(allow_restart=true). The documentation of each option states whether it
+    needs a restart.
+  - Works on Linux with QEMU 5.2 or later, as root or as any other user.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -42,55 +45,64 @@ attributes:
   idempotent:
     support: partial
     details:
-      - With O(state=restarted) and O(state=reset) every run does what it says.
+      - O(state=restarted) and O(state=reset) restart or reset the VM in every run.
 options:
   name:
     description:
       - The name of the VM, unique within its lab.
-      - A name must not be empty, hold a C(/) or a control character, or begin with a dot; it has 200 bytes at most.
+      - A name must not be empty, begin with a dot, or contain a C(/) or a control character. The
+        maximum length is 200 bytes.
     type: str
     required: true
   state:
     description:
-      - V(started) defines the VM and has it run. A paused VM goes on, one that runs is left alone, a guest that has panicked is reset.
-      - V(present) defines it and leaves its power as it is, but for a restart that a change needs and O(allow_restart) allows.
-      - V(stopped) has it defined and not running, see O(shutdown).
-      - V(paused) has it stand still. A VM that did not run is started and held before its first instruction.
-      - V(restarted) stops it, if it runs, and starts it, with all changes.
-      - V(reset) presses the reset button of a VM that runs, and has it run on.
-      - V(absent) stops it at once and removes it with its folder. The guest is asked to shut down before only if O(shutdown) or
-        O(keep_disks) is given. Base images and images outside of the folder stay.
+      - V(started) defines the VM and starts it. A paused VM is resumed, and a guest that has
+        panicked is reset.
+      - V(present) defines the VM and leaves its power state as it is. It is restarted only if a
+        change needs that and O(allow_restart=true).
+      - V(stopped) defines the VM and stops it, see O(shutdown).
+      - V(paused) pauses the VM. A VM that did not run is started and paused before its first
+        instruction.
+      - V(restarted) stops the VM if it runs, and starts it with all changes.
+      - V(reset) resets a running VM, as its reset button does.
+      - V(absent) stops the VM at once and removes it with its folder. The guest is asked to shut
+        down first only if O(shutdown) or O(keep_disks) is set. Base images, and images outside of
+        the folder, are kept.
     type: str
     choices: [started, present, stopped, paused, restarted, reset, absent]
     default: started
   allow_container:
     description:
-      - Start the VM also in an application container of Podman, Docker or Kubernetes, such as the one that AWX runs a job in.
-      - When V(false), that is refused, as the end of such a container ends the VM in it. Containers that boot as a machine does, by
-        systemd, count as machines.
+      - Whether the VM may be started in an application container of Podman, Docker or Kubernetes,
+        such as the one that AWX runs a job in.
+      - If V(false), a start fails there, because the VM would end with the container. A container
+        that boots with systemd counts as a machine.
     type: bool
     default: false
   keep_disks:
     description:
-      - Keep the images in the VM's folder when the VM, or a disk, is removed. A VM that is defined anew with disks of these names
-        has them again.
+      - Whether to keep the images in the VM's folder if the VM or a disk is removed. A new VM of
+        the same name uses them again for disks of the same names.
     type: bool
     default: false
   incoming:
     description:
-      - Where a migration comes from, as QEMU's C(-incoming) has it, such as V(tcp:127.0.0.1:4444), V(unix:/run/r1.sock) or
-        V(exec:zcat /srv/r1.gz).
-      - For a start in this run only; it is not kept, and a VM that runs already is not concerned.
+      - The source of a migration, in the syntax of QEMU's C(-incoming), such as
+        V(tcp:127.0.0.1:4444), V(unix:/run/r1.sock) or V(exec:zcat /srv/r1.gz).
+      - It applies to a start in this run only. It is not saved, and has no effect on a VM that
+        already runs.
     type: str
 notes:
-  - A VM that was given a value keeps it until another is given. The empty text takes back what was said, and so does V(-1) for an index;
-    the default is there again.
-  - Lists and dicts are given as a whole, but for O(disks), O(cdroms), O(floppies) and O(nics), whose items are known by their names.
-  - The folder of a VM holds its definition (C(vm.json)), what runs (C(run.json)), the log of QEMU (C(qemu.log)) and of the consoles,
-    its own images, and its sockets, which are in C(/run/vlab) where the path of the folder is too long for a socket.
-    No file but the seeds of O(cloud_init) and O(config_drive) holds a secret.
-  - One run at a time works on a VM; another waits for it, see O(lock_timeout).
-  - Memory is counted in MiB where a number has no suffix, sizes of disks in bytes.
+  - An option keeps its value until another one is set. An empty string, or V(-1) for an index,
+    restores the default.
+  - Lists and dictionaries are replaced as a whole, except O(disks), O(cdroms), O(floppies) and
+    O(nics), whose items are identified by their names.
+  - The folder of a VM contains its definition (C(vm.json)), the record of its run (C(run.json)),
+    the logs of QEMU (C(qemu.log)) and of the consoles, its own images, and its sockets. The sockets
+    are in C(/run/vlab) if the path of the folder is too long for a socket. Only the seed images of
+    O(cloud_init) and O(config_drive) contain secrets.
+  - One run at a time works on a VM; others wait, see O(lock_timeout).
+  - A memory size without a suffix is in MiB, the size of a disk in bytes.
 seealso:
   - module: vlab.qemu.qemu_disk
   - module: vlab.qemu.qemu_nic
@@ -99,11 +111,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A first VM, with a blank disk of 8 GiB and without a network
+- name: Start a first VM, with an empty disk of 8 GiB and without a network
   vlab.qemu.qemu_vm:
     name: first
 
-- name: What would change with more memory
+- name: Show what would change with more memory
   vlab.qemu.qemu_vm:
     name: first
     memory: 512
@@ -121,12 +133,12 @@ EXAMPLES = r"""
     memory: 128
   register: r1
 
-- name: Wait until the guest says on its console that it is up
+- name: Wait until the guest reports on its console that it is ready
   ansible.builtin.wait_for:
     path: "{{ r1.vm.consoles[0].log }}"
     search_regex: 'vlab: ready'
 
-- name: A linked clone of a cloud image, with a user and a forwarded port for SSH
+- name: Start a linked clone of a cloud image, with a user and a forwarded port for SSH
   vlab.qemu.qemu_vm:
     name: web
     memory: 1G
@@ -148,14 +160,14 @@ EXAMPLES = r"""
           - name: admin
             sudo: ALL=(ALL) NOPASSWD:ALL
             ssh_authorized_keys:
-              - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExampleExa admin
+              - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExample admin
   register: web
 
-- name: Where to log in
+- name: Show how to log in
   ansible.builtin.debug:
     msg: "ssh -p {{ web.vm.forwards[0].host_port }} admin@{{ web.vm.forwards[0].host_address }}"
 
-- name: One end of a cable
+- name: Define one end of a link
   vlab.qemu.qemu_vm:
     name: r1
     nics:
@@ -163,7 +175,7 @@ EXAMPLES = r"""
         link:
           peer: r2:eth1
 
-- name: The other end, with a capture of all that passes
+- name: Define the other end, with a capture of all frames
   vlab.qemu.qemu_vm:
     name: r2
     memory: 128
@@ -175,7 +187,7 @@ EXAMPLES = r"""
         capture:
           snaplen: 128
 
-- name: Install from a cdrom, seen by VNC
+- name: Install from a cdrom, with a VNC display
   vlab.qemu.qemu_vm:
     name: install
     machine: q35
@@ -193,14 +205,14 @@ EXAMPLES = r"""
       type: vnc
     usb_tablet: true
 
-- name: Take the cdrom out while the VM runs
+- name: Eject the cdrom while the VM runs
   vlab.qemu.qemu_vm:
     name: install
     cdroms:
       - name: install
         path: ''
 
-- name: A router with files that it reads at its first boot
+- name: Start a router with files that it reads at its first boot
   vlab.qemu.qemu_vm:
     name: r3
     lab: backbone
@@ -220,7 +232,7 @@ EXAMPLES = r"""
           port: 10230
     priority: low
 
-- name: More memory, with a restart if it runs
+- name: Add memory, with a restart if the VM runs
   vlab.qemu.qemu_vm:
     name: web
     memory: 1536
@@ -228,7 +240,7 @@ EXAMPLES = r"""
     shutdown:
       timeout: 10
 
-- name: Things that have no option of their own
+- name: Set what has no option of its own
   vlab.qemu.qemu_vm:
     name: lab-clock
     disks: []
@@ -243,7 +255,7 @@ EXAMPLES = r"""
         manufacturer: Example
         serial: '0001'
 
-- name: A VM that UEFI boots, with a TPM
+- name: Boot a VM with UEFI and a TPM
   vlab.qemu.qemu_vm:
     name: secure
     machine: q35

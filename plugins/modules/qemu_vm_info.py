@@ -8,10 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: qemu_vm_info
 version_added: 1.0.0
-short_description: Tell what virtual machines there are, and how they are
+short_description: List virtual machines and their status
 description:
-  - Returns the VMs of a hypervisor, or some of them, with everything that M(vlab.qemu.qemu_vm) returns of each.
-  - A running VM is asked; the answer is what is, not what was recorded. No lock is taken and nothing is changed.
+  - Returns the VMs of a hypervisor, or some of them, with everything that M(vlab.qemu.qemu_vm)
+    returns.
+  - A running VM is queried, so the result is its actual state. No lock is taken and nothing is
+    changed.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -21,27 +23,30 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.info_module
 options:
   name:
-    description: The VMs of this name only.
+    description: Return only VMs of this name.
     type: str
   lab:
-    description: The VMs of this lab only. Default is all labs.
+    description: Return only VMs of this lab; by default those of all labs.
     type: str
   root:
     description:
       - The folder of all labs on the hypervisor.
-      - Default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) (usually C(~/.local/state/vlab)) for other users.
+      - The default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) (usually
+        C(~/.local/state/vlab)) for other users.
     type: path
   ask_agent:
     description:
-      - Whether to ask the guest agents for the names and addresses of NICs. VMs without O(vlab.qemu.qemu_vm#module:guest_agent) are not asked.
+      - Whether to ask the guest agents for the names and addresses of NICs. Only VMs with
+        O(vlab.qemu.qemu_vm#module:guest_agent) are asked.
     type: bool
     default: false
   agent_timeout:
-    description: Seconds that each guest agent has for its answer.
+    description: Seconds for the answer of each guest agent.
     type: int
     default: 2
 notes:
-  - Addresses that come from the hypervisor's neighbour table are those of links that the hypervisor itself takes part in, such as bridges.
+  - The hypervisor's neighbour table has only addresses on links that the hypervisor itself is
+    connected to, such as bridges.
 seealso:
   - module: vlab.qemu.qemu_vm
   - module: vlab.qemu.qemu_disk_info
@@ -49,30 +54,32 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: All VMs of the hypervisor
+- name: List all VMs of the hypervisor
   vlab.qemu.qemu_vm_info:
   register: all
 
-- name: Which of them run
+- name: Show the names of those that run
   ansible.builtin.debug:
     msg: "{{ all.vms | selectattr('status', 'eq', 'running') | map(attribute='name') }}"
 
-- name: One VM, with the addresses that its guest tells
+- name: Query one VM, with the addresses that its guest agent reports
   vlab.qemu.qemu_vm_info:
     name: r1
     lab: default
     ask_agent: true
   register: result
 
-- name: Where it can be reached
+- name: Show its addresses
   ansible.builtin.debug:
-    msg: "{{ result.vms[0].nics | map(attribute='addresses') | flatten | map(attribute='address') }}"
+    msg: "{{ nics | map(attribute='addresses') | flatten | map(attribute='address') }}"
+  vars:
+    nics: "{{ result.vms[0].nics }}"
 
-- name: How to get at its console
+- name: Show how to connect to its console
   ansible.builtin.debug:
     msg: "{{ result.vms[0].consoles[0].command }}"
 
-- name: Fail when a VM of a lab has crashed
+- name: Fail if a VM of a lab has crashed
   vlab.qemu.qemu_vm_info:
     lab: default
   register: lab
@@ -81,7 +88,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vms:
-  description: The VMs, by lab and name. One that cannot be looked at has C(name), C(lab), C(error) and C(status=unknown) only.
+  description:
+    - The VMs, by lab and name. One that cannot be queried has only C(name), C(lab), C(error) and
+      C(status=unknown).
   returned: success
   type: list
   elements: dict
@@ -563,12 +572,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_fact
 
 
 def work(module):
-    """Look at the VMs; return the module's result."""
+    """Query the VMs; return the module's result."""
     params = module.params
-    found, warnings = vm_facts(
+    vms, warnings = vm_facts(
         params["root"], params["lab"], params["name"], params["ask_agent"], params["agent_timeout"]
     )
-    return {"changed": False, "vms": found, "warnings": warnings}
+    return {"changed": False, "vms": vms, "warnings": warnings}
 
 
 def main():

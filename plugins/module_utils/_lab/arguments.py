@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The options of qemu_lab, which its action plugin checks before anything else, and the module again."""
+"""The argument spec of qemu_lab, for its action plugin and for the module."""
 
 from __future__ import annotations
 

@@ -38,10 +38,11 @@ exec ip link set dev "$1" up master %s
 
 
 class BridgeObservation(NamedTuple):
-    """created: the bridge that we created, and so may remove, or None; created_exists: in the kernel.
+    """The observed state of a bridge.
 
-    desired_exists: whether the desired bridge exists in the kernel. has_folder: whether the segment
-    has files. script: the content of its attach script, or None.
+    created: the bridge that an earlier run created, and so may be removed, or None.
+    created_exists, desired_exists: whether these bridges exist in the kernel.
+    has_folder: whether the segment has files. script: the content of its attach script, or None.
     """
 
     created: str | None

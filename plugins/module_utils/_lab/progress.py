@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The progress of a lab: lines for the user, in the result and in a file that the controller reads."""
+"""The progress of a lab, as lines in the result and in a file that the controller reads."""
 
 from __future__ import annotations
 

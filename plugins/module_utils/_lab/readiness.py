@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Readiness: wait until a node is usable, check by check, and report how far it came if it is not."""
+"""Wait until a node is usable, check by check; if it is not, report how far it came."""
 
 from __future__ import annotations
 
@@ -185,7 +185,8 @@ class Readiness:
         path = self.folder.file(log_name(self.definition["consoles"][0]))
         log = tail(path) if os.path.exists(path) else ""
         return GuestError(
-            "%s is not ready (%s): %s %s; passed before: running%s.%s Last output of its console:\n%s"
+            "%s is not ready (%s): %s %s; passed before: running%s.%s "
+            "Last output of its console:\n%s"
             % (
                 self.folder.name,
                 check,

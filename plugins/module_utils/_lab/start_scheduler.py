@@ -31,7 +31,8 @@ class StartScheduler:
     """Starts many VMs, each in a thread.
 
     nodes: those with no start of their own count as started. max_booting: how many nodes may boot
-    at a time, None for any number. wait_ready: wait until all are ready. report(text): for the user.
+    at a time, None for any number. wait_ready: wait until all are ready.
+    report(text): called with each line for the user.
     """
 
     def __init__(

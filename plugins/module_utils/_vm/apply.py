@@ -290,7 +290,7 @@ class Applier:
     # Start.
 
     def _start(self) -> None:
-        """Start QEMU paused, set it up before the guest's first instruction, keep its monitor open."""
+        """Start QEMU paused and set it up; its monitor stays open."""
         host, folder, desired = self.host, self.folder, self.desired
         self._clear()
         if "define" not in self.plan.steps:

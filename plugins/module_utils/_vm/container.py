@@ -63,8 +63,8 @@ def refuse_start(allowed: bool) -> None:
     container = None if allowed else _current_container()
     if container:
         raise HostError(
-            "no VM is started here, as this is an application container of %s, and the VM would end "
-            "with it: run against a hypervisor that Ansible reaches over SSH, or set "
+            "no VM is started here, as this is an application container of %s, and the VM would "
+            "end with it: run against a hypervisor that Ansible reaches over SSH, or set "
             "allow_container: true" % container,
             container=container,
         )

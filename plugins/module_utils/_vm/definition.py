@@ -75,8 +75,8 @@ def load(folder: Folder) -> Definition | None:
         migrate(saved)
     if not isinstance(saved_format, int) or not _REQUIRED <= set(saved):
         raise HostError(
-            "%s is damaged: it is not a complete definition. Restore it, or remove it to start again"
-            % folder.definition,
+            "%s is damaged: it is not a complete definition. "
+            "Restore it, or remove it to start again" % folder.definition,
             path=folder.definition,
         )
     if saved_format > FORMAT:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 _MAX_LISTED_NAMES = 10  # VMs that an error message lists
-# sun_path holds 108 bytes with its end (unix(7)); this leaves room for the longest name of a socket.
+# sun_path holds 108 bytes with its end (unix(7)): subtract the longest name of a socket.
 _MAX_SOCKET_FOLDER = 107 - len("/console-255.sock")
 
 # In a lab's folder: what its topology says of its nodes, see node_facts.
@@ -73,7 +73,7 @@ def existing(root: str | None, lab: str, name: str) -> Folder:
 
 
 def no_such_vm(folder: Folder) -> str:
-    """Return the message for a missing VM: it suggests a similar name, or lists the VMs of the lab."""
+    """Return the message for a missing VM, with a similar name or the VMs of the lab."""
     import difflib
 
     lab = os.path.dirname(folder.path)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class Host:
     """The hypervisor, as the parts of one VM use it.
 
-    folder: of the VM. incoming: the source of a migration, for one start. allow_shrink: whether this
-    run may shrink a disk.
+    folder: of the VM. incoming: the source of a migration, for one start.
+    allow_shrink: whether this run may shrink a disk.
     binary, arch: of QEMU, set by find. accel, accel_reason: set by the machine part.
     secrets: what this run was given and no file keeps. warnings: for the user.
     machine_properties: what parts add to -machine. spawns_programs: whether QEMU itself starts
@@ -76,7 +76,7 @@ class Host:
         self.warnings.append(message)
 
     def other_definition(self, name: str, option: str) -> Definition:
-        """Return the definition of another VM of the same lab. Raises OptionError if it is missing."""
+        """Return the definition of another VM of the lab. Raises OptionError if it is missing."""
         check_name(option, name)
         folder = Folder(self.folder.root, self.folder.lab, name)
         definition: Definition | None = read_json(folder.definition)

@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Facts of the nodes of a lab that are no part of a VM: kind, groups, addresses; for the inventory."""
+"""Facts of the nodes of a lab beyond their VMs, for the inventory: kind, groups, addresses."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Observation:
     run: the record in run.json, empty if the VM has not run or was stopped.
     alive: whether the recorded QEMU runs. pid, start: its process, None if it does not run.
     status: absent, stopped, crashed, unresponsive, or as QEMU reports it (running, paused, ...).
-    running: the definition that QEMU runs, corrected by what QEMU reports; empty if it does not run.
+    running: the definition that QEMU runs, corrected by what QEMU reports; else empty.
     devices: {id: type}. media: {id: path or None} of the removable drives.
     monitor: open while alive, else None.
     monitor_error: why the monitor of our QEMU does not answer; its status is then unresponsive.

@@ -70,7 +70,7 @@ _HINTS = (
     ('Failed to get "write" lock', "another QEMU has that image open"),
     (
         "Could not open '/dev/vfio",
-        "the passthrough device cannot be opened: is it bound to vfio-pci, and may this user use it?",
+        "the passthrough device cannot be opened: is it bound to vfio-pci, and accessible?",
     ),
     (
         "could not configure /dev/net/tun",

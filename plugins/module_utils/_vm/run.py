@@ -36,7 +36,7 @@ Compose = Callable[[Optional[Definition], Host], Definition]
 class VmRun:
     """Observe, plan and apply; the caller holds the VM's lock.
 
-    settings: of settings_of. observation, desired and plan are there after the step that makes them;
+    settings: of settings_of. observation, desired and plan exist after the step that makes them;
     desired stays None for a VM that is removed.
     """
 
@@ -94,7 +94,7 @@ class VmRun:
         self._applier.refresh()
 
     def report(self, check_mode: bool, parts: Sequence[Part] = PARTS) -> Result:
-        """Return the VM as the modules return it; in check mode with the status that it would have."""
+        """Return the VM as the modules do; in check mode with the status that it would have."""
         vm = report(self.observation, self.desired, parts)
         if check_mode and vm:
             vm["status"] = self.plan.status_after(vm["status"])
