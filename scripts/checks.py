@@ -2,16 +2,23 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Rules of this project that no common tool knows. Run as: python scripts/checks.py RULE..., from the root of the tree."""
+"""Rules of this project that common tools do not check.
+
+Run as: python scripts/checks.py [RULE...], from the root of the tree.
+"""
 
 from __future__ import annotations
 
 import ast
+import io
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import yaml
 
@@ -263,16 +270,132 @@ def roles():
                 yield f"{role}: no {name}"
 
 
+class Word(NamedTuple):
+    """A word that has a better alternative.
+
+    text: pattern in comments, strings and all files that are not Python. name: pattern of a whole
+    identifier, or of one of its parts between underscores. below: only files below this path.
+    """
+
+    better: str
+    text: str = ""
+    name: str = ""
+    below: str = ""
+
+
+# Patterns are precise: where one matches, the sentence or the name is to be rewritten.
+WORDS = (
+    Word("module; space", r"rooms?", r"rooms?"),
+    Word("request", r"errands?", r"errands?"),
+    Word("request, port request", r"wish(es)?", r"wish(es)?"),
+    Word("start scheduler", r"line-?ups?", r"line_?ups?"),
+    Word("start barrier", r"waves?", r"waves?"),
+    Word("session, script", r"dialogues?|conversations?", r"dialogues?|conversations?"),
+    Word("name, QMP name", r"spell(ings?|ed|s)", r"spell(ings?|ed)"),
+    Word("helper process", r"companions?", r"companions?"),
+    Word("fix, restore", r"mend(s|ed|ing)?", r"mend(s|ed|ing)?"),
+    Word("report, show, return", r"told|tells?|telling", r"told|tells?"),
+    Word("missing, does not exist", r"there (is|are|was|were) none"),
+    Word("ended, does not exist", r"(is|are|was|were|be) gone"),
+    Word("does not accept", r"takes? nothing"),
+    Word("available, obtained", r"(is|are|was|be|been) had"),
+    Word("except, except for", r"but for"),
+    Word("any user, the user who", r"whoever"),
+    Word("name the owner", r"of (ours|theirs)"),
+    Word("installed, available", r"at hand"),
+    Word("again", r"anew"),
+    Word("troubleshooting", r"trouble-shooting"),
+    Word("desired", name=r"wanted"),
+    Word("output, message", name=r"said"),
+    Word("observation", name=r"seen", below="plugins"),
+    Word("result, or what it is", name=r"made", below="plugins"),
+    Word("option path, or what it is", name=r"here", below="plugins"),
+    Word("capabilities, or what it is", name=r"known", below="plugins"),
+    Word("digest, token", name=r"marks?", below="plugins"),
+    Word("worker", name=r"hands?"),
+    Word("host share", name=r"slices"),
+    Word("NIC naming", name=r"cards", below="plugins"),
+    Word("connection, connection variables", name=r"reach|way", below="plugins"),
+    Word("node facts", name=r"about", below="plugins"),
+    Word("slot", name=r"places?", below="plugins/module_utils/_vm"),
+    Word("family", name=r"kind", below="plugins/module_utils/_vm/addresses.py"),
+    Word("start_paused", name=r"hold|hold_asked", below="plugins"),
+    Word("reconcile_observed", name=r"look", below="plugins"),
+    Word("delete_files, remove_...", name=r"forget", below="plugins"),
+    Word("POLL_INTERVAL", name=r"LOOK"),
+    Word("REPLY_TIMEOUT", name=r"MOMENT|PATIENCE"),
+    Word("PROBE_TIMEOUT", name=r"PROBE"),
+    Word("MAX_...", name=r"MOST"),
+    Word("what it is: a timeout, a limit", name=r"AWAKE"),
+)
+# Licences, the common code of conduct, the words themselves, and names of earlier versions.
+NOT_FOR_WORDS = {"COPYING", "LICENSES", "CODE_OF_CONDUCT.md", "changelogs"}
+
+
+def texts_of(path: pathlib.Path) -> Iterator[tuple[int, str, bool]]:
+    """Yield (line, text, whether it is an identifier) of what people read in a file."""
+    text = text_of(path)
+    if not is_python(path):
+        for number, line in enumerate(text.splitlines(), 1):
+            yield number, line, False
+        return
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.NAME:
+            yield token.start[0], token.string, True
+        elif token.type not in (tokenize.OP, tokenize.NUMBER):
+            for number, line in enumerate(token.string.splitlines(), token.start[0]):
+                yield number, line, False
+
+
+def is_python(path: pathlib.Path) -> bool:
+    """Return whether a file is Python, with or without a suffix."""
+    return path.suffix == ".py" or (
+        not path.suffix and re.match(r"#!\S*(/|env )python", text_of(path)[:40]) is not None
+    )
+
+
+def words() -> Iterator[str]:
+    """Words that only this project used have better alternatives."""
+    patterns = [
+        (
+            word,
+            re.compile(rf"\b({word.text})\b", re.IGNORECASE) if word.text else None,
+            re.compile(rf"(?<![^_])({word.name})(?![^_])") if word.name else None,
+        )
+        for word in WORDS
+    ]
+    for path in files():
+        if path.parts[0] in NOT_FOR_WORDS or path == pathlib.Path("scripts/checks.py"):
+            continue
+        for number, text, is_name in texts_of(path):
+            for word, in_text, in_name in patterns:
+                pattern = in_name if is_name else in_text
+                match = pattern and pattern.search(text)
+                if match and str(path).startswith(word.below):
+                    yield f"{path}:{number}: {match[1]}: {word.better}"
+
+
+def long_lines() -> Iterator[str]:
+    """No line of Python is longer than 100 columns, also in docstrings and in documentation."""
+    for path in files():
+        if is_python(path):
+            for number, line in enumerate(text_of(path).splitlines(), 1):
+                if len(line) > 100:
+                    yield f"{path}:{number}: {len(line)} columns"
+
+
 RULES = {
     rule.__name__.replace("_", "-"): rule
     for rule in (headers, local_paths, layers, bytecode_cache, processes, action_group, roles)
 }
+# Not among the rules that run by default until the tree is clean.
+MORE_RULES = {rule.__name__.replace("_", "-"): rule for rule in (words, long_lines)}
 
 
 def main(names: list[str]) -> int:
     found = 0
     for name in names or list(RULES):
-        for problem in RULES[name]():
+        for problem in {**RULES, **MORE_RULES}[name]():
             print(f"{name}: {problem}")
             found += 1
     return 1 if found else 0
