@@ -15,6 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, check_ready
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import forward_key
 
 READY = {"console": "vlab: ready", "failed": "vlab: not ready: .*", "timeout": 2}
 
@@ -60,3 +61,44 @@ def test_a_guest_that_says_nothing_is_waited_for_until_the_timeout(tmp_path):
 def test_a_pattern_that_is_none_is_an_error(key):
     with pytest.raises(OptionError, match=r"nodes.r1.ready.%s.*not a regular expression" % key):
         check_ready("nodes.r1", {key: "("})
+
+
+FORWARD = {
+    "protocol": "tcp",
+    "host_address": "0.0.0.0",
+    "host_port": "auto",
+    "guest_address": None,
+    "guest_port": 22,
+}
+DEFINITION = {
+    "consoles": [{"name": "console"}],
+    "nics": [
+        {"name": "eth0", "link": {"type": "none"}},
+        {"name": "eth1", "link": {"type": "user", "forwards": [FORWARD]}},
+    ],
+    "ports": {forward_key("eth1", FORWARD): 20022},
+}
+
+
+@pytest.mark.parametrize("port, expected", [(22, ("127.0.0.1", 20022)), (80, None)])
+def test_the_port_of_the_host_that_leads_to_a_port_of_the_guest(port, expected):
+    readiness = Readiness(types.SimpleNamespace(name="r1"), DEFINITION, {}, None)
+    assert readiness._forward_to(port) == expected
+
+
+@pytest.mark.parametrize(
+    "states, accepted",
+    [
+        ([("HOST_FORWARD", 20022)], False),
+        ([("HOST_FORWARD", 20022), ("ESTABLISHED", 20022)], True),
+        ([("HOST_FORWARD", 20022), ("SYN_SENT", 20022)], False),
+        ([("HOST_FORWARD", 20022), ("ESTABLISHED", 20023)], False),
+        # A QEMU that does not list its forwards.
+        ([], True),
+    ],
+)
+def test_a_connection_counts_when_the_guest_has_accepted_it(states, accepted):
+    text = "".join("  TCP[%s] 12 127.0.0.1 %d 10.0.2.15 22 0 0\n" % state for state in states)
+    monitor = types.SimpleNamespace(execute=lambda command, arguments: text)
+    readiness = Readiness(types.SimpleNamespace(name="r1"), DEFINITION, {}, monitor)
+    assert readiness._has_guest_accepted(20022) == accepted

@@ -206,3 +206,49 @@ def test_a_bridge_that_cannot_be(tmp_path, monkeypatch, options, says):
     with pytest.raises(HostError, match=says):
         planned(bridge.Bridge(str(tmp_path / "server"), "server", "vlab-1")).apply(5)
     assert kernel.ran == []
+
+
+@pytest.mark.parametrize(
+    "observation, desired, change",
+    [
+        # created, created_exists, desired_exists, has_folder, script
+        ((None, False, False, False, None), None, None),
+        ((None, False, False, True, None), None, (True, None)),
+        (("b", True, False, True, None), None, ("b", None)),
+        ((None, False, False, False, None), "b", (None, "b")),
+        (("b", True, True, True, "b"), "b", None),
+        # Removed by hand, or by a reboot of the host.
+        (("b", False, False, True, "b"), "b", (None, "b")),
+        (("b", True, False, True, "b"), "c", ("b", "c")),
+        (("b", True, True, True, "b"), "c", ("b", "c")),
+        # A bridge of the host, not plugged into yet; then with a script of another one.
+        ((None, False, True, False, None), "b", (None, "b")),
+        ((None, False, True, True, "a"), "b", (None, "b")),
+        ((None, False, True, True, "b"), "b", None),
+    ],
+)
+def test_the_plan_of_a_bridge_is_a_pure_function(observation, desired, change):
+    *rest, script = observation
+    if script:
+        script = bridge._ATTACH_SCRIPT % script
+    made = bridge.plan_bridge("office", bridge.BridgeObservation(*rest, script), desired)
+    assert [(one.option, one.before, one.after) for one in made] == (
+        [("segments.office", *change)] if change else []
+    )
+
+
+@pytest.mark.parametrize(
+    "exists, running, ports, changes",
+    [
+        (False, None, None, []),
+        (True, None, None, [([], None)]),
+        (True, {}, None, [([], None)]),
+        (True, {}, {}, []),
+        (False, None, {}, [(None, [])]),
+        (True, {"a": dict(port(1), id=7)}, {"a": port(1)}, []),
+        (True, {"a": dict(port(1), id=7)}, {"b": port(1)}, [(port(1), None), (None, port(1))]),
+    ],
+)
+def test_the_plan_of_a_hub_is_a_pure_function(exists, running, ports, changes):
+    made = hub.plan_hub("office", exists, running, ports)
+    assert [(change.before, change.after) for change in made] == changes
