@@ -2,12 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""For scripts/bench: the least that any program has to do for some VMs, and what Ansible itself takes."""
+"""Provide the contenders of scripts/bench that do not use the collection.
+
+The floor is the minimum that any program must do to start VMs.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -15,20 +19,24 @@ import shutil
 import socket
 import subprocess
 import sys
+from typing import Any, Callable, TypeVar
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv/bin"
 QEMU = "/usr/bin/qemu-system-x86_64"
-AT_ONCE = 4  # starts under way
+AT_ONCE = 4  # VMs that are started at the same time
+
+T = TypeVar("T")
 
 
-def in_parallel(function, count, at_once=AT_ONCE):
-    """function of each number below count; the results in their order."""
+def in_parallel(function: Callable[[int], T], count: int, at_once: int = AT_ONCE) -> list[T]:
+    """Call a function with each number below `count` in threads; return the results in order."""
     with concurrent.futures.ThreadPoolExecutor(min(at_once, count)) as pool:
         return list(pool.map(function, range(count)))
 
 
-def ansible(program, *words):
+def ansible(program: str, *words: str) -> None:
+    """Run a program of Ansible; exit if it fails."""
     done = subprocess.run(
         [VENV / program, *words],
         cwd=ROOT,
@@ -43,35 +51,43 @@ def ansible(program, *words):
 
 
 class Contender:
-    """Something that brings VMs up; where: its folder."""
+    """A way to start VMs. Its files are in the folder `where`."""
 
     name = ""
-    most = 1000  # more VMs than this are not asked of it
+    most = 1000  # the maximum number of VMs
 
-    def __init__(self, where, base):
+    def __init__(self, where: pathlib.Path, base: pathlib.Path) -> None:
+        """Create a folder in `where`; `base` is the base image of all VMs."""
         self.where, self.base = where / self.name.replace(" ", "-"), base
         self.where.mkdir()
 
-    def up(self, count):
+    def up(self, count: int) -> None:
+        """Create and start VMs."""
         raise NotImplementedError
 
-    def noop(self, count):
+    def noop(self, count: int) -> None:
+        """Check that the VMs run, without a change."""
         self.up(count)
+
+    def down(self, count: int) -> None:
+        """Remove the VMs."""
+        raise NotImplementedError
 
 
 class Floor(Contender):
-    """All QEMUs are started stopped, and their guests run when no start is left: they would compete with it."""
+    """Start all QEMUs stopped, then continue all guests, which would slow down later starts."""
 
     name = "floor"
     at_once = AT_ONCE
 
-    def up(self, count):
+    def up(self, count: int) -> None:
         for stream in in_parallel(self._start, count, self.at_once):
             self._ask(stream, "cont")
             self._ask(stream, "query-status")
             stream.close()
 
-    def _start(self, number):
+    def _start(self, number: int) -> io.BufferedRWPair:
+        """Start the QEMU of a VM, stopped, and connect to its monitor."""
         """Start one VM; the stream to its monitor."""
         folder = self.where / str(number)
         folder.mkdir()
@@ -117,39 +133,43 @@ class Floor(Contender):
                 return self._monitor(number)
             except (FileNotFoundError, ConnectionRefusedError):
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    sys.exit(f"QEMU ended with {process.wait(0.002)}: {process.args}")
+                    sys.exit(f"QEMU ended with {process.wait(0.002)}: {process.args!r}")
 
-    def nics(self, number):
+    def nics(self, number: int) -> list[str]:
+        """Return the QEMU arguments for the NICs of a VM."""
         return ["-netdev", "hubport,id=h0,hubid=0", "-device", "virtio-net-pci,netdev=h0,romfile="]
 
-    def _monitor(self, number):
+    def _monitor(self, number: int) -> io.BufferedRWPair:
+        """Connect to the monitor of a VM."""
         channel = socket.socket(socket.AF_UNIX)
         with contextlib.closing(channel):
             channel.connect(os.fspath(self.where / str(number) / "qmp.sock"))
-            stream = channel.makefile("rwb")  # keeps the connection
+            stream = channel.makefile("rwb")  # keeps the connection open
         stream.readline()
         self._ask(stream, "qmp_capabilities")
         return stream
 
     @staticmethod
-    def _ask(stream, command, **arguments):
+    def _ask(stream: io.BufferedRWPair, command: str, **arguments: Any) -> Any:
+        """Run a QMP command and return its result."""
         stream.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         stream.flush()
-        answer: dict = {}
+        answer: dict[str, Any] = {}
         while "return" not in answer:
             answer = json.loads(stream.readline())
             assert "error" not in answer, answer
         return answer["return"]
 
-    def noop(self, count):
+    def noop(self, count: int) -> None:
         for number in range(count):
             with self._monitor(number) as stream:
                 assert self._ask(stream, "query-status")["running"]
 
-    def down(self, count):
+    def down(self, count: int) -> None:
         in_parallel(self._end, count, self.at_once)
 
-    def _end(self, number):
+    def _end(self, number: int) -> None:
+        """End a VM and delete its files."""
         pid = int((self.where / str(number) / "pid").read_text())
         with self._monitor(number) as stream, contextlib.suppress(ValueError, OSError):
             self._ask(stream, "quit")
@@ -159,12 +179,17 @@ class Floor(Contender):
 
 
 class Playbook(Contender):
-    """One play; its tasks come from task()."""
+    """One play with one task."""
 
-    def up(self, count):
+    def up(self, count: int) -> None:
         self.play([self.task(count)])
 
-    def play(self, tasks):
+    def task(self, count: int) -> dict[str, Any]:
+        """Return the task for a number of VMs."""
+        raise NotImplementedError
+
+    def play(self, tasks: list[dict[str, Any]]) -> None:
+        """Run a play with these tasks."""
         path = self.where / "play.yml"
         path.write_text(
             json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Builds the collection from the working folder, installs it elsewhere, and looks at what arrives."""
+"""Build the collection from the working folder, install it elsewhere, and check the result."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ BIN = pathlib.Path(sys.executable).parent
 
 
 def main(target: pathlib.Path) -> int:
+    """Build and install in a folder; return the exit code."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     subprocess.run(
@@ -47,29 +48,19 @@ def main(target: pathlib.Path) -> int:
     (archive,) = target.glob("vlab-qemu-*.tar.gz")
     with tarfile.open(archive) as contents:
         names = sorted({name.split("/")[0] for name in contents.getnames()})
-    strange = [name for name in names if name not in ALLOWED]
-    if strange:
+    unexpected = [name for name in names if name not in ALLOWED]
+    if unexpected:
         print(
-            f"not expected in {archive.name}: {', '.join(strange)}; see build_ignore in galaxy.yml"
+            f"{archive.name} contains {', '.join(unexpected)}: "
+            "add them to build_ignore in galaxy.yml"
         )
         return 1
 
     installed_in = target / "installed"
     env = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(installed_in))
-    subprocess.run(
-        [
-            str(BIN / "ansible-galaxy"),
-            "collection",
-            "install",
-            "--offline",
-            "--no-deps",
-            "--collections-path",
-            str(installed_in),
-            str(archive),
-        ],
-        env=env,
-        check=True,
-    )
+    install = [str(BIN / "ansible-galaxy"), "collection", "install", "--offline", "--no-deps"]
+    install += ["--collections-path", str(installed_in), str(archive)]
+    subprocess.run(install, env=env, check=True)
     listed = subprocess.run(
         [str(BIN / "ansible-doc"), "--type", "module", "--list", "--json", "vlab.qemu"],
         env=env,
@@ -77,22 +68,20 @@ def main(target: pathlib.Path) -> int:
         check=True,
     ).stdout
     installed = sorted(json.loads(listed))
-    wanted = sorted(
+    expected = sorted(
         f"vlab.qemu.{path.stem}" for path in pathlib.Path("plugins/modules").glob("[a-z]*.py")
     )
-    if installed != wanted:
-        print(
-            f"modules in the tree: {wanted}; modules that the installed collection shows: {installed}"
-        )
+    if installed != expected:
+        print(f"modules in the tree: {expected}; modules after the installation: {installed}")
         return 1
-    if wanted:
+    if expected:
         subprocess.run(
-            [str(BIN / "ansible-doc"), "--type", "module", *wanted],
+            [str(BIN / "ansible-doc"), "--type", "module", *expected],
             env=env,
             stdout=subprocess.DEVNULL,
             check=True,
         )
-    print(f"{archive.name}: {archive.stat().st_size // 1024} KiB, {len(wanted)} modules")
+    print(f"{archive.name}: {archive.stat().st_size // 1024} KiB, {len(expected)} modules")
     return 0
 
 

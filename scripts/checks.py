@@ -23,11 +23,11 @@ from typing import NamedTuple
 import yaml
 
 ROOT = pathlib.Path.cwd()
-# In two parts, so that this is not taken for the licence of this file.
+# In two parts, so that tools do not read it as the licence of this file.
 LICENCE = "SPDX-License-" + "Identifier: GPL-3.0-or-later"
 COLLECTION = "ansible_collections.vlab.qemu.plugins"
 MAX_FUNCTION_LINES = 50
-NOT_OURS = {
+GENERATED_FOLDERS = {
     ".ansible",
     ".cache",
     ".collections",
@@ -41,45 +41,34 @@ NOT_OURS = {
 
 
 def files() -> list[pathlib.Path]:
-    """Everything that is, or could be, committed; also without git."""
+    """Return all files of the tree that are not generated, also without git."""
+    git = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
     try:
-        listed = (
-            subprocess.run(
-                [
-                    "git",
-                    "-c",
-                    "safe.directory=*",
-                    "ls-files",
-                    "-z",
-                    "--cached",
-                    "--others",
-                    "--exclude-standard",
-                ],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                check=True,
-            )
-            .stdout.decode()
-            .split("\0")
+        done = subprocess.run(
+            [*git, "--cached", "--others", "--exclude-standard"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
         )
-        return [
-            path
-            for path in sorted({pathlib.Path(name) for name in listed if name})
-            if path.is_file()
-        ]
+        found = {pathlib.Path(name) for name in done.stdout.decode().split("\0") if name}
+        return [path for path in sorted(found) if path.is_file()]
     except (OSError, subprocess.CalledProcessError):
-        found = []
-        for folder, folders, names in os.walk("."):
-            folders[:] = sorted(set(folders) - NOT_OURS)
-            found += [pathlib.Path(folder, name) for name in names]
-        return [
-            path
-            for path in sorted(found)
-            if path.is_file() and path.parts[:2] != ("tests", "output")
-        ]
+        return files_without_git()
+
+
+def files_without_git() -> list[pathlib.Path]:
+    """Return all files of the tree except for those in GENERATED_FOLDERS."""
+    found = []
+    for folder, folders, names in os.walk("."):
+        folders[:] = sorted(set(folders) - GENERATED_FOLDERS)
+        found += [pathlib.Path(folder, name) for name in names]
+    return [
+        path for path in sorted(found) if path.is_file() and path.parts[:2] != ("tests", "output")
+    ]
 
 
 def text_of(path: pathlib.Path) -> str:
+    """Return the text of a file, or an empty text for a binary file."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -87,6 +76,7 @@ def text_of(path: pathlib.Path) -> str:
 
 
 def shell_scripts() -> list[pathlib.Path]:
+    """Return all files with the first line of a shell script."""
     return [
         path
         for path in files()
@@ -94,13 +84,13 @@ def shell_scripts() -> list[pathlib.Path]:
     ]
 
 
-def headers():
-    """Every file of code or configuration names its licence."""
+def headers() -> Iterator[str]:
+    """Check that every file of code or configuration names its licence and its copyright."""
     suffixes = {".cfg", ".ini", ".j2", ".py", ".sh", ".toml", ".yaml", ".yml"}
-    made_by_tools = {pathlib.Path("changelogs/changelog.yaml")}
+    generated = {pathlib.Path("changelogs/changelog.yaml")}
     for path in files():
         text = text_of(path)
-        if path in made_by_tools or not text.strip():
+        if path in generated or not text.strip():
             continue
         if path.suffix not in suffixes and path.name != "Makefile" and not text.startswith("#!"):
             continue
@@ -118,12 +108,13 @@ def headers():
             yield f"{path}: no 'Copyright: vlab.qemu contributors' in the first 8 lines"
 
 
-def local_paths():
+def local_paths() -> Iterator[str]:
     """Check that no file names a path of the developer's machine or a package registry."""
     # Each pattern is written so that it does not match itself.
     forbidden = re.compile(
         r"(?<![\w.}~-])/wor[k]/|[.]pyen[v]|/tm[p]/w/|/op[t]/(wheels|pypi)"
-        r"|pypi[.]or[g]|pythonhosted[.]or[g]|deb[.]debian[.]or[g]|security[.]debian[.]or[g]|registry[.]npmjs[.]or[g]"
+        r"|pypi[.]or[g]|pythonhosted[.]or[g]|deb[.]debian[.]or[g]|security[.]debian[.]or[g]"
+        r"|registry[.]npmjs[.]or[g]"
     )
     for path in files():
         if path.name == "COPYING":
@@ -134,7 +125,8 @@ def local_paths():
                 yield f"{path}:{number}: {match.group(0)}"
 
 
-def imports_of(path: pathlib.Path):
+def imports_of(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the full name of each import of a file."""
     package = [*COLLECTION.split("."), *path.parent.parts[1:]]
     for node in ast.walk(ast.parse(text_of(path), str(path))):
         if isinstance(node, ast.Import):
@@ -147,62 +139,60 @@ def imports_of(path: pathlib.Path):
                 yield node.lineno, f"{name}.{alias.name}"
 
 
-def layers():
-    """Nothing imports upwards, and nothing on a hypervisor needs more than Python's standard library."""
-    floors = {"_common": 0, "_remote": 0, "_qemu": 1, "_vm": 2, "_lab": 3}
-    utils = COLLECTION + ".module_utils."
-    remote = (utils + "_remote.", COLLECTION + ".plugin_utils._remote")
+FLOORS = {"_common": 0, "_remote": 0, "_qemu": 1, "_vm": 2, "_lab": 3}
+UTILS = COLLECTION + ".module_utils."
+
+
+def layers() -> Iterator[str]:
+    """Check that nothing imports upwards, and that targets need only the standard library."""
     for path in files():
-        if path.suffix != ".py" or path.parts[0] != "plugins":
-            continue
-        on_target = path.parts[1] in ("modules", "module_utils")
-        floor = floors.get(path.parts[2], 3) if path.parts[1] == "module_utils" else 4
-        for line, name in imports_of(path):
-            top = name.split(".")[0]
-            if path.parts[1:3] == ("plugin_utils", "_remote"):
-                if name.startswith(COLLECTION) and not name.startswith(remote):
-                    yield f"{path}:{line}: _remote imports only itself: {name}"
-            elif floor == 0 and name.startswith(COLLECTION):
-                if not name.startswith(f"{utils}{path.parts[2]}."):
-                    yield f"{path}:{line}: {path.parts[2]} imports only itself: {name}"
-            elif name.startswith(utils):
-                if floors.get(name[len(utils) :].split(".")[0], 3) > floor:
-                    yield f"{path}:{line}: imports upwards: {name}"
-            elif (
-                on_target
-                and top not in sys.stdlib_module_names
-                and not (name.startswith("ansible.module_utils.") and floor > 0)
-            ):
-                yield f"{path}:{line}: not to be imported on a hypervisor: {name}"
-            elif top in ("jsonschema", "netaddr") and path.parts[1:3] != (
-                "plugin_utils",
-                "_topology",
-            ):
-                yield f"{path}:{line}: only plugin_utils/_topology imports {top}"
+        if path.suffix == ".py" and path.parts[0] == "plugins":
+            for line, name in imports_of(path):
+                problem = import_problem(path.parts[1:], name)
+                if problem:
+                    yield f"{path}:{line}: {problem}: {name}"
 
 
-def bytecode_cache():
-    """A module imports `_module`, and that the bytecode cache, before anything else of the collection."""
+def import_problem(parts: tuple[str, ...], name: str) -> str:
+    """Return why a file below plugins must not import a name, or an empty text."""
+    kind, package = parts[:2]
+    floor = FLOORS.get(package, 3) if kind == "module_utils" else 4
+    is_own = name.startswith(COLLECTION)
+    if (kind, package) == ("plugin_utils", "_remote"):
+        allowed = (UTILS + "_remote.", COLLECTION + ".plugin_utils._remote")
+        return "_remote imports only itself" if is_own and not name.startswith(allowed) else ""
+    if floor == 0 and is_own:
+        return "" if name.startswith(f"{UTILS}{package}.") else f"{package} imports only itself"
+    if name.startswith(UTILS):
+        upwards = FLOORS.get(name[len(UTILS) :].split(".")[0], 3) > floor
+        return "imports upwards" if upwards else ""
+    top = name.split(".")[0]
+    if kind in ("modules", "module_utils") and top not in sys.stdlib_module_names:
+        is_ansible = name.startswith("ansible.module_utils.") and floor > 0
+        return "" if is_ansible else "not available on a hypervisor"
+    if top in ("jsonschema", "netaddr") and (kind, package) != ("plugin_utils", "_topology"):
+        return f"only plugin_utils/_topology imports {top}"
+    return ""
+
+
+def bytecode_cache() -> Iterator[str]:
+    """Check that `_module` is a module's first import, and the bytecode cache that of `_module`."""
     first = {
         "modules": "module_utils._module.",
         "module_utils": "module_utils._remote.bytecode_cache",
     }
     for path in files():
-        if path.suffix != ".py" or path.parts[:2] not in (
-            ("plugins", "modules"),
-            ("plugins", "module_utils"),
-        ):
+        kind = path.parts[1] if path.suffix == ".py" and path.parts[0] == "plugins" else ""
+        if kind not in first or kind == "module_utils" and path.name != "_module.py":
             continue
-        if path.parts[1] == "module_utils" and path.name != "_module.py":
-            continue
-        ours = sorted(entry for entry in imports_of(path) if entry[1].startswith(COLLECTION))
-        wanted = f"{COLLECTION}.{first[path.parts[1]]}"
-        if not ours or not ours[0][1].startswith(wanted):
-            yield f"{path}: the first import of the collection is not {wanted}"
+        imports = sorted(entry for entry in imports_of(path) if entry[1].startswith(COLLECTION))
+        required = f"{COLLECTION}.{first[kind]}"
+        if not imports or not imports[0][1].startswith(required):
+            yield f"{path}: the first import of the collection is not {required}"
 
 
-def processes():
-    """Programs are started from a list of arguments, never through a shell."""
+def processes() -> Iterator[str]:
+    """Check that programs are started with a list of arguments, never through a shell."""
     for path in files():
         if path.suffix != ".py":
             continue
@@ -230,8 +220,11 @@ def processes():
                     yield f"{path}:{node.lineno}: {called}({keyword.arg}=...)"
 
 
-def action_group():
-    """The action group holds every module that has options, and each says so: those without could not take the group's defaults."""
+def action_group() -> Iterator[str]:
+    """Check that the action group contains every module with options, and that each documents it.
+
+    A module without options fails if the group has defaults.
+    """
     group = yaml.safe_load(text_of(pathlib.Path("meta/runtime.yml")))["action_groups"]["qemu"]
     modules = {
         path.stem: path
@@ -244,30 +237,30 @@ def action_group():
     for name in sorted(set(modules) - set(group)):
         yield f"meta/runtime.yml: {name} is missing from the action group qemu"
     for name in sorted(set(group) - set(modules)):
-        yield f"meta/runtime.yml: the action group qemu names {name}, which is no module"
+        yield f"meta/runtime.yml: the action group qemu names {name}, which is not a module"
     for name, path in sorted(modules.items()):
         if "- vlab.qemu.attributes.actiongroup_qemu" not in text_of(path):
             yield f"{path}: does not extend vlab.qemu.attributes.actiongroup_qemu"
 
 
-def function_length():
+def function_length() -> Iterator[str]:
     """Check that no function of the plugins has more than MAX_FUNCTION_LINES lines."""
     for path in files():
         if path.suffix != ".py" or path.parts[0] != "plugins":
             continue
         for node in ast.walk(ast.parse(text_of(path), str(path))):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                length = node.end_lineno - node.lineno + 1
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
                 if length > MAX_FUNCTION_LINES:
                     yield f"{path}:{node.lineno}: {node.name} has {length} lines"
 
 
-def roles():
-    """Every role has a README and declares its variables."""
+def roles() -> Iterator[str]:
+    """Check that every role has a README and declares its variables."""
     for role in sorted(path for path in pathlib.Path("roles").glob("*") if path.is_dir()):
         for name in ("README.md", "meta/argument_specs.yml", "meta/main.yml"):
             if not (role / name).is_file():
-                yield f"{role}: no {name}"
+                yield f"{role}: {name} is missing"
 
 
 class Word(NamedTuple):
@@ -393,6 +386,7 @@ MORE_RULES = {rule.__name__.replace("_", "-"): rule for rule in (words, long_lin
 
 
 def main(names: list[str]) -> int:
+    """Print the problems that the given rules find; return the exit code."""
     found = 0
     for name in names or list(RULES):
         for problem in {**RULES, **MORE_RULES}[name]():

@@ -2,11 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tests the collection with one more ansible-core: every file imported, unit tests, sanity, and a short run with a real QEMU.
+"""Test the collection with another ansible-core: imports, unit tests, sanity, a short QEMU run.
 
-    python scripts/core_leg.py SPECIFICATION       for example "ansible-core>=2.21,<2.22", or "newest": the newest that is served
+    python scripts/core_leg.py SPECIFICATION
 
-It runs on a fresh Debian 13, whose Python every supported ansible-core takes; the virtual environment is kept in the cache.
+SPECIFICATION is for example "ansible-core>=2.21,<2.22", or "newest" for the newest release or
+pre-release. The tests run on a fresh Debian 13, whose Python every supported ansible-core accepts.
+The virtual environment is kept in the cache.
 """
 
 from __future__ import annotations
@@ -22,25 +24,32 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 MACHINE = "debian-13"
 PACKAGES = ["python3-venv", "git", "graphviz", "qemu-system-x86", "qemu-utils"]
-# Run there, in a copy of the collection.
+# Runs there, in a copy of the collection.
 INSIDE = r"""
 set -eu
 venv=/opt/core/venv
 [ -x $venv/bin/python ] || python3 -m venv $venv
-$venv/bin/pip install --quiet %(pre)s '%(specification)s' -r requirements.txt mock pytest pytest-mock pytest-xdist
+$venv/bin/pip install --quiet %(pre)s '%(specification)s' -r requirements.txt \
+    mock pytest pytest-mock pytest-xdist
 echo "core: $($venv/bin/ansible --version | head -n 1) with $(python3 --version)"
 mkdir -p /opt/copy/ansible_collections/vlab
 cp -a . /opt/copy/ansible_collections/vlab/qemu
 cd /opt/copy/ansible_collections/vlab/qemu
 git init --quiet . && git add --all --force
-export HOME=/opt/core/home ANSIBLE_COLLECTIONS_PATH=/opt/copy PATH=$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 ANSIBLE_NOCOLOR=1
+export HOME=/opt/core/home ANSIBLE_COLLECTIONS_PATH=/opt/copy PATH=$venv/bin:$PATH
+export PYTHONDONTWRITEBYTECODE=1 ANSIBLE_NOCOLOR=1
 failed=0
-step() { name=$1; shift; if "$@"; then echo "leg ok: $name"; else echo "leg FAILED: $name"; failed=1; fi; }
+step() {
+    name=$1
+    shift
+    if "$@"; then echo "leg ok: $name"; else echo "leg FAILED: $name"; failed=1; fi
+}
 python scripts/core_leg.py --home
 skip=
-# Of a version before its release, ansible-test may take packages from elsewhere than an index of packages.
-if grep -q '@ *https\?:' $venv/lib/python3*/site-packages/ansible_test/_data/requirements/sanity.pylint.txt; then
-    echo 'not run: pylint, as this ansible-test wants packages for it that no index of packages has'
+# The ansible-test of a pre-release may require packages that are not in a package index.
+requirements=$venv/lib/python3*/site-packages/ansible_test/_data/requirements
+if grep -q '@ *https\?:' $requirements/sanity.pylint.txt; then
+    echo 'not run: pylint, whose requirements in this ansible-test are not in a package index'
     skip='--skip-test pylint'
 fi
 step imports python scripts/core_leg.py --imports
@@ -50,7 +59,7 @@ step smoke env ANSIBLE_CONFIG=ansible.cfg ansible-playbook tests/integration/smo
 exit $failed
 """
 STEPS = ("imports", "units", "sanity", "smoke")
-# What does not depend on the version of ansible-core, and is tested once, by the main run.
+# Sanity tests that do not depend on the version of ansible-core; the main run has them.
 SAME_EVERYWHERE = (
     "yamllint",
     "shellcheck",
@@ -64,7 +73,7 @@ SAME_EVERYWHERE = (
 
 
 def imports() -> int:
-    """Import every Python file of plugins; the modules of tests and roles are run elsewhere."""
+    """Import every Python file of plugins; return the exit code."""
     import importlib
 
     from ansible.plugins.loader import init_plugin_loader
@@ -81,7 +90,9 @@ def imports() -> int:
 
 
 def main(specification: str) -> int:
+    """Run the tests with an ansible-core; return the exit code."""
     from machine import WORK, machine, run
+    from runner import print_counts
     from test_plan import CACHE
 
     newest = specification == "newest"
@@ -94,22 +105,20 @@ def main(specification: str) -> int:
     WORK.mkdir(parents=True, exist_ok=True)
     log = WORK / ("core-%s.log" % name)
     log.unlink(missing_ok=True)
-    with machine(MACHINE, PACKAGES) as here:
-        kept = CACHE / "core" / ("%s-%s" % (name, here.tree.name))
-        code, output = run(here, "root", INSIDE % values, log, 1200, {"/opt/core": kept})
+    with machine(MACHINE, PACKAGES) as fresh:
+        cache = CACHE / "core" / ("%s-%s" % (name, fresh.tree.name))
+        code, output = run(fresh, "root", INSIDE % values, log, 1200, {"/opt/core": cache})
     print(output)
     passed = len(re.findall(r"^leg ok: ", output, re.MULTILINE))
-    print(
-        "%d passed, %d failed" % (passed, len(STEPS) - passed if code or passed < len(STEPS) else 0)
-    )
-    return 1 if code or passed < len(STEPS) else 0
+    return print_counts(passed, len(STEPS) - passed) or code
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--imports":
         sys.exit(imports())
-    if sys.argv[1] == "--home":
+    elif sys.argv[1] == "--home":
         from sanity import make_home
 
-        sys.exit(make_home(pathlib.Path(os.environ["HOME"])))
-    sys.exit(main(sys.argv[1]))
+        make_home(pathlib.Path(os.environ["HOME"]))
+    else:
+        sys.exit(main(sys.argv[1]))

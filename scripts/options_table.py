@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The table of a VM's options in docs/concepts.md, made from the code: the default of a new VM, and how a change reaches a running one.
+"""Write the table of a VM's options in docs/concepts.md: defaults, and the effect of a change.
 
     python scripts/options_table.py            write it into docs/concepts.md
-    python scripts/options_table.py --check    only say whether it is up to date
+    python scripts/options_table.py --check    only report whether it is up to date
 
-Each part is asked to compare two definitions that differ in one option.
+The effect comes from the parts: they compare two definitions that differ in one option.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import copy
 import json
 import pathlib
 import sys
+from typing import Any, Optional
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
@@ -68,8 +69,8 @@ DERIVED = {
 }
 
 
-def definition():
-    """A definition that has one of each; fresh, so that it may be changed."""
+def definition() -> dict[str, Any]:
+    """Return a new definition with one item of each list."""
     made = {name: copy.deepcopy(option.default) for name, option in OPTIONS.items()}
     for option, defaults in ITEMS.items():
         made[option] = [dict(copy.deepcopy(defaults), name="x")]
@@ -88,18 +89,18 @@ def definition():
     return made
 
 
-def change(before, after):
-    """How the one difference between two definitions reaches a running VM, as a word."""
+def change(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return in one word how the only difference of two definitions reaches a running VM."""
     changes = [found for part in PARTS for found in part.compare(before, after)]
     assert len(changes) == 1, changes
-    # A live change that nobody applies is about the next start, or about files that are there already.
-    return (
-        NO_EFFECT if changes[0].how == LIVE and changes[0].verb == "none" else WORDS[changes[0].how]
-    )
+    # A live change without an action concerns the next start, or existing files.
+    if changes[0].how == LIVE and changes[0].verb == "none":
+        return NO_EFFECT
+    return WORDS[changes[0].how]
 
 
-def of_option(name):
-    """How a change of an option that is no list of named items reaches a running VM."""
+def of_option(name: str) -> str:
+    """Return how a change of an option without named items reaches a running VM."""
     before = definition()
     drive = {"kind": name, "label": "another", "format": "iso", "bus": "virtio", "files": {}}
     return change(
@@ -108,8 +109,8 @@ def of_option(name):
     )
 
 
-def of_suboption(option, key, old=None, new="another"):
-    """The same for a suboption of an item. None when it cannot be changed."""
+def of_suboption(option: str, key: str, old: Any = None, new: Any = "another") -> Optional[str]:
+    """Return how a change of a suboption reaches a running VM; None if it is not possible."""
     before = definition()
     if old is not None:
         before[option][0][key] = old
@@ -123,8 +124,8 @@ def of_suboption(option, key, old=None, new="another"):
     return change(before, after)
 
 
-def of_presence(option, slot, **item):
-    """How an item comes to a running VM, and how it goes: two of them, as words."""
+def of_presence(option: str, slot: dict[str, Any], **item: Any) -> tuple[str, str]:
+    """Return how an item is added to a running VM and how it is removed."""
     one = definition()
     two = copy.deepcopy(one)
     two[option].append(dict(two[option][0], name="y", **item))
@@ -132,16 +133,16 @@ def of_presence(option, slot, **item):
     return change(one, two), change(two, one)
 
 
-def _json(value):
+def _json(value: Any) -> str:
     return "`%s`" % (value if isinstance(value, str) else json.dumps(value))
 
 
-def _default(name, value):
+def _default(name: str, value: Any) -> str:
     return DERIVED.get(name) or ("" if value in (None, "") else _json(value))
 
 
-def rows():
-    """The table: (option, default, how)."""
+def rows() -> list[tuple[str, str, str]]:
+    """Return the rows of the table: (option, default, effect)."""
     made = []
     for name, option in OPTIONS.items():
         if name in ITEMS:
@@ -154,15 +155,15 @@ def rows():
     return made
 
 
-def _rows_of_items(option):
+def _rows_of_items(option: str) -> list[tuple[str, str, str]]:
     made = [("`%s`: add, remove" % option, _default(option, None), _presence(option))]
     for key, default in ITEMS[option].items():
         name = "%s[].%s" % (option, key)
-        made.append(("`%s`" % name, _default(name, default), _how_of(option, key)))
+        made.append(("`%s`" % name, _default(name, default), _effect(option, key)))
     return made
 
 
-def _presence(option):
+def _presence(option: str) -> str:
     if option == "disks":
         lives = [
             bus
@@ -183,7 +184,7 @@ def _presence(option):
     return "live if a slot is free; otherwise restart" if come == WORDS[LIVE] else come
 
 
-def _how_of(option, key):
+def _effect(option: str, key: str) -> str:
     if (option, key) == ("disks", "size"):
         assert of_suboption(option, key, 2 << 30, 1 << 30) is None
         return "%s, growing only" % of_suboption(option, key, 1 << 30, 2 << 30)
@@ -205,13 +206,14 @@ def _how_of(option, key):
     return of_suboption(option, key) or "never"
 
 
-def table():
-    """The table in Markdown."""
+def table() -> str:
+    """Return the table in Markdown."""
     lines = ["| option | default of a new VM | effect on a running VM |", "|---|---|---|"]
     return "\n".join(lines + ["| %s | %s | %s |" % row for row in rows()]) + "\n"
 
 
-def main(words):
+def main(words: list[str]) -> int:
+    """Write the table, or with --check report whether it is up to date."""
     head, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     old, end, tail = rest.partition(END)
     new = "\n" + table() + "\n"

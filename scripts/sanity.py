@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs ansible-test sanity, and says which of the Pythons that it promises were not on this machine.
+"""Run ansible-test sanity and report the supported Python versions that this machine does not have.
 
     python scripts/sanity.py [ARGUMENT of ansible-test sanity...]
 
-ansible-test passes over a Python that it does not find. Here each of them is looked for in the search path, in pyenv and below /usr,
-and one that is nowhere is reported, so that "ok" does not stand for more than was done.
+ansible-test skips a Python that it does not find. This script searches for each version in the
+search path and in pyenv and reports the missing ones, so that "ok" means what it says.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import yaml
 
 @functools.lru_cache(maxsize=None)
 def pyenv_versions() -> pathlib.Path:
-    """The folder in which pyenv keeps its Pythons; one that is not there without pyenv."""
+    """Return the folder of pyenv's Pythons; without pyenv, a folder that does not exist."""
     program = shutil.which("pyenv")
     done = (
         subprocess.run([program, "root"], capture_output=True, text=True, check=False)
@@ -39,7 +39,7 @@ def pyenv_versions() -> pathlib.Path:
 
 
 def runs(path: pathlib.Path, version: str) -> bool:
-    """Whether this is a Python of that version: the stubs of version managers are there and do not run."""
+    """Return whether a file is a working Python of a version, not a stub of a version manager."""
     try:
         done = subprocess.run(
             [str(path), "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"],
@@ -54,33 +54,33 @@ def runs(path: pathlib.Path, version: str) -> bool:
 
 
 def find_python(version: str) -> str:
-    """The path of a Python that runs; empty when there is none."""
+    """Return the path of a working Python, or an empty text."""
     folders = [
         pathlib.Path(folder or ".")
         for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)
     ]
-    places = [folder / f"python{version}" for folder in folders]
-    places += sorted(pyenv_versions().glob(f"{version}.*/bin/python{version}"), reverse=True)
-    return next((str(path) for path in places if path.exists() and runs(path, version)), "")
+    paths = [folder / f"python{version}" for folder in folders]
+    paths += sorted(pyenv_versions().glob(f"{version}.*/bin/python{version}"), reverse=True)
+    return next((str(path) for path in paths if path.exists() and runs(path, version)), "")
 
 
-def promised(collection: pathlib.Path) -> list[str]:
-    """The versions of Python that ansible-test would test this collection with."""
+def supported_versions(collection: pathlib.Path) -> list[str]:
+    """Return the versions of Python with which ansible-test tests the collection."""
     from ansible_test._util.target.common import constants
 
-    wanted = yaml.safe_load((collection / "tests/config.yml").read_text(encoding="utf-8"))[
-        "modules"
-    ]["python_requires"]
-    least = tuple(int(part) for part in re.findall(r"\d+", wanted)[:2])
+    config = yaml.safe_load((collection / "tests/config.yml").read_text(encoding="utf-8"))
+    required = config["modules"]["python_requires"]
+    minimum = tuple(int(part) for part in re.findall(r"\d+", required)[:2])
     versions = {*constants.CONTROLLER_PYTHON_VERSIONS, *constants.REMOTE_ONLY_PYTHON_VERSIONS}
     return sorted(
-        (version for version in versions if tuple(map(int, version.split("."))) >= least),
+        (version for version in versions if tuple(map(int, version.split("."))) >= minimum),
         key=lambda text: int(text.split(".")[1]),
     )
 
 
 @functools.lru_cache(maxsize=None)
 def _without_stubs(path: str) -> tuple[str, ...]:
+    """Return the folders of a search path whose Pythons all work."""
     folders = []
     for folder in path.split(os.pathsep):
         stubs = [
@@ -98,12 +98,15 @@ def _without_stubs(path: str) -> tuple[str, ...]:
 
 
 def working_path(first: list[pathlib.Path]) -> str:
-    """The search path without folders whose Pythons do not run: the stubs of version managers would stop ansible-test."""
+    """Return a search path without folders whose Pythons are stubs, which stop ansible-test."""
     return os.pathsep.join([*map(str, first), *_without_stubs(os.environ.get("PATH", os.defpath))])
 
 
 def make_home(home: pathlib.Path) -> None:
-    """A home folder of our own: ansible-test leaves its virtual environments there, and sees no variables of pip."""
+    """Create a home folder for ansible-test, with the user's pip settings.
+
+    ansible-test creates its virtual environments there, and ignores pip's environment variables.
+    """
     home.mkdir(parents=True, exist_ok=True)
     user = pathlib.Path.home()
     for source in (user / ".config/pip/pip.conf", user / ".pip/pip.conf"):
@@ -133,12 +136,13 @@ def make_home(home: pathlib.Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    """Run the sanity tests; return the exit code."""
     collection = pathlib.Path.cwd()
-    versions = {version: find_python(version) for version in promised(collection)}
+    versions = {version: find_python(version) for version in supported_versions(collection)}
     with tempfile.TemporaryDirectory(prefix="vlab-pythons-") as folder:
         for version, path in versions.items():
             if path:
-                # A virtual environment of ansible-test must not depend on one of ours.
+                # Links: a virtual environment of ansible-test must not depend on .venv.
                 pathlib.Path(folder, f"python{version}").symlink_to(path)
         env = dict(
             os.environ,
@@ -157,7 +161,7 @@ def main(arguments: list[str]) -> int:
     missing = [version for version, path in versions.items() if not path]
     if missing:
         print(
-            "not run: compile and import with Python %s, which is not on this machine"
+            "not run: compile and import with Python %s, which this machine does not have"
             % ", ".join(missing)
         )
     return status

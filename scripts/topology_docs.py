@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The reference in docs/topology.md, made from the schema's descriptions, and the table in docs/kinds.md, made from the kinds' files.
+"""Write the reference in docs/topology.md, from the schema, and the table in docs/kinds.md.
 
 python scripts/topology_docs.py            write both
-python scripts/topology_docs.py --check    only say whether they are up to date
+python scripts/topology_docs.py --check    only report whether they are up to date
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import pathlib
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any, Optional
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
@@ -34,8 +36,8 @@ TYPES = {
 }
 
 
-def type_of(entry):
-    """The type of an entry of the schema, in words."""
+def type_of(entry: dict[str, Any]) -> str:
+    """Return the type of an entry of the schema in words."""
     if "enum" in entry:
         return ", ".join("`%s`" % value for value in entry["enum"])
     if "oneOf" in entry:
@@ -58,8 +60,16 @@ def type_of(entry):
     return " ".join([words] + limits)
 
 
-def table(entry, but=(), where="", documented=None):
-    """The settings of a mapping as a table. Each must have a description, here or in documented."""
+def table(
+    entry: dict[str, Any],
+    but: Sequence[str] = (),
+    where: str = "",
+    documented: Optional[dict[str, Any]] = None,
+) -> str:
+    """Return the settings of a mapping as a table.
+
+    Each setting must have a description, in the schema or in `documented`.
+    """
     texts = {name: in_markdown(first_sentence(text)) for name, text in (documented or {}).items()}
     lines = ["| setting | type | meaning |", "|---|---|---|"]
     for name, inner in entry["properties"].items():
@@ -75,13 +85,13 @@ def table(entry, but=(), where="", documented=None):
     return "\n".join(lines) + "\n"
 
 
-def in_markdown(text):
+def in_markdown(text: str) -> str:
     """Return text of a module's documentation in Markdown."""
     return re.sub(r"\b[CEOV]\(([^)]*)\)", r"`\1`", text)
 
 
-def reference():
-    """The reference in Markdown."""
+def reference() -> str:
+    """Return the reference in Markdown."""
     top = schema.topology_schema()["properties"]
     form = {
         name: entry["oneOf"][1] if "oneOf" in entry else entry
@@ -171,8 +181,9 @@ def reference():
     )
 
 
-def _row(name, shape):
-    cards, vm, facts = NicNaming(shape["nic"]), shape["vm"], shape["facts"]
+def _row(name: str, shape: dict[str, Any]) -> list[str]:
+    """Return the cells of a kind."""
+    naming, vm, facts = NicNaming(shape["nic"]), shape["vm"], shape["facts"]
     config = shape["config"]
     drive = (
         "%s, %s, label `%s`%s"
@@ -192,7 +203,7 @@ def _row(name, shape):
         "%s %s"
         % (
             shape["nic"].get("model", "virtio-net-pci"),
-            ", ".join("`%s`" % nic for nic in cards.management + [cards.name(cards.first)])
+            ", ".join("`%s`" % nic for nic in naming.management + [naming.name(naming.first)])
             + " ...",
         ),
         shape["disk"].get("bus", "virtio")
@@ -204,10 +215,11 @@ def _row(name, shape):
     ]
 
 
-def all_kinds():
-    """The kinds in Markdown: a table, and what else is known of each."""
+def all_kinds() -> str:
+    """Return the kinds in Markdown: a table, and the details of each."""
     lines = [
-        "| kind | what it is | memory, vCPUs | NICs | root disk | firmware | first configuration | `ansible_network_os` |",
+        "| kind | what it is | memory, vCPUs | NICs | root disk | firmware "
+        "| first configuration | `ansible_network_os` |",
         "|---" * 8 + "|",
     ]
     more = []
@@ -238,7 +250,8 @@ def all_kinds():
 PAGES = {"docs/topology.md": reference, "docs/kinds.md": all_kinds}
 
 
-def main(words):
+def main(words: list[str]) -> int:
+    """Write the pages, or with --check report those that are not up to date."""
     status = 0
     for page, make in PAGES.items():
         path = ROOT / page
@@ -246,7 +259,7 @@ def main(words):
         old, end, tail = rest.partition(END)
         new = "\n" + make() + "\n"
         if not begin or not end:
-            print("%s has no marks %s and %s" % (page, BEGIN.strip(), END.strip()))
+            print("%s does not contain %s and %s" % (page, BEGIN.strip(), END.strip()))
             status = 1
         elif old != new and "--check" in words:
             print("%s is not up to date: run python scripts/topology_docs.py" % page)

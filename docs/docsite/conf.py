@@ -2,9 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How Sphinx builds the site, from what scripts/docs has laid out for it. Nothing is fetched from the network."""
+"""Configure Sphinx for the files that scripts/docs writes. The build needs no network."""
 
 from __future__ import annotations
+
+from typing import Any, Optional
 
 from docutils import nodes
 
@@ -16,9 +18,9 @@ extensions = ["myst_parser", "sphinx_antsibull_ext"]
 myst_heading_anchors = 4
 nitpicky = True
 highlight_language = "YAML+Jinja"
-# The page of changes is empty before the first release.
+# The changelog is empty before the first release.
 suppress_warnings = ["toc.no_title"]
-# An identifier is no prose: --diff stays as it is.
+# Keep identifiers such as --diff unchanged.
 smartquotes = False
 
 antsibull_ext_color_scheme = "default-autodark"
@@ -30,7 +32,7 @@ html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 
-# What the generated pages refer to in Ansible's own documentation.
+# Targets in Ansible's own documentation to which the generated pages refer.
 ANSIBLE = "https://docs.ansible.com/projects/ansible/latest/"
 BUILTIN = "ansible_collections.ansible.builtin."
 LABELS = {
@@ -43,7 +45,8 @@ LABELS = {
 }
 
 
-def ansible_reference(_app, _env, node, content):
+def ansible_reference(_app: Any, _env: Any, node: Any, content: Any) -> Optional[nodes.reference]:
+    """Resolve a reference to Ansible's own documentation."""
     target = node.get("reftarget", "")
     page = LABELS.get(target)
     if target.startswith(BUILTIN):
@@ -55,5 +58,6 @@ def ansible_reference(_app, _env, node, content):
     return nodes.reference("", "", content, internal=False, refuri=ANSIBLE + page)
 
 
-def setup(app):
+def setup(app: Any) -> None:
+    """Register the resolver."""
     app.connect("missing-reference", ansible_reference)
