@@ -13,7 +13,7 @@ from __future__ import annotations
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Iterable
 from typing import Any, Optional
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -27,12 +27,12 @@ from ansible_collections.vlab.qemu.scripts.return_docs import first_sentence, su
 
 BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
 TYPES = {
-    "string": "text",
+    "string": "string",
     "object": "mapping",
     "array": "list",
-    "integer": "whole number",
+    "integer": "integer",
     "number": "number",
-    "boolean": "true or false",
+    "boolean": "boolean",
 }
 
 
@@ -49,8 +49,8 @@ def type_of(entry: dict[str, Any]) -> str:
         TYPES.get(name, name) for name in (given if isinstance(given, list) else [given])
     )
     if given == "array" and "items" in entry:
-        words = "list of %s" % {"text": "texts", "text or mapping": "texts or mappings"}.get(
-            type_of(entry["items"]), type_of(entry["items"])
+        words = "list of %s" % " or ".join(
+            name + "s" for name in type_of(entry["items"]).split(" or ")
         )
     limits = [
         "%s %s" % (word, entry[key])
@@ -62,7 +62,7 @@ def type_of(entry: dict[str, Any]) -> str:
 
 def table(
     entry: dict[str, Any],
-    but: Sequence[str] = (),
+    skipped: Container[str] = (),
     where: str = "",
     documented: Optional[dict[str, Any]] = None,
 ) -> str:
@@ -73,7 +73,7 @@ def table(
     texts = {name: in_markdown(first_sentence(text)) for name, text in (documented or {}).items()}
     lines = ["| setting | type | meaning |", "|---|---|---|"]
     for name, inner in entry["properties"].items():
-        if name not in but:
+        if name not in skipped:
             description = inner.get("description") or texts.get(name)
             if not description:
                 raise ValueError("%s%s has no description in the schema" % (where, name))
@@ -90,88 +90,22 @@ def in_markdown(text: str) -> str:
     return re.sub(r"\b[CEOV]\(([^)]*)\)", r"`\1`", text)
 
 
+# A title, a text below it, and a table.
+_Part = tuple[str, str, str]
+
+
 def reference() -> str:
     """Return the reference in Markdown."""
     top = schema.topology_schema()["properties"]
-    form = {
-        name: entry["oneOf"][1] if "oneOf" in entry else entry
-        for name, entry in (
-            ("node", top["nodes"]["additionalProperties"]),
-            ("link", top["links"]["items"]),
-        )
-    }
-    node, kind = form["node"], schema.kind_schema()
-    options = [name for name in schema.vm_options() if name in node["properties"]]
-    own = [name for name in node["properties"] if name not in options]
-    defaults = [name for name in top["defaults"]["properties"] if name in own]
-    parts = [
-        ("The file", "", table(schema.topology_schema())),
-        (
-            "nodes.NAME",
-            "A node may be empty: `r1:`. Besides these it takes the options of "
-            "[qemu_vm](../plugins/modules/qemu_vm.py), see below.",
-            table(node, options, "nodes.NAME."),
-        ),
-        (
-            "defaults",
-            "Settings of all nodes: "
-            + ", ".join("`%s`" % name for name in defaults)
-            + ", and the options of qemu_vm.",
-            "",
-        ),
-        (
-            "groups.NAME",
-            "What `defaults` takes, and:",
-            table(
-                {
-                    "properties": {
-                        name: entry
-                        for name, entry in top["groups"]["additionalProperties"][
-                            "properties"
-                        ].items()
-                        if name not in top["defaults"]["properties"]
-                    }
-                },
-                (),
-                "groups.NAME.",
-            ),
-        ),
-        (
-            "nodes.NAME.nics.NIC",
-            "",
-            table(
-                node["properties"]["nics"]["additionalProperties"],
-                (),
-                "nics.NIC.",
-                suboptions("nics"),
-            ),
-        ),
-        ("ready", "", table(node["properties"]["ready"], (), "ready.")),
-        (
-            "links[]",
-            "Short, `NODE:NIC -- NODE:NIC`, or a mapping:",
-            table(form["link"], (), "links[]."),
-        ),
-        (
-            "endpoints[] and members[]",
-            "Short, `NODE:NIC` or `NODE`, or a mapping:",
-            table(form["link"]["properties"]["endpoints"]["items"]["oneOf"][1], (), "endpoints[]."),
-        ),
-        ("segments.NAME", "", table(top["segments"]["additionalProperties"], (), "segments.NAME.")),
-        ("addressing", "", table(top["addressing"], (), "addressing.")),
-        ("placement", "", table(top["placement"], (), "placement.")),
-        ("limits", "", table(top["limits"], (), "limits.")),
-        ("kinds.NAME", "", table(kind, (), "kinds.NAME.")),
-        ("kinds.NAME.nic", "", table(kind["properties"]["nic"], (), "kinds.NAME.nic.")),
-        ("kinds.NAME.config", "", table(kind["properties"]["config"], (), "kinds.NAME.config.")),
+    parts = [("The file", "", table(schema.topology_schema()))]
+    parts += _node_parts(top) + _network_parts(top) + _kind_parts()
+    parts.append(
         (
             "Options of qemu_vm",
-            "Of a node, of `defaults`, of groups, and of a kind's `vm`: "
-            + ", ".join("`%s`" % name for name in sorted(options))
-            + ".",
+            "Nodes, `defaults`, groups, and `vm` of kinds accept: %s." % _names(_vm_options(top)),
             "",
-        ),
-    ]
+        )
+    )
     return (
         "\n".join(
             "### %s\n\n%s%s" % (title, text + "\n\n" if text else "", body)
@@ -181,10 +115,93 @@ def reference() -> str:
     )
 
 
-def _row(name: str, shape: dict[str, Any]) -> list[str]:
+def _mapping(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the form of an entry that is a mapping."""
+    return entry["oneOf"][1] if "oneOf" in entry else entry
+
+
+def _vm_options(top: dict[str, Any]) -> list[str]:
+    node = _mapping(top["nodes"]["additionalProperties"])
+    return sorted(name for name in schema.vm_options() if name in node["properties"])
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join("`%s`" % name for name in names)
+
+
+def _node_parts(top: dict[str, Any]) -> list[_Part]:
+    node, defaults = _mapping(top["nodes"]["additionalProperties"]), top["defaults"]["properties"]
+    options = _vm_options(top)
+    own = [name for name in defaults if name not in options]
+    group = top["groups"]["additionalProperties"]
+    return [
+        (
+            "nodes.NAME",
+            "A node may be empty: `r1:`. In addition to these settings, it accepts the options of "
+            "[qemu_vm](../plugins/modules/qemu_vm.py) listed below.",
+            table(node, options, "nodes.NAME."),
+        ),
+        (
+            "defaults",
+            "Settings of all nodes: %s, and the options of qemu_vm." % _names(own),
+            "",
+        ),
+        (
+            "groups.NAME",
+            "The settings of `defaults`, and:",
+            table(group, defaults, "groups.NAME."),
+        ),
+        (
+            "nodes.NAME.nics.NIC",
+            "",
+            table(
+                node["properties"]["nics"]["additionalProperties"],
+                where="nics.NIC.",
+                documented=suboptions("nics"),
+            ),
+        ),
+        ("ready", "", table(node["properties"]["ready"], where="ready.")),
+    ]
+
+
+def _network_parts(top: dict[str, Any]) -> list[_Part]:
+    link = _mapping(top["links"]["items"])
+    endpoint = _mapping(link["properties"]["endpoints"]["items"])
+    segment = top["segments"]["additionalProperties"]
+    return [
+        (
+            "links[]",
+            "The short form `NODE:NIC -- NODE:NIC`, or a mapping:",
+            table(link, where="links[]."),
+        ),
+        (
+            "endpoints[] and members[]",
+            "The short form `NODE:NIC` or `NODE`, or a mapping:",
+            table(endpoint, where="endpoints[]."),
+        ),
+        ("segments.NAME", "", table(segment, where="segments.NAME.")),
+        *(
+            (name, "", table(top[name], where=name + "."))
+            for name in ("addressing", "placement", "limits")
+        ),
+    ]
+
+
+def _kind_parts() -> list[_Part]:
+    kind = schema.kind_schema()
+    return [
+        ("kinds.NAME", "", table(kind, where="kinds.NAME.")),
+        *(
+            (path, "", table(kind["properties"][path.split(".")[-1]], where=path + "."))
+            for path in ("kinds.NAME.nic", "kinds.NAME.config")
+        ),
+    ]
+
+
+def _row(name: str, spec: kinds.KindSpec) -> list[str]:
     """Return the cells of a kind."""
-    naming, vm, facts = NicNaming(shape["nic"]), shape["vm"], shape["facts"]
-    config = shape["config"]
+    naming, vm, facts = NicNaming(spec["nic"]), spec["vm"], spec["facts"]
+    config = spec["config"]
     drive = (
         "%s, %s, label `%s`%s"
         % (
@@ -198,16 +215,16 @@ def _row(name: str, shape: dict[str, Any]) -> list[str]:
     )
     return [
         "`%s`" % name,
-        shape["description"],
+        spec["description"],
         "%s MiB, %s" % (vm["memory"], vm.get("vcpus", 1)),
         "%s %s"
         % (
-            shape["nic"].get("model", "virtio-net-pci"),
+            spec["nic"].get("model", "virtio-net-pci"),
             ", ".join("`%s`" % nic for nic in naming.management + [naming.name(naming.first)])
             + " ...",
         ),
-        shape["disk"].get("bus", "virtio")
-        if shape["image"] not in ("tiny", "frr", "linux")
+        spec["disk"].get("bus", "virtio")
+        if spec["image"] not in ("tiny", "frr", "linux")
         else "none",
         vm.get("firmware", "bios"),
         drive,
@@ -218,20 +235,21 @@ def _row(name: str, shape: dict[str, Any]) -> list[str]:
 def all_kinds() -> str:
     """Return the kinds in Markdown: a table, and the details of each."""
     lines = [
-        "| kind | what it is | memory, vCPUs | NICs | root disk | firmware "
+        "| kind | description | memory, vCPUs | NICs | root disk | firmware "
         "| first configuration | `ansible_network_os` |",
         "|---" * 8 + "|",
     ]
     more = []
     for name in sorted(kinds.shipped()):
-        shape = kinds.resolve(name, {}, Problems(), name)
-        lines.append("| %s |" % " | ".join(_row(name, shape)))
-        facts = shape["facts"]
+        spec = kinds.resolve(name, {}, Problems(), name)
+        assert spec is not None, "shipped kinds exist"
+        lines.append("| %s |" % " | ".join(_row(name, spec)))
+        facts = spec["facts"]
         if facts:
             words = [
                 ("Login", facts.get("credentials")),
-                ("Ready when its console shows", "`%s`" % shape["ready"]["console"]),
-                ("Hint", shape["ready"].get("hint")),
+                ("Ready when the console shows", "`%s`" % spec["ready"]["console"]),
+                ("Hint", spec["ready"].get("hint")),
                 ("Note", facts.get("notes")),
                 ("Source", facts.get("source")),
             ]
@@ -244,7 +262,7 @@ def all_kinds() -> str:
                     ),
                 )
             )
-    return "\n".join(lines) + "\n\n## Each of them\n\n" + "\n".join(more)
+    return "\n".join(lines) + "\n\n## Details\n\n" + "\n".join(more)
 
 
 PAGES = {"docs/topology.md": reference, "docs/kinds.md": all_kinds}
