@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         bytecode_cache.activate()
-        module = import_module("ansible_collections.vlab.qemu.plugins.plugin_utils._lab_action")
+        module = import_module("ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_action")
         return module.LabAction(
             self._task,
             self._connection,

@@ -7,9 +7,11 @@
 
 from __future__ import annotations
 
+from typing import Any, Dict
+
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import SETTINGS_SPEC
 
-ARGUMENTS = {
+ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "topology": {"type": "raw", "required": True},
     "lab": {"type": "str"},
     "state": {

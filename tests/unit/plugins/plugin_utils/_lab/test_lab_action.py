@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What qemu_lab does on the controller: arguments, the topology, this host's share, and results of several runs as one."""
+"""The action of qemu_lab: options, the topology, a host's share, and joined results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils import _lab_action
-from ansible_collections.vlab.qemu.plugins.plugin_utils._lab_action import LabAction
+from ansible_collections.vlab.qemu.plugins.module_utils._remote import protocol
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab import (
+    lab_action,
+    share_runner,
+    start_barrier,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_action import LabAction
 
 PAIR = {
     "name": "pair",
@@ -55,7 +60,7 @@ def action(hosts=("hv1",), here="hv1", check_mode=False, forks=5, **args):
         "hostvars": hostvars,
     }
     made.sent = []
-    made._converge = lambda given, share: (
+    made.run_share = lambda given, share: (
         made.sent.append((given, share)) or {"changed": True, "vms": [], "progress": []}
     )
     return made
@@ -66,10 +71,10 @@ def run(made):
 
 
 @pytest.fixture(autouse=True)
-def of_the_base_class(monkeypatch):
-    """What the base class and the progress file need of a real task."""
-    monkeypatch.setattr(_lab_action.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-    monkeypatch.setattr(_lab_action.context, "CLIARGS", {"forks": 5})
+def without_a_real_task(monkeypatch):
+    """Replace what needs a real task: the base class and the progress file."""
+    monkeypatch.setattr(share_runner.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    monkeypatch.setattr(lab_action.context, "CLIARGS", {"forks": 5})
 
     class NoProgress:
         path = None
@@ -86,7 +91,7 @@ def of_the_base_class(monkeypatch):
         def finish(self, _lines):
             pass
 
-    monkeypatch.setattr(_lab_action, "Progress", NoProgress)
+    monkeypatch.setattr(lab_action, "Progress", NoProgress)
 
 
 def test_a_host_is_sent_its_share_and_nothing_else():
@@ -104,7 +109,7 @@ def test_a_host_is_sent_its_share_and_nothing_else():
     assert "192.0.2.2" in str(share["vms"][0]["options"]["nics"])
 
 
-def test_lab_takes_the_place_of_the_name():
+def test_the_option_lab_replaces_the_name():
     made = action(lab="twin")
     run(made)
     assert made.sent[0][1]["lab"] == "twin"
@@ -135,13 +140,13 @@ def test_lab_takes_the_place_of_the_name():
         ({"lab": "a/b"}, "name"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_sent(args, says):
+def test_errors_are_reported_before_anything_is_sent(args, says):
     made = action(**args)
     result = run(made)
     assert result["failed"] and says in result["msg"] and made.sent == []
 
 
-def test_a_part_of_the_lab_never_purges_and_absent_is_for_its_nodes_alone():
+def test_a_run_of_some_nodes_never_purges_and_removes_only_them():
     made = action(nodes=["a"], purge=True, state="absent")
     run(made)
     given, share = made.sent[0]
@@ -149,10 +154,10 @@ def test_a_part_of_the_lab_never_purges_and_absent_is_for_its_nodes_alone():
     assert {vm["name"]: vm["state"] for vm in share["vms"]} == {"a": "absent", "b": "keep"}
 
 
-def test_code_that_the_hypervisor_does_not_have_is_sent(monkeypatch):
+def test_a_missing_code_bundle_is_sent(monkeypatch):
     made = action()
     answers = iter([{"code_bundle_missing": True}, {"changed": True, "vms": []}])
-    del made._converge
+    del made.run_share
     made._send_request = lambda given, share: None
     made._run_module = lambda given, share: made.sent.append(dict(share)) or next(answers)
     made._connection = types.SimpleNamespace(
@@ -184,19 +189,19 @@ AFTER = dict(
         (
             ["hv1", "hv2"],
             1,
-            "2 hypervisors have to work at the same time, but forks or throttle allow 1",
+            "2 hypervisors must run at the same time, but forks or throttle allow 1",
         ),
     ],
 )
-def test_hosts_that_wait_for_each_other_must_be_at_work_together(monkeypatch, batch, forks, says):
-    monkeypatch.setattr(_lab_action.context, "CLIARGS", {"forks": forks})
+def test_hosts_that_wait_for_each_other_must_run_together(monkeypatch, batch, forks, says):
+    monkeypatch.setattr(lab_action.context, "CLIARGS", {"forks": forks})
     made = action(hosts=("hv1", "hv2"), here="hv2", topology=AFTER)
     made.task_vars["ansible_play_batch"] = batch
     result = run(made)
     assert result["failed"] and says in result["msg"] and made.sent == []
 
 
-def test_an_address_that_others_cannot_reach_is_an_error():
+def test_a_loopback_address_is_an_error():
     made = action(
         hosts=("hv1", "hv2"),
         topology=dict(PAIR, nodes={"a": {"hypervisor": "hv1"}, "b": {"hypervisor": "hv2"}}),
@@ -206,7 +211,7 @@ def test_an_address_that_others_cannot_reach_is_an_error():
     assert result["failed"] and "set vlab_address" in result["msg"]
 
 
-def test_results_of_two_runs_are_one():
+def test_results_are_joined():
     one = {
         "changed": True,
         "changes": [1],
@@ -221,7 +226,7 @@ def test_results_of_two_runs_are_one():
         "diff": {"before": "z\n", "after": ""},
         "vms": [3],
     }
-    joined = _lab_action._joined(one, two)
+    joined = lab_action.joined_results(one, two)
     assert joined == {
         "changed": True,
         "changes": [1, 2],
@@ -230,15 +235,59 @@ def test_results_of_two_runs_are_one():
         "diff": {"before": "x\nz\n", "after": "y\n"},
         "vms": [3],
     }
-    assert _lab_action._joined({}, two) is two
+    assert lab_action.joined_results({}, two) is two
 
 
-def test_no_action_fails_by_an_exception_of_its_own():
-    """Raised on, it would pass by failed_when and until."""
+def test_errors_are_results():
+    """An exception would bypass failed_when and until."""
     made = action()
 
     def fail(_given, _share):
         raise AnsibleActionFail("no way")
 
-    made._converge = fail
+    made.run_share = fail
     assert run(made) == {"failed": True, "changed": False, "msg": "no way"}
+
+
+def connected(made, **reply):
+    """Give an action a local connection, and a client that receives this reply."""
+    shell = types.SimpleNamespace(SHELL_FAMILY="sh")
+    made._connection = types.SimpleNamespace(has_pipelining=True, become=None, _shell=shell)
+    del made.run_share
+    made._run_module = lambda params, share: made.sent.append((params, share)) or {"vms": []}
+    nothing = {"message": None, "started": False, "incomplete": False, "code": 0, "output": ""}
+    return lambda *_arguments: share_runner.client.Reply(**dict(nothing, **reply))
+
+
+def test_a_request_replaces_the_module(monkeypatch):
+    made = action()
+    message = protocol.Message("", protocol.RESULT, {"result": {"changed": False, "vms": [1]}})
+    reply = connected(made, message=message, started=True)
+    monkeypatch.setattr(share_runner.client, "send_request", reply)
+    assert run(made)["vms"] == [1] and made.sent == []
+
+
+def test_the_module_runs_where_a_request_is_not_possible(monkeypatch):
+    made = action()
+    reply = connected(made, code=127, output="python3: not found")
+    monkeypatch.setattr(share_runner.client, "send_request", reply)
+    assert run(made)["vms"] == [] and made.sent[0][1]["code_bundle"]
+
+
+def test_a_request_that_ended_is_not_repeated(monkeypatch):
+    made = action()
+    reply = connected(made, code=137, output="Killed", started=True)
+    monkeypatch.setattr(share_runner.client, "send_request", reply)
+    result = run(made)
+    assert result["failed"] and result["changed"] and made.sent == []
+    assert "ended before it was done (exit code 137): Killed" in result["msg"]
+
+
+def test_hosts_report_to_each_other(tmp_path):
+    first, second = (start_barrier.StartBarrier(str(tmp_path), ["t"], name) for name in "ab")
+    other = start_barrier.StartBarrier(str(tmp_path), ["another task"], "a")
+    first.report({"r1": ""})
+    first.report({"r2": "it failed there"})
+    other.report({"r3": ""})
+    assert second.wait(["r1", "r2"], 5) == {"r1": "", "r2": "it failed there"}
+    assert second.wait(["r1", "r3"], 0) == {"r1": "", "r3": None}

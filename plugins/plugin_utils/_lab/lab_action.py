@@ -1,0 +1,410 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The action of qemu_lab: it reads the topology, places the nodes, and runs this host's share."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+import yaml
+from ansible import constants as C
+from ansible import context
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.basic import missing_required_lib
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.template import trust_as_template
+
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.progress import Progress
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share_runner import (
+    Params,
+    Result,
+    ShareRunner,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.start_barrier import StartBarrier
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    builder,
+    endpoints,
+    host_shares,
+    images,
+    libraries,
+    placement,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import facts_of_nodes
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
+    Problems,
+    TopologyError,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
+    template_variables,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
+
+_READY_TIMEOUT = 300  # seconds, for a node whose kind has none
+_START_TIMEOUT = 120  # seconds for everything before the first node of another host is ready
+
+
+class Lab(NamedTuple):
+    """A lab in one run of qemu_lab.
+
+    only: the nodes that the run is limited to, None for all. placed: {node: host}. states: {node:
+    its state in this run}. runs: {node: whether it runs after that}. phases: {node: start phase},
+    empty if no node waits for one of another host.
+    """
+
+    topology: Topology
+    only: Sequence[str] | None
+    placed: placement.Placement
+    endpoints: endpoints.UdpEndpoints
+    states: dict[str, str]
+    runs: dict[str, bool]
+    phases: dict[str, int]
+
+
+class LabAction(ShareRunner):
+    """One run of qemu_lab on one hypervisor. host: its name in the inventory."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Result:
+        """Run the task; return its result."""
+        super().run(tmp, task_vars)
+        self.task_vars = task_vars or {}
+        self.host: str = self.task_vars["inventory_hostname"]
+        try:
+            return self._run(dict(self._task.args))
+        except TopologyError as error:
+            return {"failed": True, "changed": False, "msg": str(error)}
+        except AnsibleActionFail as error:
+            # As an exception it would bypass failed_when and until, unlike an error of a module.
+            return {"failed": True, "changed": False, "msg": error.message}
+
+    def _run(self, args: Params) -> Result:
+        missing = libraries.missing()
+        if missing:
+            raise AnsibleActionFail(missing_required_lib(missing))
+        if "share" in args:
+            raise AnsibleActionFail("share is not for playbooks: give topology")
+        params = _validated(args)
+        lab = self._lab(params)
+        if lab.phases:
+            result = self._run_in_phases(lab, params)
+        else:
+            result = self._run_once(lab, params, lab.states)
+        result["placement"] = lab.placed
+        return result
+
+    def _run_once(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Result:
+        """Run this host's share with these states of the nodes."""
+        share = self._share(lab, params, states)
+        # The host needs neither the topology nor the images.
+        params = dict(params, topology={}, images={})
+        if lab.only:
+            params["purge"] = False
+            if params["state"] == "absent":
+                # For the module, absent is about the whole lab. Here, only some nodes are removed.
+                params["state"] = "present"
+        with Progress(self, self.host) as progress:
+            share["progress"] = progress.path
+            result = self.run_share(params, share)
+            progress.finish(result.pop("progress", None) or [])
+        return result
+
+    def _run_in_phases(self, lab: Lab, params: Params) -> Result:
+        """Run this host's share once for each start phase.
+
+        The nodes of a phase start when those of other hosts that they come after are up.
+        """
+        self._check_hosts_run_together(lab)
+        key = (self._task._uuid, lab.topology.name)
+        barrier = StartBarrier(C.DEFAULT_LOCAL_TMP, key, self.host)
+        phases = {
+            name: lab.phases[name] for name in lab.topology.nodes if lab.placed[name] == self.host
+        }
+        total: Result = {}
+        try:
+            for phase in sorted(set(phases.values())) or [0]:
+                starting = [name for name in phases if phases[name] == phase]
+                self._wait_for_other_hosts(lab, barrier, starting)
+                states = _states_in_phase(lab.states, phases, phase)
+                total = joined_results(total, self._run_once(lab, params, states))
+                if total.get("failed"):
+                    failed = total.get("failed_nodes") or phases
+                    barrier.report(
+                        {
+                            name: "it failed there" if name in failed or own > phase else ""
+                            for name, own in phases.items()
+                        }
+                    )
+                    break
+                barrier.report({name: "" for name, own in phases.items() if own <= phase})
+        except AnsibleError as error:
+            missing = [name for name in phases if name not in barrier.reported]
+            barrier.report(dict.fromkeys(missing, "its hypervisor gave up"))
+            if isinstance(error, AnsibleActionFail):
+                return dict(total, failed=True, changed=bool(total.get("changed")), msg=str(error))
+            raise
+        return total
+
+    def _check_hosts_run_together(self, lab: Lab) -> None:
+        """Check that Ansible runs the task on all hosts at the same time; else one waits in vain."""
+        hosts = sorted(set(lab.placed.values()))
+        batch = set(self.task_vars.get("ansible_play_batch") or hosts)
+        if not set(hosts) <= batch:
+            raise AnsibleActionFail(
+                "nodes come after nodes of other hypervisors: %s must be in the play at the same "
+                "time (see serial)" % ", ".join(hosts)
+            )
+        limits = (context.CLIARGS.get("forks"), self._task.throttle)
+        forks = min(limit for limit in limits if limit)
+        if forks < len(hosts):
+            raise AnsibleActionFail(
+                "nodes come after nodes of other hypervisors: %d hypervisors must run at the same "
+                "time, but forks or throttle allow %d" % (len(hosts), forks)
+            )
+
+    def _wait_for_other_hosts(self, lab: Lab, barrier: StartBarrier, starting: list[str]) -> None:
+        """Wait until the nodes of other hosts are up that the starting nodes come after."""
+        nodes = lab.topology.nodes
+        # {node of another host: the node that comes after it}
+        awaited = {
+            other: name
+            for name in starting
+            for other in nodes[name].after
+            if lab.placed[other] != self.host
+        }
+        if not awaited:
+            return
+        timeout = _START_TIMEOUT + sum(
+            float(nodes[name].settings["ready"].get("timeout") or _READY_TIMEOUT)
+            for name in awaited
+        )
+        for other, reason in barrier.wait(awaited, timeout).items():
+            if reason != "":
+                raise AnsibleActionFail(
+                    "%s was not started: it comes after %s on %s: %s"
+                    % (
+                        awaited[other],
+                        other,
+                        lab.placed[other],
+                        reason or "that host did not report it within %d s" % timeout,
+                    )
+                )
+
+    def _lab(self, params: Params) -> Lab:
+        """Return the lab and what this run does with it. Raises TopologyError."""
+        data = self._read(params.get("topology"))
+        if params.get("lab") and isinstance(data, dict):
+            data = dict(data, name=params["lab"])
+        topology = builder.build(data)
+        state, only = params["state"], params.get("nodes")
+        if only is not None:
+            only = [name.strip() for name in only]
+        if only == []:
+            raise AnsibleActionFail(
+                "nodes: an empty list names no node; leave it out for all of them"
+            )
+        problems = Problems()
+        for name in only or ():
+            if name not in topology.nodes:
+                existing = ", ".join(sorted(topology.nodes))
+                problems.add("nodes", "the topology has no node %s; it has %s", name, existing)
+        if state != "absent":
+            images.apply_images(topology, params.get("images") or {}, problems)
+        problems.check()
+        hosts, facts = self._hosts(topology.name)
+        placed = placement.place(topology, hosts, facts)
+        udp = endpoints.UdpEndpoints(topology, placed, self._addresses(topology, placed))
+        if state not in ("absent", "stopped"):
+            rows = placement.shortages(topology, placed, facts, udp.ports_between_hosts())
+            if rows:
+                raise AnsibleActionFail(shortage_message(topology.name, rows))
+        states = _states(topology, state, only, facts)
+        runs = placement.will_run(topology, states, facts)
+        phases: dict[str, int] = {}
+        if state in ("started", "paused") and not self._task.check_mode:
+            phases = placement.start_phases(topology, placed)
+        if not any(phases.values()):
+            phases = {}
+        return Lab(topology, only, placed, udp, states, runs, phases)
+
+    def _share(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Params:
+        """Return this host's share with these states of the nodes."""
+        topology = lab.topology
+        if params["state"] == "absent" and not lab.only:
+            share: Params = {"lab": topology.name, "vms": [], "segments": []}
+        else:
+            render = self._renderer(topology)
+            share = dict(
+                host_shares.share_for(
+                    topology, lab.placed, self.host, lab.endpoints, states, lab.runs, render
+                )
+            )
+            for vm in share["vms"]:
+                # A later phase of this run starts it: its neighbours keep their carriers.
+                vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
+            share["node_facts"] = facts_of_nodes(topology, [vm["name"] for vm in share["vms"]])
+        share["limits"] = topology.data["limits"]
+        return share
+
+    def _read(self, topology: Any) -> Any:
+        """Return the data of a topology: as given, or from a file of the controller."""
+        if isinstance(topology, dict):
+            return topology
+        if not isinstance(topology, str):
+            raise AnsibleActionFail("topology: give a dictionary, or the path of a YAML file")
+        try:
+            path = self._find_needle("files", topology)
+        except AnsibleError:
+            path = os.path.expanduser(topology)
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return load_yaml(stream)
+        except OSError as error:
+            raise AnsibleActionFail("topology: cannot read %s: %s" % (path, error.strerror))
+        except yaml.YAMLError as error:
+            raise AnsibleActionFail("topology: %s is not YAML: %s" % (path, error))
+
+    def _hosts(self, lab: str) -> tuple[list[str], dict[str, dict[str, Any]]]:
+        """Return the hosts of the play and the facts about this lab that qemu_lab_info found."""
+        hosts = list(self.task_vars.get("ansible_play_hosts_all") or [self.host])
+        hostvars = self.task_vars.get("hostvars", {})
+        facts = {}
+        for host in hosts:
+            if host in hostvars:
+                found = hostvars[host].get("vlab_hypervisor") or {}
+                if found.get("lab") == lab:
+                    facts[host] = found
+        return hosts, facts
+
+    def _addresses(self, topology: Topology, placed: placement.Placement) -> dict[str, str]:
+        """Return the IPv4 address at which the other hosts reach each host.
+
+        It is the variable vlab_address, else the address that Ansible uses.
+        """
+        addresses = {}
+        for host in endpoints.hosts_with_addresses(topology, placed):
+            variables = self.task_vars["hostvars"][host]
+            name = variables.get("vlab_address") or variables.get("ansible_host") or host
+            try:
+                found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_DGRAM)
+            except OSError:
+                raise AnsibleActionFail(
+                    "links cross between hypervisors, but the address of %s (%s) cannot be "
+                    "resolved: set vlab_address for it" % (host, name)
+                )
+            addresses[host] = str(found[0][4][0])
+            if addresses[host].startswith("127.") and len(set(placed.values())) > 1:
+                raise AnsibleActionFail(
+                    "links cross between hypervisors, but the address of %s is %s: set "
+                    "vlab_address to the address at which the others reach it"
+                    % (host, addresses[host])
+                )
+        return addresses
+
+    def _renderer(self, topology: Topology) -> Callable[[Node, Any], str]:
+        """Return the function that renders the templates of the nodes' files."""
+        nodes: dict[str, Any] = {}  # filled for the first template: most labs have none
+        lab = {"name": topology.name, "vars": topology.data["vars"]}
+
+        def render(node: Node, content: Any) -> str:
+            if isinstance(content, str):
+                return content
+            try:
+                path = self._find_needle("templates", content["template"])
+            except AnsibleError:
+                raise AnsibleActionFail(
+                    "nodes.%s.files: there is no template %s on the controller"
+                    % (node.name, content["template"])
+                )
+            with open(path, encoding="utf-8") as stream:
+                text = stream.read()
+            if not nodes:
+                for name, each in topology.nodes.items():
+                    nodes[name] = template_variables(topology, each)
+            variables = dict(self.task_vars, lab=lab, lab_nodes=nodes, node=nodes[node.name])
+            return self._render(text, path, variables)
+
+        return render
+
+    def _render(self, text: str, path: str, variables: dict[str, Any]) -> str:
+        templar = self._templar.copy_with_new_env(
+            searchpath=[os.path.dirname(path)], available_variables=variables
+        )
+        rendered: str = templar.template(
+            trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False
+        )
+        return rendered
+
+
+def _validated(args: Params) -> Params:
+    """Return the options with their types and defaults. The host expands paths."""
+    spec = {
+        name: dict(option, type="str") if option["type"] == "path" else option
+        for name, option in ARGUMENTS.items()
+    }
+    checked = ArgumentSpecValidator(spec).validate(args)
+    if checked.unsupported_parameters:
+        # The message of Ansible's modules.
+        raise AnsibleActionFail(
+            "Unsupported parameters for (vlab.qemu.qemu_lab) module: %s"
+            % checked.error_messages[-1]
+        )
+    if checked.error_messages:
+        raise AnsibleActionFail("; ".join(checked.error_messages))
+    params: Params = checked.validated_parameters
+    return params
+
+
+def _states(
+    topology: Topology, state: str, only: Sequence[str] | None, facts: placement.Facts
+) -> dict[str, str]:
+    """Return {node: state} for a run with this state, limited to some nodes or not."""
+    existing: dict[str, Any] = {}
+    for found in facts.values():
+        existing.update(found.get("vms", {}))
+    states: dict[str, str] = {}
+    for name, node in topology.nodes.items():
+        if only and name not in only:
+            stopped = existing.get(name, {}).get("status") in ("stopped", "crashed")
+            states[name] = "present" if stopped else "keep"
+        elif state == "started":
+            states[name] = node.settings.get("state") or state
+        else:
+            states[name] = state
+    return states
+
+
+def _states_in_phase(
+    states: Mapping[str, str], phases: Mapping[str, int], phase: int
+) -> dict[str, str]:
+    """Return the states in which nodes of later phases are not started yet."""
+    return {
+        name: "present" if state in ("started", "paused") and phases.get(name, 0) > phase else state
+        for name, state in states.items()
+    }
+
+
+def joined_results(first: Result, second: Result) -> Result:
+    """Return the results of two runs of the module as one."""
+    if not first:
+        return second
+    joined = dict(second, changed=bool(first.get("changed") or second.get("changed")))
+    for key in ("changes", "warnings"):
+        joined[key] = (first.get(key) or []) + (second.get(key) or [])
+    one, two = first.get("actions") or {}, second.get("actions") or {}
+    joined["actions"] = {name: one.get(name, []) + two.get(name, []) for name in {**one, **two}}
+    if first.get("diff") and second.get("diff"):
+        joined["diff"] = {
+            side: first["diff"][side] + second["diff"][side] for side in ("before", "after")
+        }
+    return joined
