@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""VMs without QEMU: hosts that have a QEMU of some version by its recorded capabilities, and definitions made for them."""
+"""VMs without QEMU: hosts with the recorded capabilities of a QEMU, and definitions for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CAPABILITIES = os.path.join(
 
 
 def capabilities(version, **changes):
-    """The Capabilities of a real QEMU, as capabilities/make.py took them; changes: fields to replace."""
+    """The recorded Capabilities of a real QEMU. changes: fields to replace."""
     with open(os.path.join(_CAPABILITIES, version + ".json"), encoding="utf-8") as stream:
         answer = json.load(stream)
     values = {
@@ -39,7 +39,7 @@ def capabilities(version, **changes):
 
 
 class FakeHost(Host):
-    """A host with one QEMU, for x86_64 unless told otherwise. Nothing on the real host is looked at."""
+    """A host with one QEMU, for x86_64 by default. Nothing on the real host is read."""
 
     def __init__(self, version="7.2", name="r1", lab="lab1", root=ROOT, arch="x86_64"):
         super().__init__(Folder(str(root), lab, name))
@@ -62,14 +62,14 @@ def compose(given=None, saved=None, host=None, **more):
 
 
 def granted(definition, first=20001):
-    """The definition with a port for each that it wishes, counted from first where it says auto."""
+    """The definition with its ports, counted from first for those that are auto."""
     ports = {}
-    for wish in definitions.port_requests(definition):
+    for request in definitions.port_requests(definition):
         ports.setdefault(
-            wish.key,
-            wish.port
-            if wish.port != "auto"
-            else (5900 if wish.key == "display" else first) + len(ports),
+            request.key,
+            request.port
+            if request.port != "auto"
+            else (5900 if request.key == "display" else first) + len(ports),
         )
     return dict(definition, ports=ports)
 
@@ -86,7 +86,9 @@ def values(words, option):
 
 
 def parsed(text, head=None):
-    """An option string as QEMU takes it apart (util/qemu-option.c, opts_do_parse): a list of (key, value); ",," is a comma in a value.
+    """A list of (key, value) of an option string, as QEMU parses it; ",," is a comma in a value.
+
+    See util/qemu-option.c, opts_do_parse.
 
     head: the key of a first word without one, such as driver.
     """

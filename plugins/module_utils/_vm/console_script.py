@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MASK = "********"
-_PROBE_TIMEOUT = 3  # seconds for a console to answer an empty line
+_ANSWER_TIMEOUT = 3  # seconds for a console to answer an empty line
 _FINAL_OUTPUT_TIMEOUT = 0.2  # seconds for output after the last step
 _MAX_SHOWN_OUTPUT = 500  # characters of the last output, in an error
 
@@ -80,7 +80,7 @@ class ConsoleScript:
                 raise GuestError(error.message, transcript=self.transcript, matches=self.matches)
 
     def _is_done(self, console: Console, unless: re.Pattern[bytes]) -> bool:
-        deadline = time.monotonic() + min(_PROBE_TIMEOUT, self.timeout)
+        deadline = time.monotonic() + min(_ANSWER_TIMEOUT, self.timeout)
         console.send(self.newline.encode("utf-8"), deadline)
         return self._expect(console, unless, deadline) is not None
 

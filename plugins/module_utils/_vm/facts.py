@@ -103,11 +103,11 @@ def _add_agent_addresses(facts: Result, timeout: float) -> None:
         nic = nics.get((interface.get("mac") or "").lower())
         if nic is not None:
             nic["guest_name"] = interface["name"]
-            known = {entry["address"] for entry in nic["addresses"]}
+            addresses = {entry["address"] for entry in nic["addresses"]}
             nic["addresses"] += [
                 {"address": address, "port": None, "source": "agent"}
                 for address in interface["addresses"]
-                if address not in known
+                if address not in addresses
             ]
 
 

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A hypervisor's share of a lab: what is planned for its VMs and segments, and what is refused. No QEMU is started."""
+"""A hypervisor's share of a lab: the plan for its VMs and segments. No QEMU is started."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_keep_leaves_a_vm_as_it_is_and_does_not_make_one(lab, tmp_path):
         ({"state": "absent"}, ["old.state"], False),
     ],
 )
-def test_vms_that_no_node_stands_for_are_told_or_removed(lab, tmp_path, params, changes, warned):
+def test_vms_that_no_node_names_are_reported_or_removed(lab, tmp_path, params, changes, warned):
     define(tmp_path, "a")
     define(tmp_path, "old")
     result = lab([node("a", "present")], **params)
@@ -139,11 +139,11 @@ def test_vms_that_no_node_stands_for_are_told_or_removed(lab, tmp_path, params, 
 def test_a_neighbour_that_will_not_run_takes_the_carrier(lab, peer, down):
     nic = {"name": "eth1", "link": {"type": "none"}, "peer": "b"}
     result = lab([node("a", options={"nics": [nic]}), node("b", peer)])
-    told = next(vm for vm in result["vms"] if vm["name"] == "a")["nics"][0]
-    assert told["link_down"] == down
+    nic = next(vm for vm in result["vms"] if vm["name"] == "a")["nics"][0]
+    assert nic["link_down"] == down
 
 
-def test_everything_that_is_wrong_is_told_at_once(lab):
+def test_everything_that_is_wrong_is_reported_at_once(lab):
     with pytest.raises(VlabError) as caught:
         lab([node("a", options={"memory": "nonsense"}), node("b", options={"vcpus": 0}), node("c")])
     assert "cannot plan 2 nodes of the lab:" in caught.value.message

@@ -45,7 +45,8 @@ def test_a_guest_that_says_it_failed_is_not_waited_for(tmp_path, log):
     started = time.monotonic()
     with pytest.raises(
         GuestError,
-        match=r"r1 is not ready \(console\): the guest reported vlab: not ready: (bgpd failed with 1|zebra has ended)",
+        match=r"r1 is not ready \(console\): the guest reported "
+        r"vlab: not ready: (bgpd failed with 1|zebra has ended)",
     ) as caught:
         wait(tmp_path, log)
     assert time.monotonic() - started < 1

@@ -33,7 +33,7 @@ def port(number):
 
 
 def hub_with(root, ports, has=None, alive=True):
-    """A hub whose QEMU, which is this process, has some ports: {end: port}. None: it was never started."""
+    """A planned hub. has: {end: port} of its QEMU, which is this process; None: it never ran."""
     if has is not None:
         folder = hub.HubFolder(str(root), "lab1", "office")
         os.makedirs(folder.path)

@@ -15,7 +15,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab import start_schedu
 
 
 class World:
-    """Jobs that do nothing but be noted. fails: {name: (where, error)}, where is launch or ready. hold(name): called while it boots."""
+    """Nodes whose events are recorded.
+
+    fails: {name: (where, error)}, where is launch or ready. hold(name): called while it boots.
+    """
 
     def __init__(self, fails=None, hold=None):
         self.fails, self.hold = fails or {}, hold or (lambda name: None)
@@ -73,17 +76,17 @@ def bring_up(monkeypatch):
                 world.note(self.name, "ready")
 
         monkeypatch.setattr(start_scheduler, "Readiness", Ready)
-        line = start_scheduler.StartScheduler(
+        scheduler = start_scheduler.StartScheduler(
             {name: world.job(name, after) for name, after in jobs.items()},
             booting,
             wait_ready,
             lambda text: None,
         )
-        done = threading.Thread(target=line.run, daemon=True)
+        done = threading.Thread(target=scheduler.run, daemon=True)
         done.start()
         done.join(20)
         assert not done.is_alive(), "it waits for ever"
-        return line.failed
+        return scheduler.failed
 
     return bring_up
 
@@ -98,8 +101,10 @@ def test_no_more_boot_at_a_time_than_may(bring_up, booting):
 def test_order_is_kept(bring_up):
     world = World()
     assert bring_up(world, {"c": {"b": "started"}, "b": {"a": "ready"}, "a": {}}, 1) == {}
-    told = world.events
-    assert told.index(("a", "ready")) < told.index(("b", "launch")) < told.index(("c", "launch"))
+    events = world.events
+    assert (
+        events.index(("a", "ready")) < events.index(("b", "launch")) < events.index(("c", "launch"))
+    )
 
 
 @pytest.mark.parametrize("booting", [None, 1])

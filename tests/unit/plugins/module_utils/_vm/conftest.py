@@ -10,5 +10,5 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import container
 
 @pytest.fixture(autouse=True)
 def on_a_machine(monkeypatch):
-    """These tests hold wherever they run, also in an application container, where no VM would be started."""
+    """Run the tests also in an application container, where no VM would be started."""
     monkeypatch.setattr(container, "_current_container", lambda: None)

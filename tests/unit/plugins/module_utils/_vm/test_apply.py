@@ -63,7 +63,7 @@ def plain(definition):
 
 
 @pytest.mark.parametrize("seed", range(15))
-def test_live_changes_entered_one_by_one_make_the_wanted_definition(seed):
+def test_live_changes_entered_one_by_one_make_the_desired_definition(seed):
     chance = random.Random(seed)
     running = copy.deepcopy(SAVED)
     for given in chance.sample(STEPS, 6):

@@ -32,9 +32,9 @@ def router(tmp_path):
 
 
 def held(router, steps, **more):
-    dialogue = ConsoleScript(router.path, steps, timeout=5, **more)
-    dialogue.run()
-    return dialogue
+    script = ConsoleScript(router.path, steps, timeout=5, **more)
+    script.run()
+    return script
 
 
 def test_once_and_not_again(router):
@@ -50,7 +50,7 @@ def test_once_and_not_again(router):
 
 
 def test_secrets_are_masked(router):
-    dialogue = held(
+    script = held(
         router,
         [
             {"send": ""},
@@ -59,14 +59,15 @@ def test_secrets_are_masked(router):
             {"expect": "is now"},
         ],
     )
-    assert "open.sesame" not in dialogue.transcript
-    assert "the password is now ********" in dialogue.transcript
+    assert "open.sesame" not in script.transcript
+    assert "the password is now ********" in script.transcript
 
 
 def test_what_does_not_come(router):
     with pytest.raises(
         GuestError,
-        match=r"^steps\[1\].expect: the console did not show 'never' within 1 s. Its last output: .*router>",
+        match=r"^steps\[1\].expect: the console did not show 'never' within 1 s. "
+        r"Its last output: .*router>",
     ) as caught:
         held(router, [{"send": ""}, {"expect": "never", "timeout": 1}])
     assert caught.value.facts["matches"] == [None]

@@ -31,10 +31,11 @@ IN_KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
         ),
         (OWN, [], IN_KUBERNETES, "Kubernetes (KUBERNETES_SERVICE_HOST)"),
         (OWN, [], {"KUBERNETES_SERVICE_HOST": ""}, None),
-        # Where /proc tells nothing, as in gVisor.
+        # Where /proc shows nothing, as in gVisor.
         (None, ["/.dockerenv"], {}, "Docker (/.dockerenv)"),
         (None, [], {}, None),
-        # LXC and nspawn, and a container that boots as a machine does; a sandbox that only has its own processes.
+        # LXC and nspawn, and a container that boots as a machine does; a sandbox that only has
+        # its own processes.
         (OWN, [SYSTEMD], {}, None),
         (OWN, ["/run/.containerenv", SYSTEMD], {}, None),
         (OWN, [], {"container": "lxc"}, None),

@@ -9,7 +9,7 @@ import json
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, FakeHost, compose
 
@@ -125,7 +125,8 @@ BESIDE = {
 }
 ELSEWHERE = {"disks", "nics", "cdroms", "floppies", "mac_copy_from"}
 
-# The same for the items of lists: list, suboption, what a user says, what is kept, how it is taken back, what is there then.
+# The same for the items of lists: list, suboption, the value given, the value kept, the value that
+# restores the default, the default.
 ITEMS = [
     ("disks", "path", "/x//d", "/x/d", None, "/x/d"),
     ("disks", "size", "1.5G", 3 << 29, None, 3 << 29),
@@ -210,16 +211,16 @@ def test_the_tables_have_every_option():
 
 @pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
 def test_option(row):
-    option, said, kept, back, default = row
+    option, value, kept, back, default = row
     beside = dict(SMALL, **BESIDE.get(option, {}))
     plain = compose(beside)
-    made = compose(dict(beside, **{option: said}))
+    made = compose(dict(beside, **{option: value}))
     if option not in ("cloud_init", "config_drive"):
         assert made[option] == kept
-    assert same(made, compose(dict(beside, **{option: said}), saved=made)), (
+    assert same(made, compose(dict(beside, **{option: value}), saved=made)), (
         "the same again is no change"
     )
-    assert same(made, compose({}, saved=made)), "what is not said stays"
+    assert same(made, compose({}, saved=made)), "what is not value stays"
     if back is not None:
         again = compose({option: back}, saved=made)
         assert again[option] == default
@@ -231,16 +232,16 @@ def test_option(row):
 
 @pytest.mark.parametrize("row", ITEMS, ids=row_id)
 def test_option_of_an_item(row):
-    option, key, said, kept, back, default = row
+    option, key, value, kept, back, default = row
     base = {"name": "x", **({"size": "1G"} if option == "disks" and key != "path" else {})}
     if key == "backing_format":
         base["backing_file"] = "/b"
-    given = dict(SMALL, **{option: [dict(base, **{key: said})]})
+    given = dict(SMALL, **{option: [dict(base, **{key: value})]})
     plain, made = compose(dict(SMALL, **{option: [base]})), compose(given)
     assert made[option][0][key] == kept
     assert same(made, compose(given, saved=made))
     assert same(made, compose({option: [{"name": "x"}]}, saved=made)), (
-        "a suboption that is not said stays"
+        "a suboption that is not value stays"
     )
     assert same(made, compose({option: []}, saved=made))
     if back is not None:
@@ -366,7 +367,7 @@ def test_uuids():
     assert random["uuid"] != compose(SMALL, uuid="random")["uuid"]
     assert compose({"uuid": "random"}, saved=random)["uuid"] == random["uuid"]
     assert compose({"uuid": ""}, saved=random)["uuid"] == random["uuid"], (
-        "a UUID is never derived anew for a VM that has one"
+        "a UUID is never derived again for a VM that has one"
     )
 
 
@@ -620,7 +621,7 @@ def test_macs_are_copied_from_another_vm(tmp_path):
     host = FakeHost(name="new", root=tmp_path)
     folder = FakeHost(name="old", root=tmp_path).folder
     folder.make()
-    room.save(folder, other)
+    definitions.save(folder, other)
     made = compose(SMALL, nics=[{"name": "a"}, {"name": "c"}], mac_copy_from="old", host=host)
     assert made["nics"][0]["mac"] == "52:54:00:00:00:01" and made["nics"][1]["mac"] not in (
         "52:54:00:00:00:01",
@@ -631,7 +632,7 @@ def test_macs_are_copied_from_another_vm(tmp_path):
 def test_one_writer_for_an_image(tmp_path):
     host = FakeHost(name="old", root=tmp_path)
     host.folder.make()
-    room.save(host.folder, compose(SMALL, disks=[dict(DISK, path="/images/d")], host=host))
+    definitions.save(host.folder, compose(SMALL, disks=[dict(DISK, path="/images/d")], host=host))
     for more, fits in (({}, False), ({"read_only": True}, True), ({"snapshot": True}, True)):
         try:
             compose(
@@ -677,7 +678,7 @@ def test_inputs_are_left_alone():
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])
 def test_the_order_of_runs_does_not_matter(order):
-    said = [
+    value = [
         {"vcpus": 2},
         {"memory": "128"},
         {"disks": [dict(DISK, name="a")]},
@@ -685,7 +686,7 @@ def test_the_order_of_runs_does_not_matter(order):
     ]
     made = compose({"disks": []})
     for number in order:
-        made = compose(said[number], saved=made)
+        made = compose(value[number], saved=made)
     assert same(
         made,
         compose(
@@ -702,14 +703,14 @@ def test_the_order_of_runs_does_not_matter(order):
 def test_load_and_save(tmp_path):
     host = FakeHost(root=tmp_path)
     folder = host.folder
-    assert room.load(folder) is None
+    assert definitions.load(folder) is None
     folder.make()
     made = compose(SMALL, host=host)
-    room.save(folder, made)
-    assert room.load(folder) == json.loads(json.dumps(made))
+    definitions.save(folder, made)
+    assert definitions.load(folder) == json.loads(json.dumps(made))
     older = {key: value for key, value in made.items() if key not in ("tpm", "cpu_limit")}
-    room.save(folder, older)
-    assert room.load(folder) == json.loads(json.dumps(made)), (
+    definitions.save(folder, older)
+    assert definitions.load(folder) == json.loads(json.dumps(made)), (
         "options that came later have their defaults"
     )
     for damaged in (
@@ -720,12 +721,12 @@ def test_load_and_save(tmp_path):
         dict(made, format=None),
         {key: value for key, value in made.items() if key != "slots"},
     ):
-        room.save(folder, damaged)
+        definitions.save(folder, damaged)
         with pytest.raises(HostError, match="damaged"):
-            room.load(folder)
-    room.save(folder, dict(made, format=3))
+            definitions.load(folder)
+    definitions.save(folder, dict(made, format=3))
     with pytest.raises(HostError, match="newer"):
-        room.load(folder)
+        definitions.load(folder)
 
 
 def test_a_definition_of_format_1_is_migrated(tmp_path):
@@ -735,13 +736,13 @@ def test_a_definition_of_format_1_is_migrated(tmp_path):
     made = json.loads(json.dumps(compose(given, host=host)))
     old = {key: value for key, value in made.items() if key != "slots"}
     old.update(format=1, places=made["slots"])
-    room.save(host.folder, old)
-    assert room.load(host.folder) == made
-    assert compose({}, saved=room.load(host.folder), host=host) == made
+    definitions.save(host.folder, old)
+    assert definitions.load(host.folder) == made
+    assert compose({}, saved=definitions.load(host.folder), host=host) == made
     del old["places"]
-    room.save(host.folder, old)
+    definitions.save(host.folder, old)
     with pytest.raises(HostError, match="damaged"):
-        room.load(host.folder)
+        definitions.load(host.folder)
 
 
 @pytest.mark.parametrize(
@@ -776,12 +777,12 @@ def test_a_definition_of_format_1_is_migrated(tmp_path):
 )
 def test_ports_that_are_still_to_be_claimed(given, keys):
     made = compose(SMALL, **given)
-    assert {wish.key for wish in room.port_requests(made)} == keys
-    assert room.lacks_ports(made) == bool(keys)
+    assert {request.key for request in definitions.port_requests(made)} == keys
+    assert definitions.lacks_ports(made) == bool(keys)
     held = dict(made, ports=dict.fromkeys(keys, 2222))
-    assert not room.lacks_ports(held)
-    assert room.lacks_ports(dict(made, ports=dict(held["ports"], more=1)))
+    assert not definitions.lacks_ports(held)
+    assert definitions.lacks_ports(dict(made, ports=dict(held["ports"], more=1)))
     if "nics/e/tcp/22" in keys:
-        assert room.lacks_ports(dict(made, ports={"nics/e/tcp/22": 2223})), (
+        assert definitions.lacks_ports(dict(made, ports={"nics/e/tcp/22": 2223})), (
             "another number was asked for"
         )

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Definitions that nobody would write, and some that would: whatever they are, they are data, or are refused by name.
+"""Hostile and odd definitions: they are data, or are refused by the name of the option.
 
 VLAB_FUZZ=20000 tries as many as that; VLAB_FUZZ_SEED begins elsewhere.
 """
@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, converge, cpu_limit
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import host as host_room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import host as host_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import parse_steps
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import firmware, machine
@@ -222,11 +222,11 @@ def fixture_hypervisor(monkeypatch, tmp_path):
     """A host with each QEMU, by the binary's name: /q/5.2 and so on; 7.2 where none is named."""
     known = {version: capabilities(version) for version in VERSIONS}
     monkeypatch.setattr(
-        host_room,
+        host_module,
         "find_qemu",
         lambda arch, binary: ("/q/%s" % binary if binary in known else "/q/7.2", "x86_64"),
     )
-    monkeypatch.setattr(host_room, "_capabilities", lambda path: known[path[3:]])
+    monkeypatch.setattr(host_module, "_capabilities", lambda path: known[path[3:]])
     monkeypatch.setattr(
         machine.accelerators, "choose_accelerator", lambda *arguments, **more: ("tcg", "asked for")
     )
@@ -252,7 +252,7 @@ def fixture_hypervisor(monkeypatch, tmp_path):
 
 
 def tried(params, root):
-    """converge_vm in check mode of what Ansible lets through; None, or what was said against it."""
+    """Return the error of converge_vm in check mode, or None, for what Ansible lets through."""
     try:
         checked = ArgumentSpecValidator(converge.vm_argument_spec()).validate(
             dict({"root": str(root), "name": "r1"}, **params)
@@ -356,16 +356,16 @@ def nested(path, text):
     "path", OPTIONS, ids=[".".join(name for name, option in path) for path in OPTIONS]
 )
 def test_texts_that_nothing_can_carry(hypervisor, path):
-    """They are refused by the option's name in whatever option; what only becomes the content of a file may be anything."""
+    """They are refused by the option's name; only the content of a file may be anything."""
     for text in ("a\0b", "a\ud800b"):
         params = nested(path, text)
-        said = tried(params, hypervisor)
+        message = tried(params, hypervisor)
         if any(name in FREE for name, option in path) and text == "a\0b":
-            assert said is None
+            assert message is None
         elif path[-1][0] == "root":
-            assert said
+            assert message
         else:
-            assert said is not None and path[-1][0] in said, said
+            assert message is not None and path[-1][0] in message, message
 
 
 @pytest.mark.parametrize(

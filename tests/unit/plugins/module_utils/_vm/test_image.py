@@ -51,7 +51,7 @@ def now(**more):
 
 @pytest.fixture
 def converge(tmp_path, monkeypatch):
-    """Converge an image with options; has: what it is now, None when it is not there. Returns the result and the calls."""
+    """Converge an image; return the result and the calls. has: its facts, None if it is missing."""
     path = tmp_path / "disk.qcow2"
 
     def run(has, check_mode=False, users=(), qemu_img=None, **options):

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Changes of a running VM: what QEMU is told, in which order, and what happens when it refuses."""
+"""Changes of a running VM: the commands to QEMU, their order, and what a refusal does."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class World:
         return {}
 
     def change(self, after):
-        """Make the changes to what is wanted; return what QEMU was told, without questions."""
+        """Make the changes; return the commands to QEMU, without queries."""
         desired = granted(compose(after, saved=plain_copy(self.running), host=self.host))
         changes = [change for part in PARTS for change in part.compare(self.running, desired)]
         assert {change.how for change in changes} == {"live"}, changes
@@ -97,13 +97,13 @@ MOVED = {"name": "eth0", "link": {"type": "udp", "local_port": 20012, "remote_po
 NONE = {"name": "eth0", "link": {"type": "none"}}
 
 
-def names(told):
-    return [name for name, _arguments in told]
+def names(commands):
+    return [name for name, _arguments in commands]
 
 
 def test_a_link_moves_with_the_carrier_off(world):
-    told = world({"nics": [NIC]}).change({"nics": [MOVED]})
-    assert names(told) == [
+    commands = world({"nics": [NIC]}).change({"nics": [MOVED]})
+    assert names(commands) == [
         "set_link",
         "netdev_del",
         "netdev_del",
@@ -111,13 +111,13 @@ def test_a_link_moves_with_the_carrier_off(world):
         "netdev_add",
         "set_link",
     ]
-    assert [arguments["up"] for name, arguments in told if name == "set_link"] == [False, True]
-    assert told[3][1]["localaddr"].endswith(":20012") and told[4][1]["type"] == "hubport"
+    assert [arguments["up"] for name, arguments in commands if name == "set_link"] == [False, True]
+    assert commands[3][1]["localaddr"].endswith(":20012") and commands[4][1]["type"] == "hubport"
 
 
 def test_a_link_that_is_pulled_leaves_no_carrier(world):
-    told = world({"nics": [NIC]}).change({"nics": [NONE]})
-    assert names(told) == ["set_link", "netdev_del", "netdev_del"]
+    commands = world({"nics": [NIC]}).change({"nics": [NONE]})
+    assert names(commands) == ["set_link", "netdev_del", "netdev_del"]
 
 
 def test_a_link_that_cannot_be_had_is_plugged_back(world):
@@ -135,16 +135,16 @@ def test_a_link_that_cannot_be_had_is_plugged_back(world):
 
 @pytest.mark.parametrize("before, after, up", [(False, True, False), (True, False, True)])
 def test_the_carrier_alone(world, before, after, up):
-    told = world({"nics": [dict(NIC, link_down=before)]}).change(
+    commands = world({"nics": [dict(NIC, link_down=before)]}).change(
         {"nics": [dict(NIC, link_down=after)]}
     )
-    assert names(told) == ["set_link"] and told[0][1]["up"] == up
+    assert names(commands) == ["set_link"] and commands[0][1]["up"] == up
 
 
 def test_a_nic_comes_with_all_that_is_behind_it_and_goes_with_it(world):
     made = world({"nics": [NIC]})
-    told = made.change({"nics": [NIC, {"name": "eth1"}]})
-    assert names(told) == [
+    commands = made.change({"nics": [NIC, {"name": "eth1"}]})
+    assert names(commands) == [
         "object-del",
         "netdev_del",
         "netdev_del",
@@ -153,10 +153,10 @@ def test_a_nic_comes_with_all_that_is_behind_it_and_goes_with_it(world):
         "device_add",
         "set_link",
     ]
-    assert told[-1][1]["up"] is False
+    assert commands[-1][1]["up"] is False
     made.qemu.requests.clear()
-    told = made.change({"nics": [NIC], "purge_nics": True})
-    assert names(told) == ["device_del", "object-del", "netdev_del", "netdev_del", "netdev_del"]
+    commands = made.change({"nics": [NIC], "purge_nics": True})
+    assert names(commands) == ["device_del", "object-del", "netdev_del", "netdev_del", "netdev_del"]
 
 
 def test_half_a_nic_is_cleared_away(world):
@@ -184,14 +184,14 @@ DISK = {"name": "disk0", "size": "8M"}
 
 def test_a_disk_comes_and_goes(world):
     made = world({"disks": [DISK]})
-    told = made.change({"disks": [DISK, {"name": "data", "size": "1M"}]})
-    assert names(told) == ["blockdev-del", "object-del", "blockdev-add", "device_add"]
-    node = told[2][1]["node-name"]
-    assert told[3][1]["drive"] == node
+    commands = made.change({"disks": [DISK, {"name": "data", "size": "1M"}]})
+    assert names(commands) == ["blockdev-del", "object-del", "blockdev-add", "device_add"]
+    node = commands[2][1]["node-name"]
+    assert commands[3][1]["drive"] == node
     made.qemu.requests.clear()
-    told = made.change({"disks": [DISK], "purge_disks": True})
-    assert names(told) == ["device_del", "blockdev-del", "object-del"]
-    assert told[1][1] == {"node-name": node}
+    commands = made.change({"disks": [DISK], "purge_disks": True})
+    assert names(commands) == ["device_del", "blockdev-del", "object-del"]
+    assert commands[1][1] == {"node-name": node}
 
 
 def test_a_disk_that_qemu_refuses_leaves_no_node(world):
@@ -213,7 +213,7 @@ def test_a_disk_is_changed(world, after, command, arguments):
     ]
 
 
-def test_a_guest_that_keeps_its_disk_is_told_and_the_node_stays(world):
+def test_a_guest_that_keeps_its_disk_is_reported_and_the_node_stays(world):
     made = world({"disks": [DISK]}, {"device_del": {}})
     with pytest.raises(
         GuestError,
@@ -225,7 +225,10 @@ def test_a_guest_that_keeps_its_disk_is_told_and_the_node_stays(world):
 
 def test_a_capture_starts_and_stops(world):
     made = world({"nics": [NIC]})
-    told = made.change({"nics": [dict(NIC, capture={"enabled": True})]})
-    assert names(told) == ["object-del", "object-add"] and told[1][1]["qom-type"] == "filter-dump"
+    commands = made.change({"nics": [dict(NIC, capture={"enabled": True})]})
+    assert (
+        names(commands) == ["object-del", "object-add"]
+        and commands[1][1]["qom-type"] == "filter-dump"
+    )
     made.qemu.requests.clear()
     assert names(made.change({"nics": [dict(NIC, capture={"enabled": False})]})) == ["object-del"]

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import folder as room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import folder as folders
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
@@ -50,16 +50,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import mak
 )
 def test_names(name, fits):
     if fits:
-        assert room.check_name("x", name) == name
+        assert folders.check_name("x", name) == name
         return
     with pytest.raises(OptionError) as caught:
-        room.check_name("x", name)
+        folders.check_name("x", name)
     assert caught.value.facts["option"] == "x"
     caught.value.message.encode("utf-8")
 
 
 def test_the_files_of_a_vm(tmp_path):
-    folder = room.Folder(str(tmp_path), "lab,1", "r 1")
+    folder = folders.Folder(str(tmp_path), "lab,1", "r 1")
     assert folder.path == "%s/lab,1/r 1" % tmp_path and not folder.exists()
     folder.make()
     folder.make()
@@ -79,16 +79,18 @@ def test_the_files_of_a_vm(tmp_path):
 )
 def test_a_folder_that_cannot_be(tmp_path, lab, name, option):
     with pytest.raises(OptionError, match="^%s: " % option):
-        room.Folder(str(tmp_path), lab, name)
+        folders.Folder(str(tmp_path), lab, name)
 
 
 @pytest.mark.parametrize("length", [50, 85, 86, 87, 88, 89, 90, 91, 95, 120])
 def test_sockets_fit_where_the_path_does_not(monkeypatch, length):
-    """sun_path holds 108 bytes with its end; the longest socket name of ours is console-255.sock."""
+    """sun_path holds 108 bytes with its end; the longest name of a socket is console-255.sock."""
     for user, base in ((0, "/run/vlab"), (1000, "/run/user/1000/vlab")):
         monkeypatch.setattr(os, "geteuid", lambda user=user: user)
         monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
-        one, other = (room.Folder("/" + "r" * (length - 9), "lab", name) for name in ("é1", "é2"))
+        one, other = (
+            folders.Folder("/" + "r" * (length - 9), "lab", name) for name in ("é1", "é2")
+        )
         assert len(os.fsencode(one.socket("console-255.sock"))) <= 107
         assert (one.sockets == one.path) == (len(os.fsencode(one.path)) <= 90)
         assert one.sockets != other.sockets and (
@@ -99,13 +101,13 @@ def test_sockets_fit_where_the_path_does_not(monkeypatch, length):
 
 def test_roots(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert room.default_root() == "/var/lib/vlab"
+    assert folders.default_root() == "/var/lib/vlab"
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", "/s")
-    assert room.default_root() == "/s/vlab"
+    assert folders.default_root() == "/s/vlab"
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/h")
-    assert room.default_root() == "/h/.local/state/vlab"
+    assert folders.default_root() == "/h/.local/state/vlab"
 
 
 @pytest.mark.parametrize(
@@ -205,10 +207,10 @@ DEFAULTS = {"a": 1, "b": None, "index": None}
     ],
 )
 def test_items(saved, given, more, expected):
-    def said(path, item):
+    def normalise(path, item):
         return {key: value for key, value in item.items() if value is not None}
 
-    assert merge_items("o", saved, given, DEFAULTS, said, **more) == expected
+    assert merge_items("o", saved, given, DEFAULTS, normalise, **more) == expected
     assert list(by_name(expected)) == [item["name"] for item in expected]
 
 

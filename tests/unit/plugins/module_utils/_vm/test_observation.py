@@ -150,7 +150,7 @@ def test_a_running_vm(vm):
         }
         assert observation.media == {"disk-ide0": "/b.iso"}
         assert [disk["name"] for disk in observation.running["disks"]] == ["d"], (
-            "what somebody took is gone"
+            "what somebody removed is missing"
         )
         assert [nic["name"] for nic in observation.running["nics"]] == ["e"]
         assert observation.running["cdroms"][0]["path"] == "/b.iso", (

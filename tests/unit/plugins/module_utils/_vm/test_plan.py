@@ -80,7 +80,7 @@ def plan(now, desired, state, **more):
 
 
 def table_row(status, state):
-    """What a state makes of a status, when nothing else changes: the steps, in the words of the documentation."""
+    """The steps from a status to a state, if nothing else changes, as documented."""
     if state == "absent":
         return (
             ["remove"]
@@ -135,7 +135,7 @@ def agree(made):
             and diff["after"].get(change.option) == change.after
         )
     assert len({change.option for change in made.changes}) == len(made.changes), (
-        "an option is told once"
+        "an option is reported once"
     )
     assert set(diff["before"]) | set(diff["after"]) == {change.option for change in made.changes}
 
@@ -290,7 +290,7 @@ def test_live_changes_come_before_the_power(state, status, steps):
     )
 
 
-def test_a_reason_is_told():
+def test_a_reason_is_reported():
     with pytest.raises(RestartRequired, match="allow_restart.*no scsi controller"):
         plan(
             observation("running"),
@@ -299,7 +299,7 @@ def test_a_reason_is_told():
         )
 
 
-def test_a_new_vm_tells_what_was_asked_for():
+def test_a_new_vm_reports_what_was_asked_for():
     desired = compose(BASE)
     options = {change.option for change in plan(observation("absent"), desired, "present").changes}
     assert options == {
@@ -332,7 +332,7 @@ def test_a_killed_run_left_file_and_vm_apart():
     agree(made)
 
 
-def test_files_are_told_once():
+def test_files_are_reported_once():
     desired = compose(
         {"disks": [{"name": "d", "size": "2G"}, {"name": "n", "size": "1G"}]}, saved=SAVED
     )
@@ -353,8 +353,8 @@ def test_files_are_told_once():
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_whatever_is_said_changes_agree(seed):
-    """Random pairs of definitions, in every state and status: a plan that is carried out leaves nothing to do."""
+def test_changes_agree_for_any_options(seed):
+    """Random pairs of definitions, in all states: after a plan nothing is left to do."""
     chance = random.Random(seed)
     pieces = [given for given, _option, _how in CHANGES if "purge_disks" not in given]
     saved = SAVED
@@ -379,7 +379,7 @@ def test_whatever_is_said_changes_agree(seed):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, result",
     [
         (Change(("a",), 1, 2, LIVE), {"option": "a", "before": 1, "after": 2, "how": "live"}),
         (
@@ -394,8 +394,8 @@ def test_whatever_is_said_changes_agree(seed):
         ),
     ],
 )
-def test_a_change_as_it_is_returned(change, told):
-    assert change.result() == told
+def test_a_change_as_it_is_returned(change, result):
+    assert change.result() == result
 
 
 def test_differences():

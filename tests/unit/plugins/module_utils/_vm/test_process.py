@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import process as room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import process as processes
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 POLICY = {"acpi": True, "timeout": 0.3, "quit_timeout": 0.3, "term_timeout": 0.3, "force": True}
@@ -96,7 +96,7 @@ def test_the_ladder(child, row):
     monitor = FakeMonitor(victim.pid, obeys, port)
     start = process_start_time(victim.pid)
     assert (
-        room.shut_down(
+        processes.shut_down(
             monitor if has_monitor else None,
             victim.pid,
             start,
@@ -111,16 +111,16 @@ def test_the_ladder(child, row):
 
 def test_the_last_rung(child, monkeypatch):
     victim = child(stubborn=True)
-    waited = room.wait_for_exit
+    waited = processes.wait_for_exit
     monkeypatch.setattr(
-        room,
+        processes,
         "wait_for_exit",
         lambda pid, start, timeout: waited(
             pid, start, min(timeout, 0.2) if timeout <= 5 else timeout
         ),
     )
     assert (
-        room.shut_down(
+        processes.shut_down(
             FakeMonitor(victim.pid),
             victim.pid,
             process_start_time(victim.pid),
@@ -144,7 +144,7 @@ def test_a_guest_that_does_not_obey_is_left_alone_without_force(child, port, sta
     victim = child()
     monitor = FakeMonitor(victim.pid, port=port)
     with pytest.raises(HostError, match=message + ".*shutdown.force"):
-        room.shut_down(
+        processes.shut_down(
             monitor,
             victim.pid,
             process_start_time(victim.pid),
@@ -167,15 +167,15 @@ def test_a_guest_that_does_not_obey_is_left_alone_without_force(child, port, sta
     ],
 )
 def test_who_listens_to_the_power_button(family, port, expected):
-    assert room.listens_to_power_button(FakeMonitor(0, port=port), family) is expected
+    assert processes.listens_to_power_button(FakeMonitor(0, port=port), family) is expected
 
 
 def test_kill_takes_nobody_else(child):
     victim = child()
-    room.kill(victim.pid, process_start_time(victim.pid) - 1)
-    room.kill(victim.pid, None)
+    processes.kill(victim.pid, process_start_time(victim.pid) - 1)
+    processes.kill(victim.pid, None)
     assert victim.poll() is None
-    room.kill(victim.pid, process_start_time(victim.pid))
+    processes.kill(victim.pid, process_start_time(victim.pid))
     assert process_start_time(victim.pid) is None
 
 
@@ -205,10 +205,10 @@ def program(tmp_path, text):
         ("echo 'qemu: Failed to get \"write\" lock'", "another QEMU has that image open"),
     ],
 )
-def test_an_early_end_is_told(folder, tmp_path, text, message):
+def test_an_early_end_is_reported(folder, tmp_path, text, message):
     argv = [program(tmp_path, text), "-pidfile", folder.pidfile]
     with pytest.raises(LaunchError, match=message) as caught:
-        room.Child(argv, folder, {}).connect(10)
+        processes.Child(argv, folder, {}).connect(10)
     assert caught.value.facts["cmd"] == argv
     assert "cannot start the VM %s" % folder.name in caught.value.message
     code = open(folder.exit_code).read()
@@ -217,7 +217,9 @@ def test_an_early_end_is_told(folder, tmp_path, text, message):
 
 def test_one_that_says_nothing_is_ended(folder, tmp_path):
     began = time.monotonic()
-    child = room.Child([program(tmp_path, "exec sleep 60"), "-pidfile", folder.pidfile], folder, {})
+    child = processes.Child(
+        [program(tmp_path, "exec sleep 60"), "-pidfile", folder.pidfile], folder, {}
+    )
     with pytest.raises(LaunchError, match="did not answer within 0 s"):
         child.connect(0.1)
     os.killpg(child.process.pid, signal.SIGKILL)
@@ -227,7 +229,7 @@ def test_one_that_says_nothing_is_ended(folder, tmp_path):
 
 def test_arguments_and_environment_arrive(folder, tmp_path):
     words = ["a b", "", "'\"$x`y`\\", "é,\n", "-n", "*"]
-    child = room.Child(
+    child = processes.Child(
         [program(tmp_path, 'printf "%s|" "$@" "$A"')] + words, folder, {"A": "x y\n$z"}
     )
     assert child.process.wait(10) == 0
@@ -236,13 +238,13 @@ def test_arguments_and_environment_arrive(folder, tmp_path):
 
 def test_no_program(folder):
     with pytest.raises(LaunchError, match="(?s)exit code 127.*not found"):
-        room.Child(["/nonexistent/q"], folder, {}).connect(5)
+        processes.Child(["/nonexistent/q"], folder, {}).connect(5)
     assert open(folder.exit_code).read() == "127\n"
     with pytest.raises(LaunchError, match="cannot run .*Argument list too long"):
-        room.Child(["x" * 200000], folder, {})
+        processes.Child(["x" * 200000], folder, {})
 
 
 def test_a_log_that_cannot_be_written(folder):
     os.mkdir(folder.log)
     with pytest.raises(HostError, match="cannot write .*qemu.log"):
-        room.Child(["true"], folder, {})
+        processes.Child(["true"], folder, {})

@@ -97,7 +97,7 @@ def test_what_changes_something(given, changes):
     assert qmp_session.may_change(qmp_session.parse_steps([given])[0]) is changes
 
 
-def test_a_conversation(tmp_path):
+def test_a_session(tmp_path):
     (tmp_path / "file").write_text("x")
     answers = {
         "query-status": {"status": "running"},
@@ -161,7 +161,7 @@ def test_check_mode_passes_over_what_changes(tmp_path):
         assert fake.commands() == ["query-status", "human-monitor-command"]
 
 
-def test_a_refusal_tells_where(tmp_path):
+def test_a_refusal_names_the_entry(tmp_path):
     with FakeQmp(tmp_path / "q", {"stop": Refusal("no")}) as fake:
         with pytest.raises(MonitorError, match="QEMU refused stop: no") as caught:
             qmp_session.run_session(

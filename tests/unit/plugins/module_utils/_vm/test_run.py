@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run of one VM: the order of its steps, and what is refused at which of them. No QEMU is started."""
+"""One run of one VM: the order of its steps, and what each refuses. No QEMU is started."""
 
 from __future__ import annotations
 
