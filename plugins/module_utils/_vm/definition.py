@@ -62,6 +62,20 @@ def migrate(definition: Definition) -> None:
             definition["slots"] = definition.pop("places")
 
 
+def add_defaults(definition: Definition) -> None:
+    """Add options and suboptions that did not exist when a definition was saved, in place.
+
+    QEMU was started without them, so their defaults are what it runs.
+    """
+    for name, option in OPTIONS.items():
+        if name not in definition:
+            definition[name] = plain_copy(option.default)
+        for item in definition[name] if option.item_defaults else ():
+            for key, default in (option.item_defaults or {}).items():
+                if key not in item:
+                    item[key] = plain_copy(default)
+
+
 def load(folder: Folder) -> Definition | None:
     """Return the saved definition, or None.
 
@@ -85,10 +99,8 @@ def load(folder: Folder) -> Definition | None:
             % (folder.definition, saved_format, FORMAT),
             path=folder.definition,
         )
-    for name, option in OPTIONS.items():
-        if name not in saved:
-            saved[name] = plain_copy(option.default)
     definition: Definition = saved
+    add_defaults(definition)
     return definition
 
 

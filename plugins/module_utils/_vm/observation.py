@@ -74,6 +74,7 @@ class Observation:
         self.run: RunRecord = read_json(folder.run) or {}
         if isinstance(self.run.get("definition"), dict):
             definitions.migrate(self.run["definition"])
+            definitions.add_defaults(self.run["definition"])
         self.alive = False
         self.status: str = "stopped" if self.saved else "absent"
         self.running: Definition = {}

@@ -127,6 +127,7 @@ class Media(Part):
                 },
             },
             [],
+            item_defaults=_CDROM_DEFAULTS,
         ),
         "floppies": Option(
             {
@@ -140,6 +141,7 @@ class Media(Part):
                 },
             },
             [],
+            item_defaults=_FLOPPY_DEFAULTS,
         ),
         "cloud_init": Option(
             {

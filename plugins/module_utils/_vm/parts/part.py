@@ -30,13 +30,15 @@ class Option(NamedTuple):
 
     spec: its entry in the argument spec. default: the value of a new VM that omits the option.
     how: how a change reaches a running VM. normalise(path, value): return the value as the
-    definition keeps it; raise OptionError naming path.
+    definition keeps it; raise OptionError naming path. item_defaults: of a list of named items, the
+    default of each suboption.
     """
 
     spec: dict[str, Any]
     default: Any = None
     how: str = RESTART
     normalise: Optional[Callable[[str, Any], Any]] = None
+    item_defaults: Optional[dict[str, Any]] = None
 
 
 class Part:

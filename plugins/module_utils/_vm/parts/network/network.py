@@ -94,6 +94,7 @@ class Network(Part):
                 "options": dict({"name": {"type": "str", "required": True}}, **NIC_SPEC),
             },
             [],
+            item_defaults=NIC_DEFAULTS,
         ),
         "mac_base": Option(
             {"type": "str"},
@@ -170,7 +171,7 @@ class Network(Part):
                 "only virtio NICs support several queues, not %s" % nic["model"],
             )
         for key in VIRTIO_PROPERTIES:
-            if nic[key]:
+            if nic[key] and nic[key] != NIC_DEFAULTS[key]:
                 raise OptionError(
                     "%s.%s" % (path, key), "only virtio NICs support it, not %s" % nic["model"]
                 )

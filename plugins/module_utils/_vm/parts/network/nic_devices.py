@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captur
     capture_path,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
+    NIC_DEFAULTS,
     VIRTIO_PROPERTIES,
 )
 
@@ -125,7 +126,7 @@ def device(nic: Nic, definition: Definition, capabilities: Capabilities) -> dict
         made["romfile"] = None if nic["boot_rom"] or nic["boot_index"] is not None else ""
     if is_virtio(nic["model"]):
         for key, name in VIRTIO_PROPERTIES.items():
-            made[name] = nic[key] or None
+            made[name] = nic[key] if nic[key] and nic[key] != NIC_DEFAULTS[key] else None
         made.update(_queues(nic, is_pci, len(definition["nics"])))
     made.update(nic["properties"])
     return {key: value for key, value in made.items() if value is not None}

@@ -65,8 +65,8 @@ NIC_OPTIONS: dict[str, Option] = {
     "boot_rom": Option({"type": "bool"}, False),
     "properties": Option({"type": "dict"}, {}, normalise=_properties),
 }
-# Suboptions that only virtio models support, with the property of the device that each becomes. A
-# value that is false leaves the property at QEMU's default.
+# Suboptions that only virtio models support, with the property of the device that each becomes. 0
+# and the default leave the property out.
 VIRTIO_PROPERTIES = {"mtu": "host_mtu"}
 
 NIC_SPEC = {name: option.spec for name, option in NIC_OPTIONS.items()}

@@ -53,7 +53,11 @@ _IGNORED = ("checksum", "checksum_first_mib", "format_options", "backing_format"
 class Storage(Part):
     name = "storage"
     options = {
-        "disks": Option({"type": "list", "elements": "dict", "options": disks.DISK_SPEC}, []),
+        "disks": Option(
+            {"type": "list", "elements": "dict", "options": disks.DISK_SPEC},
+            [],
+            item_defaults=disks.DEFAULTS,
+        ),
     }
 
     def merge(self, saved, given):

@@ -745,6 +745,17 @@ def test_a_definition_of_format_1_is_migrated(tmp_path):
         definitions.load(host.folder)
 
 
+def test_a_definition_of_before_an_option_gets_its_default(tmp_path):
+    host = FakeHost(root=tmp_path)
+    host.folder.make()
+    given = dict(SMALL, nics=[{"name": "eth3"}], disks=[{"name": "root", "size": "1G"}])
+    made = json.loads(json.dumps(compose(given, host=host)))
+    old = json.loads(json.dumps(made))
+    del old["tpm"], old["nics"][0]["boot_rom"], old["disks"][0]["discard"]
+    room.save(host.folder, old)
+    assert room.load(host.folder) == made
+
+
 @pytest.mark.parametrize(
     "given, keys",
     [
