@@ -67,6 +67,14 @@ mtu:
     - Only virtio models support it.
     - Changes need a restart.
   type: int
+rx_queue_size:
+  description:
+    - The number of frames that each receive queue of a virtio NIC holds. A larger queue drops fewer
+      frames in bursts. Default of a new NIC is V(256).
+    - Only virtio models support another value.
+    - Changes need a restart.
+  type: int
+  choices: [256, 512, 1024]
 index:
   description:
     - The number of the NIC, from V(0), which determines its PCI slot. A guest finds its cards in

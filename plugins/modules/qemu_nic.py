@@ -170,6 +170,10 @@ nic:
       description: The MTU that a virtio NIC reports to the guest.
       returned: when it is not the default
       type: int
+    rx_queue_size:
+      description: The number of frames that each receive queue of a virtio NIC holds.
+      returned: when it is not the default
+      type: int
     index:
       description: The number of the NIC, from V(0), which determines its PCI slot.
       returned: when it is not the default

@@ -60,6 +60,7 @@ NIC_OPTIONS: dict[str, Option] = {
         normalise=_capture,
     ),
     "mtu": Option({"type": "int"}, normalise=_mtu),
+    "rx_queue_size": Option({"type": "int", "choices": [256, 512, 1024]}, 256),
     "index": Option({"type": "int"}),
     "boot_index": Option({"type": "int"}),
     "boot_rom": Option({"type": "bool"}, False),
@@ -67,7 +68,7 @@ NIC_OPTIONS: dict[str, Option] = {
 }
 # Suboptions that only virtio models support, with the property of the device that each becomes. 0
 # and the default leave the property out.
-VIRTIO_PROPERTIES = {"mtu": "host_mtu"}
+VIRTIO_PROPERTIES = {"mtu": "host_mtu", "rx_queue_size": "rx_queue_size"}
 
 NIC_SPEC = {name: option.spec for name, option in NIC_OPTIONS.items()}
 NIC_DEFAULTS = {name: option.default for name, option in NIC_OPTIONS.items()}

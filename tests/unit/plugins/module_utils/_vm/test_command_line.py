@@ -400,6 +400,16 @@ def test_block_nodes(more, node):
             ["hubport,id=port0,hubid=0"],
         ),
         (
+            {"rx_queue_size": 1024},
+            "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=,rx_queue_size=1024",
+            ["hubport,id=port0,hubid=0"],
+        ),
+        (
+            {"model": "e1000", "rx_queue_size": 256},
+            "e1000,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=",
+            ["hubport,id=port0,hubid=0"],
+        ),
+        (
             {"model": "e1000-82540em"},
             "e1000-82540em,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=",
             ["hubport,id=port0,hubid=0"],

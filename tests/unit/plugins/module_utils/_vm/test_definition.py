@@ -176,6 +176,7 @@ ITEMS = [
     ),
     ("nics", "link_down", True, True, False, False),
     ("nics", "mtu", 9000, 9000, 0, 0),
+    ("nics", "rx_queue_size", 1024, 1024, 256, 256),
     ("nics", "index", 5, 5, -1, None),
     ("nics", "boot_index", 1, 1, -1, None),
     ("nics", "boot_rom", True, True, False, False),
@@ -529,6 +530,7 @@ LONG = "n" * 201
         ({"nics": [dict(NIC, model="x,y")]}, "nics[e].model"),
         ({"nics": [dict(NIC, mtu=67)]}, "nics[e].mtu"),
         ({"nics": [dict(NIC, mtu=65536)]}, "nics[e].mtu"),
+        ({"nics": [dict(NIC, model="e1000", rx_queue_size=512)]}, "nics[e].rx_queue_size"),
         (
             {
                 "nics": [
