@@ -16,6 +16,12 @@ options:
       - A VM keeps the UUID that it has been given. Only another UUID, written out, changes it.
       - Changes need a restart.
     type: str
+  description:
+    description:
+      - A text about the VM for its users. QEMU and the guest do not see it.
+      - Default of a new VM is the empty string.
+      - Changes are made live.
+    type: str
   arch:
     description:
       - The architecture of the guest, as QEMU calls it, such as V(x86_64), V(aarch64) or V(riscv64); V(amd64) and the like are understood.
@@ -113,6 +119,11 @@ uuid:
   returned: always
   type: str
   sample: 665ce1d1-10a4-52e4-8724-bb0d2c3aefec
+description:
+  description: The text about the VM.
+  returned: always
+  type: str
+  sample: Edge router of the lab
 arch:
   description: The architecture of the guest.
   returned: always

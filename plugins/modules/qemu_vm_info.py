@@ -154,6 +154,11 @@ vms:
       returned: always
       type: str
       sample: 665ce1d1-10a4-52e4-8724-bb0d2c3aefec
+    description:
+      description: The text about the VM.
+      returned: always
+      type: str
+      sample: Edge router of the lab
     arch:
       description: The architecture of the guest.
       returned: always

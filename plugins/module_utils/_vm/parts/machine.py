@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
@@ -112,6 +113,7 @@ class Machine(Part):
     name = "machine"
     options = {
         "uuid": Option({"type": "str"}, "derived", normalise=_uuid),
+        "description": Option({"type": "str"}, "", how=LIVE),
         "arch": Option({"type": "str", "aliases": ["platform"]}),
         "qemu_binary": Option({"type": "str"}),
         "machine": Option({"type": "str"}),
@@ -232,7 +234,7 @@ class Machine(Part):
         return words + (["-cpu", cpu] if cpu else [])
 
     def report(self, definition, observation, told):
-        for key in ("uuid", "arch", "machine", "vcpus"):
+        for key in ("uuid", "description", "arch", "machine", "vcpus"):
             told[key] = definition[key]
         run = observation.run or {}
         told["accel"] = (

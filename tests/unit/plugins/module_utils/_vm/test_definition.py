@@ -31,6 +31,7 @@ TABLE = [
     ("extra_args", ["-icount", "shift=1"], ["-icount", "shift=1"], [], []),
     ("wrapper", ["nice", "-n5"], ["nice", "-n5"], [], []),
     ("environment", {"A": 5, "B": "x y", "C": None}, {"A": "5", "B": "x y"}, {}, {}),
+    ("description", "a, b\nü", "a, b\nü", "", ""),
     ("memory", "1.5G", 1536, "", 256),
     ("memory", "64", 64, "256 MiB", 256),
     ("memory_backend", {"share": True, "prealloc": False}, {"share": True}, {}, None),
