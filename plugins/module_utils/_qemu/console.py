@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A serial console: what is typed, what is printed, and waiting for it. QEMU serves one client of a console at a time."""
+"""A serial console: type, read, and wait for patterns. QEMU serves one client of it at a time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import socket
 import struct
 import termios
 import time
+from typing import Pattern, Sequence, Tuple, Union
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -23,35 +24,38 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
 
-_MOST = 1 << 20  # bytes that are kept to be searched
-# What moves the cursor and paints (ECMA-48): it stands in the way of patterns.
+POLL_INTERVAL = 0.05  # seconds; there is no event for QEMU reading its input
+MAX_PRINTED = 1 << 20  # bytes of output that are kept and searched
+# Cursor movements and colours (ECMA-48), which would keep patterns from matching.
 _ESCAPES = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-Za-z]|[=>78DEHMZc])"
 )
-_MOMENT = 0.05  # seconds between two looks: nothing tells when QEMU reads
+
+Address = Union[str, "os.PathLike[str]", Tuple[str, int]]
 
 
 class Console:
     """One connection to a console; a context manager.
 
-    address: the path of its UNIX socket, or (host, port). Raises GuestError when nobody listens there.
-    printed: what came since the connection or since the last match, bytes.
+    address: the path of its UNIX socket, or (host, port).
+    printed: the output since the connection or the last match, as bytes without escape sequences.
+    Raises GuestError if there is no console at the address.
     """
 
-    def __init__(self, address, timeout=5):
+    def __init__(self, address: Address, timeout: float = 5) -> None:
         self.address, self.timeout = address, timeout
         self.printed = b""
-        self._channel = None
+        self._channel: socket.socket | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Console:
         try:
-            if isinstance(self.address, (str, os.PathLike)):
-                self._channel = connect_unix(os.fspath(self.address), self.timeout)
-            else:
+            if isinstance(self.address, tuple):
                 self._channel = socket.create_connection(self.address, self.timeout)
+            else:
+                self._channel = connect_unix(os.fspath(self.address), self.timeout)
         except BlockingIOError:
             raise GuestNotReady(
-                "the console at %s has a client already, and others wait: it takes one at a time"
+                "the console at %s has a client already, and others wait: it serves one at a time"
                 % self.location
             )
         except OSError as error:
@@ -61,86 +65,98 @@ class Console:
             )
         return self
 
-    def __exit__(self, *exception):
-        self._channel.close()
+    def __exit__(self, *exception: object) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     @property
-    def location(self):
-        """Its address, as text."""
-        return (
-            os.fspath(self.address)
-            if isinstance(self.address, (str, os.PathLike))
-            else "%s:%s" % self.address
-        )
+    def location(self) -> str:
+        """The address as text."""
+        if isinstance(self.address, tuple):
+            return "%s:%s" % self.address
+        return os.fspath(self.address)
 
-    def send(self, data, deadline):
-        """Type bytes. Raises GuestNotReady when nobody takes them until deadline (as time.monotonic())."""
-        self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
+    def send(self, data: bytes, deadline: float) -> None:
+        """Type bytes. Raises GuestNotReady if they are not read by deadline (time.monotonic())."""
+        channel = self._connected()
+        channel.settimeout(max(deadline - time.monotonic(), 0.001))
         try:
-            self._channel.sendall(data)
+            channel.sendall(data)
         except socket.timeout:
             raise self.input_error()
         except OSError:
-            raise self._ended()
+            raise self._closed()
 
-    def expect(self, patterns, deadline):
-        """The number of the first of some patterns (compiled, of bytes) that is printed, and its match; (None, None) at deadline.
+    def expect(
+        self, patterns: Sequence[Pattern[bytes]], deadline: float
+    ) -> tuple[int, re.Match[bytes]] | tuple[None, None]:
+        """Wait for a pattern; return its index and its first match, or (None, None) at deadline.
 
-        What was printed up to the end of the match is taken out of printed.
+        The output up to the end of the match is removed from printed.
         """
         while True:
-            found = [
-                (match.start(), number, match)
-                for number, match in (
-                    (number, pattern.search(self.printed))
-                    for number, pattern in enumerate(patterns)
-                )
-                if match
-            ]
+            found = []
+            for index, pattern in enumerate(patterns):
+                match = pattern.search(self.printed)
+                if match:
+                    found.append((match.start(), index, match))
             if found:
-                _start, number, match = min(found, key=lambda entry: entry[:2])
+                _start, index, match = min(found, key=lambda entry: entry[:2])
                 self.printed = self.printed[match.end() :]
-                return number, match
+                return index, match
             if not self.read(deadline):
                 return None, None
 
-    def read(self, deadline):
-        """Take what is printed next; False when nothing is until deadline. Raises GuestError when the VM has ended."""
-        if not select.select([self._channel], [], [], max(0, deadline - time.monotonic()))[0]:
+    def read(self, deadline: float) -> bool:
+        """Wait for output and add it to printed; return False if there is none by deadline.
+
+        Raises GuestError if the VM has ended.
+        """
+        channel = self._connected()
+        if not select.select([channel], [], [], max(0, deadline - time.monotonic()))[0]:
             return False
         try:
-            data = self._channel.recv(65536)
+            data = channel.recv(65536)
         except ConnectionResetError:
             data = b""
         if not data:
-            raise self._ended()
-        self.printed = _ESCAPES.sub(b"", self.printed + data)[-_MOST:]
+            raise self._closed()
+        self.printed = _ESCAPES.sub(b"", self.printed + data)[-MAX_PRINTED:]
         return True
 
-    def drain(self, deadline):
-        """Wait until QEMU has taken all that was typed: what is under way when we leave is lost. False when it has not by deadline.
+    def drain(self, deadline: float) -> bool:
+        """Wait until QEMU has read all input: what it has not read is lost with the connection.
 
-        It takes nothing while another client is on the console or the guest does not read.
+        Return False if it has not by deadline. QEMU reads nothing while another client is connected
+        or the guest does not read.
         """
-        while struct.unpack("i", fcntl.ioctl(self._channel, termios.TIOCOUTQ, b"\0\0\0\0"))[0]:
+        channel = self._connected()
+        while struct.unpack("i", fcntl.ioctl(channel, termios.TIOCOUTQ, b"\0\0\0\0"))[0]:
             if time.monotonic() > deadline:
                 return False
-            self.read(min(deadline, time.monotonic() + _MOMENT))
+            self.read(min(deadline, time.monotonic() + POLL_INTERVAL))
         return True
 
-    def input_error(self):
-        """The error for a console that takes nothing."""
+    def input_error(self) -> GuestNotReady:
+        """Return the error for a console that does not accept input."""
         return GuestNotReady(
-            "the console at %s takes nothing: another client is connected to it (QEMU serves one at a time), the VM is paused, "
-            "or the guest does not read its console yet" % self.location
+            "the console at %s does not accept input: another client is connected to it (QEMU "
+            "serves one at a time), the VM is paused, or the guest does not read its console yet"
+            % self.location
         )
 
-    def _ended(self):
+    def _connected(self) -> socket.socket:
+        if self._channel is None:
+            raise GuestError("not connected to the console at %s" % self.location)
+        return self._channel
+
+    def _closed(self) -> GuestError:
         return GuestError("the console at %s was closed: the VM has ended" % self.location)
 
 
-def compile_pattern(option, text):
-    """A compiled pattern of bytes. Raises OptionError."""
+def compile_pattern(option: str, text: str) -> Pattern[bytes]:
+    """Return text compiled as a regular expression for bytes. Raises OptionError, naming option."""
     try:
         return re.compile(text.encode("utf-8", "surrogateescape"), re.MULTILINE)
     except re.error as error:

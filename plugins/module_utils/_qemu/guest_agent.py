@@ -3,7 +3,10 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The guest agent over the UNIX socket of its virtio-serial port. Source: QEMU, docs/interop/qemu-ga-ref."""
+"""The guest agent, over the UNIX socket of its virtio-serial port.
+
+Source: QEMU, docs/interop/qemu-ga-ref.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import os
 import select
 import socket
 import time
+from typing import Any, Mapping, NoReturn
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -21,23 +25,23 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import c
 
 
 class GuestAgent:
-    """One connection to a guest agent; a context manager that connects and synchronises on the way in.
+    """One connection to a guest agent; a context manager that connects and synchronises.
 
-    timeout: seconds that each call may take unless it is given its own; default 5.
-    Raises GuestError when nothing listens, when no agent answers in time and when it refuses a command.
+    timeout: seconds for each call that has none of its own; default 5.
+    Raises GuestError if there is no socket, and if the agent does not answer in time or refuses a
+    command.
     """
 
-    def __init__(self, path, timeout=5):
+    def __init__(self, path: str | os.PathLike[str], timeout: float = 5) -> None:
         self.path = os.fspath(path)
         self.timeout = timeout
-        self._channel = None
+        self._channel: socket.socket | None = None
         self._received = b""
         self._synchronised = False
-        self._last_id = (
-            time.monotonic_ns() & 0x3FFFFFFF
-        )  # what an earlier client left unread must not look like ours
+        # Unlike the ids of earlier clients, whose answers may still be in the channel.
+        self._last_id = time.monotonic_ns() & 0x3FFFFFFF
 
-    def __enter__(self):
+    def __enter__(self) -> GuestAgent:
         try:
             self._channel = connect_unix(self.path, self.timeout)
         except OSError as error:
@@ -53,19 +57,26 @@ class GuestAgent:
             raise
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def close(self):
-        """Leave; closing twice does no harm."""
+    def close(self) -> None:
+        """Close the connection; closing it again does nothing."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
-    def execute(self, command, arguments=None, timeout=None, answers=True):
-        """Run one command of the agent and return what it returns.
+    def execute(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        answers: bool = True,
+    ) -> Any:
+        """Run one command of the agent; return its result.
 
-        answers=False: for commands that do not answer when they succeed, such as guest-shutdown: return at once.
+        answers: False for a command that does not answer if it succeeds, such as guest-shutdown:
+        then return at once.
         """
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         if not self._synchronised:
@@ -83,15 +94,17 @@ class GuestAgent:
             )
         return message.get("return")
 
-    def pause(self, seconds):
-        """Wait for seconds, or until the VM ends: that closes the connection, which raises GuestError."""
-        if select.select([self._channel], [], [], seconds)[0] and not self._channel.recv(
-            1, socket.MSG_PEEK
-        ):
-            raise self._ended()
+    def pause(self, seconds: float) -> None:
+        """Wait for seconds, but raise GuestError as soon as the VM ends."""
+        channel = self._connected()
+        if select.select([channel], [], [], seconds)[0] and not channel.recv(1, socket.MSG_PEEK):
+            self._fail_closed()
 
-    def interfaces(self):
-        """The guest's network interfaces: a list of dicts with name, mac (lower case, or None) and addresses (a list of str)."""
+    def interfaces(self) -> list[dict[str, Any]]:
+        """Return the guest's network interfaces: dicts with name, mac and addresses.
+
+        mac: in lower case, or None. addresses: a list of str.
+        """
         return [
             {
                 "name": item["name"],
@@ -101,8 +114,8 @@ class GuestAgent:
             for item in self.execute("guest-network-get-interfaces")
         ]
 
-    def _synchronise(self, deadline):
-        """Make the agent forget half a request of an earlier client, and skip what it still had to say to that one."""
+    def _synchronise(self, deadline: float) -> None:
+        """Make the agent drop an incomplete request of an earlier client; skip its old answers."""
         self._last_id += 1
         self._received = b""
         self._send(b"\xff", "guest-sync-delimited", {"id": self._last_id}, deadline)
@@ -115,26 +128,27 @@ class GuestAgent:
                 self._synchronised = True
                 return
 
-    def _send(self, prefix, command, arguments, deadline):
-        if self._channel is None:
-            raise GuestError("not connected to the guest agent at %s" % self.path, path=self.path)
-        request = {"execute": command}
+    def _send(
+        self, prefix: bytes, command: str, arguments: Mapping[str, Any] | None, deadline: float
+    ) -> None:
+        channel = self._connected()
+        request: dict[str, Any] = {"execute": command}
         if arguments:
             request["arguments"] = arguments
         self._synchronised, before = False, self._synchronised
         try:
-            self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
-            self._channel.sendall(prefix + json.dumps(request).encode("utf-8") + b"\n")
+            channel.settimeout(max(deadline - time.monotonic(), 0.001))
+            channel.sendall(prefix + json.dumps(request).encode("utf-8") + b"\n")
         except socket.timeout:
-            raise self._silent(command)
+            self._fail_silent(command)
         except OSError:
-            raise self._ended()
+            self._fail_closed()
         self._synchronised = before
 
-    def _receive(self, deadline, command):
+    def _receive(self, deadline: float, command: str) -> Any:
         while b"\n" not in self._received:
             self._read(deadline, command)
-        line, newline, self._received = self._received.partition(b"\n")
+        line, _newline, self._received = self._received.partition(b"\n")
         try:
             return json.loads(line)
         except ValueError:
@@ -143,33 +157,39 @@ class GuestAgent:
                 "the guest agent at %s sent something that is not JSON" % self.path, path=self.path
             )
 
-    def _read(self, deadline, command):
+    def _read(self, deadline: float, command: str) -> None:
+        channel = self._connected()
         try:
-            self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
-            data = self._channel.recv(65536)
+            channel.settimeout(max(deadline - time.monotonic(), 0.001))
+            data = channel.recv(65536)
         except socket.timeout:
-            self._synchronised = False
-            raise self._silent(command)
+            self._fail_silent(command)
         except ConnectionResetError:
             data = b""
         if not data:
-            raise self._ended()
+            self._fail_closed()
         self._received += data
 
-    def _silent(self, command):
+    def _connected(self) -> socket.socket:
+        if self._channel is None:
+            raise GuestError("not connected to the guest agent at %s" % self.path, path=self.path)
+        return self._channel
+
+    def _fail_silent(self, command: str) -> NoReturn:
+        self._synchronised = False
         if command == "guest-sync-delimited":
-            return GuestNotReady(
-                "no guest agent answers at %s: is qemu-guest-agent installed in the guest, and has it started?"
-                % self.path,
+            raise GuestNotReady(
+                "no guest agent answers at %s: is qemu-guest-agent installed in the guest, and has "
+                "it started?" % self.path,
                 path=self.path,
             )
-        return GuestError(
+        raise GuestError(
             "the guest agent did not answer %s in time" % command, path=self.path, command=command
         )
 
-    def _ended(self):
+    def _fail_closed(self) -> NoReturn:
         self._synchronised = False
-        return GuestError(
+        raise GuestError(
             "the connection to the guest agent at %s was closed: the VM has ended" % self.path,
             path=self.path,
         )

@@ -3,26 +3,34 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A program run inside a guest, through its agent. Source: QEMU, docs/interop/qemu-ga-ref, guest-exec."""
+"""Run a program inside a guest, through its agent.
+
+Source: QEMU, docs/interop/qemu-ga-ref, guest-exec.
+"""
 
 from __future__ import annotations
 
 import base64
 import math
 import time
+from typing import Any, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
 
-_FIRST_LOOK = 0.005  # seconds; the agent sends no event when a program ends, so we look again, ever more slowly
-_SLOWEST_LOOK = 0.25
-_PATIENCE = 60  # seconds for an answer of the agent itself, where the program may take for ever
+# Seconds; the agent sends no event when a program ends, so it is polled, at growing intervals.
+FIRST_POLL_INTERVAL = 0.005
+MAX_POLL_INTERVAL = 0.25
+REPLY_TIMEOUT = 60  # seconds for an answer of the agent itself, while the program may run on
 
 
-def run_in_guest(agent, argv, timeout=60, data=None):
-    """Run a program to its end; return {"rc", "stdout", "stderr"}: bytes as text, a signal as 128 and its number.
+def run_in_guest(
+    agent: GuestAgent, argv: Sequence[str], timeout: float | None = 60, data: str | None = None
+) -> dict[str, Any]:
+    """Run a program to its end; return a dict with rc, stdout and stderr, decoded as text.
 
-    agent: GuestAgent. argv: list of words. timeout: seconds. data: its standard input, str. Raises GuestError.
+    argv: list of words. timeout: in seconds. data: its standard input.
+    rc is 128 and the number of the signal if one ended the program. Raises GuestError.
     """
     code, out, error = exec_in_guest(
         agent, argv, timeout, None if data is None else data.encode("utf-8", "surrogateescape")
@@ -34,47 +42,64 @@ def run_in_guest(agent, argv, timeout=60, data=None):
     }
 
 
-def exec_in_guest(agent, argv, timeout=None, data=None):
-    """The same with bytes: (exit code, output, error output). timeout: for ever without one, which ends with the VM."""
+def exec_in_guest(
+    agent: GuestAgent,
+    argv: Sequence[str],
+    timeout: float | None = None,
+    data: bytes | None = None,
+) -> tuple[int, bytes, bytes]:
+    """Run a program to its end; return (exit code, output, error output), in bytes.
+
+    timeout: in seconds; default: wait until the VM ends.
+    """
     request = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
     if data is not None:
         request["input-data"] = base64.b64encode(data).decode("ascii")
-    # A busy guest may let the agent wait: its answers have as long as the program has.
-    pid = agent.execute("guest-exec", request, timeout=timeout or _PATIENCE)["pid"]
-    deadline, pause = time.monotonic() + (timeout or math.inf), _FIRST_LOOK
+    # A busy guest may delay the agent, which is given as long as the program.
+    pid = agent.execute("guest-exec", request, timeout=timeout or REPLY_TIMEOUT)["pid"]
+    deadline, pause = time.monotonic() + (timeout or math.inf), FIRST_POLL_INTERVAL
     while True:
         left = deadline - time.monotonic()
         status = agent.execute(
-            "guest-exec-status", {"pid": pid}, timeout=max(min(left, _PATIENCE), agent.timeout)
+            "guest-exec-status", {"pid": pid}, timeout=max(min(left, REPLY_TIMEOUT), agent.timeout)
         )
         if status["exited"]:
-            if status.get("out-truncated") or status.get("err-truncated"):
-                raise GuestError(
-                    "%s wrote more than the guest agent keeps of an output (16 MiB): let it write to a file, and fetch that"
-                    % argv[0]
-                )
-            return (
-                status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0),
-                base64.b64decode(status.get("out-data") or ""),
-                base64.b64decode(status.get("err-data") or ""),
-            )
+            return _result(argv[0], status)
         left = deadline - time.monotonic()
         if left <= 0:
             raise GuestError(
-                "%s did not end within %d s in the guest; it still runs there" % (argv[0], timeout),
+                "%s did not end within %d s in the guest; it still runs there"
+                % (argv[0], timeout or 0),
                 path=agent.path,
                 argv=argv,
             )
         agent.pause(min(pause, left))
-        pause = min(pause * 2, _SLOWEST_LOOK)
+        pause = min(pause * 2, MAX_POLL_INTERVAL)
 
 
-def wait_for_agent(path, timeout):
-    """A connected GuestAgent, as soon as the guest has one; retries until timeout seconds have passed. Raises GuestError."""
+def _result(program: str, status: dict[str, Any]) -> tuple[int, bytes, bytes]:
+    if status.get("out-truncated") or status.get("err-truncated"):
+        raise GuestError(
+            "%s wrote more than the guest agent keeps of an output (16 MiB): redirect the output "
+            "to a file, and fetch that" % program
+        )
+    return (
+        status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0),
+        base64.b64decode(status.get("out-data") or ""),
+        base64.b64decode(status.get("err-data") or ""),
+    )
+
+
+def wait_for_agent(path: str, timeout: float) -> GuestAgent:
+    """Wait until the guest has an agent; return a connected GuestAgent.
+
+    Raises GuestError after timeout seconds.
+    """
     deadline = time.monotonic() + timeout
     while True:
         left = max(deadline - time.monotonic(), 0.1)
-        # An agent that comes up answers what was asked before: one long wait would do, were it not for guests that reset the port.
+        # An agent answers requests from before its start, but guests that reset the port lose them.
+        # So ask again every 2 seconds.
         agent = GuestAgent(path, timeout=min(left, 2))
         try:
             return agent.__enter__()

@@ -13,10 +13,11 @@ import os
 import socket
 import struct
 import time
+from typing import Any, Iterable, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
-    MonitorError,
     MonitorClosed,
+    MonitorError,
     MonitorTimeout,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import (
@@ -24,51 +25,56 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import (
     peer_credentials,
 )
 
-_CHUNK = 7  # QEMU holds 8 requests of a client (monitor/qmp.c, QMP_REQ_QUEUE_LEN_MAX): 7 and qmp_capabilities
+# QEMU queues 8 requests of a client (monitor/qmp.c, QMP_REQ_QUEUE_LEN_MAX): 7 and qmp_capabilities.
+MAX_REQUESTS = 7
+
+Command = Tuple[str, Optional[Mapping[str, Any]]]  # name, arguments
 
 
-def _contains(data, wanted):
-    """Whether wanted is a part of data: each key of its dicts, at any depth, and everything else equal."""
-    if isinstance(wanted, dict):
+def _contains(data: Any, part: Any) -> bool:
+    """Return whether data has all of part: the keys of its dicts, at any depth, and equal values."""
+    if isinstance(part, Mapping):
         return isinstance(data, dict) and all(
-            key in data and _contains(data[key], value) for key, value in wanted.items()
+            key in data and _contains(data[key], value) for key, value in part.items()
         )
-    return data == wanted
+    return bool(data == part)
 
 
 class Monitor:
     """One connection to a QMP socket; a context manager.
 
     QEMU serves one client of a socket at a time: keep the connection short.
-    timeout: seconds that each call may take unless it is given its own; default 10.
+    timeout: seconds for each call that has none of its own; default 10.
     version: QEMU's version as a tuple of three numbers. peer_pid: the process that listens.
-    events: what came and nobody has waited for, oldest first: dicts with event, data and time (seconds since 1970).
-    Raises MonitorGone when nobody listens or QEMU ends, MonitorTimeout when it does not answer.
+    events: those that no call has waited for, oldest first: dicts with event, data and time
+    (seconds since 1970).
+    Raises MonitorClosed if no process listens or QEMU ends, MonitorTimeout if it does not answer.
     """
 
-    def __init__(self, path, timeout=10):
+    def __init__(self, path: str | os.PathLike[str], timeout: float = 10) -> None:
         self.path = os.fspath(path)
         self.timeout = timeout
-        self.version = None
-        self.peer_pid = None
-        self.events = []
-        self._channel = None
+        self.version: tuple[int, ...] = ()
+        self.peer_pid = 0
+        self.events: list[dict[str, Any]] = []
+        self._channel: socket.socket | None = None
         self._negotiated = False
         self._received = b""
         self._pending = b""
-        # Not that of the client before us: QEMU gives us what that one was killed too early to read.
+        # Random, to differ from earlier clients: QEMU sends the replies that a killed one has not
+        # read to the next one.
         self._last_id = int.from_bytes(os.urandom(4), "big") << 20
 
-    def __enter__(self):
+    def __enter__(self) -> Monitor:
         return self.connect()
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def connect(self):
-        """Connect and read the greeting, which tells version and peer_pid; return self.
+    def connect(self) -> Monitor:
+        """Connect and read the greeting, which sets version and peer_pid; return self.
 
-        Nothing is sent yet: a busy QEMU would run it long after we have given up.
+        Send nothing yet: a busy QEMU would run it long after a timeout.
         """
         deadline = self._deadline(None)
         try:
@@ -83,68 +89,83 @@ class Monitor:
                 path=self.path,
             )
         try:
-            self.peer_pid = peer_credentials(self._channel)[0]
+            self.peer_pid = peer_credentials(self._channel).pid
             greeting = self._receive(deadline)
             if greeting is None:
                 raise MonitorTimeout(self._busy(), path=self.path)
             if "QMP" not in greeting:
-                raise self._foreign()
+                raise self._not_qmp()
         except MonitorError:
             self.close()
             raise
-        version = greeting["QMP"]["version"]
-        self.version = tuple(version["qemu"][part] for part in ("major", "minor", "micro"))
+        version = greeting["QMP"]["version"]["qemu"]
+        self.version = tuple(version[part] for part in ("major", "minor", "micro"))
         return self
 
-    def close(self):
-        """Leave; the next client is served. Closing twice does no harm."""
+    def close(self) -> None:
+        """Close the connection, so that QEMU serves the next client; closing it again is fine."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         self._negotiated = False
         self._received = self._pending = b""
 
-    def batch(self, commands, timeout=None):
-        """Send all commands, a list of (name, arguments or None), at once; return what they return, in their order.
+    def batch(self, commands: Iterable[Command], timeout: float | None = None) -> list[Any]:
+        """Send all commands at once; return their results in the same order.
 
-        A command that QEMU refuses gives a MonitorError, not raised, in its place; those after it still run.
-        timeout: seconds for all of them together.
+        commands: (name, arguments or None). timeout: seconds for all of them together.
+        A command that QEMU refuses has a MonitorError as its result, which is not raised; those
+        after it still run.
         """
         deadline = self._deadline(timeout)
         results = []
         commands = list(commands)
-        for start in range(0, len(commands), _CHUNK):
-            results += self._exchange(commands[start : start + _CHUNK], (), deadline)
+        for start in range(0, len(commands), MAX_REQUESTS):
+            results += self._exchange(commands[start : start + MAX_REQUESTS], (), deadline)
         return results
 
-    def execute(self, command, arguments=None, fds=(), timeout=None):
-        """Run one command and return what it returns; a refusal is raised as MonitorError(command, error_class).
+    def execute(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        fds: Sequence[int] = (),
+        timeout: float | None = None,
+    ) -> Any:
+        """Run one command; return its result, or raise MonitorError(command, error_class).
 
-        fds: file descriptors that go with it (getfd and add-fd take one).
+        fds: file descriptors to send with it (getfd and add-fd take one).
         """
         result = self._exchange([(command, arguments)], fds, self._deadline(timeout))[0]
         if isinstance(result, MonitorError):
             raise result
         return result
 
-    def human(self, command_line):
-        """Run a line of the human monitor and return its text. Its errors are text, too."""
-        return self.execute("human-monitor-command", {"command-line": command_line})
+    def human(self, command_line: str) -> str:
+        """Run a line of the human monitor; return its output. Errors are output, too."""
+        return str(self.execute("human-monitor-command", {"command-line": command_line}))
 
-    def wait_event(self, names, match=None, timeout=None):
-        """Take the earliest event, queued or to come, that has one of names (a str or several) and whose data contains match."""
+    def wait_event(
+        self,
+        names: str | Iterable[str],
+        match: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """Remove and return the first matching event; wait for it if none has come yet.
+
+        names: one or several. match: what its data contains.
+        """
         names = (names,) if isinstance(names, str) else tuple(names)
         deadline = self._deadline(timeout)
-        seen = 0
+        checked = 0
         while True:
-            for index in range(seen, len(self.events)):
+            for index in range(checked, len(self.events)):
                 event = self.events[index]
                 if event["event"] in names and _contains(event["data"], match or {}):
                     return self.events.pop(index)
-            seen = len(self.events)
+            checked = len(self.events)
             if not self._negotiated:
                 self._exchange([], (), deadline)
-            elif not self._collect(deadline):
+            elif self._collect(deadline) is None:
                 raise MonitorTimeout(
                     "QEMU did not send %s%s within %g s"
                     % (
@@ -155,20 +176,15 @@ class Monitor:
                     path=self.path,
                 )
 
-    def _exchange(self, commands, fds, deadline):
-        requests = (
-            list(commands) if self._negotiated else [("qmp_capabilities", None)] + list(commands)
-        )
+    def _exchange(
+        self, commands: Sequence[Command], fds: Sequence[int], deadline: float
+    ) -> list[Any]:
+        """Send commands, after qmp_capabilities if needed; return their results."""
+        negotiation: list[Command] = [] if self._negotiated else [("qmp_capabilities", None)]
+        requests = negotiation + list(commands)
         first = self._last_id + 1
-        text = []
-        for command, arguments in requests:
-            self._last_id += 1
-            request = {"execute": command, "id": self._last_id}
-            if arguments:
-                request["arguments"] = arguments
-            text.append(json.dumps(request, separators=(",", ":")) + "\n")
-        self._send("".join(text).encode("utf-8"), fds, deadline, requests)
-        replies = {}
+        self._send(self._encode(requests), fds, deadline, requests)
+        replies: dict[int, Any] = {}
         while len(replies) < len(requests):
             message = self._collect(deadline)
             if message is None:
@@ -191,9 +207,8 @@ class Monitor:
                     command=requests[len(replies)][0],
                     error_class=message["error"]["class"],
                 )
-            if (
-                isinstance(number, int) and first <= number <= self._last_id
-            ):  # else a late answer, to us or to the client before
+            # Other ids are of late replies, to this client or to an earlier one.
+            if isinstance(number, int) and first <= number <= self._last_id:
                 replies[number] = self._result(requests[number - first][0], message)
         results = [replies[number] for number in range(first, self._last_id + 1)]
         if not self._negotiated:
@@ -203,8 +218,18 @@ class Monitor:
             self._negotiated = True
         return results
 
+    def _encode(self, requests: Sequence[Command]) -> bytes:
+        lines = []
+        for command, arguments in requests:
+            self._last_id += 1
+            request: dict[str, Any] = {"execute": command, "id": self._last_id}
+            if arguments:
+                request["arguments"] = arguments
+            lines.append(json.dumps(request, separators=(",", ":")) + "\n")
+        return "".join(lines).encode("utf-8")
+
     @staticmethod
-    def _result(command, message):
+    def _result(command: str, message: dict[str, Any]) -> Any:
         if "error" not in message:
             return message["return"]
         error = message["error"]
@@ -214,9 +239,10 @@ class Monitor:
             error_class=error["class"],
         )
 
-    def _send(self, data, fds, deadline, requests):
-        if self._channel is None:
-            raise MonitorClosed("not connected to QEMU's monitor %s" % self.path, path=self.path)
+    def _send(
+        self, data: bytes, fds: Sequence[int], deadline: float, requests: Sequence[Command]
+    ) -> None:
+        channel = self._connected()
         rights = (
             [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("%di" % len(fds), *fds))]
             if fds
@@ -224,20 +250,20 @@ class Monitor:
         )
         try:
             while data:
-                self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
-                data = data[self._channel.sendmsg([data], rights) :]
+                channel.settimeout(max(deadline - time.monotonic(), 0.001))
+                data = data[channel.sendmsg([data], rights) :]
                 rights = []
         except socket.timeout:
             raise MonitorTimeout(
-                "QEMU did not take %s in time" % requests[-1][0],
+                "QEMU did not read %s in time" % requests[-1][0],
                 command=requests[-1][0],
                 path=self.path,
             )
         except (BrokenPipeError, ConnectionResetError):
-            raise self._gone()
+            raise self._closed()
 
-    def _collect(self, deadline):
-        """The next message, its event queued; None at the deadline."""
+    def _collect(self, deadline: float) -> dict[str, Any] | None:
+        """Return the next message, and queue it if it is an event; None at the deadline."""
         message = self._receive(deadline)
         if message is not None and "event" in message:
             stamp = message.get("timestamp", {})
@@ -250,19 +276,21 @@ class Monitor:
             )
         return message
 
-    def _receive(self, deadline):
-        """The next JSON object; None at the deadline. One is a line, or several where the monitor has pretty=on."""
-        if self._channel is None:
-            raise MonitorClosed("not connected to QEMU's monitor %s" % self.path, path=self.path)
+    def _receive(self, deadline: float) -> dict[str, Any] | None:
+        """Return the next JSON object; None at the deadline.
+
+        It takes one line, or several if the monitor has pretty=on.
+        """
+        channel = self._connected()
         while True:
             line, newline, rest = self._received.partition(b"\n")
             if newline:
                 self._received = rest
                 self._pending += line
                 if self._pending.strip()[:1] not in (b"{", b""):
-                    raise self._foreign()
+                    raise self._not_qmp()
                 try:
-                    message = json.loads(self._pending)
+                    message: dict[str, Any] = json.loads(self._pending)
                 except ValueError:
                     continue
                 self._pending = b""
@@ -270,35 +298,40 @@ class Monitor:
             parts = [self._received]
             while b"\n" not in parts[-1]:
                 left = deadline - time.monotonic()
-                self._channel.settimeout(max(left, 0.001))
+                channel.settimeout(max(left, 0.001))
                 try:
-                    part = self._channel.recv(1 << 18)
+                    part = channel.recv(1 << 18)
                 except socket.timeout:
                     self._received = b"".join(parts)
                     return None
                 except ConnectionResetError:
                     part = b""
                 if not part:
-                    raise self._gone()
+                    raise self._closed()
                 parts.append(part)
             self._received = b"".join(parts)
 
-    def _deadline(self, timeout):
+    def _connected(self) -> socket.socket:
+        if self._channel is None:
+            raise MonitorClosed("not connected to QEMU's monitor %s" % self.path, path=self.path)
+        return self._channel
+
+    def _deadline(self, timeout: float | None) -> float:
         return time.monotonic() + self._seconds(timeout)
 
-    def _seconds(self, timeout):
+    def _seconds(self, timeout: float | None) -> float:
         return self.timeout if timeout is None else timeout
 
-    def _busy(self):
+    def _busy(self) -> str:
         return (
-            "no greeting from QEMU's monitor %s within %g s: another client holds the monitor, or QEMU hangs"
-            % (self.path, self.timeout)
+            "no greeting from QEMU's monitor %s within %g s: another client holds the monitor, or "
+            "QEMU hangs" % (self.path, self.timeout)
         )
 
-    def _foreign(self):
+    def _not_qmp(self) -> MonitorError:
         return MonitorError(
             "%s does not speak QMP: is it a human monitor?" % self.path, path=self.path
         )
 
-    def _gone(self):
+    def _closed(self) -> MonitorClosed:
         return MonitorClosed("QEMU closed its monitor %s: it has ended" % self.path, path=self.path)

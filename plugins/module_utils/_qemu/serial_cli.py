@@ -3,9 +3,10 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The command line of a network system behind a serial console: a command is typed, and what is printed until the next prompt is its output.
+"""The command line of a network system behind a serial console.
 
-Such a system tells no exit code, and what others print on its console is in the output.
+A command is typed, and its output is all that is printed up to the next prompt. Such a system
+reports no exit code, and other messages on the console become part of the output.
 """
 
 from __future__ import annotations
@@ -16,23 +17,30 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     GuestNotReady,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import compile_pattern
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
+    Console,
+    compile_pattern,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import Login, log_in
 
-_PATIENCE = 1.0  # seconds for a prompt to show
-_TIMEOUT = 60
+PROMPT_TIMEOUT = 1.0  # seconds for a prompt to appear
+QUIET_TIME = 0.1  # seconds without output, after which the console is idle
+COMMAND_TIMEOUT = 60
 
 
 class SerialCli:
-    """A context manager that logs in on the way in, where a login is asked for. Raises GuestNotReady, LoginRefused."""
+    """A session on a command line; a context manager that logs in if a login is requested.
 
-    def __init__(self, console, login=None, timeout=10):
+    Raises GuestNotReady, LoginFailed.
+    """
+
+    def __init__(self, console: Console, login: Login | None = None, timeout: float = 10) -> None:
         self.console, self.login, self.timeout = console, login or Login(), timeout
         self._prompt = compile_pattern("prompt", self.login.prompt)
 
-    def __enter__(self):
+    def __enter__(self) -> SerialCli:
         login = self.login
-        asks = [
+        prompts = [
             compile_pattern("login_prompt", login.login_prompt),
             compile_pattern("password_prompt", login.password_prompt),
             self._prompt,
@@ -40,17 +48,20 @@ class SerialCli:
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
             self.console.send(b"\r", deadline)
-            number, _match = self.console.expect(asks, min(deadline, time.monotonic() + _PATIENCE))
+            number, _match = self.console.expect(
+                prompts, min(deadline, time.monotonic() + PROMPT_TIMEOUT)
+            )
             if number == 0:
-                log_in(self.console, login, asks, deadline)
+                log_in(self.console, login, prompts, deadline)
                 return self
             if number == 2:
                 self._settle()
                 return self
-        if not self.console.drain(time.monotonic() + _PATIENCE):
+        if not self.console.drain(time.monotonic() + PROMPT_TIMEOUT):
             raise self.console.input_error()
         raise GuestNotReady(
-            "no prompt came at the console %s within %d s: the system may still be booting, or prompt is not what it shows: %s"
+            "no prompt came at the console %s within %d s: the system may still be booting, or "
+            "prompt does not match what it shows: %s"
             % (
                 self.console.location,
                 self.timeout,
@@ -58,12 +69,14 @@ class SerialCli:
             )
         )
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         pass
 
-    def run(self, command, _data=b"", timeout=None):
-        """Type a command: (0, what was printed until the next prompt, nothing), bytes."""
-        deadline = time.monotonic() + (timeout or _TIMEOUT)
+    def run(
+        self, command: str, _data: bytes = b"", timeout: float | None = None
+    ) -> tuple[int, bytes, bytes]:
+        """Type a command; return (0, what is printed up to the next prompt, b"")."""
+        deadline = time.monotonic() + (timeout or COMMAND_TIMEOUT)
         output = b""
         for line in command.splitlines() or [""]:
             self._settle()
@@ -71,39 +84,41 @@ class SerialCli:
             output += self._until_prompt(line, deadline)
         return 0, output, b""
 
-    def write(self, path, _data, _append=False):
-        """Not here. Raises GuestError."""
+    def write(self, path: str, _data: bytes, _append: bool = False) -> None:
+        """Raise GuestError: it is not supported."""
         raise GuestError("files cannot be transferred to a system without a POSIX shell: %s" % path)
 
-    def read(self, path, _offset=0, _size=None):
-        """Not here. Raises GuestError."""
+    def read(self, path: str, _offset: int = 0, _size: int | None = None) -> bytes:
+        """Raise GuestError: it is not supported."""
         raise GuestError(
             "files cannot be transferred from a system without a POSIX shell: %s" % path
         )
 
-    def _until_prompt(self, line, deadline):
+    def _until_prompt(self, line: str, deadline: float) -> bytes:
         before = b""
         while True:
-            number, match = self.console.expect([self._prompt], deadline)
-            if number is None:
+            _number, match = self.console.expect([self._prompt], deadline)
+            if match is None:
                 raise GuestError(
-                    "no prompt came after %r in time: is prompt what the system shows? It printed last: %s"
+                    "no prompt came after %r in time: does prompt match what the system shows? It "
+                    "printed last: %s"
                     % (
                         line,
                         (before + self.console.printed)[-200:].decode("utf-8", "replace").strip(),
                     )
                 )
             before += match.string[: match.end()]
-            # Text that looks like a prompt, in the middle of an output, has more after it.
+            # More output follows text that only looks like a prompt.
             if not self.console.printed and not self.console.read(
-                min(deadline, time.monotonic() + 0.2)
+                min(deadline, time.monotonic() + 2 * QUIET_TIME)
             ):
                 break
         lines = before.replace(b"\r", b"").split(b"\n")
-        # The first is what was typed, the last is the prompt.
+        # The first is the echo of the command, the last is the prompt.
         return b"\n".join(lines[1:-1]) + b"\n" if len(lines) > 2 else b""
 
-    def _settle(self):
-        while self.console.read(time.monotonic() + 0.1):
+    def _settle(self) -> None:
+        """Discard output until the console is idle."""
+        while self.console.read(time.monotonic() + QUIET_TIME):
             pass
         self.console.printed = b""

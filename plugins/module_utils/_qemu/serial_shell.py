@@ -3,11 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A shell behind a serial console, on which the guest's kernel and other programs print whenever they like.
+"""A shell behind a serial console, on which the kernel and other programs print at any time.
 
-Nothing is taken from the console that does not prove itself. After the login a loop of the guest's own sh reads our lines, without
-echo and prompt. Outputs go to files; they come in numbered lines of base64, with a sum of the whole,
-and what noise has damaged is asked for again. Our lines carry a word that is new with each connection.
+Only output carrying our token and a valid checksum is accepted. After the login, a loop of the
+guest's own sh reads our lines, without echo and prompt. Outputs go to files, which are sent in
+numbered lines of base64 with a checksum of the whole; lines that noise has damaged are requested
+again. The token is new for each connection.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 import re
 import time
 from shlex import quote
-from typing import NamedTuple, Optional
+from typing import Iterable, NamedTuple, Optional, Pattern, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import posix_cksum
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
@@ -26,45 +27,52 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestNotReady,
     LoginFailed,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import compile_pattern
-
-_PATIENCE = 0.5  # seconds for a prompt to show
-_EMPTY_LINES = (
-    7  # that may bring one, before a shell is asked in words; a failed login makes us wait for 3 s
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
+    Console,
+    compile_pattern,
 )
-_LINE = 900  # bytes of a line: a terminal keeps 4095 of one (termios(3), canonical mode)
-_LINES = 3  # lines that are sent before the guest is asked whether it has them: its terminal keeps 4096 bytes that nobody has read yet
-_ASK_AGAIN = (
-    0.4,
-    0.8,
-    1.5,
-    3,
-    6,
-    12,
-    24,
-)  # seconds until what did not come, or came damaged, is asked for again
-_WIDTH = 76  # letters in a line of base64 (RFC 2045)
-_TRIES = 20
-# A terminal that a program left without ICRNL (termios(3)) does not take a carriage return for the end of a line.
-_LINE_ENDS = (b"\r", b"\n", b"\r")
+
+PROMPT_TIMEOUT = 0.5  # seconds for a prompt to appear
+# Seconds until a missing or damaged answer is requested again.
+RETRY_INTERVALS = (0.4, 0.8, 1.5, 3, 6, 12, 24)
+MAX_TRIES = 20  # of a transfer
+# Empty lines to send before a shell is tried without a prompt. A failed login delays its prompt by
+# 3 seconds.
+MAX_EMPTY_LINES = 7
+MAX_LINE = 900  # bytes: a terminal keeps at most 4095 of a line (termios(3), canonical mode)
+# Lines to send before the guest confirms them: its terminal keeps 4096 unread bytes.
+LINES_PER_CONFIRMATION = 3
+BASE64_WIDTH = 76  # characters in a line (RFC 2045)
+# A carriage return does not end a line if a program has left the terminal without ICRNL
+# (termios(3)).
+LINE_ENDS = (b"\r", b"\n", b"\r")
 
 _LOOP = (
-    'sh -c \'stty -echo icrnl; echo VLAB"-"%(word)s-up; [ "$VLAB_LOOP" ] && exit; export VLAB_LOOP=1; trap "stty echo" 0; trap exit 2;'
+    'sh -c \'stty -echo icrnl; echo VLAB"-"%(token)s-up; [ "$VLAB_LOOP" ] && exit; '
+    'export VLAB_LOOP=1; trap "stty echo" 0; trap exit 2;'
     ' while IFS= read -r V; do eval "$V"; done\''
 )
 _SETUP = (
     'VLAB_T=${VLAB_T:-$(mktemp -d)} && trap "rm -rf $VLAB_T; stty echo" 0; '
-    'f() { base64 <$1 | grep -n "" | sed -n "$2s/^/VLAB-%(word)s-$3:/p"; }; '
+    'f() { base64 <$1 | grep -n "" | sed -n "$2s/^/VLAB-%(token)s-$3:/p"; }; '
     "for K in sha256sum sha256 cksum none; do command -v $K >/dev/null && break; done; "
     "k() { echo $(wc -c <$1) $($K <$1); }; "
-    's() { R="VLAB-%(word)s-r:$1:$(k $2):$(k $3):;"; echo "$R"; }; '
-    '[ -d "$VLAB_T" ] && command -v base64 >/dev/null && [ $K != none ]; echo "VLAB-%(word)s-setup:$?:$K:"'
+    's() { R="VLAB-%(token)s-r:$1:$(k $2):$(k $3):;"; echo "$R"; }; '
+    '[ -d "$VLAB_T" ] && command -v base64 >/dev/null && [ $K != none ]; '
+    'echo "VLAB-%(token)s-setup:$?:$K:"'
 )
-_SUM = rb"(\d+) (\w+)[^:]*"  # size and sum, as k gives them
+_RUN = "{ printf %%s %s | base64 -d >$VLAB_T/c && sh $VLAB_T/c </dev/null; } >$VLAB_T/o 2>$VLAB_T/e"
+_RUN_FILES = "sh $VLAB_T/c <$VLAB_T/i >$VLAB_T/o 2>$VLAB_T/e"
+# Short outputs follow the result at once.
+_REPORT = (
+    "; s $? $VLAB_T/o $VLAB_T/e"
+    "; [ -s $VLAB_T/o ] && f $VLAB_T/o 1,40 o; [ -s $VLAB_T/e ] && f $VLAB_T/e 1,40 e"
+)
+_SUM = rb"(\d+) (\w+)[^:]*"  # size and checksum, as the function k prints them
 
 
 class Login(NamedTuple):
-    """How to get in. Patterns are regular expressions."""
+    """How to log in. Patterns are regular expressions."""
 
     user: str = "root"
     password: Optional[str] = None
@@ -75,56 +83,59 @@ class Login(NamedTuple):
 
 
 class SerialShell:
-    """A context manager that gets in on the way in, and leaves the terminal as it was on the way out.
+    """A shell session; a context manager that logs in, and restores the terminal at its end.
 
-    console: Console, open. timeout: seconds for the way in and for each answer of the guest that needs no program of the user.
-    Raises GuestNotReady when nobody answers, LoginRefused, GuestError.
+    console: open. timeout: seconds for the login, and for each answer that does not depend on a
+    program of the user.
+    Raises GuestNotReady if nothing answers, LoginFailed, GuestError.
     """
 
-    def __init__(self, console, login=None, timeout=10):
+    def __init__(self, console: Console, login: Login | None = None, timeout: float = 10) -> None:
         self.console, self.login, self.timeout = console, login or Login(), timeout
-        self.word = base64.b32encode(os.urandom(5)).decode("ascii")
-        self._up = re.compile(self._said("up"))
+        self.token = base64.b32encode(os.urandom(5)).decode("ascii")
+        self._up = re.compile(self._marker("up"))
+        self._is_sha256 = True
 
-    def _said(self, what):
-        return ("VLAB-%s-%s" % (self.word, what)).encode("ascii")
+    def _marker(self, subject: str) -> bytes:
+        """Return the start of an answer of ours."""
+        return ("VLAB-%s-%s" % (self.token, subject)).encode("ascii")
 
-    def __enter__(self):
-        get_in(self.console, self.login, self.timeout, _LOOP % {"word": self.word}, self._up)
-        match = self._ask(_SETUP % {"word": self.word}, rb"setup:(\d+):(\w+):")
+    def __enter__(self) -> SerialShell:
+        start_shell(self.console, self.login, self.timeout, _LOOP % {"token": self.token}, self._up)
+        match = self._ask(_SETUP % {"token": self.token}, rb"setup:(\d+):(\w+):")
         self._is_sha256 = match.group(2) != b"cksum"
         if match.group(1) != b"0":
             self.__exit__()
             raise GuestError(
-                "the guest has not what the serial connection needs: a folder for temporary files, base64, and sha256sum, sha256 or cksum"
+                "the guest lacks tools that the serial connection needs: a folder for temporary "
+                "files, base64, and sha256sum, sha256 or cksum"
             )
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         try:
-            # Asked for once only: the next shell would take it, too.
+            # Sent once only: the next shell would run a second one.
             self._send("exit")
             self.console.drain(time.monotonic() + self.timeout)
         except GuestError:
-            pass  # it has ended, and so have we
+            pass  # the guest has ended, and the session with it
 
-    def run(self, command, data=b"", timeout=None):
-        """Run a line for the guest's sh, with data (bytes) on its standard input: (exit code, output, error output), bytes.
+    def run(
+        self, command: str, data: bytes = b"", timeout: float | None = None
+    ) -> tuple[int, bytes, bytes]:
+        """Run a line of the guest's sh; return (exit code, output, error output), in bytes.
 
-        timeout: seconds for the command; for ever without one.
+        data: its standard input. timeout: seconds for the command; default: wait for ever.
         """
-        if len(command) < _LINE // 2 and not data:
-            line = (
-                "{ printf %%s %s | base64 -d >$VLAB_T/c && sh $VLAB_T/c </dev/null; } >$VLAB_T/o 2>$VLAB_T/e; s $? $VLAB_T/o $VLAB_T/e"
-                % _base64(command)
-            )
+        if len(command) < MAX_LINE // 2 and not data:
+            line = _RUN % _base64(command)
         else:
             self._upload(command.encode("utf-8", "surrogateescape"), "$VLAB_T/c")
             self._upload(data, "$VLAB_T/i")
-            line = "sh $VLAB_T/c <$VLAB_T/i >$VLAB_T/o 2>$VLAB_T/e; s $? $VLAB_T/o $VLAB_T/e"
-        # Short outputs come at once.
-        line += "; [ -s $VLAB_T/o ] && f $VLAB_T/o 1,40 o; [ -s $VLAB_T/e ] && f $VLAB_T/e 1,40 e"
-        match = self._ask(line, rb"r:(\d+):" + _SUM + b":" + _SUM + b":;", 'echo "$R"', timeout)
+            line = _RUN_FILES
+        match = self._ask(
+            line + _REPORT, rb"r:(\d+):" + _SUM + b":" + _SUM + b":;", 'echo "$R"', timeout
+        )
         code, *sums = match.groups()
         return (
             int(code),
@@ -132,8 +143,11 @@ class SerialShell:
             self._download("$VLAB_T/e", "e", *sums[2:]),
         )
 
-    def write(self, path, data, append=False):
-        """Write a file of the guest, or add to its end, once all of it has arrived. Raises GuestError."""
+    def write(self, path: str, data: bytes, append: bool = False) -> None:
+        """Write a file of the guest, or append to it, once all data has arrived.
+
+        Raises GuestError.
+        """
         code, _out, error = self.run("cat >%s%s" % (">" if append else "", quote(path)), data)
         if code:
             raise GuestError(
@@ -141,10 +155,13 @@ class SerialShell:
                 % (path, error.decode("utf-8", "replace").strip())
             )
 
-    def read(self, path, offset=0, size=None):
-        """Bytes of a file of the guest from offset on, at most size of them. Raises GuestError."""
+    def read(self, path: str, offset: int = 0, size: int | None = None) -> bytes:
+        """Return the bytes of a guest's file from offset on, at most size of them.
+
+        Raises GuestError.
+        """
         end = "" if size is None else " | head -c %d" % size
-        # So that the shell opens the file, and says when it cannot.
+        # The shell opens the file, so that a failure becomes the exit code.
         code, data, error = self.run("{ tail -c +%d%s; } <%s" % (offset + 1, end, quote(path)))
         if code:
             raise GuestError(
@@ -152,31 +169,37 @@ class SerialShell:
             )
         return data
 
-    def _send(self, line):
+    def _send(self, line: str) -> None:
         self.console.send(
             line.encode("utf-8", "surrogateescape") + b"\r", time.monotonic() + self.timeout
         )
 
-    def _ask(self, line, answer, again=None, timeout=0):
-        """Send a line and wait for our word and what follows it; a damaged answer is asked for again. timeout 0: ours; None: for ever."""
-        expected = re.compile(re.escape(self._said("")) + answer)
+    def _ask(
+        self, line: str, answer: bytes, again: str | None = None, timeout: float | None = 0
+    ) -> re.Match[bytes]:
+        """Send a line and wait for our token and answer (a pattern) after it.
+
+        again: the line to send if the answer is missing or damaged; default: line.
+        timeout: in seconds; 0: that of the session; None: wait for ever.
+        """
+        expected = re.compile(re.escape(self._marker("")) + answer)
         self._send(line)
         limit = time.monotonic() + (timeout or self.timeout) if timeout is not None else None
         login = compile_pattern("login_prompt", self.login.login_prompt)
-        number = prompts = 0
+        tries = prompts = 0
         while True:
-            pause = time.monotonic() + _ASK_AGAIN[min(number, len(_ASK_AGAIN) - 1)]
-            # A guest that has started again asks for a login each time that we ask it for an answer.
+            pause = time.monotonic() + _retry_interval(tries)
+            # A guest that has rebooted asks for a login each time it gets a line.
             which, match = self.console.expect(
-                [expected, login] if number > 3 else [expected],
+                [expected, login] if tries > 3 else [expected],
                 pause if limit is None else min(pause, limit),
             )
-            if which == 0:
+            if match is not None and which == 0:
                 return match
             prompts += which == 1
             if prompts > 2:
                 raise GuestError(
-                    "the guest's shell has gone: the console at %s asks for a login"
+                    "the guest's shell has ended: the console at %s asks for a login"
                     % self.console.location
                 )
             if limit is not None and time.monotonic() >= limit:
@@ -185,150 +208,189 @@ class SerialShell:
                     % (timeout or self.timeout)
                 )
             self._send(again or line)
-            number += 1
+            tries += 1
 
-    def _upload(self, data, path):
+    def _upload(self, data: bytes, path: str) -> None:
+        """Write data to a temporary file of the guest."""
         letters = _base64(data)
-        lines = [letters[start : start + _LINE] for start in range(0, len(letters), _LINE)]
-        for _try in range(_TRIES):
-            self._ask(": >$VLAB_T/b; echo VLAB-%s-new:" % self.word, rb"new:")
+        lines = [letters[start : start + MAX_LINE] for start in range(0, len(letters), MAX_LINE)]
+        for _try in range(MAX_TRIES):
+            self._ask(": >$VLAB_T/b; echo VLAB-%s-new:" % self.token, rb"new:")
             for number, line in enumerate(lines):
                 self._send("printf %%s %s >>$VLAB_T/b" % line)
-                if number % _LINES == _LINES - 1:
-                    self._ask("echo VLAB-%s-has:%d:" % (self.word, number), rb"has:%d:" % number)
+                if number % LINES_PER_CONFIRMATION == LINES_PER_CONFIRMATION - 1:
+                    self._ask("echo VLAB-%s-has:%d:" % (self.token, number), rb"has:%d:" % number)
             match = self._ask(
-                'base64 -d <$VLAB_T/b >%s; echo "VLAB-%s-sum:$(k %s):"' % (path, self.word, path),
+                'base64 -d <$VLAB_T/b >%s; echo "VLAB-%s-sum:$(k %s):"' % (path, self.token, path),
                 b"sum:" + _SUM + b":",
             )
-            if (int(match.group(1)), match.group(2)) == (len(data), self._sum(data)):
+            if (int(match.group(1)), match.group(2)) == (len(data), self._checksum(data)):
                 return
         raise GuestError(
-            "%d bytes did not reach the guest unharmed in %d tries on its console"
-            % (len(data), _TRIES)
+            "%d bytes did not reach the guest undamaged in %d tries on its console"
+            % (len(data), MAX_TRIES)
         )
 
-    def _sum(self, data):
+    def _checksum(self, data: bytes) -> bytes:
         return (
             hashlib.sha256(data).hexdigest() if self._is_sha256 else str(posix_cksum(data))
         ).encode("ascii")
 
-    def _download(self, path, mark, size, checksum):
-        """What a file of the guest holds, of which the first lines are on their way."""
-        size = int(size)
-        letters = -(-size // 3) * 4
-        total = -(-letters // _WIDTH)
-        line = re.compile(re.escape(self._said(mark)) + rb":(\d+):([A-Za-z0-9+/]+=*)\r?\n")
-        got = {}
+    def _download(self, path: str, subject: str, size: bytes, checksum: bytes) -> bytes:
+        """Return the content of a temporary file of the guest, whose first lines are on their way.
+
+        size, checksum: as the guest reported them.
+        """
+        letters = -(-int(size) // 3) * 4
+        total = -(-letters // BASE64_WIDTH)
+        line = re.compile(re.escape(self._marker(subject)) + rb":(\d+):([A-Za-z0-9+/]+=*)\r?\n")
+        found: dict[int, bytes] = {}
         if not total:
             return b""
-        for number in range(_TRIES):
-            pause = _ASK_AGAIN[min(number, len(_ASK_AGAIN) - 1)]
-            deadline = time.monotonic() + pause
-            end = re.compile(re.escape(self._said("end")) + b":%d:" % number)
-            self._send("echo VLAB-%s-end:%d:" % (self.word, number))
-            while len(got) < total:
+        for number in range(MAX_TRIES):
+            deadline = time.monotonic() + _retry_interval(number)
+            end = re.compile(re.escape(self._marker("end")) + b":%d:" % number)
+            self._send("echo VLAB-%s-end:%d:" % (self.token, number))
+            while len(found) < total:
                 which, match = self.console.expect([line, end], deadline)
                 if match is None or which == 1:
                     break
-                deadline = time.monotonic() + pause
+                deadline = time.monotonic() + _retry_interval(number)
                 index, piece = int(match.group(1)), match.group(2)
                 if 1 <= index <= total and len(piece) == (
-                    _WIDTH if index < total else letters - _WIDTH * (total - 1)
+                    BASE64_WIDTH if index < total else letters - BASE64_WIDTH * (total - 1)
                 ):
-                    got[index] = piece
-            if len(got) == total:
-                data = base64.b64decode(b"".join(got[index] for index in sorted(got)))
-                if self._sum(data) == checksum:
+                    found[index] = piece
+            if len(found) == total:
+                data = base64.b64decode(b"".join(found[index] for index in sorted(found)))
+                if self._checksum(data) == checksum:
                     return data
-                got = {}
-            for part in _ranges(index for index in range(1, total + 1) if index not in got):
-                self._send("f %s %s %s" % (path, part, mark))
+                found = {}
+            for part in _ranges(index for index in range(1, total + 1) if index not in found):
+                self._send("f %s %s %s" % (path, part, subject))
         raise GuestError(
-            "%d bytes did not come from the guest unharmed in %d tries on its console"
-            % (size, _TRIES)
+            "%d bytes did not come from the guest undamaged in %d tries on its console"
+            % (int(size), MAX_TRIES)
         )
 
 
-def get_in(console, login, timeout, wake, up):
-    """Log in where a login is asked for, and go on until what wake (a line) starts has printed up (a compiled pattern).
+def start_shell(
+    console: Console, login: Login, timeout: float, line: str, started: Pattern[bytes]
+) -> None:
+    """Log in if a login is requested, then send line until its output matches started.
 
-    Raises GuestNotReady when the console stays silent, LoginRefused.
+    Raises GuestNotReady if the console stays silent, LoginFailed.
     """
     deadline = time.monotonic() + timeout
-    asks = [
+    prompts = [
         compile_pattern("login_prompt", login.login_prompt),
         compile_pattern("password_prompt", login.password_prompt),
         compile_pattern("prompt", login.prompt),
     ]
-    refused, said, empty = compile_pattern("login_failed", login.failed), b"", 0
+    last_output, empty_lines = b"", 0
     while time.monotonic() < deadline:
-        # A line that somebody left half typed must not have our words; nor must a command, when nothing else helps.
-        console.send(
-            b"\x15\r" if empty < _EMPTY_LINES else b"\x03\r\n" if empty % 2 else b"\x03\r", deadline
-        )
-        number, _match = console.expect(asks, min(deadline, time.monotonic() + _PATIENCE))
+        console.send(_wake_up(empty_lines), deadline)
+        number, _match = console.expect(prompts, min(deadline, time.monotonic() + PROMPT_TIMEOUT))
         if number == 0:
-            log_in(console, login, asks, deadline)
+            log_in(console, login, prompts, deadline)
         elif number == 1:
-            # Somebody else's half login, which the next empty line ends; guests make those wait who fail.
+            # Another client's unfinished login, which an empty line ends. The guest delays the
+            # login prompt after a failed one.
             console.send(b"\r", deadline)
-            if console.expect([asks[0]], deadline)[0] == 0:
-                log_in(console, login, asks, deadline)
-        elif number is None and empty < _EMPTY_LINES:
-            empty += 1
+            if console.expect([prompts[0]], deadline)[0] == 0:
+                log_in(console, login, prompts, deadline)
+        elif number is None and empty_lines < MAX_EMPTY_LINES:
+            empty_lines += 1
             continue
-        console.printed = b""
-        for pause, end in zip(_ASK_AGAIN, _LINE_ENDS):
-            # Its answer may be damaged; the loop that may be there by now answers, too.
-            console.send(b"\x15" + wake.encode("ascii") + end, deadline)
-            number, _match = console.expect(
-                [up, asks[1], refused], min(deadline, time.monotonic() + 2 * pause)
-            )
-            if number == 0:
-                return
-            if number is not None:
-                break
-        said, empty = console.printed or said, empty + 1
-    if not console.drain(time.monotonic() + _PATIENCE):
+        if _send_until_started(console, login, line, started, deadline):
+            return
+        last_output, empty_lines = console.printed or last_output, empty_lines + 1
+    if not console.drain(time.monotonic() + PROMPT_TIMEOUT):
         raise console.input_error()
     raise GuestNotReady(
-        "nobody answered at the console %s within %d s: the guest may still be booting, or its prompts are others than those in "
-        "login_prompt, password_prompt and prompt. It showed last: %s"
-        % (console.location, timeout, said[-200:].decode("utf-8", "replace").strip() or "nothing")
+        "nothing answered at the console %s within %d s: the guest may still be booting, or its "
+        "prompts are others than those in login_prompt, password_prompt and prompt. It showed "
+        "last: %s"
+        % (
+            console.location,
+            timeout,
+            last_output[-200:].decode("utf-8", "replace").strip() or "nothing",
+        )
     )
 
 
-def log_in(console, login, asks, deadline):
-    """Answer a login prompt. asks: the compiled patterns of the login prompt, of the password prompt and of the prompt. Raises LoginRefused."""
+def _wake_up(empty_lines: int) -> bytes:
+    """Return the keys that bring a prompt: Ctrl-U first, as there may be unfinished input.
+
+    After some tries, Ctrl-C ends a running command.
+    """
+    if empty_lines < MAX_EMPTY_LINES:
+        return b"\x15\r"
+    return b"\x03\r\n" if empty_lines % 2 else b"\x03\r"
+
+
+def _send_until_started(
+    console: Console, login: Login, line: str, started: Pattern[bytes], deadline: float
+) -> bool:
+    """Send a line a few times; return True once its output matches started.
+
+    Its output may be damaged; the loop that it has started then answers the next line.
+    """
+    console.printed = b""
+    refusals = [
+        compile_pattern("password_prompt", login.password_prompt),
+        compile_pattern("login_failed", login.failed),
+    ]
+    for interval, end in zip(RETRY_INTERVALS, LINE_ENDS):
+        console.send(b"\x15" + line.encode("ascii") + end, deadline)
+        number, _match = console.expect(
+            [started, *refusals], min(deadline, time.monotonic() + 2 * interval)
+        )
+        if number is not None:
+            return number == 0
+    return False
+
+
+def log_in(
+    console: Console, login: Login, prompts: Sequence[Pattern[bytes]], deadline: float
+) -> None:
+    """Answer a login prompt. Raises LoginFailed.
+
+    prompts: compiled patterns of the login prompt, the password prompt and the shell's prompt.
+    """
     console.send(login.user.encode("utf-8") + b"\r", deadline)
-    number, _match = console.expect([asks[1], asks[2]], deadline)
+    number, _match = console.expect([prompts[1], prompts[2]], deadline)
     if number == 0:
         if login.password is None:
-            console.send(b"\r", deadline)  # the next who comes finds a login prompt
+            console.send(b"\r", deadline)  # so that the next client finds a login prompt
             raise LoginFailed(
                 "the guest asks for the password of %s, and none was given" % login.user
             )
         console.send(login.password.encode("utf-8") + b"\r", deadline)
         number, _match = console.expect(
-            [compile_pattern("login_failed", login.failed), asks[0], asks[2]],
+            [compile_pattern("login_failed", login.failed), prompts[0], prompts[2]],
             (time.monotonic() + deadline) / 2,
         )
         if number in (0, 1):
-            raise LoginFailed("the guest did not let %s in with the password given" % login.user)
+            raise LoginFailed("the guest rejected the password of %s" % login.user)
 
 
-def _ranges(numbers):
-    """The ranges "1,5" of some ascending numbers, for sed."""
-    ranges = []
+def _retry_interval(tries: int) -> float:
+    return RETRY_INTERVALS[min(tries, len(RETRY_INTERVALS) - 1)]
+
+
+def _ranges(numbers: Iterable[int]) -> list[str]:
+    """Return ascending numbers as ranges for sed: "1,5"."""
+    ranges: list[list[int]] = []
     for number in numbers:
         if ranges and ranges[-1][1] == number - 1:
             ranges[-1][1] = number
         else:
             ranges.append([number, number])
-    return ["%d,%d" % tuple(each) for each in ranges]
+    return ["%d,%d" % (first, last) for first, last in ranges]
 
 
-def _base64(data):
+def _base64(data: str | bytes) -> str:
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape")
     return base64.b64encode(data).decode("ascii")
