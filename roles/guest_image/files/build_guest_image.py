@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Build the kernel and the initramfs of small guests from the distribution's packages.
 
-The packages are fetched and unpacked by mmdebstrap with this host's own apt sources. None of their scripts is run, and
-only the files a guest needs go into its initramfs. Every entry of the archive has a fixed owner, time and place, so
-the same package versions give the same bytes.
+mmdebstrap downloads and unpacks the packages with the apt sources of this host. No package scripts
+are run, and the initramfs contains only the files that a guest needs. Every entry of the archive
+has a fixed owner, time and position, so the same package versions result in identical bytes.
 
-For each kind three files are written to the output folder, each whole or not at all:
+For each kind, three files are written to the output folder, each of them atomically:
 
     vmlinuz-KIND-KEY    the kernel
     KIND-KEY.initrd     the initramfs
-    KIND-KEY.json       what they were made of; written last, so its presence means that the build is complete
+    KIND-KEY.json       the manifest; written last, so its presence means that the build is complete
 """
+
+from __future__ import annotations
 
 import argparse
 import glob
@@ -26,34 +28,38 @@ import stat
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# A module that the kernel has built in, or does not have, is passed over. All are loaded on demand.
+# Modules that are built in or do not exist are skipped. All are loaded on demand.
 MODULES = """
-    virtio_pci virtio_net virtio_blk virtio_scsi virtio_console virtio-rng virtio_balloon virtio_input
+    virtio_pci virtio_net virtio_blk virtio_scsi virtio_console virtio-rng virtio_balloon
+    virtio_input
     e1000 e1000e igb igbvf 8139cp 8139too pcnet32 ne2k-pci tulip sungem vmxnet3
-    ata_piix ahci sd_mod sr_mod sg nvme floppy sym53c8xx mptspi mptsas megaraid_sas vmw_pvscsi am53c974 sdhci-pci mmc_block
+    ata_piix ahci sd_mod sr_mod sg nvme floppy sym53c8xx mptspi mptsas megaraid_sas vmw_pvscsi
+    am53c974 sdhci-pci mmc_block
     xhci-pci ehci-pci uhci-hcd ohci-pci usb-storage uas usbhid hid-generic
     isofs vfat nls_utf8 nls_cp437 nls_ascii nls_iso8859-1 ext4 crc32c_generic
     button evdev i6300esb iTCO_wdt ib700wdt tpm_tis tpm_crb pvpanic pvpanic-pci
     8021q bridge dummy
 """.split()
 ROUTER_MODULES = """
-    stp bonding macvlan veth vrf vxlan gre ip_gre ip6_gre ipip sit ip6_tunnel tun mpls_router mpls_iptunnel mpls_gso
+    stp bonding macvlan veth vrf vxlan gre ip_gre ip6_gre ipip sit ip6_tunnel tun
+    mpls_router mpls_iptunnel mpls_gso
     sch_netem sch_tbf sch_htb sch_ingress cls_u32 act_mirred nf_tables nft_chain_nat nft_masq
     act_police sch_fq_codel vmw_vsock_virtio_transport
 """.split()
 
-# Where ncurses-base has them up to Debian 12, and since then.
+# The paths in ncurses-base up to Debian 12, and since Debian 13.
 TERMINALS = [
     f"lib/terminfo/{name}|usr/share/terminfo/{name}"
     for name in ("d/dumb", "l/linux", "v/vt100", "v/vt220", "x/xterm")
 ]
 
-# Folders end in "/". Of several paths with "|" between them the first that there is counts. A path that does not exist is an error
-# unless it starts with "?".
-KINDS = {
+# Folders end in "/". "|" separates alternatives, of which the first existing path is used. A path
+# that does not exist is an error unless it starts with "?".
+KINDS: dict[str, dict[str, Any]] = {
     "tiny": {
         "packages": ["busybox-static"],
         "modules": MODULES,
@@ -98,7 +104,7 @@ KINDS = {
         "passwd": ["frr:x:100:100::/nonexistent:/bin/false"],
         "group": ["frr:x:100:", "frrvty:x:101:frr"],
     },
-    # What Ansible's modules need: Python with its whole standard library, but none of its documentation and tests.
+    # For modules of Ansible: Python with its standard library, without documentation and tests.
     "linux": {
         "packages": [
             "bash",
@@ -128,7 +134,8 @@ KINDS = {
             "?lib/*/libnss_files.so.2",
             *TERMINALS,
         ],
-        "skip": r"/(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|config-3[^/]*|lib-dynload)/|\.pyc$",
+        "skip": r"/(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|config-3[^/]*"
+        r"|lib-dynload)/|\.pyc$",
         "links": {"usr/bin/python3": "python3.*"},
         "passwd": [],
         "group": [],
@@ -137,33 +144,34 @@ KINDS = {
 
 
 class BuildError(Exception):
-    """Said to the user without a traceback."""
+    """An error that is reported without a traceback."""
 
 
 class Tree:
-    """The unpacked packages. Files are found whether or not the release has /bin and /lib merged into /usr."""
+    """The unpacked packages, with or without /bin and /lib merged into /usr."""
 
-    def __init__(self, root):
+    def __init__(self, root: str) -> None:
         self.root = root
 
-    def glob(self, pattern):
-        """Paths relative to the root that match a pattern relative to it."""
+    def glob(self, pattern: str) -> list[str]:
+        """Return the paths that match a pattern, both relative to the root."""
         plain = re.sub("^usr/(?=(s?bin|lib|lib64)/)", "", pattern)
-        found = []
+        found: list[str] = []
         for variant in (
             {plain, "usr/" + plain} if re.match("(s?bin|lib|lib64)/", plain) else {pattern}
         ):
             found += glob.glob(os.path.join(glob.escape(self.root), variant))
         return sorted(os.path.relpath(path, self.root) for path in found)
 
-    def find(self, pattern):
+    def find(self, pattern: str) -> str:
+        """Return the first path that matches a pattern."""
         found = self.glob(pattern)
         if not found:
             raise BuildError(f"the packages have no file {pattern}")
         return found[0]
 
-    def read(self, path):
-        """The content of a file; a link is followed inside the tree, never out of it."""
+    def read(self, path: str) -> bytes:
+        """Return the content of a file. Symbolic links are resolved within the tree."""
         for _level in range(8):
             full = os.path.join(self.root, path)
             if not os.path.islink(full):
@@ -176,10 +184,10 @@ class Tree:
                 else os.path.normpath(os.path.join(os.path.dirname(path), target))
             )
             path = self.find(path)
-        raise BuildError(f"too many links at {path}")
+        raise BuildError(f"too many levels of symbolic links: {path}")
 
-    def libraries(self, path):
-        """The shared libraries of a program, as its own loader finds them, without running the program."""
+    def libraries(self, path: str) -> list[str]:
+        """Return the shared libraries of a program, found by its loader without running it."""
         loader = list(self.glob("lib64/ld-linux*.so.*")) + list(self.glob("lib/ld-linux*.so.*"))
         if not loader:
             return []
@@ -209,28 +217,39 @@ class Tree:
 
 
 class Archive:
-    """A cpio archive (newc) whose bytes depend on its entries only."""
+    """A cpio archive (newc) whose bytes depend only on its entries."""
 
-    def __init__(self):
-        self.entries = {}
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[int, bytes, tuple[int, int]]] = {}
 
-    def add(self, path, data=b"", mode=0o644, kind=stat.S_IFREG, device=(0, 0)):
+    def add(
+        self,
+        path: str,
+        data: bytes = b"",
+        mode: int = 0o644,
+        kind: int = stat.S_IFREG,
+        device: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Add an entry, and its parent folders."""
         path = re.sub("^(s?bin|lib|lib64)/", r"usr/\1/", path)
         parent = os.path.dirname(path)
         if parent and parent not in self.entries:
             self.folder(parent)
         self.entries[path] = (kind | mode, data, device)
 
-    def folder(self, path, mode=0o755):
+    def folder(self, path: str, mode: int = 0o755) -> None:
+        """Add a folder."""
         self.add(path, mode=mode, kind=stat.S_IFDIR)
 
-    def link(self, path, target):
+    def link(self, path: str, target: str) -> None:
+        """Add a symbolic link."""
         self.add(path, target.encode(), 0o777, stat.S_IFLNK)
 
-    def pack(self):
+    def pack(self) -> bytes:
+        """Return the archive."""
         out = []
 
-        def entry(number, path, mode, data, device):
+        def entry(number: int, path: str, mode: int, data: bytes, device: tuple[int, int]) -> None:
             name = path.encode() + b"\0"
             links = 2 if stat.S_ISDIR(mode) else 1
             fields = [
@@ -257,12 +276,12 @@ class Archive:
         return b"".join(out)
 
 
-def unpack_packages(root, packages, suite, sources):
-    """Let mmdebstrap fetch and unpack packages with the settings apt has on this host."""
-    work = os.path.dirname(root)
-    settings = os.path.join(work, "apt.conf")
+def apt_settings() -> list[str]:
+    """Return the settings of apt on this host for proxies, timeouts, checks and credentials.
+
+    Folders, and the actions of apt after an installation, are left out.
+    """
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
-    # Proxies, time-outs, checks and credentials; not folders, and nothing of what apt does after an installation.
     kept = [
         line
         for line in dump.splitlines()
@@ -273,15 +292,25 @@ def unpack_packages(root, packages, suite, sources):
             'Dir::Etc::netrc "/etc/apt/auth.conf";',
             'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";',
         ]
+    return kept
+
+
+def apt_sources() -> list[str]:
+    """Return the files with the apt sources of this host."""
+    sources = sorted(
+        glob.glob("/etc/apt/sources.list.d/*.list") + glob.glob("/etc/apt/sources.list.d/*.sources")
+    )
+    if os.path.exists("/etc/apt/sources.list") and os.path.getsize("/etc/apt/sources.list"):
+        sources.insert(0, "/etc/apt/sources.list")
+    return sources
+
+
+def unpack_packages(root: str, packages: set[str], suite: str, sources: list[str]) -> None:
+    """Download and unpack packages with mmdebstrap and the settings of apt on this host."""
+    settings = os.path.join(os.path.dirname(root), "apt.conf")
     with open(settings, "w", encoding="utf-8") as file:
-        file.write("\n".join(kept) + "\n")
-    if not sources:
-        sources = sorted(
-            glob.glob("/etc/apt/sources.list.d/*.list")
-            + glob.glob("/etc/apt/sources.list.d/*.sources")
-        )
-        if os.path.exists("/etc/apt/sources.list") and os.path.getsize("/etc/apt/sources.list"):
-            sources.insert(0, "/etc/apt/sources.list")
+        file.write("\n".join(apt_settings()) + "\n")
+    sources = sources or apt_sources()
     command = [
         "mmdebstrap",
         "--quiet",
@@ -305,14 +334,15 @@ def unpack_packages(root, packages, suite, sources):
         )
 
 
-def release(field):
+def release(field: str) -> str:
+    """Return a field of /etc/os-release, or an empty string."""
     with open("/etc/os-release", encoding="utf-8") as file:
         found = re.search(rf'^{field}="?([\w-]+)', file.read(), re.MULTILINE)
     return found.group(1) if found else ""
 
 
-def default_kernel_package():
-    """The kernel made for virtual machines: it is small and has few drivers to look for devices with."""
+def default_kernel_package() -> str:
+    """Return the kernel package for virtual machines, which is small and has few drivers."""
     if release("ID") == "ubuntu":
         return "linux-image-virtual"
     done = subprocess.run(
@@ -321,8 +351,8 @@ def default_kernel_package():
     return "linux-image-cloud-" + done.stdout.strip()
 
 
-def read_module(path):
-    """A kernel module, uncompressed: the guest has no time to spare and the archive is compressed as a whole."""
+def read_module(path: str) -> bytes:
+    """Return a kernel module, uncompressed, because the archive is compressed as a whole."""
     with open(path, "rb") as file:
         data = file.read()
     if path.endswith(".xz"):
@@ -334,10 +364,9 @@ def read_module(path):
     return data
 
 
-def add_modules(archive, tree, version, wanted, work):
-    """Add the wanted modules and those they need. Returns the names that this kernel does not have at all."""
-    folder = os.path.join(tree.root, tree.find(f"lib/modules/{version}"))
-    have = {}
+def kernel_modules(folder: str) -> tuple[dict[str, str], set[str]]:
+    """Return the paths of the modules of a kernel, by name, and the names of the built-in ones."""
+    have: dict[str, str] = {}
     for parent, _folders, names in os.walk(folder):
         for name in names:
             module = re.match(r"(.+)\.ko(\.\w+)?$", name)
@@ -345,10 +374,20 @@ def add_modules(archive, tree, version, wanted, work):
                 have[module.group(1).replace("-", "_")] = os.path.join(parent, name)
     with open(os.path.join(folder, "modules.builtin"), encoding="utf-8") as file:
         builtin = {os.path.basename(line.strip())[:-3].replace("-", "_") for line in file}
+    return have, builtin
 
+
+def add_modules(
+    archive: Archive, tree: Tree, version: str, requested: list[str], work: str
+) -> list[str]:
+    """Add modules and their dependencies. Return the names that this kernel does not have."""
+    folder = os.path.join(tree.root, tree.find(f"lib/modules/{version}"))
+    have, builtin = kernel_modules(folder)
     staged = os.path.join(work, "modules")
     shutil.rmtree(staged, ignore_errors=True)
-    missing, done, todo = [], set(), list(wanted)
+    missing: list[str] = []
+    done: set[str] = set()
+    todo = list(requested)
     while todo:
         name = todo.pop().replace("-", "_")
         if name in done or name in builtin:
@@ -369,8 +408,16 @@ def add_modules(archive, tree, version, wanted, work):
         os.makedirs(os.path.dirname(os.path.join(staged, path)), exist_ok=True)
         with open(os.path.join(staged, path), "wb") as file:
             file.write(data)
+    add_module_index(archive, tree, version, staged)
+    return sorted(missing)
 
-    # Debian's kernel package leaves the index to the installation. busybox makes the very files that its modprobe reads.
+
+def add_module_index(archive: Archive, tree: Tree, version: str, staged: str) -> None:
+    """Add the index of the modules.
+
+    The kernel package creates it at its installation. busybox creates the files that its own
+    modprobe reads.
+    """
     index = os.path.join(staged, "lib/modules", version)
     subprocess.run(
         [os.path.join(tree.root, tree.find("bin/busybox")), "depmod", "-b", staged, version],
@@ -381,17 +428,18 @@ def add_modules(archive, tree, version, wanted, work):
             with open(os.path.join(index, name), "rb") as file:
                 lines = sorted(file.read().splitlines(keepends=True))
             archive.add(os.path.join("lib/modules", version, name), b"".join(lines))
-    return sorted(missing)
 
 
-def add_program(archive, tree, path):
+def add_program(archive: Archive, tree: Tree, path: str) -> None:
+    """Add a program and its shared libraries."""
     archive.add(path, tree.read(path), 0o755)
     for library in tree.libraries(path):
         archive.add(library, tree.read(library), 0o755)
 
 
-def add_data(archive, tree, pattern, skip=None):
-    found = next(
+def add_data(archive: Archive, tree: Tree, pattern: str, skip: str | None = None) -> None:
+    """Add files that match a pattern of KINDS, without the paths that match skip."""
+    found: list[str] = next(
         filter(None, (tree.glob(path.rstrip("/")) for path in pattern.lstrip("?").split("|"))), []
     )
     if not found and not pattern.startswith("?"):
@@ -410,14 +458,14 @@ def add_data(archive, tree, pattern, skip=None):
                 archive.add(member, tree.read(member))
 
 
-def is_program(tree, path):
+def is_program(tree: Tree, path: str) -> bool:
+    """Return whether a file is an ELF file."""
     with open(os.path.join(tree.root, path), "rb") as file:
         return file.read(4) == b"\x7fELF"
 
 
-def build_initramfs(kind, tree, kernel_version, work):
-    recipe = KINDS[kind]
-    archive = Archive()
+def add_folders(archive: Archive) -> None:
+    """Add the folders, and the device node of the console."""
     for name in ("bin", "sbin", "lib", "lib64"):
         archive.folder("usr/" + name)
         archive.entries[name] = (stat.S_IFLNK | 0o777, b"usr/" + name.encode(), (0, 0))
@@ -437,9 +485,12 @@ def build_initramfs(kind, tree, kernel_version, work):
     archive.folder("root", 0o700)
     archive.folder("tmp", 0o1777)
     archive.link("var/run", "/run")
-    # The kernel gives its console to the first process by this node, before anything is mounted.
+    # The kernel opens the console of the first process with this node, before any mount.
     archive.add("dev/console", mode=0o600, kind=stat.S_IFCHR, device=(5, 1))
 
+
+def add_busybox(archive: Archive, tree: Tree) -> None:
+    """Add busybox and the links to its applets."""
     busybox = tree.find("bin/busybox")
     archive.add("bin/busybox", tree.read(busybox), 0o755)
     applets = subprocess.run(
@@ -454,11 +505,14 @@ def build_initramfs(kind, tree, kernel_version, work):
             archive.link(path, "/usr/bin/busybox")
     archive.link("init", "/usr/bin/busybox")
 
-    for pattern in recipe["programs"]:
+
+def add_programs(archive: Archive, tree: Tree, patterns: list[str]) -> None:
+    """Add the programs of a kind."""
+    for pattern in patterns:
         for path in [name for name in tree.glob(pattern) if is_program(tree, name)] or [
             tree.find(pattern)
         ]:
-            # The package's own program takes the place of the applet, wherever busybox would have put it.
+            # A program of a package replaces the applet of the same name in any folder.
             for applet in [
                 name
                 for name in archive.entries
@@ -467,8 +521,20 @@ def build_initramfs(kind, tree, kernel_version, work):
                 del archive.entries[applet]
             add_program(archive, tree, path)
     if "usr/bin/bash" in archive.entries:
-        # busybox's shell prefers its own applets to the programs of the same name. The boot scripts use it all the same: it is fast.
+        # The shell of busybox prefers its applets to programs of the same name. The boot scripts
+        # still use it, because it is fast.
         archive.link("bin/sh", "/usr/bin/bash")
+
+
+def build_initramfs(
+    kind: str, tree: Tree, kernel_version: str, work: str
+) -> tuple[Archive, list[str]]:
+    """Return the initramfs of a kind, and the modules that the kernel does not have."""
+    recipe = KINDS[kind]
+    archive = Archive()
+    add_folders(archive)
+    add_busybox(archive, tree)
+    add_programs(archive, tree, recipe["programs"])
     for pattern in recipe["data"]:
         add_data(archive, tree, pattern, recipe.get("skip"))
     for path, target in recipe.get("links", {}).items():
@@ -491,7 +557,7 @@ def build_initramfs(kind, tree, kernel_version, work):
     return archive, missing
 
 
-# Run by the guest's busybox, so they have no first line of their own here.
+# busybox of the guest runs them, so the files here have no interpreter line.
 SCRIPTS = ("lib/vlab/", "etc/acpi/")
 SHEBANG = b"#!/usr/bin/busybox sh\n"
 GUEST_FILES = {
@@ -508,7 +574,8 @@ GUEST_FILES = {
 }
 
 
-def package_version(tree, package):
+def package_version(tree: Tree, package: str) -> str | None:
+    """Return the version of a package, from its changelog."""
     for name in ("changelog.Debian.gz", "changelog.gz"):
         for path in tree.glob(f"usr/share/doc/{package}/{name}"):
             found = re.match(rb"\S+ \(([^)]+)\)", gzip.decompress(tree.read(path)))
@@ -517,24 +584,28 @@ def package_version(tree, package):
     return None
 
 
-def compress(data):
-    # Of gzip, lz4, zstd and nothing at all, zstd gives the smallest file and the fastest boot under emulation.
-    # One thread: with more, the bytes would depend on how many.
+def compress(data: bytes) -> bytes:
+    """Compress an archive.
+
+    Compared with gzip, lz4 and no compression, zstd results in the smallest file and the fastest
+    boot under emulation. With several threads, the bytes would depend on their number.
+    """
     return subprocess.run(
         ["zstd", "-9", "-T1", "-cq"], input=data, stdout=subprocess.PIPE, check=True
     ).stdout
 
 
-def memory_for(unpacked):
-    """MiB that a guest needs to boot an initramfs of so many bytes.
+def memory_for(unpacked: int) -> int:
+    """Return the MiB that a guest needs to boot an initramfs of this size in bytes.
 
-    The kernel lets it have half of the memory (tmpfs, Documentation/filesystems/ramfs-rootfs-initramfs.rst), and needs some itself.
+    The kernel limits the initramfs to half of the memory (tmpfs, see
+    Documentation/filesystems/ramfs-rootfs-initramfs.rst), and needs some memory itself.
     """
-    return -(-(64 + 2.2 * unpacked / (1 << 20)) // 16) * 16
+    return int(-(-(64 + 2.2 * unpacked / (1 << 20)) // 16) * 16)
 
 
-def write_file(path, data):
-    """Whole or not at all: a reader, or a second build at the same time, never sees half a file."""
+def write_file(path: str, data: bytes) -> None:
+    """Write a file atomically, for readers and for concurrent builds."""
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
@@ -542,7 +613,8 @@ def write_file(path, data):
     os.replace(temporary, path)
 
 
-def build(args):
+def build(args: argparse.Namespace) -> None:
+    """Build the images."""
     os.makedirs(args.output, mode=0o755, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=args.output) as work:
         kernel_package = args.kernel_package or default_kernel_package()
@@ -550,17 +622,15 @@ def build(args):
         tree = Tree(os.path.join(work, "tree"))
         suite = args.suite or release("VERSION_CODENAME")
         if not suite:
-            raise BuildError(
-                "/etc/os-release has no VERSION_CODENAME: say which release to use with --suite"
-            )
+            raise BuildError("/etc/os-release has no VERSION_CODENAME: set --suite to the release")
         unpack_packages(tree.root, packages, suite, args.source)
         kernel = tree.find("boot/vmlinuz-*")
         version = os.path.basename(kernel)[len("vmlinuz-") :]
         vmlinuz = tree.read(kernel)
         for kind in args.kinds:
             archive, missing = build_initramfs(kind, tree, version, work)
-            plain = archive.pack()
-            initrd = compress(plain)
+            unpacked = archive.pack()
+            initrd = compress(unpacked)
             prefix = os.path.join(args.output, f"{kind}-{args.key}")
             write_file(os.path.join(args.output, f"vmlinuz-{kind}-{args.key}"), vmlinuz)
             write_file(prefix + ".initrd", initrd)
@@ -575,8 +645,8 @@ def build(args):
                 },
                 "kernel_sha256": hashlib.sha256(vmlinuz).hexdigest(),
                 "initrd_sha256": hashlib.sha256(initrd).hexdigest(),
-                "initrd_unpacked": len(plain),
-                "memory": int(memory_for(len(plain))),
+                "initrd_unpacked": len(unpacked),
+                "memory": memory_for(len(unpacked)),
                 "modules_not_in_kernel": missing,
             }
             write_file(
@@ -584,22 +654,23 @@ def build(args):
             )
 
 
-def main():
+def main() -> None:
+    """Parse the command line and build the images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kinds", nargs="+", choices=sorted(KINDS), help="what to build")
+    parser.add_argument("kinds", nargs="+", choices=sorted(KINDS), help="kinds of images to build")
     parser.add_argument("--output", required=True, help="folder for the files")
-    parser.add_argument("--key", required=True, help="goes into the files' names")
+    parser.add_argument("--key", required=True, help="key in the file names")
     parser.add_argument(
-        "--kernel-package", default="", help="the release's kernel for virtual machines if empty"
+        "--kernel-package", default="", help="if empty, the kernel for virtual machines"
     )
     parser.add_argument(
-        "--suite", default="", help="release to take the packages from; this host's own if empty"
+        "--suite", default="", help="release of the packages; if empty, that of this host"
     )
     parser.add_argument(
         "--source",
         action="append",
         default=[],
-        help="an apt source: a file or a line; this host's own if none",
+        help="apt source, as a file or a line; if none, those of this host",
     )
     try:
         build(parser.parse_args())
