@@ -73,8 +73,8 @@ class Page:
 
     def check_silence(self):
         """No errors, and nothing was fetched but the page."""
-        said = self.driver.get_log("browser")
-        assert not said, said
+        message = self.driver.get_log("browser")
+        assert not message, message
         asked = [
             json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")
         ]
@@ -98,9 +98,9 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
-def check_picture(page, wanted):
+def check_picture(page, expected):
     """Every node and every link is there and can be seen; a stopped node shows as stopped."""
-    names = set(wanted["consoles"])
+    names = set(expected["consoles"])
     nodes = {node.get_attribute("data-node"): node for node in page.all(".vl-node")}
     assert set(nodes) == names, set(nodes) ^ names
     boxes = {}
@@ -108,7 +108,7 @@ def check_picture(page, wanted):
         assert node.is_displayed() and float(page.style(node, "opacity")) == 1
         assert page.driver.execute_script(AT, node) == name, "something lies on %s" % name
         words = page.texts(node)
-        state = "stopped" if name in wanted["stopped"] else "running"
+        state = "stopped" if name in expected["stopped"] else "running"
         assert words[0] == name and state in words, words
         boxes[name] = page.one(".vl-card", node).rect
     # A stopped node differs in its frame and its ground, and has a dot of another colour.
@@ -119,8 +119,8 @@ def check_picture(page, wanted):
         (".vl-dot", "fill"),
     ):
         styles = {node: page.style(page.one(selector, part), name) for node, part in nodes.items()}
-        running = {styles[node] for node in names - set(wanted["stopped"])}
-        assert len(running) == 1 and not running & {styles[node] for node in wanted["stopped"]}, (
+        running = {styles[node] for node in names - set(expected["stopped"])}
+        assert len(running) == 1 and not running & {styles[node] for node in expected["stopped"]}, (
             selector,
             name,
             styles,
@@ -143,31 +143,32 @@ def check_picture(page, wanted):
                 box["x"] - 2 <= x <= box["x"] + box["width"] + 2
                 and box["y"] - 2 <= y <= box["y"] + box["height"] + 2
             ), "%s ends elsewhere" % title
-        is_down = any(end.split(":")[0] in wanted["stopped"] for end in ends)
+        is_down = any(end.split(":")[0] in expected["stopped"] for end in ends)
         assert title.endswith(", down") == is_down and ("down" in page.texts(link)) == is_down
         assert (page.style(wire, "strokeDasharray") != "none") == is_down
-    expected = {frozenset(link.split(" ")) for link in wanted["links"]}
-    assert set(links) == expected, set(links) ^ expected
+    connected = {frozenset(link.split(" ")) for link in expected["links"]}
+    assert set(links) == connected, set(links) ^ connected
     return nodes, links
 
 
-def check_tables(page, wanted):
+def check_tables(page, expected):
     rows = {row.get_attribute("data-row"): row.text for row in page.all("#nodes tbody tr")}
-    assert set(rows) == set(wanted["consoles"])
+    assert set(rows) == set(expected["consoles"])
     for name, text in rows.items():
         assert (
-            wanted["consoles"][name] in " ".join(text.split("\n")) and wanted["hypervisor"] in text
+            expected["consoles"][name] in " ".join(text.split("\n"))
+            and expected["hypervisor"] in text
         )
-        assert ("stopped" if name in wanted["stopped"] else "running") in text
-    assert all(address in rows[name] for name, address in wanted["addresses"].items())
+        assert ("stopped" if name in expected["stopped"] else "running") in text
+    assert all(address in rows[name] for name, address in expected["addresses"].items())
     found = {
         frozenset(part for part in row.text.split() if re.fullmatch(r"\w+:\w+", part))
         for row in page.all("#links tbody tr")
     }
-    assert found == {frozenset(link.split(" ")) for link in wanted["links"]}
+    assert found == {frozenset(link.split(" ")) for link in expected["links"]}
 
 
-def check_clicks(page, wanted, nodes, links):
+def check_clicks(page, expected, nodes, links):
     """A click or a key shows what is known of a node."""
     assert not [article for article in page.all(".panel article") if article.is_displayed()]
     for name, act in (
@@ -180,12 +181,12 @@ def check_clicks(page, wanted, nodes, links):
         act(nodes[name])
         (article,) = [article for article in page.all(".panel article") if article.is_displayed()]
         assert article.get_attribute("data-of") == name
-        assert wanted["consoles"][name] == page.one("code", article).text
-        for word in (wanted["addresses"][name], wanted["hypervisor"], "running", "tiny"):
+        assert expected["consoles"][name] == page.one("code", article).text
+        for word in (expected["addresses"][name], expected["hypervisor"], "running", "tiny"):
             assert word in article.text, (word, article.text)
         ours = sorted(
             end.split(":")[1]
-            for link in wanted["links"]
+            for link in expected["links"]
             for end in link.split(" ")
             if end.startswith(name + ":")
         )
@@ -195,7 +196,9 @@ def check_clicks(page, wanted, nodes, links):
     page.one("button.copy", article).click()
     search = page.one("#search")
     search.send_keys(Keys.CONTROL, "v")
-    assert search.get_property("value") == wanted["consoles"]["host1"], search.get_property("value")
+    assert search.get_property("value") == expected["consoles"]["host1"], search.get_property(
+        "value"
+    )
     page.one("li a", article).click()
     assert [
         article.get_attribute("data-of")
@@ -208,7 +211,7 @@ def check_clicks(page, wanted, nodes, links):
     shown = {name for name, node in nodes.items() if float(page.style(node, "opacity")) == 1}
     assert (
         shown
-        == set(wanted["stopped"])
+        == set(expected["stopped"])
         == {
             row.get_attribute("data-row")
             for row in page.all("#nodes tbody tr")
@@ -255,7 +258,7 @@ def check_colors(page, shots):
 
 
 def main(folder, shots):
-    wanted = json.load(sys.stdin)
+    expected = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
@@ -266,12 +269,12 @@ def main(folder, shots):
             options=options, service=webdriver.ChromeService("/usr/bin/chromedriver")
         )
         try:
-            page = Page(driver, folder / (wanted["lab"] + ".html"))
+            page = Page(driver, folder / (expected["lab"] + ".html"))
             driver.save_screenshot(str(shots / "page.png"))
-            assert page.one("h1").text == wanted["lab"]
-            nodes, links = check_picture(page, wanted)
-            check_tables(page, wanted)
-            check_clicks(page, wanted, nodes, links)
+            assert page.one("h1").text == expected["lab"]
+            nodes, links = check_picture(page, expected)
+            check_tables(page, expected)
+            check_clicks(page, expected, nodes, links)
             check_colors(page, shots)
             driver.set_window_size(480, 900)
             assert driver.execute_script(
@@ -281,8 +284,8 @@ def main(folder, shots):
             driver.set_window_size(1400, 1000)
             page.check_silence()
 
-            page = Page(driver, folder / (wanted["lab"] + ".svg"))
-            check_picture(page, wanted)
+            page = Page(driver, folder / (expected["lab"] + ".svg"))
+            check_picture(page, expected)
             page.check_silence()
             driver.save_screenshot(str(shots / "picture.png"))
         finally:
