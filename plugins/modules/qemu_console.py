@@ -126,13 +126,18 @@ matches:
   sample: ["Router>", "Router#"]
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import ConsoleScript
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import console_address
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(module):
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Run the script; return the module's result."""
     params = module.params
     folder = existing(params["root"], params["lab"], params["vm"])
@@ -153,7 +158,7 @@ def work(module):
     }
 
 
-def main():
+def main() -> None:
     run_module(
         work,
         argument_spec={

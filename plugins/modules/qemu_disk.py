@@ -502,6 +502,8 @@ cause:
   sample: no_permission
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
@@ -514,6 +516,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
     PLACE_SPEC,
     SETTINGS_SPEC,
 )
+
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 # Options that work on an image without a VM.
 IMAGE_ONLY = (
@@ -531,7 +536,7 @@ IMAGE_ONLY = (
 )
 
 
-def check_options(params):
+def check_options(params: dict[str, Any]) -> None:
     """Raise OptionError for an option that needs vm but has none, or the reverse."""
     for option in IMAGE_ONLY if params["vm"] else ATTACHMENT_SPEC:
         if params[option] in (None, False, "none"):
@@ -543,7 +548,7 @@ def check_options(params):
         raise OptionError(option, why)
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Bring the image, or the disk of the VM, into its state; return the module's result."""
     params = module.params
     check_options(params)
@@ -560,7 +565,7 @@ def work(module):
     return dict(result, disk=disks[0] if disks else {})
 
 
-def main():
+def main() -> None:
     run_module(
         work,
         argument_spec=dict(

@@ -148,12 +148,16 @@ disks:
 """
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import image_chain, vm_facts
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(module):
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Describe the images; return the module's result."""
     params = module.params
     if params["path"]:
@@ -169,7 +173,7 @@ def work(module):
     return {"changed": False, "disks": disks}
 
 
-def main():
+def main() -> None:
     run_module(
         work,
         argument_spec={

@@ -87,6 +87,8 @@ stderr:
   type: str
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import (
@@ -95,8 +97,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import 
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(module):
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Run the command in the guest; return the module's result."""
     params = module.params
     if module.check_mode:
@@ -121,7 +126,7 @@ def work(module):
     return dict(result, changed=True)
 
 
-def main():
+def main() -> None:
     run_module(
         work,
         argument_spec={

@@ -210,17 +210,22 @@ host:
           sample: {usable: true, reason: '/dev/kvm works: a test guest ran on it', cause: ok}
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import host_facts
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(_module):
+
+def work(_module: AnsibleModule) -> dict[str, Any]:
     """Gather the facts; return the module's result."""
     facts, warnings = host_facts()
     return {"changed": False, "host": facts, "warnings": warnings}
 
 
-def main():
+def main() -> None:
     run_module(work, argument_spec={})
 
 

@@ -208,14 +208,18 @@ container:
 
 import json
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.code_bundle import PACKAGE, load
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(module):
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do this host's share of the lab; return what the action plugin reads."""
     share = module.params.pop("share")
     if not share:
@@ -234,7 +238,7 @@ def work(module):
     return result if result.get("failed") else dict(result, vms=json.dumps(result["vms"]))
 
 
-def main():
+def main() -> None:
     run_module(work, argument_spec=ARGUMENTS)
 
 

@@ -73,18 +73,23 @@ ansible_facts:
         vms: {r1: {status: running, memory_mb: 192}}
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hypervisor_facts
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(module):
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Gather the facts; return the module's result."""
     params = module.params
     facts, warnings = hypervisor_facts(params["root"], params["lab"], params["files"])
     return {"changed": False, "ansible_facts": {"vlab_hypervisor": facts}, "warnings": warnings}
 
 
-def main():
+def main() -> None:
     run_module(
         work,
         argument_spec={

@@ -322,6 +322,8 @@ cause:
   sample: no_permission
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
@@ -332,8 +334,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
     SETTINGS_SPEC,
 )
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(module):
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Bring the NIC into its state; return the module's result."""
     params = module.params
     if params["state"] == "absent":
@@ -349,7 +354,7 @@ def work(module):
     return dict(result, nic=nics[0] if nics else {})
 
 
-def main():
+def main() -> None:
     settings = {
         key: SETTINGS_SPEC[key]
         for key in ("allow_restart", "shutdown", "start_timeout", "unplug_timeout", "lock_timeout")

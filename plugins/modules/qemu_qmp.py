@@ -164,6 +164,8 @@ error_class:
   sample: DeviceNotFound
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import (
     may_change,
@@ -172,8 +174,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(module):
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Run the commands; return the module's result."""
     params = module.params
     steps = parse_steps(params["commands"])
@@ -190,7 +195,7 @@ def work(module):
     }
 
 
-def main():
+def main() -> None:
     run_module(
         work,
         argument_spec={

@@ -867,7 +867,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import (
 )
 
 
-def main():
+def main() -> None:
     run_module(
         lambda module: converge_vm(module.params, module.check_mode),
         argument_spec=vm_argument_spec(),

@@ -576,11 +576,16 @@ vms:
       sample: no QEMU listens at /var/lib/vlab/default/r1/qmp.sock
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
 
+if TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
-def work(module):
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Query the VMs; return the module's result."""
     params = module.params
     vms, warnings = vm_facts(
@@ -589,7 +594,7 @@ def work(module):
     return {"changed": False, "vms": vms, "warnings": warnings}
 
 
-def main():
+def main() -> None:
     run_module(
         work,
         argument_spec={
