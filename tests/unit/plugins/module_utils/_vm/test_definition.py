@@ -755,8 +755,8 @@ def test_a_definition_of_before_an_option_gets_its_default(tmp_path):
     made = json.loads(json.dumps(compose(given, host=host)))
     old = json.loads(json.dumps(made))
     del old["tpm"], old["nics"][0]["boot_rom"], old["disks"][0]["discard"]
-    room.save(host.folder, old)
-    assert room.load(host.folder) == made
+    definitions.save(host.folder, old)
+    assert definitions.load(host.folder) == made
 
 
 @pytest.mark.parametrize(
