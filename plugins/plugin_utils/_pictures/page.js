@@ -1,46 +1,56 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 "use strict";
 document.documentElement.classList.add("js");
-const all = (words, within) => Array.from((within || document).querySelectorAll(words));
-const nodes = all(".vl-node"), links = all(".vl-link"), rows = all("#nodes tbody tr"), linkRows = all("#links tbody tr");
-const ends = (thing) => thing.dataset.ends.split(" ");
-const above = document.querySelector(".vl-segment, .vl-node");
+const all = (selector) => Array.from(document.querySelectorAll(selector));
+const nodes = all(".vl-node");
+const links = all(".vl-link");
+const nodeRows = all("#nodes tbody tr");
+const linkRows = all("#links tbody tr");
+const endsOf = (link) => link.dataset.ends.split(" ");
+const firstCard = document.querySelector(".vl-segment, .vl-node");
 let chosen = "";
 
-function light(name) {
+function highlightLinks(name) {
   links.forEach((link) => {
-    const lit = name !== "" && ends(link).includes(name);
-    link.classList.toggle("vl-lit", lit);
-    // Its words come above those of others, but below the nodes.
-    if (lit) { link.parentNode.insertBefore(link, above); }
+    const isEnd = name !== "" && endsOf(link).includes(name);
+    link.classList.toggle("vl-lit", isEnd);
+    // Draw its labels above those of other links, but below the cards.
+    if (isEnd) { link.parentNode.insertBefore(link, firstCard); }
   });
 }
 
 function choose(name) {
   chosen = nodes.some((node) => node.dataset.node === name) ? name : "";
   nodes.forEach((node) => node.classList.toggle("vl-chosen", node.dataset.node === chosen));
-  all(".panel article").forEach((article) => article.classList.toggle("chosen", article.dataset.of === chosen));
-  light(chosen);
-  nodes.filter((node) => node.dataset.node === chosen).forEach((node) => node.scrollIntoView({ block: "nearest", inline: "nearest" }));
+  all(".panel article").forEach((article) => {
+    article.classList.toggle("chosen", article.dataset.of === chosen);
+  });
+  highlightLinks(chosen);
+  nodes.filter((node) => node.dataset.node === chosen).forEach((node) => {
+    node.scrollIntoView({ block: "nearest", inline: "nearest" });
+  });
 }
 
-function find(text) {
+function search(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const fitting = new Set();
-  rows.forEach((row) => {
-    const about = row.textContent.toLowerCase();
-    if (words.every((word) => about.includes(word))) { fitting.add(row.dataset.row); }
+  const found = new Set();
+  nodeRows.forEach((row) => {
+    const content = row.textContent.toLowerCase();
+    if (words.every((word) => content.includes(word))) { found.add(row.dataset.row); }
   });
-  rows.forEach((row) => row.classList.toggle("vl-dim", !fitting.has(row.dataset.row)));
-  nodes.forEach((node) => node.classList.toggle("vl-dim", !fitting.has(node.dataset.node)));
-  links.concat(linkRows).forEach((link) => link.classList.toggle("vl-dim", !ends(link).some((end) => fitting.has(end))));
+  nodeRows.forEach((row) => row.classList.toggle("vl-dim", !found.has(row.dataset.row)));
+  nodes.forEach((node) => node.classList.toggle("vl-dim", !found.has(node.dataset.node)));
+  links.concat(linkRows).forEach((link) => {
+    link.classList.toggle("vl-dim", !endsOf(link).some((end) => found.has(end)));
+  });
 }
 
 async function copy(button) {
   const code = button.parentNode.querySelector("code");
   try {
     await navigator.clipboard.writeText(code.textContent);
-  } catch (refused) {
+  } catch (error) {
+    // Browsers deny the clipboard to pages that are files.
     const range = document.createRange();
     range.selectNodeContents(code);
     getSelection().removeAllRanges();
@@ -51,26 +61,28 @@ async function copy(button) {
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
 }
 
-const picture = document.querySelector(".scene svg"), natural = Number(picture.getAttribute("width"));
-const shown = () => picture.getBoundingClientRect().width / natural;
-let scale = 0;
+const picture = document.querySelector(".scene svg");
+const pictureWidth = Number(picture.getAttribute("width"));
+const currentScale = () => picture.getBoundingClientRect().width / pictureWidth;
 
-function zoom(by) {
-  scale = by === "fit" ? 0 : Math.min(4, Math.max(0.1, shown() * Number(by)));
-  picture.style.width = scale ? scale * natural + "px" : "";
-  picture.style.maxWidth = scale ? "none" : "";
+function zoom(factor) {
+  const fit = factor === "fit";
+  const scale = Math.min(4, Math.max(0.1, currentScale() * Number(factor)));
+  picture.style.width = fit ? "" : scale * pictureWidth + "px";
+  picture.style.maxWidth = fit ? "" : "none";
 }
 
 nodes.forEach((node) => {
-  node.addEventListener("mouseenter", () => light(node.dataset.node));
-  node.addEventListener("mouseleave", () => light(chosen));
+  node.addEventListener("mouseenter", () => highlightLinks(node.dataset.node));
+  node.addEventListener("mouseleave", () => highlightLinks(chosen));
 });
 links.forEach((link) => {
   link.addEventListener("mouseenter", () => link.classList.add("vl-lit"));
-  link.addEventListener("mouseleave", () => light(chosen));
+  link.addEventListener("mouseleave", () => highlightLinks(chosen));
 });
 document.addEventListener("click", (event) => {
-  const node = event.target.closest(".vl-node, [data-choose]"), button = event.target.closest("button");
+  const node = event.target.closest(".vl-node, [data-choose]");
+  const button = event.target.closest("button");
   if (node) {
     event.preventDefault();
     const name = node.dataset.node || node.dataset.choose;
@@ -82,8 +94,8 @@ document.addEventListener("click", (event) => {
     copy(button);
   }
 });
-document.getElementById("search").addEventListener("input", (event) => find(event.target.value));
+document.getElementById("search").addEventListener("input", (event) => search(event.target.value));
 addEventListener("hashchange", () => choose(location.hash.replace("#node-", "")));
-// A large lab is shown so that it can be read, not as a whole.
-if (shown() < 0.75 && innerWidth > 900) { zoom(0.75 / shown()); }
+// Show a large lab at a readable size instead of as a whole.
+if (currentScale() < 0.75 && innerWidth > 900) { zoom(0.75 / currentScale()); }
 choose(location.hash.replace("#node-", ""));

@@ -187,8 +187,9 @@ def _pick_address(pool: _Subnet, name: str, used: Mapping[_Address, Node]) -> _A
 
     If that one is used, the next free one follows.
     """
-    hosts = pool.size if pool.version == 6 or pool.prefixlen >= 31 else pool.size - 2
-    offset = 0 if pool.prefixlen >= 31 and pool.version == 4 else 1
+    # Neither the address of a network nor an IPv4 broadcast address, if it is large enough.
+    hosts = pool.size if pool.version == 6 or pool.size <= 2 else pool.size - 2
+    offset = 0 if pool.size <= 2 else 1
     number = trailing_number(name)
     start = number - 1 if number and number <= hosts else _hash(name) % min(hosts, 1 << 62)
     for step in range(min(hosts, _MAX_ADDRESS_STEPS)):

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Pictures of labs: what they show, that nothing lies on something else, and that a text stays a text. They need graphviz."""
+"""Pictures show everything, nothing overlaps, and no text becomes markup. They need graphviz."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_every_node_segment_and_link_is_in_the_svg(name):
 
 
 @pytest.mark.parametrize("name", LABS)
-def test_nothing_lies_on_a_card(name):
+def test_nothing_overlaps(name):
     drawn = drawing.drawing_of(seen(LABS[name]))
     cards = drawn.nodes + drawn.segments
     for number, card in enumerate(cards):
@@ -168,7 +168,7 @@ def test_nothing_lies_on_a_card(name):
             assert (
                 abs(point[0] - box.x) <= box.width / 2 + 8
                 and abs(point[1] - box.y) <= box.height / 2 + 8
-            ), "it ends elsewhere"
+            ), "it does not end at its card"
     shown = [label.box for route in drawn.routes for label in route.labels if label.shown]
     for number, box in enumerate(shown):
         assert not any(
@@ -183,7 +183,7 @@ def test_same_input_same_bytes(name, make):
     assert make(seen(LABS[name], vms)) == make(seen(LABS[name], vms))
 
 
-def test_spines_are_above_leaves_above_hosts_whatever_comes_first_in_the_file():
+def test_the_order_of_tiers_does_not_depend_on_the_file():
     drawn = drawing.drawing_of(seen(fabric(2, 3, 1)))
     rows = {}
     for card in drawn.nodes:
@@ -194,7 +194,7 @@ def test_spines_are_above_leaves_above_hosts_whatever_comes_first_in_the_file():
     assert x["leaf1"] < x["leaf2"] < x["leaf3"] and x["spine1"] < x["spine2"]
 
 
-def test_what_is_behind_a_node_is_below_it_whatever_its_name():
+def test_nodes_are_below_their_neighbours_whatever_their_names():
     data = lab(
         ["top", "l1", "l2", "l3", "x", "y", "z"],
         ["top -- l1", "top -- l2", "top -- l3", "l1 -- z", "l2 -- y", "l3 -- x"],
@@ -203,7 +203,7 @@ def test_what_is_behind_a_node_is_below_it_whatever_its_name():
     assert x["z"] < x["y"] < x["x"]
 
 
-def test_a_fabric_has_room_for_its_wires_and_what_is_stacked_is_near():
+def test_distances_between_tiers():
     def gaps(data):
         boxes = {card.subject.name: card.box for card in drawing.drawing_of(seen(data)).nodes}
         return boxes["leaf1"].top - boxes["spine1"].bottom, boxes["host1-1"].top - boxes[
@@ -214,7 +214,7 @@ def test_a_fabric_has_room_for_its_wires_and_what_is_stacked_is_near():
     assert small[0] > 110 > small[1] > 60 and large[0] > 180 and large[1] < 40
 
 
-def test_groups_that_are_no_tiers_are_not_taken_for_some():
+def test_groups_that_are_not_tiers():
     data = lab(
         {name: {"groups": ["big"]} for name in "abcd"},
         ["a -- b", "b -- c", "c -- d", "d -- a"],
@@ -260,7 +260,7 @@ def test_without_vms_no_states_are_shown():
     )
 
 
-def test_vms_that_are_not_there_and_those_of_other_labs():
+def test_missing_vms_and_vms_of_other_labs():
     view = seen(lab(["a", "b"]), [vm("a", lab="other"), vm("b"), vm("stranger")])
     assert {name: node.state for name, node in view.nodes.items()} == {
         "a": "absent",
@@ -292,7 +292,7 @@ def test_links_that_are_down(vms, down):
     )
 
 
-def test_links_that_the_topology_takes_down():
+def test_links_that_are_down_in_the_topology():
     assert seen(lab(["a", "b"], [{"endpoints": ["a", "b"], "down": True}])).links[0].down
     assert (
         seen(lab({"a": {"nics": {"eth1": {"link_down": True}}}, "b": {}}, ["a:eth1 -- b"]))
@@ -308,7 +308,7 @@ def test_hypervisors_come_from_the_vm_then_placement_then_the_topology():
     assert view.hypervisors == ["hv1", "hv2", "hv3"]
 
 
-def test_how_a_node_is_reached():
+def test_addresses_and_consoles_of_nodes():
     nics = [
         {
             "name": "eth1",
@@ -392,7 +392,7 @@ def hostile_lab(text):
 
 
 class Tags(html.parser.HTMLParser):
-    """What a browser would make of a page: its elements, their attributes, its texts."""
+    """The elements, attributes and texts of a page, as a browser sees them."""
 
     def __init__(self, text):
         super().__init__()
@@ -408,7 +408,7 @@ class Tags(html.parser.HTMLParser):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_text_stays_a_text(text):
+def test_text_does_not_become_markup(text):
     nic, view = hostile_lab(text)
     harmless = seen(
         lab({"a": {}, "b": {}}, [{"endpoints": [{"node": "a", "nic": "eth1"}, "b"], "name": "x"}]),
@@ -429,13 +429,13 @@ def test_a_text_stays_a_text(text):
         ],
     )
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
-    told, like = Tags(page(view)), Tags(page(harmless))
-    assert told.tags == like.tags and [name for name, _value in told.attributes] == [
-        name for name, _value in like.attributes
+    tags, expected = Tags(page(view)), Tags(page(harmless))
+    assert tags.tags == expected.tags and [name for name, _value in tags.attributes] == [
+        name for name, _value in expected.attributes
     ]
     assert (
-        shown in told.texts
-        and "".join(letter if letter.isprintable() else "?" for letter in nic) in told.texts
+        shown in tags.texts
+        and "".join(letter if letter.isprintable() else "?" for letter in nic) in tags.texts
     )
     root, known = (
         xml.etree.ElementTree.fromstring(svg(view)),
@@ -451,26 +451,26 @@ def test_a_text_stays_a_text(text):
             and "`" not in line
         )
     for document in (page(view), svg(view), mermaid(view)):
-        assert not re.search(r"\{[{%#]", document), "Ansible would take it for a template"
+        assert not re.search(r"\{[{%#]", document), "Ansible would evaluate it as a template"
 
 
-def test_a_page_loads_nothing_and_names_what_may_run():
+def test_a_page_loads_nothing_and_restricts_scripts():
     text = page(seen(fabric(1, 2, 1), [vm("leaf1")]))
-    told = Tags(text)
-    assert told.tags.count("script") == 1 and "iframe" not in told.tags
-    assert [value for name, value in told.attributes if name == "src"] == []
+    tags = Tags(text)
+    assert tags.tags.count("script") == 1 and "iframe" not in tags.tags
+    assert [value for name, value in tags.attributes if name == "src"] == []
     assert all(
-        value.startswith(("#node-", "data:,")) for name, value in told.attributes if name == "href"
+        value.startswith(("#node-", "data:,")) for name, value in tags.attributes if name == "href"
     )
     assert not re.search(r"url\(|@import|https?:(?!//www\.w3\.org/2000/svg)", text)
     policy = next(
-        value for name, value in told.attributes if value and value.startswith("default-src")
+        value for name, value in tags.attributes if value and value.startswith("default-src")
     )
     assert (
         policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
         and "unsafe" not in policy
     )
-    ids = [value for name, value in told.attributes if name == "id"]
+    ids = [value for name, value in tags.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
 
@@ -507,7 +507,7 @@ def test_without_graphviz_the_error_names_the_package(monkeypatch, tmp_path):
     assert "n0 ---" in mermaid(seen(LABS["two"]))
 
 
-def test_what_graphviz_says_is_told(monkeypatch, tmp_path):
+def test_an_error_of_graphviz_is_reported(monkeypatch, tmp_path):
     (tmp_path / "dot").write_text(
         "#!/bin/sh\necho 'no room in the world' >&2\nexit 3\n", encoding="utf-8"
     )
@@ -520,7 +520,7 @@ def test_what_graphviz_says_is_told(monkeypatch, tmp_path):
     assert caught.value.facts["rc"] == 3
 
 
-def test_graphviz_is_told_numbers_only(monkeypatch):
+def test_graphviz_gets_numbers_only(monkeypatch):
     given = []
     ask = graphviz._run_dot
     monkeypatch.setattr(

@@ -9,7 +9,10 @@ import random
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import (
+    natural_key,
+    trailing_number,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 
 EVERYTHING = {
@@ -55,7 +58,7 @@ def addresses(topology):
     }
 
 
-def wires(topology):
+def networks(topology):
     return topology.links + list(topology.segments.values())
 
 
@@ -67,11 +70,11 @@ NODES = ["n%d" % n for n in range(1, 9)]
 
 
 @pytest.mark.parametrize("length", [24, 29, 30, 31])
-def test_every_wire_has_networks_of_its_own_from_its_pool(length):
+def test_every_network_has_its_own_subnets_from_its_pool(length):
     topology = build(NODES, MESH, dict(EVERYTHING, link_length=length), LANS)
     for family in ("prefix", "prefix6"):
-        networks = [ipaddress.ip_network(getattr(wire, family)) for wire in wires(topology)]
-        assert not any(one.overlaps(other) for one, other in itertools.combinations(networks, 2))
+        subnets = [ipaddress.ip_network(getattr(network, family)) for network in networks(topology)]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(subnets, 2))
     for link in topology.links:
         assert ipaddress.ip_network(link.prefix).subnet_of(ipaddress.ip_network("10.0.0.0/16"))
         assert (
@@ -84,22 +87,22 @@ def test_every_wire_has_networks_of_its_own_from_its_pool(length):
 
 
 @pytest.mark.parametrize("length", [24, 30, 31])
-def test_every_end_has_an_address_of_its_wire_that_a_host_can_have(length):
+def test_every_end_has_a_host_address_of_its_subnet(length):
     topology = build(NODES, MESH, dict(EVERYTHING, link_length=length), LANS)
     seen = set()
-    for wire in wires(topology):
-        for end in wire.ends:
+    for network in networks(topology):
+        for end in network.ends:
             four, six = map(
                 ipaddress.ip_interface, topology.nodes[end.node].nics[end.nic].addresses
             )
-            assert str(four.network) == wire.prefix and str(six.network) == wire.prefix6
-            if length != 31 or wire not in topology.links:
+            assert str(four.network) == network.prefix and str(six.network) == network.prefix6
+            if length != 31 or network not in topology.links:
                 assert four.ip not in (four.network.network_address, four.network.broadcast_address)
             assert not {four.ip, six.ip} & seen
             seen |= {four.ip, six.ip}
 
 
-def test_loopbacks_count_with_the_names():
+def test_numbers_in_names_choose_loopbacks():
     topology = build(["r10", "r2", "r1", "spine"])
     assert {name: node.loopback for name, node in topology.nodes.items() if name != "spine"} == {
         "r1": "10.255.0.1",
@@ -115,7 +118,7 @@ def test_loopbacks_count_with_the_names():
     }
 
 
-def test_what_a_node_says_comes_first():
+def test_settings_of_a_node_take_precedence():
     nodes = {
         "r1": {"loopback": "10.255.0.2", "asn": 65001, "management": False},
         "r2": {},
@@ -147,7 +150,7 @@ def test_without_pools_there_are_no_addresses():
     )
 
 
-def test_ipv6_alone_and_of_the_lab():
+def test_ipv6_only_and_ipv6_derived_from_the_name():
     topology = build(
         links=["r1 -- r2"], addressing={"links6": "fd00:1::/48", "loopback6": "fd00:2::/64"}
     )
@@ -157,7 +160,7 @@ def test_ipv6_alone_and_of_the_lab():
     )
     assert topology.nodes["r1"].loopback6 == "fd00:2::1" and topology.nodes["r1"].loopback is None
     one, other = (builder.build(lab(links=["r1 -- r2"], name=name)) for name in ("one", "other"))
-    assert one.links[0].prefix6 != other.links[0].prefix6, "labs that meet do not share networks"
+    assert one.links[0].prefix6 != other.links[0].prefix6, "labs have different networks"
     assert ipaddress.ip_address(one.nodes["r1"].loopback6) in ipaddress.ip_network("fd00::/8")
 
 
@@ -183,7 +186,7 @@ LANS_WITH_NICS = {
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_order_of_the_file_means_nothing(seed):
+def test_the_order_of_the_file_does_not_matter(seed):
     expected = build(NODES, TRIANGLE, None, LANS_WITH_NICS)
     found = shuffled(seed)
     assert addresses(found) == addresses(expected)
@@ -192,7 +195,7 @@ def test_the_order_of_the_file_means_nothing(seed):
             assert getattr(found.nodes[name], key) == getattr(expected.nodes[name], key)
 
 
-def test_a_new_link_moves_no_other():
+def test_a_new_link_does_not_change_others():
     before = addresses(build(NODES, TRIANGLE, None, LANS_WITH_NICS))
     added = ["n5:eth1 -- n6:eth1", "n6:eth2 -- n7:eth2", "n7:eth3 -- n8:eth3"]
     after = addresses(build(NODES, added + TRIANGLE, None, LANS_WITH_NICS))
@@ -223,6 +226,16 @@ def test_a_pool_of_loopbacks_can_be_used_up(pool, fits):
     ]
 
 
+@pytest.mark.parametrize("pool, fits", [("fd00::/126", 3), ("fd00::/127", 2), ("fd00::/128", 1)])
+def test_a_pool_of_ipv6_loopbacks_can_be_used_up(pool, fits):
+    nodes = build(NODES[:fits], addressing={"loopback6": pool}).nodes
+    found = {ipaddress.ip_address(node.loopback6) for node in nodes.values()}
+    assert len(found) == fits and all(one in ipaddress.ip_network(pool) for one in found)
+    assert list(problems(NODES[: fits + 1], addressing={"loopback6": pool})) == [
+        "addressing.loopback6"
+    ]
+
+
 def test_a_pool_smaller_than_one_network():
     assert list(problems(links=["r1 -- r2"], addressing={"links": "10.0.0.0/31"})) == [
         "addressing.links"
@@ -234,7 +247,7 @@ def test_a_segment_larger_than_its_network():
     assert found == {"segments.lan": "10.1.0.0/30 is too small for 3 NICs"}
 
 
-def test_prefixes_that_are_asked_for():
+def test_given_prefixes():
     links = [
         "r1:eth1 -- r2:eth1",
         {
@@ -252,7 +265,7 @@ def test_prefixes_that_are_asked_for():
     assert addresses(topology)["r3:eth2"] == ["192.0.2.1/31", "2001:db8::1/127"]
 
 
-def test_a_prefix_asked_for_in_the_pool_is_not_given_to_others():
+def test_a_given_prefix_of_the_pool_is_not_assigned_again():
     free = build(NODES, MESH[:8], {"links": "10.0.0.0/27", "link_length": 30})
     taken = free.links[3].prefix
     links = MESH[:8]
@@ -271,7 +284,7 @@ def test_overlapping_prefixes():
     }
 
 
-def test_addresses_that_are_asked_for():
+def test_given_addresses():
     nodes = {
         "r1": {"nics": {"eth1": {"address": "10.9.0.2"}}},
         "r2": {},
@@ -280,7 +293,7 @@ def test_addresses_that_are_asked_for():
     links = [{"endpoints": ["r1:eth1", "r2:eth1"], "prefix": "10.9.0.0/29"}]
     found = addresses(build(nodes, links, {}))
     assert found["r1:eth1"] == ["10.9.0.2/29"] and found["r2:eth1"] == ["10.9.0.1/29"]
-    assert found["r3:eth9"] == ["10.8.0.1/24", "fd08::1/64"], "also of a NIC without a wire"
+    assert found["r3:eth9"] == ["10.8.0.1/24", "fd08::1/64"], "also of a NIC that is not connected"
     ends = [
         {
             "endpoints": [
@@ -304,7 +317,7 @@ def test_addresses_that_are_asked_for():
         ("here", "10.9.0.2", "is not an IP address"),
     ],
 )
-def test_addresses_that_cannot_be(first, second, message):
+def test_invalid_addresses(first, second, message):
     ends = [{"node": "r1", "address": first}, {"node": "r2", "address": second}]
     found = problems(links=[{"endpoints": ends, "prefix": "10.9.0.0/24"}], addressing={})
     assert list(found) == ["links[0]"] and message in found["links[0]"]
@@ -319,7 +332,7 @@ def test_addresses_that_cannot_be(first, second, message):
         ({"loopback": "10.0.0.0/40"}, "addressing.loopback"),
     ],
 )
-def test_pools_that_are_none(addressing, place):
+def test_invalid_pools(addressing, place):
     assert list(problems(addressing=addressing)) == [place]
 
 
@@ -338,3 +351,10 @@ def test_natural_order():
         "r2",
         "r10",
     ]
+
+
+@pytest.mark.parametrize(
+    "name, number", [("r1", 1), ("r010", 10), ("r", None), ("10", 10), ("r2d", None)]
+)
+def test_trailing_number(name, number):
+    assert trailing_number(name) == number

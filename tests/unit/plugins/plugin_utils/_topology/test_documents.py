@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What docs/ says of topologies and kinds is what the code does."""
+"""The pages about topologies and kinds match the code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_page_is_up_to_date(page):
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["name"])
-def test_an_example_is_a_topology(example):
+def test_an_example_is_valid(example):
     topology = builder.build(example)
     images = {name: {"disk": "/x"} for name in [*kinds.shipped(), "debian", "appliance"]}
     problems = Problems()
@@ -69,7 +69,7 @@ def test_an_example_is_a_topology(example):
     assert len(made["vms"]) == len(example["nodes"])
 
 
-def test_what_the_examples_say_of_addresses():
+def test_addresses_of_the_examples():
     topology = builder.build(
         next(example for example in EXAMPLES if example["name"] == "addresses")
     )
@@ -81,7 +81,7 @@ def test_what_the_examples_say_of_addresses():
     assert topology.links[0].prefix.endswith("/31") and topology.links[1].prefix == "192.0.2.0/30"
 
 
-def test_templates_see_what_the_page_says():
+def test_the_page_lists_the_variables_of_templates():
     topology = builder.build(
         next(example for example in EXAMPLES if example["name"] == "templates")
     )

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is_sound says of a document is what jsonschema says of it, however it is broken."""
+"""is_surely_valid and jsonschema agree on every document."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def agrees(data):
     return is_surely_valid(data, schema.topology_schema()) == VALIDATOR.is_valid(data)
 
 
-def test_a_whole_document_is_sound():
+def test_a_complete_document_is_valid():
     assert is_surely_valid(WHOLE, schema.topology_schema()) and agrees(WHOLE)
 
 
 @pytest.mark.parametrize("path", list(paths(WHOLE)), ids=str)
-def test_a_broken_document(path):
+def test_an_invalid_document(path):
     for odd in [*ODD, KeyError]:
         broken = copy.deepcopy(WHOLE)
         place = broken
@@ -115,5 +115,5 @@ def test_a_broken_document(path):
                 assert agrees(broken), odd
 
 
-def test_what_is_unknown_is_left_to_jsonschema():
+def test_an_unsupported_keyword_is_left_to_jsonschema():
     assert not is_surely_valid("x", {"const": "x"})

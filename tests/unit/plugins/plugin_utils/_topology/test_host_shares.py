@@ -51,13 +51,13 @@ def spread(topology, hosts):
 
 
 def share(topology, placed=None, states=None, render=lambda node, content: content):
-    """What all hosts have to do, as one: {host: slice}."""
+    """Return the shares of all hosts: {host: share}."""
     placed = placed or {name: "hv1" for name in topology.nodes}
-    wires = endpoints.UdpEndpoints(topology, placed, ADDRESSES)
+    udp_endpoints = endpoints.UdpEndpoints(topology, placed, ADDRESSES)
     states = dict({name: "started" for name in topology.nodes}, **states or {})
     runs = placement.will_run(topology, states, {})
     return {
-        host: host_shares.share_for(topology, placed, host, wires, states, runs, render)
+        host: host_shares.share_for(topology, placed, host, udp_endpoints, states, runs, render)
         for host in sorted(set(placed.values()) | {"hv3"})
     }
 
@@ -72,7 +72,7 @@ def nics(shares):
 
 
 def sockets(shares):
-    """Everything that listens: {(host, address, port): (whose, where it sends to)}."""
+    """Return all sockets: {(host, address, port): (name, remote address and port)}."""
     found = {}
     for host, part in shares.items():
         ends = {
@@ -89,20 +89,20 @@ def sockets(shares):
             }
         )
         for name, link in ends.items():
-            here = host, link["local_address"], int(link["local_port"])
-            assert here not in found, "two listen at %s:%d of %s: %s and %s" % (
-                here[1],
-                here[2],
+            key = host, link["local_address"], int(link["local_port"])
+            assert key not in found, "%s:%d of %s is used by both %s and %s" % (
+                key[1],
+                key[2],
                 host,
-                found[here][0],
+                found[key][0],
                 name,
             )
-            found[here] = name, (link["remote_address"], int(link["remote_port"]))
+            found[key] = name, (link["remote_address"], int(link["remote_port"]))
     return found
 
 
 @pytest.mark.parametrize("hosts", [["hv1"], ["hv1", "hv2"], ["hv1", "hv2", "hv3"]])
-def test_what_one_end_sends_to_the_other_listens_at(hosts):
+def test_both_ends_of_every_link_match(hosts):
     topology = build(links=MESH, segments=SEGMENTS)
     placed = spread(topology, hosts)
     found = sockets(share(topology, placed))
@@ -114,14 +114,14 @@ def test_what_one_end_sends_to_the_other_listens_at(hosts):
         other_host, other, back = at[host if to[0].startswith("127.") else None, to[0], to[1]]
         assert back == (address, port), "%s and %s do not agree" % (name, other)
         assert address.startswith("127.") == (other_host == host), (
-            "a wire within a host stays in it"
+            "a link within a host stays there"
         )
         if not address.startswith("127."):
             assert address == ADDRESSES[host]
     assert len(found) == 2 * len(MESH) + 2 * (6 + 2 + 2)
 
 
-def test_the_two_ends_are_those_of_the_link():
+def test_the_ends_of_a_link():
     found = nics(share(build(links=["n1:eth1 -- n2:eth3"])))
     one, other = found["n1:eth1"], found["n2:eth3"]
     assert (one["link"]["remote_address"], one["link"]["remote_port"]) == (
@@ -149,7 +149,7 @@ def test_ports_stay_when_links_come_and_go():
     assert before == {key: after[key] for key in before}
 
 
-def test_local_addresses_are_loopback_and_ports_below_those_of_connections():
+def test_local_endpoints_are_loopback_below_the_ports_of_connections():
     for lab, node, nic in itertools.product(("a", "b"), NODES, ("eth1", "ge-0/0/0")):
         address, port = endpoints.local_endpoint(lab, node, nic)
         assert ipaddress.ip_address(address).is_loopback and 10000 <= port < 20000
@@ -172,7 +172,7 @@ def test_two_labs_do_not_share_addresses():
     assert not set(sockets(one)) & set(sockets(other))
 
 
-def test_hosts_that_others_must_reach():
+def test_hosts_with_addresses():
     topology = build(
         links=["n1 -- n2", "n3 -- n4"],
         segments={"lan": {"members": ["n5", "n6"], "hypervisor": "hv3"}},
@@ -203,7 +203,7 @@ def test_a_hub_runs_where_most_members_are():
     assert len(shares["hv2"]["segments"][0]["ports"]) == 6
 
 
-def test_a_bridge_has_a_name_that_an_interface_can_have():
+def test_a_bridge_has_a_valid_interface_name():
     topology = build(
         segments={
             "a-segment-with-a-long-name": {"members": ["n1", "n2"], "type": "bridge"},
@@ -230,7 +230,7 @@ def test_a_bridge_has_a_name_that_an_interface_can_have():
         ({}, {"n2": "stopped"}, False, (True, False)),
         ({}, {"n2": "absent"}, False, (True, False)),
         ({}, {"n2": "paused"}, False, (False, False)),
-        # Of a neighbour on its own host, the module knows itself whether it runs.
+        # The hypervisor knows whether a neighbour on the same host runs.
         ({}, {"n2": "stopped"}, True, (False, False)),
     ],
 )
@@ -260,11 +260,11 @@ def test_captures():
         "enabled": False
     }
     assert found["n3:eth1"] == {"enabled": True} and found["n2:eth2"] == {"enabled": False}, (
-        "one end has it all"
+        "the capture is at one end"
     )
 
 
-def test_nics_have_names_that_files_can_have_and_sit_at_their_numbers():
+def test_names_and_indexes_of_nics():
     topology = build(["n1", "n2"], ["n1:ge-0/0/2 -- n2:ge-0/0/0"], kind="juniper_vsrx")
     found = share(topology)["hv1"]["vms"][0]["options"]["nics"]
     assert [(nic["name"], nic["index"]) for nic in found][:4] == [
@@ -355,14 +355,14 @@ def test_images():
         ({"image": "none", "kernel": "/k"}, IMAGES),
     ],
 )
-def test_an_image_that_is_not_there(node, images):
+def test_a_missing_image(node, images):
     found = settings(node, images)[1]
     assert [place for place, _message in found] == [
         "nodes.n1.image"
     ] and "there is no image" in found[0][1]
 
 
-def test_words_in_braces():
+def test_placeholders():
     topology = build(
         {"n1": {"kind": "k", "vars": {"serial": 7}}},
         kinds={
@@ -490,7 +490,7 @@ def test_addresses_by_cloud_init():
     )
 
 
-def test_what_templates_see():
+def test_template_variables():
     topology = build(
         {"n1": {"asn": 65001, "vars": {"x": 1}}, "n2": {"asn": 65002, "groups": ["g"]}},
         [{"endpoints": ["n1", "n2"], "vars": {"cost": 5}}],
@@ -523,7 +523,7 @@ def test_what_templates_see():
     ) == ({"cost": 5}, {"area": 0}, "lan", None)
 
 
-def test_only_neighbours_on_the_same_host_are_waited_for_there():
+def test_after_has_only_nodes_of_the_same_host():
     topology = build({"n1": {"after": ["n2", "n3"]}, "n2": {}, "n3": {}})
     shares = share(topology, {"n1": "hv1", "n2": "hv1", "n3": "hv2"})
     assert shares["hv1"]["vms"][0]["after"] == {"n2": "started"}

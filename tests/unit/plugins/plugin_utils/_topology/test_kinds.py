@@ -35,7 +35,7 @@ def test_there_are_many():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_kind_is_as_the_schema_says(name):
+def test_a_kind_matches_the_schema(name):
     errors = list(
         jsonschema.Draft202012Validator(schema.kind_schema()).iter_errors(kinds.shipped()[name])
     )
@@ -43,25 +43,25 @@ def test_a_kind_is_as_the_schema_says(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_kind_says_what_one_needs_to_know(name):
-    shape, found = resolve(name)
-    assert not found and shape["description"] and shape["vm"]["memory"]
-    re.compile(shape["ready"]["console"])
-    assert shape["ready"]["timeout"] >= 120
+def test_a_kind_is_complete(name):
+    spec, found = resolve(name)
+    assert not found and spec["description"] and spec["vm"]["memory"]
+    re.compile(spec["ready"]["console"])
+    assert spec["ready"]["timeout"] >= 120
     if name not in OURS:
-        assert shape["image"] == name, "images are found by the kind's name"
+        assert spec["image"] == name, "images have the name of the kind"
         assert (
-            shape["ready"]["hint"]
-            and shape["facts"]["credentials"]
-            and "ansible_network_os" in shape["facts"]
+            spec["ready"]["hint"]
+            and spec["facts"]["credentials"]
+            and "ansible_network_os" in spec["facts"]
         )
-        assert kinds.shipped()[name]["facts"]["source"], "each says itself where its facts are from"
-        assert shape["vm"].get("cpu") != "host", "it does not start without KVM"
+        assert kinds.shipped()[name]["facts"]["source"], "each kind names its source"
+        assert spec["vm"].get("cpu") != "host", "that would require KVM"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_qemu_takes_a_kind(name, version):
+def test_every_qemu_accepts_a_kind(name, version):
     least = {
         "nodes": {"n": {"kind": name, "cpu": "max"}, "m": {"kind": name, "cpu": "max"}},
         "links": ["n -- m", "n -- m", "n -- m"],
@@ -78,10 +78,16 @@ def test_every_qemu_takes_a_kind(name, version):
         problems,
     )
     problems.check()
-    wires = endpoints.UdpEndpoints(topology, {"n": "h", "m": "h"}, {})
+    udp_endpoints = endpoints.UdpEndpoints(topology, {"n": "h", "m": "h"}, {})
     states, runs = {"n": "started", "m": "started"}, {"n": True, "m": True}
     vm = host_shares.share_for(
-        topology, {"n": "h", "m": "h"}, "h", wires, states, runs, lambda node, content: content
+        topology,
+        {"n": "h", "m": "h"},
+        "h",
+        udp_endpoints,
+        states,
+        runs,
+        lambda node, content: content,
     )["vms"][0]
     for nic in vm["options"]["nics"]:
         nic.pop("peer", None)
@@ -99,13 +105,13 @@ def test_extends():
         "a": {"extends": "b", "vm": {"memory": "1"}},
         "b": {"extends": "cisco_vios", "vm": {"memory": "2", "vcpus": 2}, "nic": {"most": 2}},
     }
-    shape, found = resolve("a", own)
-    assert not found and (shape["vm"]["memory"], shape["vm"]["vcpus"]) == ("1", 2)
+    spec, found = resolve("a", own)
+    assert not found and (spec["vm"]["memory"], spec["vm"]["vcpus"]) == ("1", 2)
     assert (
-        shape["nic"]["most"],
-        shape["nic"]["model"],
-        shape["image"],
-        shape["config"]["file"],
+        spec["nic"]["most"],
+        spec["nic"]["model"],
+        spec["image"],
+        spec["config"]["file"],
     ) == (2, "e1000", "cisco_vios", "ios_config.txt")
     assert (
         resolve("x", {"x": {}})[0]["image"] == "x"
@@ -125,14 +131,14 @@ def test_a_topology_may_change_a_kind_of_the_collection():
         ({"a": {"extends": "nothing"}}, "there is no kind 'nothing'"),
     ],
 )
-def test_kinds_that_lead_nowhere(own, message):
-    _shape, found = resolve("a", own)
+def test_invalid_extends(own, message):
+    _spec, found = resolve("a", own)
     assert len(found) == 1 and message in found[0][1] and found[0][0].startswith("kinds.")
     with pytest.raises(TopologyError, match=message):
         builder.build({"name": "t", "kinds": own, "nodes": {"n": {"kind": "a"}}})
 
 
-def test_merge_leaves_both_as_they_are():
+def test_merge_does_not_change_its_arguments():
     under, over = {"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]}
     assert kinds.merge(under, over) == {"a": {"b": 3, "c": 2}, "l": [2]}
     assert (under, over) == ({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]})

@@ -78,22 +78,22 @@ def test_spread_is_even_and_the_default():
 
 
 def test_pack_fills_a_host_before_the_next():
-    room = {host: facts(2 * (100 + OVERHEAD)) for host in HOSTS}
-    assert counts(placement.place(lab(3, "pack"), HOSTS, room)) == [2, 1, 0]
-    assert counts(placement.place(lab(6, "pack"), HOSTS, room)) == [2, 2, 2]
-    assert sum(counts(placement.place(lab(7, "pack"), HOSTS, room))) == 7, (
-        "what does not fit is told by shortages"
+    free_memory = {host: facts(2 * (100 + OVERHEAD)) for host in HOSTS}
+    assert counts(placement.place(lab(3, "pack"), HOSTS, free_memory)) == [2, 1, 0]
+    assert counts(placement.place(lab(6, "pack"), HOSTS, free_memory)) == [2, 2, 2]
+    assert sum(counts(placement.place(lab(7, "pack"), HOSTS, free_memory))) == 7, (
+        "shortages reports what does not fit"
     )
 
 
-def test_memory_takes_the_host_with_most_of_it():
-    room = {"hv1": facts(500), "hv2": facts(2000), "hv3": facts(1000)}
-    placed = placement.place(lab(2, "memory"), HOSTS, room)
+def test_memory_prefers_the_host_with_most_free_memory():
+    free_memory = {"hv1": facts(500), "hv2": facts(2000), "hv3": facts(1000)}
+    placed = placement.place(lab(2, "memory"), HOSTS, free_memory)
     assert counts(placed) == [0, 2, 0]
-    assert counts(placement.place(lab(12, "memory"), HOSTS, room))[1] > 6
+    assert counts(placement.place(lab(12, "memory"), HOSTS, free_memory))[1] > 6
 
 
-def test_a_pin_holds():
+def test_pins():
     placed = placement.place(lab({"n1": {"hypervisor": "hv3"}, "n2": {}, "n3": {}}), HOSTS)
     assert placed == {"n1": "hv3", "n2": "hv1", "n3": "hv2"}
     with pytest.raises(
@@ -109,38 +109,38 @@ def test_a_pin_holds():
 
 
 def test_a_node_stays_where_it_is():
-    there = {"hv1": facts(), "hv2": facts(vms=["n1", "n2", "n3"]), "hv3": facts()}
-    placed = placement.place(lab(6), HOSTS, there)
+    current = {"hv1": facts(), "hv2": facts(vms=["n1", "n2", "n3"]), "hv3": facts()}
+    placed = placement.place(lab(6), HOSTS, current)
     assert [placed[name] for name in ("n1", "n2", "n3")] == ["hv2"] * 3 and counts(placed)[1] == 3
     assert (
-        placement.place(lab({"n1": {"hypervisor": "hv1"}, "n2": {}}), HOSTS, there)["n1"] == "hv1"
-    ), "a pin moves it"
+        placement.place(lab({"n1": {"hypervisor": "hv1"}, "n2": {}}), HOSTS, current)["n1"] == "hv1"
+    ), "a pin takes precedence"
 
 
-def test_the_order_of_the_file_means_nothing():
+def test_the_order_of_the_file_does_not_matter():
     assert placement.place(lab({"n10": {}, "n2": {}, "n1": {}}), HOSTS) == placement.place(
         lab({"n1": {}, "n2": {}, "n10": {}}), HOSTS
     )
 
 
-def test_hypervisors_that_the_file_names():
+def test_hypervisors_of_the_topology():
     topology = lab(placement={"hypervisors": ["hv3", "hv2"]})
     assert counts(placement.place(topology, HOSTS)) == [0, 3, 3]
     with pytest.raises(TopologyError, match="no hypervisor"):
         placement.place(lab(), [])
 
 
-def rows(topology, known, **placed):
+def rows(topology, facts_of_hosts, **placed):
     placed = placed or {name: "hv1" for name in topology.nodes}
     return [
         (row["host"], row["what"], row["wanted"], row["has"])
-        for row in placement.shortages(topology, placed, known)
+        for row in placement.shortages(topology, placed, facts_of_hosts)
     ]
 
 
 def test_a_lab_that_fits_lacks_nothing():
     assert rows(lab(), {"hv1": facts()}) == []
-    assert rows(lab(), {}) == [], "of a host that nobody asked, nothing is known"
+    assert rows(lab(), {}) == [], "a host without facts lacks nothing"
 
 
 def test_shortages_of_memory():
@@ -151,7 +151,7 @@ def test_shortages_of_memory():
     ]
     assert rows(lab(limits={"memory_overcommit": 2}), {"hv1": facts(need // 2)}) == []
     assert rows(lab(), {"hv1": facts(0, vms=["n%d" % n for n in range(1, 7)])}) == [], (
-        "they have it already"
+        "running VMs have their memory already"
     )
     assert rows(lab(defaults={"kind": "tiny", "state": "stopped"}), {"hv1": facts(0)}) == []
     assert rows(lab(defaults={"kind": "tiny", "check_host_memory": False}), {"hv1": facts(0)}) == []
@@ -164,14 +164,14 @@ def test_shortages_of_other_things():
         limits={"vcpu_ratio": 1},
     )
     apply_images(topology, {}, Problems())
-    known = {
+    facts_of_hosts = {
         "hv1": facts(
             missing_files=["/i/base.qcow2", "/i/other", "/i/k"],
             disk_free_mb=100,
             qemu_version=[5, 2, 0],
         )
     }
-    assert rows(topology, known) == [
+    assert rows(topology, facts_of_hosts) == [
         ("hv1", "vCPUs", "6", "4 (4 x 1)"),
         ("hv1", "disk space", "128 MiB", "100 MiB"),
         ("hv1", "image of n1", "/i/base.qcow2", "no such file"),
@@ -180,7 +180,7 @@ def test_shortages_of_other_things():
     ]
 
 
-def test_the_table_lines_up():
+def test_the_columns_of_the_table():
     made = shortages.table(
         [
             {"host": "hv1", "what": "memory", "wanted": "1 MiB", "has": "0 MiB"},

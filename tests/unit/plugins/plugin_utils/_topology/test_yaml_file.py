@@ -21,7 +21,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file impo
         ("", None),
     ],
 )
-def test_what_is_read(text, data):
+def test_valid_yaml(text, data):
     assert load_yaml(io.StringIO(text)) == data
 
 
@@ -33,12 +33,12 @@ def test_what_is_read(text, data):
         ("- {a: 1, b: {c: 1, c: 2}}\n", "c", 1),
     ],
 )
-def test_a_key_that_is_there_twice_is_an_error_with_its_line(text, key, line):
+def test_a_duplicate_key_is_an_error_with_its_line(text, key, line):
     with pytest.raises(yaml.YAMLError, match="found duplicate key %s" % key) as caught:
         load_yaml(io.StringIO(text))
     assert "line %d" % line in str(caught.value)
 
 
-def test_no_object_is_made():
+def test_python_objects_are_rejected():
     with pytest.raises(yaml.YAMLError):
         load_yaml(io.StringIO("!!python/object/apply:os.getcwd []"))

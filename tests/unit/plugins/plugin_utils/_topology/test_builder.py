@@ -12,7 +12,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 
-# One of everything that the language has.
+# Every feature of the language.
 WHOLE = {
     "name": "whole",
     "defaults": {"kind": "tiny", "memory": "64M", "vars": {"a": 1}, "ready": {"timeout": 5}},
@@ -119,8 +119,8 @@ def lab(links=(), nodes=("r1", "r2", "r3"), kind="tiny", **more):
 def problems(data):
     with pytest.raises(TopologyError) as caught:
         builder.build(data)
-    for place, message in caught.value.problems:
-        assert "  %s: %s" % (place, message) in str(caught.value)
+    for path, message in caught.value.problems:
+        assert "  %s: %s" % (path, message) in str(caught.value)
     return dict(caught.value.problems)
 
 
@@ -142,7 +142,7 @@ def test_forms_of_a_link(link):
     assert ends(builder.build(lab([link]))) == [("r1:eth2", "r2:eth3")]
 
 
-def test_open_ends_take_the_next_nic_that_nobody_asks_for():
+def test_open_ends_take_the_next_free_nic():
     topology = builder.build(lab(["r1 -- r2", "r1 -- r2:eth1", "r3 -- r1:eth1"]))
     assert ends(topology) == [
         ("r1:eth2", "r2:eth2"),
@@ -159,7 +159,7 @@ def test_a_link_between_a_node_and_itself_takes_two_nics():
     assert ends(builder.build(lab(["r1 -- r1"]))) == [("r1:eth1", "r1:eth2")]
 
 
-def test_segments_take_nodes_and_nics():
+def test_members_of_segments():
     topology = builder.build(
         lab(segments={"lan": {"members": ["r1", "r2:eth3", {"node": "r3", "nic": "eth2"}]}})
     )
@@ -174,7 +174,7 @@ def test_the_other_end():
     assert link.name == "r1:eth1--r1:eth2"
 
 
-def test_a_name_is_the_same_whichever_end_comes_first():
+def test_the_order_of_ends_does_not_change_the_name():
     one, other = (
         builder.build(lab([text])).links[0].name
         for text in ("r1:eth1 -- r2:eth1", "r2:eth1 -- r1:eth1")
@@ -189,7 +189,7 @@ def test_macs_are_derived_or_given():
     assert topology.nodes["r2"].nics["eth1"].mac == macs.derived("t", "r2", "eth1")
 
 
-def test_what_a_nic_says_is_checked_as_qemu_vm_does():
+def test_nics_are_checked_like_those_of_qemu_vm():
     nics = {
         "eth1": {"link": {"type": "usr"}},
         "eth2": {"link": {"type": "user", "forwards": [{}]}},
@@ -203,7 +203,8 @@ def test_what_a_nic_says_is_checked_as_qemu_vm_does():
             {"r1": {"nics": nics}, "r2": {}},
         )
     ) == {
-        "nodes.r1.nics.eth1.link.type": "'usr' is not one of none, user, udp, unix, stream, mcast, tap, bridge, vde, passt; did you mean user?",
+        "nodes.r1.nics.eth1.link.type": "'usr' is not one of none, user, udp, unix, stream, mcast, "
+        "tap, bridge, vde, passt; did you mean user?",
         "nodes.r1.nics.eth2.link.forwards[0]": "guest_port is missing",
         "nodes.r1.nics.eth3.mtu": "5 is not an MTU: 68 to 65535, or 0 for none",
         "nodes.r1.nics.eth4.link.local_port": "a link of type udp requires it",
@@ -248,7 +249,7 @@ def test_settings_come_from_defaults_kind_groups_and_node():
     assert n.groups == ["h", "g"] and (m.groups, m.settings["vcpus"]) == ([], 1)
 
 
-def test_config_becomes_the_file_that_the_kind_says():
+def test_config_becomes_the_file_of_the_kind():
     topology = builder.build(
         lab(nodes={"r1": {"kind": "juniper_vsrx", "config": {"template": "a.j2"}}})
     )
@@ -258,7 +259,7 @@ def test_config_becomes_the_file_that_the_kind_says():
     }
 
 
-COUNTED = {
+FILLED = {
     "c": {
         "nic": {
             "name": "ge-0/0/{n}",
@@ -275,9 +276,9 @@ def nics(topology, node):
     return {nic.name: nic.position for nic in topology.nodes[node].nics.values()}
 
 
-def test_a_system_that_counts_its_cards_has_each_at_its_number():
+def test_nics_fill_slots_up_to_their_numbers():
     topology = builder.build(
-        lab(["r1:ge-0/0/3 -- r2", "r1 -- r2"], nodes=("r1", "r2"), kind="c", kinds=COUNTED)
+        lab(["r1:ge-0/0/3 -- r2", "r1 -- r2"], nodes=("r1", "r2"), kind="c", kinds=FILLED)
     )
     assert list(nics(topology, "r1").items()) == [
         ("fxp0", 0),
@@ -290,8 +291,8 @@ def test_a_system_that_counts_its_cards_has_each_at_its_number():
 
 
 def test_spare_nics():
-    def count(**shape):
-        kinds = {"c": {"nic": dict({"name": "e{n}"}, **shape)}}
+    def count(**settings):
+        kinds = {"c": {"nic": dict({"name": "e{n}"}, **settings)}}
         return list(
             builder.build(lab(["r1:e2 -- r2:e1"], nodes=("r1", "r2"), kind="c", kinds=kinds))
             .nodes["r1"]
@@ -316,19 +317,19 @@ def test_spare_nics():
         ("r1:ge-0/0/ -- r2", 0),
     ],
 )
-def test_a_nic_that_the_system_cannot_have(link, place):
-    found = problems(lab([link], nodes=("r1", "r2"), kind="c", kinds=COUNTED))
+def test_a_nic_that_the_kind_does_not_support(link, place):
+    found = problems(lab([link], nodes=("r1", "r2"), kind="c", kinds=FILLED))
     assert list(found) == ["links[0].endpoints[%d]" % place]
 
 
-def test_no_nic_left():
+def test_no_free_nic():
     kinds = {"c": {"nic": {"max": 1}}}
     assert problems(lab(["r1 -- r2", "r1 -- r3"], kind="c", kinds=kinds)) == {
         "links[1].endpoints[0]": "node r1 has no free NIC: kind c supports 1"
     }
 
 
-# Each mistake, its place, and a part of its message.
+# Each mistake, its option path, and a part of its message.
 MISTAKES = [
     ({"nme": "x"}, "nme", "did you mean name?"),
     ({"defaults": {"memry": "1G"}}, "defaults.memry", "did you mean memory?"),
@@ -373,9 +374,9 @@ MISTAKES = [
 ]
 
 
-def test_all_mistakes_are_told_at_once_each_with_its_place():
+def test_all_mistakes_are_reported_at_once_with_their_paths():
     data = lab()
-    for mistake, _place, _message in MISTAKES:
+    for mistake, _path, _message in MISTAKES:
         for key, value in copy.deepcopy(mistake).items():
             if isinstance(value, list):
                 data[key] += value
@@ -385,12 +386,12 @@ def test_all_mistakes_are_told_at_once_each_with_its_place():
                 data[key] = value
     found = problems(data)
     assert set(found) == {place for _mistake, place, _message in MISTAKES}
-    for _mistake, place, message in MISTAKES:
-        assert message in found[place], place
+    for _mistake, path, message in MISTAKES:
+        assert message in found[path], path
 
 
 @pytest.mark.parametrize(
-    "data, place, message",
+    "data, path, message",
     [
         (None, "the topology", "mapping"),
         ([], "the topology", "mapping"),
@@ -444,12 +445,12 @@ def test_all_mistakes_are_told_at_once_each_with_its_place():
         ),
     ],
 )
-def test_mistake(data, place, message):
+def test_mistake(data, path, message):
     found = problems(data)
-    assert list(found) == [place] and message in found[place]
+    assert list(found) == [path] and message in found[path]
 
 
-def test_what_is_wrong_with_a_node_does_not_make_its_links_wrong():
+def test_an_invalid_node_does_not_invalidate_its_links():
     assert list(problems(lab(["r1 -- r2"], {"r1": "x", "r2": {"kind": "none"}}))) == [
         "nodes.r1",
         "nodes.r2.kind",
@@ -462,7 +463,7 @@ def test_a_structure_that_contains_itself():
     assert list(problems(data)) == ["the topology"]
 
 
-def test_the_order_of_nodes_means_nothing():
+def test_the_order_of_nodes_does_not_matter():
     def plain(topology):
         return {
             name: [(nic.name, nic.mac, nic.addresses) for nic in node.nics.values()]
@@ -570,7 +571,7 @@ def spoil(data, chance):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_garbage_at_any_place_is_a_topology_error_or_fine(seed):
+def test_garbage_anywhere_is_valid_or_a_topology_error(seed):
     chance = random.Random(seed)
     outcomes = {True: 0, False: 0}
     for _number in range(40):
@@ -581,7 +582,7 @@ def test_garbage_at_any_place_is_a_topology_error_or_fine(seed):
             builder.build(data)
             outcomes[True] += 1
         except TopologyError as error:
-            assert error.problems and all(place and message for place, message in error.problems)
+            assert error.problems and all(path and message for path, message in error.problems)
             str(error).encode("utf-8")
             outcomes[False] += 1
-    assert all(outcomes.values()), "some of it is understood, and some is not"
+    assert all(outcomes.values()), "some of it is valid, and some is not"
