@@ -73,7 +73,7 @@ def entries(text: str) -> dict[str, str]:
 def entry(name: str, spec: dict[str, Any], description: str, returned: str) -> str:
     """Return the text of one entry of RETURN."""
     kind = {"path": "str"}.get(spec["type"], spec["type"])
-    # In RETURN, O() would link to an option of the module at hand.
+    # In RETURN, O() would link to an option of the current module.
     description = re.sub(r"O\(([^)]*\.)?(\w+)\)", r"C(\2)", description)
     lines = [f"  description: {description}"]
     if yaml.safe_load(f"x: {description}") != {"x": description} or len(lines[0]) > WIDTH - 12:

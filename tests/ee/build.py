@@ -1,10 +1,11 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the execution environment of playbooks/files/awx_execution_environment.yml as a container image, and print its name.
+"""Build the execution environment as a container image and print its name.
 
-ansible-builder makes it, as for any user, but for the base image, which is a tree of Debian packages made by mmdebstrap, and the packages of
-Python, which are fetched beforehand: a build asks no registry of images and no Galaxy. The image is kept in ~/.cache/vlab-qemu/ee for the next time; a
-collection that has changed since is installed over it.
+ansible-builder builds it from playbooks/files/awx_execution_environment.yml, as for any user. Only
+the base image and the Python packages differ: mmdebstrap makes the base image from Debian packages,
+and the Python packages are downloaded before. The build uses no image registry and no Galaxy. The
+image is kept in ~/.cache/vlab-qemu/ee; a changed collection is installed over it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ IMAGE = "localhost/vlab-ee"
 BUILDERS_OWN = ["bindep", "pyyaml", "packaging", "dumb-init==1.2.5"]
 INSTALL = """FROM {image}
 USER 0
-RUN ansible-galaxy collection install --offline --force --collections-path /usr/share/ansible/collections /collection/{archive}
+RUN ansible-galaxy collection install --offline --force \\
+    --collections-path /usr/share/ansible/collections /collection/{archive}
 USER 1000
 """
 
@@ -90,7 +92,7 @@ def build_collection():
         cwd=CHECKOUT,
     )
     (archive,) = folder.glob("vlab-qemu-*.tar.gz")
-    # The archive has the time of its making in it; this file has the checksums of all that it holds.
+    # The archive contains its time of creation; this file contains only the checksums.
     files = call("tar", "--extract", "--to-stdout", "--file", str(archive), "FILES.json")
     return archive, digest(files)
 
@@ -132,10 +134,10 @@ def build_base():
 
 
 def fetch_wheels(definition):
-    """The packages of Python that the image has, and those that building it needs."""
+    """Download the Python packages of the image and those that its build needs."""
     wheels = CACHE / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
-    wanted = [
+    packages = [
         definition["dependencies"][name]["package_pip"]
         for name in ("ansible_core", "ansible_runner")
     ]
@@ -150,7 +152,7 @@ def fetch_wheels(definition):
         "--only-binary=:all:",
         "--python-version",
         PYTHON,
-        *wanted,
+        *packages,
         *BUILDERS_OWN,
         "--requirement",
         str(NEEDS),

@@ -21,17 +21,17 @@ COLLECTION = "ansible_collections.vlab.qemu.plugins."
 
 
 def load(name):
-    """The module, imported."""
+    """Import a module."""
     return importlib.import_module(COLLECTION + "modules." + name)
 
 
 def part(name, which):
-    """DOCUMENTATION, EXAMPLES or RETURN of a module, as data."""
+    """Return DOCUMENTATION, EXAMPLES or RETURN of a module as data."""
     return yaml.safe_load(getattr(load(name), which))
 
 
 def fragment(name):
-    """A documentation fragment, such as vlab.qemu.storage.image, as data."""
+    """Return a documentation fragment, such as vlab.qemu.storage.image, as data."""
     words = name.split(".")[2:]
     found = importlib.import_module(COLLECTION + "doc_fragments." + words[0]).ModuleDocFragment
     return yaml.safe_load(getattr(found, words[1].upper() if len(words) > 1 else "DOCUMENTATION"))
@@ -39,7 +39,7 @@ def fragment(name):
 
 @functools.lru_cache(maxsize=None)
 def options(name):
-    """The documented options of a module, with those of its fragments."""
+    """Return the documented options of a module, with those of its fragments."""
     document = part(name, "DOCUMENTATION")
     merged = dict(document.get("options") or {})
     for one in document["extends_documentation_fragment"]:
@@ -50,11 +50,11 @@ def options(name):
 
 
 class _Asked(Exception):
-    """What a module gave to AnsibleModule."""
+    """Carry the arguments that a module passed to AnsibleModule."""
 
 
 def argument_spec(name):
-    """What a module gives to AnsibleModule: its keyword arguments."""
+    """Return the keyword arguments that a module passes to AnsibleModule."""
     module = load(name)
 
     def ask(*_args, **arguments):
@@ -71,7 +71,7 @@ def argument_spec(name):
 
 
 def examples():
-    """The tasks of all EXAMPLES that run a module of ours: (id, module, options of the task)."""
+    """Return the tasks of all EXAMPLES that run a vlab.qemu module: (id, module, task options)."""
     found = []
     for name in MODULES:
         for task in part(name, "EXAMPLES") or ():

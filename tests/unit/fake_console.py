@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A serial console on a UNIX socket, with a real program on a terminal behind it, and noise between its letters."""
+"""A serial console on a UNIX socket: a real program on a terminal, with noise in its output."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ import socket
 import threading
 import time
 
-NOISE = b"[   12.345678] eth1: noise that has nothing to do with anything, = and / and + and 76 letters long\r\n"
+NOISE = (
+    b"[   12.345678] eth1: noise that has nothing to do with anything, "
+    b"= and / and + and 76 letters long\r\n"
+)
 
 
 class FakeConsole:
-    """argv: the program. noise: how many times a second a line is put wherever the output is just then."""
+    """argv: the program. noise: the number of lines per second inserted into the output."""
 
     def __init__(self, path, argv, noise=0, environment=None):
         self.path, self.noise, self.printed = str(path), noise, b""
         self._child, self._terminal = pty.fork()
         if not self._child:
-            # As a login gives it. Tests that run in the background of a shell are started with these ignored, and Ctrl-C would end nothing.
+            # As after a login. A shell starts background programs with these signals ignored, and
+            # Ctrl-C would have no effect.
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_DFL)
             os.execve(
@@ -62,8 +66,8 @@ class FakeConsole:
             if self.noise and client and time.monotonic() - last > 1 / self.noise:
                 last = time.monotonic()
                 self._print(client, NOISE)
-            wanted = [self._terminal] + ([client] if client else [self._server])
-            for ready in select.select(wanted, [], [], 0.01)[0]:
+            desired = [self._terminal] + ([client] if client else [self._server])
+            for ready in select.select(desired, [], [], 0.01)[0]:
                 if ready is self._server:
                     client = self._server.accept()[0]
                 elif ready is client:

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A QMP server on a UNIX socket, in a thread: it answers as it is told, one client at a time, as QEMU does."""
+"""A QMP server on a UNIX socket, in a thread: like QEMU, it serves one client at a time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ class Refusal:
 
 
 class FakeQmp:
-    """answers: command -> what it returns, a Refusal, or a callable of the arguments that gives one of these.
+    """Reply to each command with an answer that the test chooses.
 
-    Commands without an answer return {}. greeting=False: no greeting, as for a second client. silent: commands that get no
-    reply. last: the command after whose reply (or, when silent, instead of it) the connection is closed.
-    After the fact: requests (name, arguments), reads (how many requests came with each read), fds (received).
+    answers: command -> its return value, a Refusal, or a function of the arguments.
+    Commands without an answer return {}. greeting=False: no greeting, as for a second client.
+    silent: commands without a reply. last: the command that closes the connection after its reply,
+    or, if silent, instead of it.
+    Afterwards: requests (name, arguments), reads (the number of requests of each read), fds
+    (received).
     """
 
     def __init__(

@@ -57,7 +57,7 @@ _KNOWN = {version: capabilities(version) for version in VERSIONS}
 
 
 def compose(given=None, saved=None, host=None, **more):
-    """definition.compose of given and more over saved."""
+    """Return definition.compose of given and more over saved."""
     return definitions.compose(saved, dict(given or {}, **more), host or FakeHost())
 
 

@@ -203,7 +203,7 @@ class Preloaded:
 
 
 def cache_compiled_code(archive: str) -> None:
-    """Keep the code of what is imported from archives: Python compiles it anew in each process.
+    """Keep the code of what is imported from archives: Python compiles it again in each process.
 
     The first archive from which a module is imported is kept, too: for Preloaded.
     """
@@ -290,7 +290,7 @@ def serve(path: str, ready: int, preloaded: Preloaded) -> dict | None:
 
 
 def reap(waiting: dict[int, socket.socket]) -> None:
-    """Tell the clients whose modules have ended how they ended."""
+    """Send the exit codes of ended modules to their clients."""
     while waiting:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What playbooks/files and playbooks/vars say of surveys and job templates is what AWX takes, and what the playbooks and roles take."""
+"""Surveys and job templates of playbooks/ match AWX, the playbooks and the roles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SURVEYS = sorted(path.name for path in (ROOT / "playbooks/files/awx_surveys").gl
 PLAYBOOKS = sorted(
     path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name != "awx.yml"
 )
-# What AWX takes as an answer, or as a default, to each type of question (its awx/main/models/mixins.py).
+# What AWX accepts as an answer or a default for each type of question (awx/main/models/mixins.py).
 ANSWERS = {
     "text": str,
     "textarea": str,
@@ -38,7 +38,8 @@ KEYS = {
     "min",
     "max",
 }
-# The questions that suit a role's variable of each type; a role takes true and false as texts, and names with commas between them.
+# The types of questions for each type of a role's variable. A role accepts true and false as
+# texts, and names separated by commas.
 SUIT = {
     "str": {"text", "multiplechoice"},
     "int": {"integer"},
@@ -117,7 +118,7 @@ def hosts_variable(playbook):
 
 
 def options(survey):
-    """The variables that the role of a survey's playbook takes; a role of a topology calls the role lab, which sees answers, too."""
+    """Return the variables of a playbook's role; a topology role passes answers to the role lab."""
     (role,) = [entry["role"].rpartition(".")[2] for entry in play(survey)["roles"]]
     own = load("roles/%s/meta/argument_specs.yml" % role)["argument_specs"]["main"]["options"]
     lab = load("roles/lab/meta/argument_specs.yml")["argument_specs"]["main"]["options"]

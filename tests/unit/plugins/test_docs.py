@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What docs/ quotes and draws is what the code has, and the marks of its examples are understood."""
+"""Quotes and pictures in docs/ match the code, and the markers of its examples are valid."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The steps in process do what ansible-playbook does with the same tasks: above all, they fail where it fails."""
+"""The steps in process give the same results as ansible-playbook, failures included."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEPS = pathlib.Path(__file__).resolve().parents[2] / "steps"
 
 @pytest.fixture(scope="module")
 def parts():
-    """The modules of tests/steps, which are programs and no package."""
+    """Import the modules of tests/steps, which are not a package."""
     sys.path.insert(0, str(STEPS))
     try:
         import channel
@@ -30,7 +30,7 @@ def parts():
 
 @pytest.fixture(scope="module")
 def line(parts):
-    """The way to a server on this host."""
+    """Provide a connection to a server on this host."""
     opened = parts[0].Channel([sys.executable, "-c", parts[0].BOOTSTRAP])
     yield opened
     opened.close()
@@ -38,7 +38,7 @@ def line(parts):
 
 @pytest.fixture
 def take(parts, line, tmp_path, monkeypatch):
-    """Take the steps of a target of one file; return the engine."""
+    """Return a function that runs the tasks of a target and returns the engine."""
     _channel, engine, tables = parts
 
     def run(text, **files):
@@ -60,7 +60,8 @@ COMMAND = (
     "- {name: c, ansible.builtin.command: {argv: [%s]}, register: done, changed_when: false%s}\n"
 )
 WAIT = (
-    "- {name: w, ansible.builtin.async_status: {jid: '{{ job.ansible_job_id }}'}, register: w, until: w is finished, retries: 50,"
+    "- {name: w, ansible.builtin.async_status: {jid: '{{ job.ansible_job_id }}'}, register: w,"
+    " until: w is finished, retries: 50,"
     " delay: 0.1}\n"
 )
 PASSES = {
@@ -78,16 +79,19 @@ PASSES = {
         "sh, -c, 'echo >>{{ output_dir }}/n; test $(wc -l <{{ output_dir }}/n) = 3'",
         ", until: done is success, retries: 5, delay: 0",
     ),
-    "rescue": "- name: b\n  block:\n    - {name: f, ansible.builtin.command: {argv: ['false']}}\n  rescue:\n"
+    "rescue": "- name: b\n  block:\n"
+    "    - {name: f, ansible.builtin.command: {argv: ['false']}}\n  rescue:\n"
     "    - {name: r, ansible.builtin.command: {argv: ['true']}}\n",
-    "variables, defaults and facts": "- name: b\n  vars: {one: '{{ two }}', two: 2}\n  module_defaults: {ansible.builtin.command: {stdin: in}}\n  block:\n"
+    "variables, defaults and facts": "- name: b\n  vars: {one: '{{ two }}', two: 2}\n"
+    "  module_defaults: {ansible.builtin.command: {stdin: in}}\n  block:\n"
     "    - {name: c, ansible.builtin.command: {argv: [cat]}, register: done}\n"
     "    - {name: s, ansible.builtin.set_fact: {fact: '{{ one + 1 }}'}}\n"
-    "    - {name: a, ansible.builtin.assert: {that: [fact == 3, done.stdout == 'in', done is changed]}}\n",
+    "    - {name: a, ansible.builtin.assert: {that: [fact == 3, done.stdout == 'in', "
+    "done is changed]}}\n",
     "what a program prints is no template": COMMAND % ("printf, '{\\173 1'", "")
     + "- {name: a, ansible.builtin.assert: {that: \"done.stdout == '{' ~ '{ 1'\"}}\n",
-    "in the background": "- {name: j, ansible.builtin.command: {argv: [sleep, '0.2']}, async: 10, poll: 0, register: job}\n"
-    + WAIT,
+    "in the background": "- {name: j, ansible.builtin.command: {argv: [sleep, '0.2']}, "
+    "async: 10, poll: 0, register: job}\n" + WAIT,
 }
 FAILS = {
     "a command": (COMMAND % ("'false'", ""), "non-zero return code"),
@@ -107,7 +111,8 @@ FAILS = {
     ),
     "an undefined variable in options": (COMMAND % ("echo, '{{ nothing }}'", ""), "undefined"),
     "always, after a failure": (
-        "- name: b\n  block:\n    - {name: f, ansible.builtin.command: {argv: ['false']}}\n  always:\n"
+        "- name: b\n  block:\n"
+        "    - {name: f, ansible.builtin.command: {argv: ['false']}}\n  always:\n"
         "    - {name: r, ansible.builtin.command: {argv: ['true']}}\n",
         "target : f",
     ),
@@ -115,20 +120,21 @@ FAILS = {
         "- {name: c, ansible.builtin.command: {argv: ['true'], nothing: 1}}\n",
         "Unsupported parameters",
     ),
-    "a module of ours with a wrong option": (
+    "a vlab.qemu module with a wrong option": (
         "- {name: c, vlab.qemu.qemu_vm_info: {nothing: 1}}\n",
         "Unsupported parameters",
     ),
     "a module that there is not": ("- {name: c, vlab.qemu.qemu_nothing: {}}\n", "MODULE FAILURE"),
     "a command in the background": (
-        "- {name: j, ansible.builtin.command: {argv: ['false']}, async: 10, poll: 0, register: job}\n"
-        + WAIT,
+        "- {name: j, ansible.builtin.command: {argv: ['false']}, "
+        "async: 10, poll: 0, register: job}\n" + WAIT,
         "non-zero return code",
     ),
 }
 UNKNOWN = {
     "a word": "- {name: c, ansible.builtin.command: {argv: ['true']}, run_once: true}\n",
-    "two modules": "- {name: c, ansible.builtin.command: {argv: ['true']}, ansible.builtin.stat: {path: /}}\n",
+    "two modules": "- {name: c, ansible.builtin.command: {argv: ['true']}, "
+    "ansible.builtin.stat: {path: /}}\n",
     "a word of a block": "- {name: b, block: [], ignore_errors: true}\n",
     "a word of loop_control": COMMAND % ("'true'", ", loop: [1], loop_control: {pause: 3}"),
 }
@@ -155,8 +161,10 @@ def test_what_the_steps_do_not_know_is_an_error(take, parts, name):
 
 def test_an_included_file_has_the_variables_and_not_the_loop_of_its_task(take):
     engine = take(
-        "- {name: i, ansible.builtin.include_tasks: other.yml, vars: {one: 1}, loop: [a, b], loop_control: {loop_var: letter}}\n",
-        other="- {name: s, ansible.builtin.set_fact: {seen: '{{ (seen | default([])) + [letter ~ one] }}'}}\n",
+        "- {name: i, ansible.builtin.include_tasks: other.yml, vars: {one: 1}, loop: [a, b], "
+        "loop_control: {loop_var: letter}}\n",
+        other="- {name: s, ansible.builtin.set_fact: "
+        "{seen: '{{ (seen | default([])) + [letter ~ one] }}'}}\n",
     )
     assert engine.facts["seen"] == ["a1", "b1"]
 

@@ -70,7 +70,7 @@ def test_a_module_in_a_file(servers, tmp_path):
     ("code", "status", "error"),
     [
         ("raise ValueError('so')", 1, "ValueError: so"),
-        ("import sys\nsys.exit('told')", 1, "told"),
+        ("import sys\nsys.exit('reported')", 1, "reported"),
         ("import sys\nsys.exit()", 0, ""),
         ("import os\nos.kill(os.getpid(), 9)", 137, ""),
         ("syntax error", 1, "SyntaxError"),
@@ -103,5 +103,5 @@ def test_an_archive_with_other_files_has_its_own_modules(servers, tmp_path):
             "from ansible.module_utils import basic\nprint(basic.VERSION)\n" % str(archive)
         )
 
-    said = [run(servers, input=module(version)).stdout for version in ("a", "a", "b", "a")]
-    assert said == ["a\n", "a\n", "b\n", "a\n"]
+    output = [run(servers, input=module(version)).stdout for version in ("a", "a", "b", "a")]
+    assert output == ["a\n", "a\n", "b\n", "a\n"]

@@ -92,7 +92,7 @@ def test_options_say_their_defaults(option):
 
 
 def test_a_changed_default_is_no_default_key():
-    """What is not said is left as it is, so an option of a VM has no default that Ansible fills in."""
+    """Omitted options stay unchanged, so an option of a VM has no default in Ansible."""
     for option in OPTIONS:
         assert "default" not in document(option)[0]
 

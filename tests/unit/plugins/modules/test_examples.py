@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The EXAMPLES of the modules are tasks that Ansible takes: every option, suboption and value is in the argument spec."""
+"""The EXAMPLES of the modules are valid: the argument spec has each option, suboption and value."""
 
 from __future__ import annotations
 

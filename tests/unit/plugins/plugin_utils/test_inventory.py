@@ -81,7 +81,7 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def parsed(tmp_path):
-    """parse(text): an inventory with the hypervisors hv1 and hv2, and what the plugin adds for a configuration file of that text."""
+    """Return parse(text): the hosts hv1 and hv2 and what the plugin adds for a configuration."""
     (tmp_path / "pair.yml").write_text(TOPOLOGY)
     (tmp_path / "broken.yml").write_text(
         "name: broken\nnodes: {r1: {kind: none}}\nlinks: [r1 -- r2]\n"
@@ -147,7 +147,8 @@ def test_from_a_file(parsed, asked):
 
 def test_asked(parsed, asked):
     inventory = parsed(
-        "hypervisors: [hv1, hv2]\nhost_name: '{lab}-{node}'\nkeyed_groups: [{key: vlab_status, prefix: is}]\ncompose: {seen: vlab_addresses}\n"
+        "hypervisors: [hv1, hv2]\nhost_name: '{lab}-{node}'\n"
+        "keyed_groups: [{key: vlab_status, prefix: is}]\ncompose: {seen: vlab_addresses}\n"
     )
     assert asked == ["hv1", "hv2"]
     found = members(inventory)
@@ -167,8 +168,8 @@ def test_asked(parsed, asked):
 
 def test_the_cache_is_asked_first(parsed, asked, tmp_path):
     text = (
-        "hypervisors: [hv1]\nlabs: [pair]\ncache: true\ncache_plugin: jsonfile\ncache_connection: %s\n"
-        % (tmp_path / "cache")
+        "hypervisors: [hv1]\nlabs: [pair]\ncache: true\ncache_plugin: jsonfile\n"
+        "cache_connection: %s\n" % (tmp_path / "cache")
     )
     first, second = members(parsed(text)), members(parsed(text))
     assert asked == ["hv1"]

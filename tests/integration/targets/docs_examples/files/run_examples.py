@@ -2,14 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the marked examples of a page of the documentation, in their order, as somebody would who follows the page.
+"""Run the marked examples of a documentation page in order, as a reader would.
 
     unshare --mount --net --pid --fork --mount-proc --kill-child python run_examples.py PAGE SCRATCH
 
 A mark is a comment on the line before a block of code:
 
     file: NAME         the block is written to NAME
-    run: shell         lines of a shell, until one fails; with ", shows: TEXT" the output must have that text
+    run: shell         shell commands, until one fails; with ", shows: TEXT" the output must
+                       contain TEXT
     run: playbook      a playbook
     run: tasks         tasks of a play on the hypervisors
     run: topology      a lab: brought up, brought up again without a change, taken down
@@ -17,8 +18,8 @@ A mark is a comment on the line before a block of code:
 
 A page of which no example can be run on one machine says so: "not run: REASON".
 
-The namespaces make a hypervisor of its own out of this host: nothing of /var/lib/vlab but the images of guests is seen, no port is
-taken, and whatever is started ends with the page.
+The namespaces turn this host into a separate hypervisor: of /var/lib/vlab only the guest images are
+visible, no port is in use, and all processes end with the page.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ import time
 import yaml
 
 BLOCK = re.compile(
-    r"^<!-- (?P<what>file|run): (?P<how>.+?)(?:, shows: (?P<shows>.+?))? -->\n+```\w*\n(?P<text>.*?)^```$",
+    r"^<!-- (?P<what>file|run): (?P<how>.+?)(?:, shows: (?P<shows>.+?))? -->\n+"
+    r"```\w*\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 WAYS = ("shell", "playbook", "tasks", "topology", "topology, check")
@@ -78,7 +80,7 @@ def blocks(text):
 
 
 def make_host(scratch):
-    """A hypervisor's places, empty but for images."""
+    """Provide the folders of a hypervisor, empty except for the images."""
     lib = scratch / "lib"
     (lib / "images").mkdir(parents=True)
     home = pathlib.Path("/var/lib/vlab")

@@ -1,6 +1,9 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a job as AWX does: ansible-runner in a container of the execution environment. The job comes as JSON, and so does what came of it."""
+"""Run a job as AWX does: ansible-runner in a container of the execution environment.
+
+The job and its result are JSON.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ RECAP = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=\d+ +failed=\d
 
 
 def answers(job):
-    """The survey's defaults with what was answered: as AWX has it, an answer of the wrong type or none of the choices is none."""
+    """Return the survey's defaults with the answers; AWX ignores answers that are not valid."""
     if not job["survey"]:
         return {}
     survey = yaml.safe_load(

@@ -1,10 +1,11 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kill module runs, and QEMU itself, at many points; what comes after must converge and leave nothing behind.
+"""Kill module runs and QEMU at many points; the next run must converge and leave nothing behind.
 
-Each run of a module is a process of its own that can be killed at any moment. Two ways to choose the moment:
-timed points, spread evenly over how long the run takes, against a fresh interpreter as Ansible starts it; and the Nth call of
-the functions that change anything (files, processes, commands to QEMU), for every N, against a fork of this process.
+Each run of a module is a process that can be killed at any moment. There are two kinds of moments:
+timed points, spread evenly over the duration of the run, for a new interpreter as Ansible starts
+it; and the Nth call of the functions that change anything (files, processes, commands to QEMU), for
+every N, for a fork of this process.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Caller:
         sys.path.insert(0, bundle)
         self.basic = importlib.import_module("ansible.module_utils.basic")
         self.module = importlib.import_module(PLUGINS + "modules.qemu_vm")
-        for room in ("_qemu.qemu_img", "_common.iso9660", "_vm.parts.storage.bases"):
-            importlib.import_module(PLUGINS + "module_utils." + room)
+        for name in ("_qemu.qemu_img", "_common.iso9660", "_vm.parts.storage.bases"):
+            importlib.import_module(PLUGINS + "module_utils." + name)
         self.monitor = importlib.import_module(PLUGINS + "module_utils._qemu.monitor").Monitor
 
     def fresh(self, params, kill_after=None):
@@ -86,7 +87,10 @@ class Caller:
         return answer, time.monotonic() - started
 
     def forked(self, params, kill_at=None):
-        """A fork of this process that dies at its call number kill_at. Returns (answer or None, number of calls, what was called last)."""
+        """Run a fork of this process that is killed at call number kill_at.
+
+        Return (answer or None, number of calls, the last call).
+        """
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -102,13 +106,13 @@ class Caller:
         _pid, status = os.waitpid(pid, 0)
         lines = data.decode("utf-8", "replace").splitlines()
         calls = [line for line in lines if line.startswith("call ")]
-        told = [line for line in lines if not line.startswith("call ")]
+        reported = [line for line in lines if not line.startswith("call ")]
         if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
             expect(
-                any(line.startswith("{") for line in told),
-                "no answer: %s" % "\n".join(told)[-3000:],
+                any(line.startswith("{") for line in reported),
+                "no answer: %s" % "\n".join(reported)[-3000:],
             )
-        return answer_of("\n".join(told).encode()), len(calls), calls[-1] if calls else ""
+        return answer_of("\n".join(reported).encode()), len(calls), calls[-1] if calls else ""
 
     def _child(self, params, kill_at, writer):
         count = [0]
@@ -293,7 +297,7 @@ class Lab:
         }
 
     def strays(self):
-        """Processes that work on our files and are no QEMU of ours, nor its supervisor."""
+        """Return processes that use the test's files, without its QEMU and the supervisor."""
         mine = self.qemus()
         return {
             pid: argv
@@ -348,7 +352,7 @@ class Lab:
                         [entry["key"] for entry in entries] == [key],
                         "port %d for %s of %s: %s" % (port, key, name, entries),
                     )
-        # Cables of a: each end of a cable is known to both its VMs; no port is held for what nobody has.
+        # Cables of a: both VMs of a cable know each end; no port is reserved without need.
         defined = set()
         for path in self.root.glob("default/*/vm.json"):
             defined |= set(json.loads(path.read_text())["ports"].values())
@@ -357,8 +361,8 @@ class Lab:
         }
         expect(not lost, "ports held for nothing: %s" % lost)
 
-    def check(self, wanted, status="running"):
-        """The VM is what wanted asks for, as QEMU itself tells, and nothing else is there."""
+    def check(self, desired, status="running"):
+        """The VM is what desired asks for, as QEMU itself reports, and nothing else is there."""
         pid = eventually(self.check_one_qemu)
         self.check_files()
         self.check_ports()
@@ -373,11 +377,13 @@ class Lab:
             }
             objects = {entry["name"] for entry in monitor.ask("qom-list", path="/objects")}
             expect(
-                {"nic%d" % n for n in range(len(wanted["nics"]))}
+                {"nic%d" % n for n in range(len(desired["nics"]))}
                 == {d for d in devices if d.startswith("nic")},
                 "devices: %s" % devices,
             )
-            captured = {"capture%d" % n for n, nic in enumerate(wanted["nics"]) if "capture" in nic}
+            captured = {
+                "capture%d" % n for n, nic in enumerate(desired["nics"]) if "capture" in nic
+            }
             expect(
                 captured == {name for name in objects if name.startswith("capture")},
                 "captures: %s" % objects,
@@ -388,7 +394,7 @@ class Lab:
                 for node in nodes.values()
                 if node["drv"] == "qcow2"
             }
-            for disk in wanted["disks"]:
+            for disk in desired["disks"]:
                 node = files.get(disk["name"] + ".qcow2")
                 expect(node is not None, "no node for %s: %s" % (disk["name"], sorted(nodes)))
                 size = int(disk.get("size", "16M")[:-1]) << 20
@@ -397,13 +403,13 @@ class Lab:
                     "%s has %d bytes" % (disk["name"], node["image"]["virtual-size"]),
                 )
             attached = [block for block in monitor.ask("query-block") if block.get("inserted")]
-            expect(len(attached) == len(wanted["disks"]) + 1, "%d drives" % len(attached))
-            expect(len(files) == len(wanted["disks"]) + 1, "qcow2 nodes: %s" % sorted(files))
+            expect(len(attached) == len(desired["disks"]) + 1, "%d drives" % len(attached))
+            expect(len(files) == len(desired["disks"]) + 1, "qcow2 nodes: %s" % sorted(files))
             memory = monitor.ask("query-memory-size-summary")["base-memory"]
-            expect(memory == int(wanted["memory"]) << 20, "memory is %d" % memory)
-            expect(len(monitor.ask("query-cpus-fast")) == wanted.get("vcpus", 1), "vcpus")
+            expect(memory == int(desired["memory"]) << 20, "memory is %d" % memory)
+            expect(len(monitor.ask("query-cpus-fast")) == desired.get("vcpus", 1), "vcpus")
             self.check_network(
-                monitor.ask("human-monitor-command", **{"command-line": "info network"}), wanted
+                monitor.ask("human-monitor-command", **{"command-line": "info network"}), desired
             )
         finally:
             monitor.close()
@@ -411,7 +417,7 @@ class Lab:
         expect(run["pid"] == pid, "run.json has process %s, QEMU is %d" % (run["pid"], pid))
         return pid
 
-    def check_network(self, text, wanted):
+    def check_network(self, text, desired):
         definition = json.loads((self.folder / "vm.json").read_text())
         ports = definition["ports"]
         hubs = {}
@@ -420,7 +426,7 @@ class Lab:
             # "hub 1" may come twice: once as a hub, and in the lines of NICs.
             if lines and lines[0].strip().isdigit():
                 hubs[int(lines[0])] = part
-        for number, nic in enumerate(wanted["nics"]):
+        for number, nic in enumerate(desired["nics"]):
             hub = hubs.get(number, "")
             if "peer" in nic["link"]:
                 other = ports["/default/" + nic["link"]["peer"].replace(":", "/")]
@@ -434,9 +440,9 @@ class Lab:
                 )
                 expect("link%d" % number in hub, "%s has no link: %s" % (nic["name"], text))
                 expect(forward, "no forward")
-        expect(text.count("plug") >= len(wanted["nics"]), "plugs: %s" % text)
+        expect(text.count("plug") >= len(desired["nics"]), "plugs: %s" % text)
         links = sum("link%d" % n in text for n in range(20))
-        expect(links == len(wanted["nics"]), "%d links: %s" % (links, text))
+        expect(links == len(desired["nics"]), "%d links: %s" % (links, text))
 
     def check_gone(self):
         """Nothing of the VM is left; its neighbours are."""
@@ -467,7 +473,7 @@ class Lab:
             )
 
         eventually(no_process)
-        expect((self.folder / "vm.json").exists(), "the definition is gone")
+        expect((self.folder / "vm.json").exists(), "the definition does not exist")
         left = [
             path.name
             for path in self.folder.iterdir()
@@ -490,7 +496,7 @@ class Lab:
             self.do(params, "preparing")
 
     def after(self, params, status):
-        """After a killed run: the same again, unkilled, converges; then there is nothing left to do."""
+        """After a killed run, the same run converges; the run after that changes nothing."""
         self.do(params, "the run after")
         again = self.do(params, "the second run after")
         expect(
@@ -539,7 +545,7 @@ def attempt(lab, label, failures, function):
 
 
 def clear(lab):
-    """After a failure: begin anew."""
+    """After a failure: begin again."""
     for pid, argv in command_lines().items():
         if any(str(lab.root) in word for word in argv) and pid != os.getpid():
             with contextlib.suppress(ProcessLookupError):
@@ -629,7 +635,7 @@ def timed(lab, names, points, failures):
 
 
 def qemu_itself(lab, failures):
-    """kill -9 of QEMU in each state, then the same run again, and what the states make of a crash."""
+    """Kill QEMU in each state, then run the same again, and each state after a crash."""
     cases = {
         "running": (lab.started, lab.started, "running"),
         "rewired": (lab.rewired, lab.rewired, "running"),
@@ -674,7 +680,7 @@ def qemu_itself(lab, failures):
 
 
 def nothing_to_do(lab, failures):
-    """A run that finds nothing to do makes one connection to QEMU, starts no process and writes no file."""
+    """A run without a change makes one connection to QEMU, starts no process, writes no file."""
     seen = []
 
     def hook(event, arguments):

@@ -13,7 +13,7 @@ import sys
 
 
 def processes(words):
-    """The processes that have a text in their command lines, but for this one."""
+    """Return the other processes that have a text in their command lines."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid, "rb") as stream:
             if words in stream.read() and int(pid) != os.getpid():

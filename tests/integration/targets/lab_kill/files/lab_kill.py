@@ -1,6 +1,9 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kill runs of a playbook, and QEMUs, at points spread over a run; each time the next run converges: lab_kill.py FOLDER PLAYBOOK."""
+"""Kill runs of a playbook, and QEMUs, at points spread over a run; the next run must converge.
+
+lab_kill.py FOLDER PLAYBOOK
+"""
 
 import json
 import os

@@ -1,7 +1,10 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What QEMU itself tells of VMs, as JSON by name: python3 ask.py VMS, as qemu_vm_info has them."""
+"""Print what QEMU itself reports about VMs, as JSON by name.
+
+ask.py VMS    VMS: the vms of qemu_vm_info
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,15 @@ def ask(path):
         channel.connect(path)
         stream = channel.makefile("rw", encoding="utf-8")
         stream.readline()
-        told = {}
+        reported = {}
         for name, command in dict(hello={"execute": "qmp_capabilities"}, **COMMANDS).items():
             stream.write(json.dumps(command) + "\n")
             stream.flush()
             reply = {}
             while not {"return", "error"} & set(reply):
                 reply = json.loads(stream.readline())
-            told[name] = reply["return"]
-    return told
+            reported[name] = reply["return"]
+    return reported
 
 
 def words(pid):

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What QEMUs tell of their NICs, and their process ids, as JSON: nics.py SOCKET..."""
+"""Print the NICs and the process IDs that QEMU processes report as JSON: nics.py SOCKET..."""
 
 from __future__ import annotations
 

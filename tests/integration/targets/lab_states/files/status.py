@@ -1,7 +1,10 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is there of VMs, as JSON by name: status.py FOLDER NAME... prints [status that QEMU tells, its process id], a word where it does not run."""
+"""Print the status of VMs as JSON by name: [status from QEMU or the files, process ID].
+
+status.py FOLDER NAME...
+"""
 
 from __future__ import annotations
 

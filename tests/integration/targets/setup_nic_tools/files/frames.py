@@ -1,6 +1,6 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell what is in a pcap file, as JSON: frames.py FILE. Fails when it is not a whole pcap file."""
+"""Print the contents of a pcap file as JSON: frames.py FILE. Fail if it is incomplete."""
 
 import json
 import socket
@@ -9,22 +9,22 @@ import sys
 
 
 def frame(data, length):
-    told = {
+    reported = {
         "length": length,
         "kept": len(data),
         "type": "%04x" % struct.unpack(">H", data[12:14]),
         "to": data[0:6].hex(":"),
         "from": data[6:12].hex(":"),
     }
-    if told["type"] == "0800" and len(data) >= 34:
-        told.update(
+    if reported["type"] == "0800" and len(data) >= 34:
+        reported.update(
             protocol=data[23],
             source=socket.inet_ntoa(data[26:30]),
             destination=socket.inet_ntoa(data[30:34]),
         )
-        if told["protocol"] == 1 and len(data) >= 35:
-            told["icmp"] = {8: "request", 0: "reply"}.get(data[34], "other")
-    return told
+        if reported["protocol"] == 1 and len(data) >= 35:
+            reported["icmp"] = {8: "request", 0: "reply"}.get(data[34], "other")
+    return reported
 
 
 def main():

@@ -1,6 +1,9 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a command in a guest through its serial console: guest.py SOCKET COMMAND [SECONDS]. Ends with the command's exit code."""
+"""Run a command in a guest through its serial console; exit with the code of the command.
+
+guest.py SOCKET COMMAND [SECONDS]
+"""
 
 import contextlib
 import re
@@ -10,7 +13,7 @@ import time
 
 
 def read_until(console, pattern, deadline, nudge=b""):
-    """What the console says up to a match of pattern; nudge is sent after half a second of silence."""
+    """Return the output up to a match of pattern; send nudge after half a second of silence."""
     text = ""
     console.settimeout(0.5)
     while time.monotonic() < deadline:

@@ -1,7 +1,11 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""talk.py SPEAK TEXT LISTEN EXPECT: connect to two sockets (paths, or HOST:PORT; may be one), say TEXT to the first and print what the
-second says until EXPECT is in it, or fail after five minutes."""
+"""Send a text to a socket and print the output of another until it contains a text.
+
+    talk.py SPEAK TEXT LISTEN EXPECT
+
+The sockets are paths or HOST:PORT, and may be the same. Fail after five minutes.
+"""
 
 import socket
 import sys
@@ -24,12 +28,12 @@ speaker = connect(speak)
 listener = speaker if listen == speak else connect(listen)
 deadline = time.monotonic() + 300
 heard = b""
-said = 0.0
+sent = 0.0
 while expect.encode() not in heard:
     if time.monotonic() > deadline:
         sys.exit("heard only %r" % heard)
-    if time.monotonic() - said > 10:
-        said = time.monotonic()
+    if time.monotonic() - sent > 10:
+        sent = time.monotonic()
         speaker.sendall(text.encode() + b"\n")
     try:
         heard += listener.recv(4096)

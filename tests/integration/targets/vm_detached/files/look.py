@@ -14,13 +14,13 @@ def fields(pid):
 
 
 def links(pid):
-    told = {}
+    reported = {}
     for name in os.listdir("/proc/%d/fd" % pid):
         try:
-            told[int(name)] = os.readlink("/proc/%d/fd/%s" % (pid, name))
+            reported[int(name)] = os.readlink("/proc/%d/fd/%s" % (pid, name))
         except FileNotFoundError:
             pass
-    return told
+    return reported
 
 
 def internet(pid):

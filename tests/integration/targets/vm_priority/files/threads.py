@@ -1,6 +1,9 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""threads.py PID SECONDS: niceness of every thread, control groups, and the share of one core used within SECONDS, as JSON."""
+"""Print the niceness of all threads, the control groups, and the used share of a core as JSON.
+
+threads.py PID SECONDS
+"""
 
 import json
 import os
@@ -34,7 +37,7 @@ groups = [
     for name in names
     if name.startswith("vlab-")
 ]
-told = {"nice": nice, "share": share, "groups": {}}
+reported = {"nice": nice, "share": share, "groups": {}}
 for group in groups:
     for name in ("cpu.cfs_quota_us", "cpu.max"):
         try:
@@ -44,11 +47,11 @@ for group in groups:
                 pids = stream.read().split()
             with open(os.path.join(group, "cpu.stat"), encoding="ascii") as stream:
                 throttled = int(dict(line.split() for line in stream)["nr_throttled"])
-            told["groups"][os.path.basename(group)] = {
+            reported["groups"][os.path.basename(group)] = {
                 "quota": quota,
                 "pids": pids,
                 "throttled": throttled,
             }
         except OSError:
             continue
-json.dump(told, sys.stdout)
+json.dump(reported, sys.stdout)

@@ -165,8 +165,16 @@ def test_labels_that_do_not_fit():
             make_fat({}, label)
 
 
+def next_cluster(fat, bits, cluster):
+    """Return the entry of a cluster in a FAT12 or FAT16."""
+    if bits == 16:
+        return struct.unpack_from("<H", fat, 2 * cluster)[0]
+    pair = struct.unpack_from("<H", fat, cluster * 3 // 2)[0]
+    return pair >> (4 if cluster % 2 else 0) & 0xFFF
+
+
 def read_fat(image):
-    """Files, label and cluster count of a FAT12 or FAT16 image, by long names, as Microsoft's description says."""
+    """Return files by long name, label and cluster count of a FAT image, as specified by Microsoft."""
     sector, per_cluster, reserved, fats, root_entries, total, media, fat_sectors = (
         struct.unpack_from("<HBHBHHBH", image, 11)
     )
@@ -188,13 +196,7 @@ def read_fat(image):
         while 2 <= cluster < (0xFF0 if bits == 12 else 0xFFF0):
             place = start + (cluster - 2) * per_cluster * sector
             data.append(image[place : place + per_cluster * sector])
-            if bits == 16:
-                cluster = struct.unpack_from("<H", fat, 2 * cluster)[0]
-            else:
-                cluster = (
-                    struct.unpack_from("<H", fat, cluster * 3 // 2)[0] >> (4 if cluster % 2 else 0)
-                    & 0xFFF
-                )
+            cluster = next_cluster(fat, bits, cluster)
         return b"".join(data)
 
     files, labels = {}, []

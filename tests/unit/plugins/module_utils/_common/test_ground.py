@@ -282,8 +282,12 @@ def hold(path, seconds=60):
         [
             sys.executable,
             "-c",
-            "import fcntl, os, sys, select\nh = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\nfcntl.flock(h, fcntl.LOCK_EX)\n"
-            "os.pwrite(h, b'%d' % os.getpid(), 0)\nprint(1, flush=True)\nselect.select([sys.stdin], [], [], float(sys.argv[2]))",
+            "import fcntl, os, sys, select\n"
+            "h = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\n"
+            "fcntl.flock(h, fcntl.LOCK_EX)\n"
+            "os.pwrite(h, b'%d' % os.getpid(), 0)\n"
+            "print(1, flush=True)\n"
+            "select.select([sys.stdin], [], [], float(sys.argv[2]))",
             path,
             str(seconds),
         ],

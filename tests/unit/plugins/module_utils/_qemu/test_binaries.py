@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu import binaries
 
 @pytest.fixture(name="host")
 def fixture_host(tmp_path, monkeypatch):
-    """A host of its own: x86_64, with PATH and libexec in tmp_path and nothing else. host(name) puts a program there."""
+    """An x86_64 host whose PATH and libexec are in tmp_path. host(name) creates a program there."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "libexec").mkdir()
     monkeypatch.setattr(binaries, "_PROGRAM_FOLDERS", ())

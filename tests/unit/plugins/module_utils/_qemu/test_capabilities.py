@@ -12,30 +12,40 @@ import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import capabilities as module
 
-# A QEMU that counts its starts in the file beside it, and answers as its real likes do, with an event in between.
+# A QEMU that counts its starts in a file next to it, and replies as a real one, with an event
+# in between.
 FAKE = r"""#!%(python)s
 import json, sys
 open(sys.argv[0] + ".starts", "a").write("x")
 TYPES = {
-    "device": ["e1000", "virtio-net-pci", "rocker", "cfi.pflash01"], "pci-device": ["e1000", "virtio-net-pci", "rocker"],
+    "device": ["e1000", "virtio-net-pci", "rocker", "cfi.pflash01"],
+    "pci-device": ["e1000", "virtio-net-pci", "rocker"],
     "accel": ["tcg-accel", "kvm-accel", "accel"],
 }
 TEXTS = {
-    "device_add help": 'Storage devices:\r\nname "ich9-ahci", bus PCI, alias "ahci"\r\n\r\nNetwork devices:\r\n'
-                       'name "e1000", bus PCI, alias "e1000-82540em", desc "Intel"\r\nname "rocker", bus PCI\r\n'
-                       'name "virtio-net-pci", bus PCI, alias "virtio-net"\r\n\r\nMisc devices:\r\nname "cfi.pflash01"\r\n',
+    "device_add help": 'Storage devices:\r\nname "ich9-ahci", bus PCI, alias "ahci"\r\n\r\n'
+                       'Network devices:\r\n'
+                       'name "e1000", bus PCI, alias "e1000-82540em", desc "Intel"\r\n'
+                       'name "rocker", bus PCI\r\n'
+                       'name "virtio-net-pci", bus PCI, alias "virtio-net"\r\n\r\n'
+                       'Misc devices:\r\nname "cfi.pflash01"\r\n',
     "netdev_add help": "Available netdev backend types:\r\nsocket\r\nhubport\r\n",
 }
 ANSWERS = {
     "qmp_capabilities": {}, "quit": {},
     "query-machines": [
-        {"name": "pc-q35-7.2", "alias": "q35", "cpu-max": 288, "hotpluggable-cpus": True, "deprecated": False},
-        {"name": "pc-i440fx-7.2", "alias": "pc", "is-default": True, "cpu-max": 255, "hotpluggable-cpus": True},
+        {"name": "pc-q35-7.2", "alias": "q35", "cpu-max": 288, "hotpluggable-cpus": True,
+         "deprecated": False},
+        {"name": "pc-i440fx-7.2", "alias": "pc", "is-default": True, "cpu-max": 255,
+         "hotpluggable-cpus": True},
         {"name": "pc-1.0", "cpu-max": 255, "hotpluggable-cpus": True, "deprecated": True}],
-    "query-command-line-options": [{"option": "action", "parameters": [{"name": "panic"}]}, {"option": "", "parameters": []}],
+    "query-command-line-options": [
+        {"option": "action", "parameters": [{"name": "panic"}]}, {"option": "", "parameters": []},
+    ],
 }
 say = lambda value: print(json.dumps(value), flush=True)
-say({"QMP": {"version": {"qemu": {"major": %(major)d, "minor": %(minor)d, "micro": 3}, "package": "Debian 1:7"}, "capabilities": []}})
+version = {"major": %(major)d, "minor": %(minor)d, "micro": 3}
+say({"QMP": {"version": {"qemu": version, "package": "Debian 1:7"}, "capabilities": []}})
 for line in sys.stdin:
     request = json.loads(line)
     name, arguments = request["execute"], request["arguments"]
@@ -211,7 +221,8 @@ def test_cache_folder(monkeypatch):
         ("echo '{\"QMP\": {}}'; cat", "does not answer as QEMU"),
         ("echo 3", "does not answer as QEMU"),
         (
-            'echo \'{"QMP": {"version": {"qemu": {"major": 7, "minor": 0, "micro": 0}}}}\'; echo gone >&2',
+            'echo \'{"QMP": {"version": {"qemu": {"major": 7, "minor": 0, "micro": 0}}}}\'; '
+            "echo gone >&2",
             "gone",
         ),
     ],

@@ -15,7 +15,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import
 
 
 class FakeAgent:
-    """A guest agent on a socket. answers: command -> value, an {"error": ...} dict, or None for no answer. before: bytes sent first."""
+    """A guest agent on a socket.
+
+    answers: command -> value, an {"error": ...} dict, or None for no answer. before: bytes sent
+    first.
+    """
 
     def __init__(self, path, answers=None, before=b"", silent=False):
         self.answers, self.before, self.silent = answers or {}, before, silent

@@ -105,7 +105,7 @@ def test_another_bus_is_another_slot():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_slots_never_move(seed):
-    """Whatever comes and goes, in whatever order: what stays keeps its slot, and no two have one."""
+    """Devices keep their slots and never share one, in any order of additions and removals."""
     chance = random.Random(seed)
     names = [("nics/eth%d" % n, "nic") for n in range(40)] + [
         ("nics/%s" % c, "nic") for c in "abcdef"

@@ -117,7 +117,10 @@ RICH = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_rich_vm(version):
-    """The whole command line, a word a line; every version understands it. VLAB_NEW_ARGV=1 writes the file anew: read the difference."""
+    """Compare the command line of each version with argv.txt, one word a line.
+
+    VLAB_NEW_ARGV=1 writes the file again: read the difference.
+    """
     words = argv(RICH, FakeHost(version))
     file = os.path.join(HERE, "argv.txt")
     if os.environ.get("VLAB_NEW_ARGV"):
@@ -238,8 +241,8 @@ def test_the_least(version, machine):
             {"consoles": [{"name": "a,b"}]},
             "-chardev",
             [
-                "socket,id=console0,server=on,wait=off,path=%s/console.sock,logfile=%s/a,,b.log,logappend=on"
-                % (FOLDER, FOLDER)
+                "socket,id=console0,server=on,wait=off,path=%s/console.sock,"
+                "logfile=%s/a,,b.log,logappend=on" % (FOLDER, FOLDER)
             ],
         ),
         (
@@ -272,19 +275,22 @@ BUSES = [
     (
         "scsi",
         "pc",
-        "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,channel=0,scsi-id=0,lun=0",
+        "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,"
+        "channel=0,scsi-id=0,lun=0",
         ["virtio-scsi-pci,id=scsi,bus=pci.0,addr=4"],
     ),
     (
         "scsi",
         "q35",
-        "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,channel=0,scsi-id=0,lun=0",
+        "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,"
+        "channel=0,scsi-id=0,lun=0",
         ["virtio-scsi-pci,id=scsi,bus=pcie.0,addr=4"],
     ),
     (
         "scsi",
         "microvm",
-        "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,channel=0,scsi-id=0,lun=0",
+        "scsi-hd,id=disk-scsi0,drive=disk-scsi0,write-cache=on,bus=scsi.0,"
+        "channel=0,scsi-id=0,lun=0",
         ["virtio-scsi-device,id=scsi"],
     ),
     ("ide", "pc", "ide-hd,id=disk-ide0,drive=disk-ide0,write-cache=on,bus=ide.0,unit=0", []),
@@ -396,7 +402,8 @@ def test_block_nodes(more, node):
         ),
         (
             {"mtu": 1400, "properties": {"csum": False, "speed": 1000}},
-            "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=,host_mtu=1400,csum=off,speed=1000",
+            "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=,host_mtu=1400,"
+            "csum=off,speed=1000",
             ["hubport,id=port0,hubid=0"],
         ),
         (
@@ -658,7 +665,7 @@ def shape(words):
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_value_is_never_more_than_a_value(place, version):
-    """Whatever is in it, the command line has the same options with the same keys as with a harmless value, and no more words."""
+    """Any value gives the same options, keys and number of words as a harmless value."""
     if place == "unix" and version == "5.2":
         pytest.skip("no datagram sockets by path")
     harmless = shape(argv(PLACES[place]("value"), FakeHost(version)))

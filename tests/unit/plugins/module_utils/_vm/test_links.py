@@ -36,7 +36,8 @@ FORWARDS = [
 ]
 HOSTFWD = [{"str": "tcp:127.0.0.1:20022-:22"}, {"str": "udp:0.0.0.0:26053-10.0.2.9:53"}]
 
-# versions, the link as a user says it, the backend as netdev_add takes it (without its id), the words of -netdev.
+# Versions, the link of the user, the arguments of netdev_add (without the id), the words of
+# -netdev.
 TABLE = [
     (ALL, {"type": "user"}, {"type": "user"}, "user,id=l"),
     (
@@ -71,8 +72,10 @@ TABLE = [
             "ipv6": False,
             "hostfwd": HOSTFWD,
         },
-        "user,net=10.9.0.0/24,host=10.9.0.1,dhcpstart=10.9.0.9,dns=10.9.0.3,hostname=a,,b,domainname=x=y,dnssearch=a.example,dnssearch=b,,c,"
-        "restrict=on,tftp=/t,,f,bootfile=/b,,x,ipv6=off,hostfwd=tcp:127.0.0.1:20022-:22,hostfwd=udp:0.0.0.0:26053-10.0.2.9:53,id=l",
+        "user,net=10.9.0.0/24,host=10.9.0.1,dhcpstart=10.9.0.9,dns=10.9.0.3,hostname=a,,b,"
+        "domainname=x=y,dnssearch=a.example,dnssearch=b,,c,"
+        "restrict=on,tftp=/t,,f,bootfile=/b,,x,ipv6=off,"
+        "hostfwd=tcp:127.0.0.1:20022-:22,hostfwd=udp:0.0.0.0:26053-10.0.2.9:53,id=l",
     ),
     (
         ALL,

@@ -130,7 +130,7 @@ def test_a_display_has_a_vnc_port(vm):
 
 
 def test_both_ends_of_a_cable(vm):
-    """Whichever VM comes first: both know both ports; the cable's ports outlive one end, and another lab has its own."""
+    """Both VMs know both ports in any order; the ports outlive one end; another lab has its own."""
     ends = [wish("/l/a/e", protocol="udp"), wish("/l/b/e", protocol="udp")]
     one = room.claim(vm("a"), ends)
     assert len(set(one.values())) == 2

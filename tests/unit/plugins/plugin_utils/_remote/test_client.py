@@ -31,7 +31,7 @@ def cache(tmp_path, monkeypatch):
 
 
 class Host:
-    """Runs commands. greeting: what its login shell prints before. sent: the sizes of the inputs."""
+    """Run commands. greeting: output of the login shell before. sent: the sizes of the inputs."""
 
     def __init__(self, greeting=""):
         self.greeting, self.sent, self.cut = greeting, [], None
