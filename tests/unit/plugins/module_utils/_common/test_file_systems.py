@@ -174,7 +174,7 @@ def next_cluster(fat, bits, cluster):
 
 
 def read_fat(image):
-    """Return files by long name, label and cluster count of a FAT image, as specified by Microsoft."""
+    """Return the files by long name, the label and the cluster count of a FAT image."""
     sector, per_cluster, reserved, fats, root_entries, total, media, fat_sectors = (
         struct.unpack_from("<HBHBHHBH", image, 11)
     )
