@@ -11,52 +11,61 @@ class ModuleDocFragment:
 options:
   consoles:
     description:
-      - Serial ports, in the order in which the guest numbers them; a PC has four at most.
-      - Given as a whole. Default of a new VM is one, called V(console), on a UNIX socket and with a log. V([]) is for none.
-      - RV(vlab.qemu.qemu_vm#module:vm.consoles) tells the command that connects to each.
+      - Serial ports, in the order in which the guest numbers them. A PC has at most four.
+      - The value is replaced as a whole. Default of a new VM is one console, V(console), on a UNIX
+        socket and with a log. V([]) removes all of them.
+      - RV(vlab.qemu.qemu_vm#module:vm.consoles) returns the command to connect to each console.
       - Changes need a restart.
     type: list
     elements: dict
     suboptions:
       name:
-        description: A name for it. Default is V(console) for the first, and V(console1), V(console2) and so on for those after it.
-          V(qemu) is taken.
+        description:
+          - The name of the console. Default is V(console) for the first, and V(console1),
+            V(console2) and so on for others. V(qemu) is reserved.
         type: str
       type:
         description:
           - V(unix), the default, is a UNIX socket that only its owner can open.
-          - V(tcp) and V(telnet) listen at a port, and whoever reaches that port has the console.
+          - V(tcp) and V(telnet) listen on a port. Anyone who can connect to that port can use the
+            console.
         type: str
         choices: [unix, tcp, telnet]
       host:
-        description: The IP address to listen on. Default is V(127.0.0.1). For V(tcp) and V(telnet) only.
+        description: The IP address to listen on. Default is V(127.0.0.1). For V(tcp) and V(telnet)
+          only.
         type: str
       port:
-        description: The port to listen on, or V(auto), the default, for one that is free and then kept. For V(tcp) and V(telnet) only.
+        description:
+          - The port to listen on. V(auto), the default, selects a free port and keeps it. For
+            V(tcp) and V(telnet) only.
         type: str
       log:
-        description: Whether QEMU keeps everything that is printed in C(NAME.log) in the VM's folder. Default is V(true).
+        description:
+          - Whether QEMU logs all output to C(NAME.log) in the folder of the VM. Default is V(true).
         type: bool
   monitors:
     description:
-      - Monitors beside the two that each VM has, one for the collection and one, RV(vlab.qemu.qemu_vm#module:vm.qmp), for the user.
+      - Monitors in addition to the two of each VM, one for the collection and one for the user,
+        RV(vlab.qemu.qemu_vm#module:vm.qmp).
       - Each is a UNIX socket that only its owner can open, and serves one client at a time.
-      - Given as a whole; default of a new VM is V([]).
+      - The value is replaced as a whole. Default of a new VM is V([]).
       - Changes need a restart.
     type: list
     elements: dict
     suboptions:
       name:
-        description: A name for it, other than V(qmp) and V(monitor).
+        description: The name of the monitor, other than V(qmp) and V(monitor).
         type: str
         required: true
       type:
-        description: V(hmp), the default, is the monitor for people; V(qmp) is the one for programs.
+        description: V(hmp), the default, is the monitor for people. V(qmp) is the one for programs.
         type: str
         choices: [hmp, qmp]
   guest_agent:
     description:
-      - A channel for the QEMU guest agent. With the agent in the guest, M(vlab.qemu.qemu_vm_info) can ask it for addresses.
+      - A channel for the QEMU guest agent. If the agent runs in the guest,
+        M(vlab.qemu.qemu_vm_info) can query its addresses.
       - Default of a new VM is V(false).
       - Changes need a restart.
     type: bool

@@ -11,12 +11,14 @@ class ModuleDocFragment:
 options:
   rng:
     description:
-      - A virtio device that gives the guest randomness from the hypervisor. Default of a new VM is V(false).
+      - A virtio device that gives the guest randomness from the hypervisor. Default of a new VM is
+        V(false).
       - Changes need a restart.
     type: bool
   balloon:
     description:
-      - A virtio balloon, by which the hypervisor can take memory back (see the QMP command C(balloon)). Default of a new VM is V(false).
+      - A virtio balloon, by which the hypervisor can take memory back (see the QMP command
+        C(balloon)). Default of a new VM is V(false).
       - Changes need a restart.
     type: bool
   watchdog:
@@ -33,22 +35,26 @@ options:
     choices: [reset, shutdown, poweroff, inject-nmi, pause, debug, none]
   usb_tablet:
     description:
-      - A USB tablet, with which the pointer of a viewer is where it seems to be. Default of a new VM is V(false).
+      - A USB tablet, with which the pointer of a viewer is where it seems to be. Default of a new
+        VM is V(false).
       - Changes need a restart.
     type: bool
   devices:
     description:
-      - Any other devices of QEMU. Each entry has C(driver), the name of the device, and whatever properties that device has.
-      - A PCI device without C(addr) and C(bus) is given a place. An entry is known by where it stands in the list, so append new ones.
-      - Given as a whole; default of a new VM is V([]).
+      - Any other devices of QEMU. Each entry has C(driver), the name of the device, and whatever
+        properties that device has.
+      - A PCI device without C(addr) and C(bus) is given a place. An entry is known by where it
+        stands in the list, so append new ones.
+      - The value is replaced as a whole. Default of a new VM is V([]).
       - Changes need a restart.
     type: list
     elements: dict
   passthrough:
     description:
-      - PCI devices of the hypervisor that the guest has for itself, each by its address, such as V(0000:3b:00.1); see C(lspci -D).
+      - PCI devices of the hypervisor that the guest has for itself, each by its address, such as
+        V(0000:3b:00.1); see C(lspci -D).
       - Each must be in an IOMMU group and bound to C(vfio-pci), which is checked before the start.
-      - Given as a whole; default of a new VM is V([]).
+      - The value is replaced as a whole. Default of a new VM is V([]).
       - Changes need a restart.
     type: list
     elements: str

@@ -11,32 +11,39 @@ class ModuleDocFragment:
 options:
   display:
     description:
-      - Where the screen of the VM is shown. Given as a whole; default of a new VM is O(display.type=none).
+      - The display of the VM. The value is replaced as a whole. Default of a new VM is
+        O(display.type=none).
       - Changes need a restart.
     type: dict
     suboptions:
       type:
         description:
-          - V(vnc) and V(spice) are servers for viewers. V(gtk) and V(sdl) are windows on the hypervisor's own screen.
+          - V(vnc) and V(spice) are servers for viewers. V(gtk) and V(sdl) are windows on the screen
+            of the hypervisor.
           - Default is V(none).
         type: str
         choices: [none, vnc, spice, gtk, sdl]
       host:
-        description: The IP address to listen on. Default is V(127.0.0.1). Any that is not of the hypervisor alone needs O(display.password).
+        description:
+          - The IP address to listen on. Default is V(127.0.0.1). Addresses other than loopback
+            require O(display.password).
         type: str
       port:
-        description: The port to listen on, 5900 or above for VNC, or V(auto), the default, for one that is free and then kept.
+        description:
+          - The port to listen on, 5900 or higher for VNC. V(auto), the default, selects a free port
+            and keeps it.
         type: str
       password:
         description:
-          - The password that viewers need, for VNC of 8 characters at most.
-          - It goes to QEMU by QMP and is kept nowhere. So it has to be given to every run that starts the VM, else nobody can connect.
-          - Giving a VM that runs with a password another one sets that, and is not reported as a change.
+          - The password for viewers, at most 8 characters for VNC.
+          - It is set through QMP and not stored. Set it in every run that starts the VM; otherwise
+            nobody can connect.
+          - A changed password is set in a running VM, but not reported as a change.
         type: str
   vga:
     description:
-      - The graphics card. Default of a new VM is V(none), and with a O(display.type) other than V(none) it is V(std),
-        or V(qxl) for SPICE where QEMU has it.
+      - The graphics card. Default of a new VM is V(none). With a O(display.type) other than V(none)
+        it is V(std), or V(qxl) for SPICE if QEMU supports it.
       - Changes need a restart.
     type: str
     choices: [none, std, cirrus, vmware, qxl, virtio]

@@ -11,9 +11,10 @@ class ModuleDocFragment:
 options:
   uuid:
     description:
-      - The UUID that the guest sees, and by which the VM is told from others.
-      - V(derived) makes it from lab and name, the same on every host; V(random) makes a new one once. Default of a new VM is V(derived).
-      - A VM keeps the UUID that it has been given. Only another UUID, written out, changes it.
+      - The UUID of the VM, which the guest sees.
+      - V(derived) derives it from lab and name, identical on every host. V(random) generates it
+        once. Default of a new VM is V(derived).
+      - A VM keeps its UUID. Only an explicit UUID changes it.
       - Changes need a restart.
     type: str
   description:
@@ -24,55 +25,67 @@ options:
     type: str
   arch:
     description:
-      - The architecture of the guest, as QEMU calls it, such as V(x86_64), V(aarch64) or V(riscv64); V(amd64) and the like are understood.
-      - Default of a new VM is the architecture that the name of O(qemu_binary) tells, else that of the hypervisor.
+      - The architecture of the guest, such as V(x86_64), V(aarch64) or V(riscv64). Aliases such as
+        V(amd64) are accepted.
+      - Default of a new VM is the architecture in the name of O(qemu_binary), otherwise that of the
+        hypervisor.
       - Changes need a restart.
     type: str
     aliases: [platform]
   qemu_binary:
     description:
-      - The QEMU to run, by absolute path or by name. It must agree with O(arch), when both are given.
-      - Default of a new VM is C(qemu-system-ARCH), for the hypervisor's own architecture also C(qemu-kvm).
-      - The empty text goes back to the default.
+      - The QEMU binary, as an absolute path or a name. It must match O(arch) if both are set.
+      - Default of a new VM is C(qemu-system-ARCH), or C(qemu-kvm) for the architecture of the
+        hypervisor.
+      - The empty string restores the default.
       - Changes need a restart.
     type: str
   machine:
     description:
-      - The machine type, such as V(pc), V(q35) or V(virt). M(vlab.qemu.qemu_host_info) tells the default of each QEMU.
-      - Default of a new VM is V(pc) on x86, V(virt) on ARM, RISC-V and LoongArch, else QEMU's own.
-      - On V(pc), V(q35), V(virt) and V(pseries) every device has a place of its own and keeps it when others come or go.
-        On other machines QEMU places devices itself, and NICs and disks cannot be plugged in while the VM runs.
+      - The machine type, such as V(pc), V(q35) or V(virt). M(vlab.qemu.qemu_host_info) returns the
+        default of each QEMU.
+      - Default of a new VM is V(pc) on x86, V(virt) on ARM, RISC-V and LoongArch, otherwise the
+        default of QEMU.
+      - On V(pc), V(q35), V(virt) and V(pseries) every device has a fixed slot, and keeps it when
+        others are added or removed. On other machines QEMU assigns the slots, and NICs and disks
+        cannot be added while the VM runs.
       - Changes need a restart.
     type: str
   machine_options:
     description:
-      - Properties of the machine type, such as C(hpet) or C(usb). Given as a whole; default of a new VM is V({}).
+      - Properties of the machine type, such as C(hpet) or C(usb). The value is replaced as a whole.
+        Default of a new VM is V({}).
       - Changes need a restart.
     type: dict
   accel:
     description:
-      - What runs the guest's instructions. V(auto), the default of a new VM, is KVM where a guest has been seen to run on it, else TCG.
-      - V(kvm) fails, and tells why, where KVM cannot be used. V(tcg) is emulation, which works everywhere and is slow.
-      - The choice and its reason are returned in RV(vlab.qemu.qemu_vm#module:vm.accel).
+      - The accelerator. V(auto), the default of a new VM, is KVM if a test guest runs with it,
+        otherwise TCG.
+      - V(kvm) fails with the reason if KVM cannot be used. V(tcg) is software emulation, which
+        works everywhere but is slow.
+      - RV(vlab.qemu.qemu_vm#module:vm.accel) returns the accelerator and the reason.
       - Changes need a restart.
     type: str
     choices: [auto, kvm, tcg, hvf, whpx]
   cpu:
     description:
       - The CPU model and its flags, such as V(host), V(max) or V(Haswell,-tsx).
-      - Default of a new VM is V(host) with KVM and QEMU's own otherwise. The empty text goes back to that.
+      - Default of a new VM is V(host) with KVM, otherwise the default of QEMU. The empty string
+        restores the default.
       - Changes need a restart.
     type: str
   vcpus:
     description:
-      - The number of virtual CPUs. Default of a new VM is the product of O(smp), else V(1).
+      - The number of virtual CPUs. Default of a new VM is the product of O(smp),
+        otherwise V(1).
       - Changes need a restart.
     type: int
     aliases: [cpus]
   smp:
     description:
-      - The topology of the virtual CPUs; what is left out QEMU works out. Given as a whole; V({}) removes it.
-      - Sockets times cores times threads must be O(smp.maxcpus), or O(vcpus) without it.
+      - The topology of the virtual CPUs. QEMU computes omitted values. The value is replaced as a
+        whole; V({}) removes it.
+      - Sockets times cores times threads must equal O(smp.maxcpus), or O(vcpus) without it.
       - Changes need a restart.
     type: dict
     suboptions:
@@ -80,34 +93,37 @@ options:
         description: CPU sockets.
         type: int
       cores:
-        description: Cores of a socket.
+        description: Cores per socket.
         type: int
       threads:
-        description: Threads of a core.
+        description: Threads per core.
         type: int
       maxcpus:
-        description: The most CPUs that the machine can have.
+        description: Maximum number of CPUs of the machine.
         type: int
   extra_args:
     description:
-      - Words at the end of QEMU's command line, for what has no option of its own. Each is passed as it is, without a shell.
-      - Refused are C(-daemonize), C(-pidfile), C(-S), C(-name), C(-uuid), C(-sandbox) and C(-incoming).
+      - Arguments to append to the command line of QEMU, for features that have no option. They are
+        passed unchanged, without a shell.
+      - C(-daemonize), C(-pidfile), C(-S), C(-name), C(-uuid), C(-sandbox) and C(-incoming) are
+        rejected.
       - With C(-icount) the accelerator is TCG.
-      - Given as a whole; default of a new VM is V([]).
+      - The value is replaced as a whole. Default of a new VM is V([]).
       - Changes need a restart.
     type: list
     elements: str
   wrapper:
     description:
-      - A command that runs QEMU, such as V([numactl, --cpunodebind=0]); the command line of QEMU is put after it.
-      - Given as a whole; default of a new VM is V([]).
+      - A command that runs QEMU, such as V([numactl, --cpunodebind=0]). The command line of QEMU is
+        appended to it.
+      - The value is replaced as a whole. Default of a new VM is V([]).
       - Changes need a restart.
     type: list
     elements: str
   environment:
     description:
-      - Environment variables of QEMU, beside those of the module.
-      - Given as a whole; default of a new VM is V({}).
+      - Environment variables for QEMU, in addition to those of the module.
+      - The value is replaced as a whole. Default of a new VM is V({}).
       - Changes need a restart.
     type: dict
 """

@@ -11,18 +11,21 @@ class ModuleDocFragment:
 options:
   memory:
     description:
-      - The memory of the guest; a number alone counts in MiB, and V(2G) or V(1.5GiB) are understood. Default of a new VM is V(256).
+      - The memory of the guest; a number alone counts in MiB, and V(2G) or V(1.5GiB) are
+        understood. Default of a new VM is V(256).
       - Changes need a restart.
     type: str
   memory_backend:
     description:
-      - What kind of memory of the hypervisor holds the guest's. Needs QEMU 5.0. Given as a whole; V({}) goes back to ordinary memory.
+      - What kind of memory of the hypervisor holds the guest's. Needs QEMU 5.0. Given as a whole;
+        V({}) goes back to ordinary memory.
       - Changes need a restart.
     type: dict
     suboptions:
       hugepages:
         description:
-          - Take huge pages. There must be enough free ones at the start, else it fails and says how many there are.
+          - Take huge pages. There must be enough free ones at the start, else it fails and says how
+            many there are.
         type: bool
       prealloc:
         description: Take all of the memory at the start, not only when the guest uses it.
@@ -32,7 +35,8 @@ options:
         type: bool
   check_host_memory:
     description:
-      - Refuse to start the VM when O(memory) is more than what the hypervisor has available. Default of a new VM is V(true).
+      - Refuse to start the VM when O(memory) is more than what the hypervisor has available.
+        Default of a new VM is V(true).
       - Changes do not concern a running VM.
     type: bool
 """

@@ -12,14 +12,15 @@ options:
   lab:
     description:
       - The lab that the VM belongs to. Names of VMs are unique within a lab.
-      - A name must not be empty, hold a C(/) or a control character, or begin with a dot.
+      - A name must not be empty, contain a C(/) or a control character, or begin with a dot.
     type: str
     default: default
   root:
     description:
       - The folder of all labs on the hypervisor; the folder of a VM is C(ROOT/LAB/NAME).
-      - Default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) (usually C(~/.local/state/vlab)) for other users.
-      - VMs under different roots do not know of each other's ports and images.
+      - Default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab), usually
+        C(~/.local/state/vlab), for other users.
+      - Conflicts of ports and images between VMs in different roots are not detected.
     type: path
 """
 
@@ -28,51 +29,54 @@ options:
 options:
   allow_restart:
     description:
-      - Whether a running VM may be stopped and started again when a change needs that.
-      - When V(false), such a change fails, names the options, and changes nothing.
+      - Whether to restart a running VM if a change requires it.
+      - If V(false), the task fails, names the options, and changes nothing.
     type: bool
     default: false
   shutdown:
     description:
-      - How a running VM is stopped, step by step, until its process has ended. RV(stopped_by) tells how far it had to go.
+      - The steps to stop a running VM, until its process has ended. RV(stopped_by) returns the
+        last step.
     type: dict
     suboptions:
       acpi:
         description:
-          - Press the ACPI power button first, so that the guest can shut down in order.
-          - This step is passed over when the guest is paused, and on PC machines when it has no operating system that listens to the button.
+          - Press the ACPI power button first, for a clean shutdown of the guest.
+          - This step is skipped if the guest is paused, and on PC machines if its operating system
+            does not handle the button.
         type: bool
         default: true
       timeout:
-        description: Seconds that the guest has for shutting down after the power button.
+        description: Seconds to wait for the guest after the power button.
         type: int
         default: 30
       quit_timeout:
-        description: Seconds that QEMU has after it was told by QMP to quit.
+        description: Seconds to wait for QEMU after the QMP command C(quit).
         type: int
         default: 10
       term_timeout:
-        description: Seconds that QEMU has after C(SIGTERM); after them comes C(SIGKILL).
+        description: Seconds to wait for QEMU after C(SIGTERM), before C(SIGKILL).
         type: int
         default: 10
       force:
         description:
-          - Whether to go on after the power button. When V(false), a guest that does not shut down in time is an error, and it runs on.
-          - Without O(shutdown.acpi) this has no effect.
+          - Whether to continue after the power button. If V(false), the task fails if the guest
+            does not shut down in time, and the VM keeps running.
+          - Has no effect without O(shutdown.acpi).
         type: bool
         default: true
   start_timeout:
-    description: Seconds that QEMU has, after its start, to answer at its monitor.
+    description: Seconds to wait for the monitor of QEMU after its start.
     type: int
     default: 30
   unplug_timeout:
     description:
-      - Seconds that the guest has for letting go of a disk or a NIC that is taken from it while it runs.
-      - A guest without an operating system that runs never does.
+      - Seconds to wait for the guest to release a disk or a NIC that is removed while it runs.
+      - Fails if no guest operating system is running.
     type: int
     default: 15
   lock_timeout:
-    description: Seconds to wait for another run that works on the same VM.
+    description: Seconds to wait for another run on the same VM.
     type: int
     default: 300
 """
@@ -96,9 +100,10 @@ folder:
   sample: /var/lib/vlab/default/r1
 status:
   description:
-    - V(stopped), V(crashed) when QEMU ended by itself or was killed, V(unresponsive) when it runs but its monitor does not answer, so
-      that it can only be stopped; or while it runs QEMU's own word, such as V(running), V(paused),
-      V(prelaunch) (started paused), V(io-error), V(guest-panicked), V(inmigrate) or V(shutdown).
+    - V(stopped), V(crashed) when QEMU ended by itself or was killed, V(unresponsive) when it runs
+      but its monitor does not answer, so that it can only be stopped; or while it runs QEMU's own
+      word, such as V(running), V(paused), V(prelaunch) (started paused), V(io-error),
+      V(guest-panicked), V(inmigrate) or V(shutdown).
   returned: always
   type: str
   sample: running
@@ -159,7 +164,8 @@ changes:
       type: raw
       sample: {type: user}
     how:
-      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no running VM is concerned.
+      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no
+        running VM is concerned.
       returned: always
       type: str
       sample: live
@@ -169,7 +175,8 @@ changes:
       type: str
       sample: a disk on sata cannot be plugged in
 actions:
-  description: What was done with files and processes, in words; empty in check mode. Changes that are made live are in RV(changes) only.
+  description: What was done with files and processes, in words; empty in check mode. Changes that
+    are made live are in RV(changes) only.
   returned: success
   type: list
   elements: str
@@ -180,7 +187,8 @@ diff:
   type: dict
   sample: {before: {memory: 256}, after: {memory: 512}}
 stopped_by:
-  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is C(SIGKILL).
+  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is
+    C(SIGKILL).
   returned: when a VM was stopped
   type: str
   choices: [acpi, quit, term, kill]
@@ -223,8 +231,9 @@ path:
   sample: /srv/images/debian-12.qcow2
 cause:
   description:
-    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in), V(no_device), V(no_cpu_support),
-      V(no_permission), V(stale_device), V(not_a_kvm_device) and V(guests_do_not_run).
+    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in),
+      V(no_device), V(no_cpu_support), V(no_permission), V(stale_device), V(not_a_kvm_device) and
+      V(guests_do_not_run).
   returned: failure, when it is about O(accel)
   type: str
   sample: no_permission

@@ -430,7 +430,8 @@ changes:
       type: raw
       sample: {type: user}
     how:
-      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no running VM is concerned.
+      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no
+        running VM is concerned.
       returned: always
       type: str
       sample: live
@@ -440,7 +441,8 @@ changes:
       type: str
       sample: a disk on sata cannot be plugged in
 actions:
-  description: What was done with files and processes, in words; empty in check mode. Changes that are made live are in RV(changes) only.
+  description: What was done with files and processes, in words; empty in check mode. Changes that
+    are made live are in RV(changes) only.
   returned: success
   type: list
   elements: str
@@ -451,7 +453,8 @@ diff:
   type: dict
   sample: {before: {memory: 256}, after: {memory: 512}}
 stopped_by:
-  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is C(SIGKILL).
+  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is
+    C(SIGKILL).
   returned: when a VM was stopped
   type: str
   choices: [acpi, quit, term, kill]
@@ -495,8 +498,9 @@ path:
   sample: /srv/images/debian-12.qcow2
 cause:
   description:
-    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in), V(no_device), V(no_cpu_support),
-      V(no_permission), V(stale_device), V(not_a_kvm_device) and V(guests_do_not_run).
+    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in),
+      V(no_device), V(no_cpu_support), V(no_permission), V(stale_device), V(not_a_kvm_device) and
+      V(guests_do_not_run).
   returned: failure, when it is about O(vlab.qemu.qemu_vm#module:accel)
   type: str
   sample: no_permission

@@ -319,7 +319,8 @@ changes:
       type: raw
       sample: {type: user}
     how:
-      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no running VM is concerned.
+      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no
+        running VM is concerned.
       returned: always
       type: str
       sample: live
@@ -329,7 +330,8 @@ changes:
       type: str
       sample: a disk on sata cannot be plugged in
 actions:
-  description: What was done with files and processes, in words; empty in check mode. Changes that are made live are in RV(changes) only.
+  description: What was done with files and processes, in words; empty in check mode. Changes that
+    are made live are in RV(changes) only.
   returned: success
   type: list
   elements: str
@@ -340,7 +342,8 @@ diff:
   type: dict
   sample: {before: {memory: 256}, after: {memory: 512}}
 stopped_by:
-  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is C(SIGKILL).
+  description: How far a VM had to be forced to stop. V(acpi) is a guest that shut down, V(kill) is
+    C(SIGKILL).
   returned: when a VM was stopped
   type: str
   choices: [acpi, quit, term, kill]
@@ -367,9 +370,10 @@ vm:
       sample: /var/lib/vlab/default/r1
     status:
       description:
-        - V(stopped), V(crashed) when QEMU ended by itself or was killed, V(unresponsive) when it runs but its monitor does not answer, so
-          that it can only be stopped; or while it runs QEMU's own word, such as V(running), V(paused),
-          V(prelaunch) (started paused), V(io-error), V(guest-panicked), V(inmigrate) or V(shutdown).
+        - V(stopped), V(crashed) when QEMU ended by itself or was killed, V(unresponsive) when it runs
+          but its monitor does not answer, so that it can only be stopped; or while it runs QEMU's own
+          word, such as V(running), V(paused), V(prelaunch) (started paused), V(io-error),
+          V(guest-panicked), V(inmigrate) or V(shutdown).
       returned: always
       type: str
       sample: running
@@ -848,8 +852,9 @@ path:
   sample: /srv/images/debian-12.qcow2
 cause:
   description:
-    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in), V(no_device), V(no_cpu_support),
-      V(no_permission), V(stale_device), V(not_a_kvm_device) and V(guests_do_not_run).
+    - Why an accelerator cannot be used, as a word. One of V(wrong_architecture), V(not_built_in),
+      V(no_device), V(no_cpu_support), V(no_permission), V(stale_device), V(not_a_kvm_device) and
+      V(guests_do_not_run).
   returned: failure, when it is about O(accel)
   type: str
   sample: no_permission
