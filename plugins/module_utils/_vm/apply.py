@@ -384,6 +384,16 @@ class Applier:
 
     # Power of a running VM.
 
+    def _wake(self) -> None:
+        """Wake a guest from ACPI S3: cont has no effect on it. Raises MonitorError if it sleeps on."""
+        self._monitor.execute("system_wakeup")
+        status = self._monitor.execute("query-status")["status"]
+        if status != "running":
+            self._monitor.wait_event(["WAKEUP"])
+            status = self._monitor.execute("query-status")["status"]
+        self.observation.status = status
+        self.actions.append("wake")
+
     def _pause(self) -> None:
         self._monitor.execute("stop")
         self.observation.status = "paused"
@@ -401,6 +411,7 @@ _STEPS = {
     "stop": Applier._stop,
     "start": Applier._start,
     "resume": Applier.resume,
+    "wake": Applier._wake,
     "pause": Applier._pause,
     "reset": Applier._reset,
     "remove": Applier._remove,

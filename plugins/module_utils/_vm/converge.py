@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.storage import BOOTABLE
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
@@ -23,7 +24,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
 )
 
 if TYPE_CHECKING:
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Params, Result
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Result,
+    )
 
 # Options that only become the content of files, and may be any text.
 _CONTENT = ("cloud_init", "config_drive.files")
@@ -56,6 +61,9 @@ def converge_vm(params: Params, check_mode: bool) -> Result:
     with folder.locked(create, run.settings["lock_timeout"]):
         run.observe()
         try:
+            _check_known(folder, run.observation.status, params)
+            if run.observation.status == "absent" and params["state"] != "absent":
+                _check_boot_source(params)
             return _converge(run, params, check_mode, params.get("allow_container", True))
         finally:
             run.close()
@@ -86,6 +94,8 @@ def converge_item(
                 if remove is None:
                     raise OptionError("vm", no_such_vm(folder))
                 return _no_change()
+            if item:
+                _check_item(run.observation.saved, option, item)
             given = {
                 "state": "present",
                 "allow_restart": params["allow_restart"],
@@ -98,6 +108,18 @@ def converge_item(
             run.close()
 
 
+def _check_known(folder: Folder, status: str, params: Params) -> None:
+    """Raise OptionError for a change of power of an unknown VM: it is more likely a typo than a VM.
+
+    What names an option of the definition describes a VM, and may define it stopped or paused.
+    """
+    if status != "absent" or params["state"] in ("started", "present", "absent"):
+        return
+    describes = any(params.get(name) is not None for name in definitions.argument_spec())
+    if params["state"] in ("restarted", "reset") or not describes:
+        raise OptionError("name", no_such_vm(folder))
+
+
 def _converge(run: VmRun, params: Params, check_mode: bool, allow_container: bool) -> Result:
     run.request_state(params["state"], allow_container)
     run.make_plan(
@@ -107,6 +129,52 @@ def _converge(run: VmRun, params: Params, check_mode: bool, allow_container: boo
         run.apply()
         run.refresh()
     return run.result(check_mode)
+
+
+# Options that a short call, which asks for a blank disk, does not have.
+_DEVICES = ("nics", "cloud_init", "config_drive", "passthrough", "devices", "consoles", "smbios")
+
+
+def _check_boot_source(params: Params) -> None:
+    """Raise OptionError if a new VM is described in detail but has nothing to boot.
+
+    Then a disk was forgotten. A short call, such as one with a name and memory, gets a blank disk.
+    """
+    devices = [option for option in _DEVICES if params.get(option)]
+    from_network = any(nic.get("boot_index") is not None for nic in params.get("nics") or ())
+    if not devices or from_network or any(params.get(option) is not None for option in BOOTABLE):
+        return
+    raise OptionError(
+        "disks",
+        "the new VM %s has %s but nothing to boot: give disks, cdroms, floppies, kernel or "
+        "bios_image, or disks: [] for none" % (params["name"], ", ".join(devices)),
+    )
+
+
+# What changes an existing NIC, and says nothing of a new one.
+_CHANGES_OF_NIC = {"name", "link_down", "capture"}
+
+
+def _check_item(saved: Definition, option: str, item: dict[str, Any]) -> None:
+    """Raise OptionError for a change of an unknown NIC: it is more likely a typo than a NIC."""
+    import difflib
+
+    names = [nic["name"] for nic in saved[option]]
+    given = {key for key, value in item.items() if value is not None}
+    if option != "nics" or item["name"] in names or not given - {"name"} or given - _CHANGES_OF_NIC:
+        return
+    similar = difflib.get_close_matches(item["name"], names, 1)
+    raise OptionError(
+        "name",
+        "the VM %s has no NIC %s: %s. To add a NIC, give what it is, for example model or link"
+        % (
+            saved["name"],
+            item["name"],
+            "did you mean %s?" % similar[0]
+            if similar
+            else "it has %s" % (", ".join(names) or "none"),
+        ),
+    )
 
 
 def _no_change() -> Result:

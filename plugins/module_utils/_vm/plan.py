@@ -28,19 +28,22 @@ if TYPE_CHECKING:
 
 STATES = ["started", "present", "stopped", "paused", "restarted", "reset", "absent"]
 
-# The statuses of a QEMU whose guest stands still, and of one whose guest needs a reset to go on;
-# any other status counts as running.
-_PAUSED = (
-    "paused",
-    "prelaunch",
-    "io-error",
-    "watchdog",
-    "suspended",
-    "postmigrate",
-    "restore-vm",
-    "save-vm",
-)
+# QEMU's run states (qapi/run-state.json) by what a guest needs to run; a state that is in no group
+# is a running guest. cont is enough, a wake-up (ACPI S3), a reset:
+_PAUSED = ("paused", "prelaunch", "io-error", "watchdog")
+_ASLEEP = ("suspended",)
 _BROKEN = ("shutdown", "internal-error", "guest-panicked")
+# It waits for the state that another QEMU sends, and then does what that one did.
+_WAITING = ("inmigrate",)
+# To go on here would run the guest a second time, or from half a state.
+_MOVED = {
+    "postmigrate": "the memory of the VM %s was sent to another QEMU or to a file, and the guest "
+    "continues from there: use state: stopped to end this QEMU",
+    "finish-migrate": "QEMU is sending the state of the VM %s: wait for it, or use state: stopped",
+    "save-vm": "QEMU is saving the state of the VM %s: wait for it, or use state: stopped",
+    "restore-vm": "QEMU is loading a state of the VM %s: wait for it, or use state: stopped",
+}
+_NOT_RUNNING = _PAUSED + _ASLEEP + _BROKEN + _WAITING + tuple(_MOVED)
 
 # The diff of a new VM leaves out defaults, except these.
 _ALWAYS_REPORTED = ("memory", "vcpus", "machine", "arch")
@@ -49,6 +52,7 @@ _STATUS_AFTER = {
     "stop": "stopped",
     "start": "prelaunch",
     "resume": "running",
+    "wake": "running",
     "pause": "paused",
 }
 
@@ -68,7 +72,7 @@ class Plan(NamedTuple):
       clear   end the QEMU that a killed run left
       define  write the definition; for a VM that does not run, or is to be stopped: its files
       live    make the LIVE changes
-      stop, start (leaves the guest paused), resume, pause, reset
+      stop, start (leaves the guest paused), resume, wake, pause, reset
       remove  delete the folder
     """
 
@@ -91,7 +95,10 @@ class Plan(NamedTuple):
 
 
 def plan_power(observation: Observation, state: str) -> PowerPlan:
-    """Plan a power state. Raises HostError for a reset of a VM that does not run."""
+    """Plan a power state.
+
+    Raises HostError for a reset of a VM that does not run, and for a VM whose state is being moved.
+    """
     alive, status = observation.alive, observation.status
     if state == "absent":
         exists = status != "absent" or observation.debris
@@ -102,8 +109,16 @@ def plan_power(observation: Observation, state: str) -> PowerPlan:
                 "state: the VM %s does not run, so it cannot be reset: use started"
                 % observation.folder.name
             )
-        steps = ["reset"] + (["resume"] if status in _PAUSED + _BROKEN else [])
+        _check_movable(observation)
+        if status in _WAITING:
+            raise HostError(
+                "state: the VM %s waits for its state from another QEMU, so it cannot be reset"
+                % observation.folder.name
+            )
+        steps = ["reset"] + (["resume"] if status in _PAUSED + _ASLEEP + _BROKEN else [])
     elif alive:
+        if state == "started":
+            _check_movable(observation)
         steps = _power_steps_alive(status, state)
     elif state == "stopped":
         steps = ["stop"] if observation.resume else []
@@ -113,6 +128,11 @@ def plan_power(observation: Observation, state: str) -> PowerPlan:
     else:
         steps = _start(state == "paused")
     return PowerPlan(state, steps)
+
+
+def _check_movable(observation: Observation) -> None:
+    if observation.status in _MOVED:
+        raise HostError("state: " + _MOVED[observation.status] % observation.folder.name)
 
 
 def _start(paused: bool) -> list[str]:
@@ -125,9 +145,13 @@ def _power_steps_alive(status: str, state: str) -> list[str]:
     if state == "stopped":
         return ["stop"]
     if state == "started":
-        return ["resume"] if status in _PAUSED else ["reset", "resume"] if status in _BROKEN else []
+        if status in _PAUSED:
+            return ["resume"]
+        if status in _ASLEEP:
+            return ["wake"]
+        return ["reset", "resume"] if status in _BROKEN else []
     if state == "paused":
-        return [] if status in _PAUSED + _BROKEN else ["pause"]
+        return [] if status in _NOT_RUNNING else ["pause"]
     return []  # present
 
 
@@ -152,7 +176,7 @@ def plan(
         raise _restart_required(desired["name"], restart)
     if restart:
         stays_paused = power.state == "paused" or (
-            power.state == "present" and observation.status in _PAUSED
+            power.state == "present" and observation.status in _PAUSED + _ASLEEP + tuple(_MOVED)
         )
         steps = ["stop"] + _start(stays_paused)
     if "stop" not in steps and any(change.how == LIVE for change in changes):

@@ -45,7 +45,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete
 
 # A VM that is told nothing to boot from gets a disk to install on.
 _BLANK = {"name": "disk0", "size": "8G"}
-_BOOTABLE = ("disks", "cdroms", "floppies", "kernel", "bios_image")
+BOOTABLE = ("disks", "cdroms", "floppies", "kernel", "bios_image")
 # What may differ between two runs without the device being another one.
 _IGNORED = ("checksum", "checksum_first_mib", "format_options", "backing_format")
 
@@ -62,7 +62,7 @@ class Storage(Part):
 
     def merge(self, saved, given):
         desired = given.get("disks")
-        if desired is None and not saved and not any(given.get(option) for option in _BOOTABLE):
+        if desired is None and not saved and not any(given.get(option) for option in BOOTABLE):
             desired = [_BLANK]
         return {
             "disks": merge_items(

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import converge as labs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import container, converge
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 
 MACHINE, OWN = 0xEFFFFFFC, 4026532300
 SYSTEMD = "/run/systemd/system"
@@ -76,6 +79,9 @@ def vm(root, **options):
 
 @pytest.mark.parametrize("state", ["started", "paused", "restarted"])
 def test_a_vm_is_not_started_in_a_container(in_a_container, tmp_path, state):
+    host = FakeHost(root=tmp_path)
+    host.folder.make()
+    definitions.save(host.folder, compose({"disks": []}, host=host))
     with pytest.raises(HostError) as caught:
         vm(tmp_path, state=state, allow_container=False)
     assert "Docker (/.dockerenv)" in caught.value.message

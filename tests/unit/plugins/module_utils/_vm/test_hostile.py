@@ -359,6 +359,7 @@ def test_texts_that_nothing_can_carry(hypervisor, path):
     """They are refused by the option's name; only the content of a file may be anything."""
     for text in ("a\0b", "a\ud800b"):
         params = nested(path, text)
+        params.setdefault("disks", [])
         message = tried(params, hypervisor)
         if any(name in FREE for name, option in path) and text == "a\0b":
             assert message is None
