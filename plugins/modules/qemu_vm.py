@@ -56,8 +56,8 @@ options:
     required: true
   state:
     description:
-      - V(started) defines the VM and starts it. A paused VM is resumed, and a guest that has
-        panicked is reset.
+      - V(started) defines the VM and starts it. A paused VM is resumed, a suspended guest is woken,
+        and a guest that has panicked is reset.
       - V(present) defines the VM and leaves its power state as it is. It is restarted only if a
         change needs that and O(allow_restart=true).
       - V(stopped) defines the VM and stops it, see O(shutdown).
@@ -68,6 +68,8 @@ options:
       - V(absent) stops the VM at once and removes it with its folder. The guest is asked to shut
         down first only if O(shutdown) or O(keep_disks) is set. Base images, and images outside of
         the folder, are kept.
+      - V(restarted) and V(reset) of an unknown VM are errors, and so are V(stopped) and V(paused)
+        if the task has no option that describes the VM.
     type: str
     choices: [started, present, stopped, paused, restarted, reset, absent]
     default: started
@@ -93,6 +95,9 @@ options:
         already runs.
     type: str
 notes:
+  - A new VM without anything to boot gets a blank disk if the task is short, for example with
+    O(memory) only. It is an error if the task has O(nics), O(passthrough), O(cloud_init) or
+    O(config_drive), because then a disk was forgotten. Set O(disks=[]) for a VM without disks.
   - An option keeps its value until another one is set. An empty string, or V(-1) for an index,
     restores the default.
   - Lists and dictionaries are replaced as a whole, except O(disks), O(cdroms), O(floppies) and

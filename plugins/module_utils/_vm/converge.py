@@ -132,7 +132,7 @@ def _converge(run: VmRun, params: Params, check_mode: bool, allow_container: boo
 
 
 # Options that a short call, which asks for a blank disk, does not have.
-_DEVICES = ("nics", "cloud_init", "config_drive", "passthrough", "devices", "consoles", "smbios")
+_DEVICES = ("nics", "cloud_init", "config_drive", "passthrough")
 
 
 def _check_boot_source(params: Params) -> None:

@@ -84,7 +84,7 @@ def test_what_defines_a_new_vm(tmp_path, options):
 
 
 @pytest.mark.parametrize(
-    "options", [{"nics": [{"name": "eth0"}]}, {"memory": "64", "consoles": [{"name": "serial1"}]}]
+    "options", [{"nics": [{"name": "eth0"}]}, {"memory": "64", "passthrough": ["0000:01:00.0"]}]
 )
 def test_a_described_vm_without_anything_to_boot_is_an_error(tmp_path, options):
     with pytest.raises(OptionError, match="nothing to boot: give disks, .*, or disks: .. for none"):
