@@ -129,7 +129,7 @@ def shortages(
     facts: Facts,
     ports: Mapping[str, Mapping[int, tuple[str, str]]] | None = None,
 ) -> list[Row]:
-    """Return what the hosts lack: rows {host, what, wanted, has}, none if the lab fits.
+    """Return what the hosts lack as rows {host, what, wanted, has}; no rows if the lab fits.
 
     What the running VMs of the lab already use counts as free. ports: {host: {UDP port:
     (node, purpose)}} of the links between hosts.

@@ -56,7 +56,7 @@ def _uuid(path, value):
         raise OptionError(path, "%r is not a UUID: give one, or derived, or random" % value)
 
 
-def derived_uuid(lab, name):
+def derived_uuid(lab: str, name: str) -> str:
     """The UUID of a VM as every host and every run derives it from its lab and name (RFC 4122, version 5)."""
     return str(
         uuid.uuid5(uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "vlab/%s/%s" % (lab, name))
