@@ -90,7 +90,7 @@ RETURN = r"""
 vms:
   description:
     - The VMs, by lab and name. One that cannot be queried has only C(name), C(lab), C(error) and
-      C(status=unknown).
+      C(status=unknown). One whose monitor does not answer has C(status=unresponsive) and C(error).
   returned: success
   type: list
   elements: dict
@@ -571,8 +571,8 @@ vms:
       type: str
       sample: the guest agent did not answer guest-network-get-interfaces in time
     error:
-      description: Why the VM could not be looked at.
-      returned: when it could not
+      description: Why the VM cannot be queried, or why its monitor does not answer.
+      returned: for the status V(unknown) and V(unresponsive)
       type: str
       sample: no QEMU listens at /var/lib/vlab/default/r1/qmp.sock
 """

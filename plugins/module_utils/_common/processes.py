@@ -106,17 +106,51 @@ def command_line(pid: int) -> list[str]:
     return [os.fsdecode(word) for word in words]
 
 
-def find_processes(*words: str) -> list[int]:
-    """Return the pids of running processes whose argv has all of words, by start time."""
+def find_processes(*words: str, uids: Collection[int] | None = None) -> list[int]:
+    """Return the pids of running processes whose argv has words in a row, by start time.
+
+    uids: their users, the current one by default. Any user can start a process with any argv.
+    """
+    if uids is None:
+        uids = (os.geteuid(),)
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             argv = command_line(int(entry))
-            if all(word in argv for word in words):
+            if _has_in_a_row(argv, words) and process_user(int(entry)) in uids:
                 start = process_start_time(int(entry))
                 if start is not None:
                     found.append((start, int(entry)))
     return [pid for start, pid in sorted(found)]
+
+
+def _has_in_a_row(argv: list[str], words: Sequence[str]) -> bool:
+    return any(
+        argv[place : place + len(words)] == list(words)
+        for place, word in enumerate(argv)
+        if word == words[0]
+    )
+
+
+def process_user(pid: int) -> int | None:
+    """Return the effective user id of a process, None if it has ended.
+
+    The owner of its folder in /proc is root if the process cannot be traced: proc(5).
+    """
+    for line in (read_text("/proc/%d/status" % pid) or "").splitlines():
+        if line.startswith("Uid:"):
+            return int(line.split()[2])
+    return None
+
+
+def executable(pid: int) -> str:
+    """Return the path of the program that a process runs, empty if it is unknown."""
+    try:
+        path = os.readlink("/proc/%d/exe" % pid)
+    except OSError:
+        return ""
+    deleted = " (deleted)"  # the program was upgraded
+    return path[: -len(deleted)] if path.endswith(deleted) else path
 
 
 def wait_for_exit(pid: int, start: int | None, timeout: float) -> bool:

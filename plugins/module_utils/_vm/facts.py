@@ -83,6 +83,8 @@ def _vm_facts(folder: Folder, ask_agent: bool, agent_timeout: float) -> Result:
     observation = observe(folder)
     try:
         facts = report(observation, observation.saved)
+        if observation.monitor_error:
+            facts["error"] = observation.monitor_error.message
     finally:
         observation.close()
     if ask_agent and observation.alive and facts.get("agent"):

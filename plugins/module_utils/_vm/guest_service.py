@@ -112,6 +112,8 @@ def _with_cause(error: GuestError, folder: Folder, agent: bool) -> GuestError:
     except (MonitorError, HostError) as failure:
         return GuestNotReady("%s; and %s" % (error.message, failure.message))
     observation.close()
+    if observation.monitor_error:
+        return GuestNotReady("%s; and %s" % (error.message, observation.monitor_error.message))
     name = "%s of the lab %s" % (folder.name, folder.lab)
     if not observation.alive:
         return GuestError("the VM %s does not run: it is %s" % (name, observation.status))

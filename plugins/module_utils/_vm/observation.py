@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorClosed,
     MonitorError,
     MonitorTimeout,
+    VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     read_json,
@@ -32,7 +33,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import is_supervised, orphans
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import (
+    is_qemu_of,
+    is_supervised,
+    orphans,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
@@ -48,6 +53,7 @@ _QUERIES: list[tuple[str, Any]] = [
 ]
 
 _TRANSITION_TIMEOUT = 5  # seconds for a starting QEMU to appear, or an ending one to disappear
+_DELETED_TIMEOUT = 0.5  # seconds for a QEMU to end whose socket was deleted
 _POLL_INTERVAL = 0.01
 
 
@@ -81,7 +87,7 @@ class Observation:
         self.pid: int | None = None
         self.start: int | None = None
         self.monitor: Monitor | None = None
-        self.monitor_error: MonitorError | None = None
+        self.monitor_error: VlabError | None = None
         self.orphan: int | None = None
         self.resume: str | None = self.run.get("resume")
         self.debris = self.saved is None and folder.is_debris()
@@ -100,7 +106,8 @@ class Observation:
 def observe(folder: Folder) -> Observation:
     """Observe a VM.
 
-    Raises HostError if another process uses its socket, MonitorError if its monitor fails.
+    A QEMU whose monitor does not answer is unresponsive, whatever the reason. Raises HostError or
+    MonitorError only if the process in run.json is no QEMU of this VM.
     """
     observation = Observation(folder)
     run = observation.run
@@ -116,26 +123,39 @@ def observe(folder: Folder) -> Observation:
     monitor = observation.monitor = Monitor(folder.qmp)
     try:
         _query(observation, monitor)
-    except MonitorClosed:
-        # QEMU is about to end.
-        if not wait_for_exit(pid, start, _TRANSITION_TIMEOUT):
-            raise
-        observation.pid = observation.start = None
-        _find_exit_reason(observation)
-    except MonitorTimeout as error:
-        # The process and its socket are ours, so it can still be ended.
-        peer = monitor.peer_pid
+    except (HostError, MonitorError) as error:
         observation.close()
-        if peer != pid:
-            raise
-        observation.alive, observation.status = True, "unresponsive"
-        observation.monitor_error = error
-        observation.running = plain_copy(run["definition"])
-        observation.saved = observation.saved or observation.running
-    except (HostError, MonitorError):
-        observation.close()
-        raise
+        # QEMU may be about to end.
+        if isinstance(error, MonitorClosed) and wait_for_exit(pid, start, _ending_timeout(folder)):
+            observation.pid = observation.start = None
+            _find_exit_reason(observation)
+        else:
+            # It can be ended without its monitor, if the process is our QEMU.
+            is_peer = isinstance(error, MonitorTimeout) and monitor.peer_pid == pid
+            if not is_peer and not is_qemu_of(folder, pid):
+                raise
+            _set_unresponsive(observation, error)
     return observation
+
+
+def _ending_timeout(folder: Folder) -> float:
+    """Return how long to wait for the end of a QEMU that has closed its monitor.
+
+    The socket of a QEMU that ends stays until another one starts.
+    """
+    return _TRANSITION_TIMEOUT if os.path.lexists(folder.qmp) else _DELETED_TIMEOUT
+
+
+def _set_unresponsive(observation: Observation, error: VlabError) -> None:
+    error.message += (
+        ". The states restarted, stopped and absent end its process (%d) without the monitor"
+        % observation.pid
+    )
+    observation.alive, observation.status = True, "unresponsive"
+    observation.monitor_error = error
+    observation.devices, observation.media = {}, {}
+    observation.running = plain_copy(observation.run["definition"])
+    observation.saved = observation.saved or observation.running
 
 
 def _find_orphan(observation: Observation) -> None:

@@ -27,6 +27,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     tail,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    command_line,
+    executable,
     find_processes,
     process_handle,
     process_start_time,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 # input is the file of the exit code: opened before, so that a shell that ends late never writes to
 # the file of the next run, and locked as long as the shell lives.
 _SUPERVISOR = '"$@" </dev/null; code=$?; echo $code >&0; exit $code'
+_SUPERVISOR_NAME = "vlab-qemu"
 _POLL_INTERVAL = 0.004  # seconds: no event reports a new socket
 _ORPHAN_TIMEOUT = 10
 _TERM_TIMEOUT, _KILL_TIMEOUT = 5, 10
@@ -94,7 +97,7 @@ class Child:
         fcntl.flock(exit_code, fcntl.LOCK_EX)
         try:
             self.process = start_program(
-                ["/bin/sh", "-c", _SUPERVISOR, "vlab-qemu"] + argv,
+                ["/bin/sh", "-c", _SUPERVISOR, _SUPERVISOR_NAME] + argv,
                 stdin=exit_code,
                 stdout=log,
                 stderr=log,
@@ -177,22 +180,59 @@ def is_supervised(folder: Folder) -> bool:
 
 def orphans(folder: Folder) -> list[int]:
     """Return the pids of the QEMUs with this VM's pidfile on their command line."""
-    return [
-        pid
-        for pid in _processes(folder)
-        if not (read_text("/proc/%d/cmdline" % pid) or "").startswith("/bin/sh\0-c\0")
-    ]
+    return [pid for pid in _processes(folder) if not _is_supervisor(pid)]
+
+
+def is_qemu_of(folder: Folder, pid: int) -> bool:
+    """Whether a process is a QEMU of this VM, by its command line, user and program."""
+    return pid in orphans(folder)
 
 
 def _processes(folder: Folder) -> list[int]:
-    return find_processes("-pidfile", folder.pidfile)
+    """Return the pids of the QEMUs of this VM and of their supervisors.
+
+    Root also manages the VMs of other users, whose processes run as the owner of the folder.
+    """
+    users = {os.geteuid()}
+    with contextlib.suppress(OSError):
+        users.add(os.lstat(folder.path).st_uid)
+    return [
+        pid
+        for pid in find_processes("-pidfile", folder.pidfile, uids=users)
+        if _is_supervisor(pid) or _runs_its_program(pid)
+    ]
+
+
+def _is_supervisor(pid: int) -> bool:
+    return command_line(pid)[:4] == ["/bin/sh", "-c", _SUPERVISOR, _SUPERVISOR_NAME]
+
+
+def _runs_its_program(pid: int) -> bool:
+    """Whether a process runs the QEMU binary that its command line begins with.
+
+    A wrapper script may start another QEMU.
+    """
+    program = executable(pid)
+    argv = command_line(pid)
+    return "qemu" in os.path.basename(program) or bool(
+        argv and os.path.isabs(argv[0]) and os.path.realpath(argv[0]) == program
+    )
+
+
+def _has_socket(path: str) -> bool:
+    """Whether a process listens at a UNIX socket. The path may not exist any more.
+
+    Lines of /proc/net/unix have the path as their eighth word; "@" begins an abstract name.
+    """
+    lines = (read_text("/proc/net/unix") or "").splitlines()
+    return any(fields[7:] == [path] for fields in (line.split(None, 7) for line in lines))
 
 
 def end_orphans(folder: Folder) -> list[int]:
     """End the QEMUs of this VM that no record names, and their shells; return the QEMUs' pids."""
     ended: list[int] = []
     # A QEMU listens at its monitor even if the VM's folder was deleted.
-    if not is_supervised(folder) and folder.qmp not in (read_text("/proc/net/unix") or ""):
+    if not is_supervised(folder) and not _has_socket(folder.qmp):
         return ended
     deadline = time.monotonic() + _ORPHAN_TIMEOUT
     while True:
@@ -274,7 +314,8 @@ def shut_down(
 
 
 def _power_down(monitor: Monitor, pid: int, start: int | None, timeout: float) -> bool:
-    with contextlib.suppress(MonitorClosed):  # it may end at this moment
+    # It may end at this moment, or hang: the process shows which.
+    with contextlib.suppress(MonitorError):
         monitor.execute("system_powerdown")
     return wait_for_exit(pid, start, timeout)
 

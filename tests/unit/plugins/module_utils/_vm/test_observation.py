@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,7 +27,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import observation as observation_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import plan as plans
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import process
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
@@ -285,3 +292,87 @@ def test_a_lost_definition_is_that_of_the_run(vm):
         observation = observe(vm)
         assert observation.saved["name"] == "r1" and observation.status == "running"
         observation.close()
+
+
+QEMU = """
+import os, socket, sys, time
+if sys.argv[1] != "deaf":
+    channel = socket.socket(socket.AF_UNIX)
+    channel.bind(sys.argv[1])
+    channel.listen(0)
+print(flush=True)
+time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def process_like_qemu(vm, listens=True, argv=()):
+    """A process with the pidfile of the VM in its argv; it accepts no connection."""
+    path = vm.qmp if listens else "deaf"
+    words = [sys.executable, "-c", QEMU, path, "-pidfile", vm.pidfile, *argv]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
+        try:
+            child.stdout.readline()
+            rewrite_run(vm, pid=child.pid, start=process_start_time(child.pid))
+            yield child
+        finally:
+            child.kill()
+
+
+def test_a_full_backlog_is_unresponsive(vm, monkeypatch):
+    """Two clients wait, so that not even connect() returns: the process is ended all the same."""
+    monkeypatch.setattr(observation_module, "Monitor", lambda path: Monitor(path, timeout=0.3))
+    with process_like_qemu(vm) as qemu, contextlib.ExitStack() as stack:
+        qemu.send_signal(signal.SIGSTOP)
+        for _client in range(2):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.settimeout(0.2)
+            with contextlib.suppress(OSError):
+                client.connect(vm.qmp)
+        for _run in range(3):
+            observation = observe(vm)
+            assert (observation.status, observation.alive, observation.pid) == (
+                "unresponsive",
+                True,
+                qemu.pid,
+            )
+            assert observation.monitor is None and observation.running["name"] == "r1"
+            assert "restarted, stopped and absent end its process" in (
+                observation.monitor_error.message
+            )
+        policy = {"acpi": True, "timeout": 1, "quit_timeout": 1, "term_timeout": 0.2, "force": True}
+        monkeypatch.setattr(process, "_TERM_TIMEOUT", 0.2)
+        reap = threading.Thread(target=qemu.wait)
+        reap.start()
+        ended_by = process.shut_down(
+            None, qemu.pid, observation.start, policy, "q35", observation.status
+        )
+        reap.join(5)
+        assert ended_by == "kill" and observe(vm).status == "crashed"
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_deleted_socket_is_unresponsive(vm, listens):
+    with process_like_qemu(vm, listens) as qemu:
+        if listens:
+            os.unlink(vm.qmp)
+        started = time.monotonic()
+        observation = observe(vm)
+        assert time.monotonic() - started < 3
+        assert (observation.status, observation.pid) == ("unresponsive", qemu.pid)
+        assert plans.plan_power(observation, "stopped").steps == ["stop"]
+        assert plans.plan_power(observation, "absent").steps == ["stop", "remove"]
+        assert plans.plan_power(observation, "restarted").steps == ["stop", "start", "resume"]
+
+
+def test_a_foreign_socket_of_our_qemu_is_unresponsive(vm):
+    with process_like_qemu(vm, listens=False), FakeQmp(vm.qmp, ANSWERS) as fake:
+        assert observe(vm).status == "unresponsive"
+        assert fake.commands() == [], "a stranger is not asked anything"
+
+
+def test_an_unresponsive_vm_has_its_error_in_the_facts(vm):
+    with process_like_qemu(vm, listens=False) as qemu:
+        ((facts,), warnings) = vm_facts(vm.root)
+        assert (facts["status"], facts["pid"], warnings) == ("unresponsive", qemu.pid, [])
+        assert "no QEMU listens" in facts["error"]

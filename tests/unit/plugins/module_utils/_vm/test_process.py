@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -14,7 +17,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     LaunchError,
     MonitorError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
+    command_line,
+    process_start_time,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process as processes
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
@@ -248,3 +254,66 @@ def test_a_log_that_cannot_be_written(folder):
     os.mkdir(folder.log)
     with pytest.raises(HostError, match="cannot write .*qemu.log"):
         processes.Child(["true"], folder, {})
+
+
+@pytest.fixture(name="impostor")
+def fixture_impostor(folder):
+    """Start a process with the VM's pidfile in its argv, of another program or user."""
+    children = []
+
+    def make(words, **options):
+        child = subprocess.Popen(words, **options)
+        children.append(child)
+        deadline = time.monotonic() + 5
+        while folder.pidfile not in " ".join(command_line(child.pid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return child
+
+    yield make
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+def test_only_our_qemus_are_ended(folder, impostor, monkeypatch):
+    """An argv and an abstract socket that look like those of the VM are no QEMU of it."""
+    sleep = ["-c", "import time; time.sleep(60)"]
+    words = [*sleep, "-pidfile", folder.pidfile]
+    others = [
+        impostor(["grep", "x", "--", "-pidfile", folder.pidfile, "-"], stdin=subprocess.PIPE),
+        impostor([sys.executable, *sleep, folder.pidfile, "-pidfile"]),
+        impostor([sys.executable, *sleep, "-pidfile", folder.pidfile + "x"]),
+        impostor([sys.executable, *sleep, "-name", "-pidfile " + folder.pidfile]),
+    ]
+    if os.geteuid() == 0:
+        # The interpreter may be in a folder that other users cannot enter.
+        others.append(
+            impostor(
+                ["/bin/sh", "-c", "sleep 60; true", "sh", "-pidfile", folder.pidfile], user=65534
+            )
+        )
+    with socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind("\0" + folder.qmp)
+        assert processes.orphans(folder) == [] and not processes._has_socket(folder.qmp)
+        assert processes.end_orphans(folder) == []
+        monkeypatch.setattr(processes, "_has_socket", lambda path: True)
+        assert processes.end_orphans(folder) == []
+    assert all(other.poll() is None for other in others)
+    ours = impostor([sys.executable, *words])
+    assert processes.orphans(folder) == [ours.pid] and processes.is_qemu_of(folder, ours.pid)
+    reap = threading.Thread(target=ours.wait)
+    reap.start()
+    assert processes.end_orphans(folder) == [ours.pid]
+    reap.join(5)
+
+
+def test_a_socket_is_known_by_its_exact_path(folder, tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(folder.qmp + "x")
+        assert not processes._has_socket(folder.qmp)
+    path = str(tmp_path / "a  b.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        os.unlink(path)
+        assert processes._has_socket(path), "the folder of a VM may have been deleted"
