@@ -36,6 +36,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
+    endpoint,
     escape,
     keyval,
     netdev,
@@ -188,15 +189,11 @@ def _backends(port: Port) -> list[dict[str, Any]]:
         {
             "type": "socket",
             "id": link,
-            "udp": _host_and_port(port["remote_address"], port["remote_port"]),
-            "localaddr": _host_and_port(port["local_address"], port["local_port"]),
+            "udp": endpoint(port["remote_address"], port["remote_port"]),
+            "localaddr": endpoint(port["local_address"], port["local_port"]),
         },
         {"type": "hubport", "id": "plug%d" % port["id"], "hubid": 0, "netdev": link},
     ]
-
-
-def _host_and_port(address: str, port: int) -> str:
-    return "%s:%d" % ("[%s]" % address if ":" in address else address, port)
 
 
 def existing_segments(root: str, lab: str) -> list[str]:

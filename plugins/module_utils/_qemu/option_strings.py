@@ -54,6 +54,11 @@ def escape(text: object) -> str:
     return str(text).replace(",", ",,")
 
 
+def endpoint(address: str, port: int) -> str:
+    """Return an IP address and a port as one value."""
+    return "%s:%d" % ("[%s]" % address if ":" in address else address, port)
+
+
 def check_properties(
     path: str, properties: Mapping[str, Any], reserved: Collection[str] = (), nested: bool = True
 ) -> None:

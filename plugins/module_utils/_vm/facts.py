@@ -173,7 +173,8 @@ def _qemu_img_path() -> str | None:
 
 def _cpu_limit_method() -> str | None:
     try:
-        return cpu_limit.find_means()[0]
+        method: str = cpu_limit.find_means()[0]
+        return method
     except VlabError:
         return None
 

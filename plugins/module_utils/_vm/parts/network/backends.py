@@ -11,6 +11,7 @@ import collections
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import endpoint
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import (
     cable_ends,
     forward_key,
@@ -61,10 +62,6 @@ def check(link: Link, capabilities: Capabilities, option: str) -> None:
     backend("", link, LinkContext("", "", "", any_ports, capabilities, option))
 
 
-def _endpoint(address: str, port: int) -> str:
-    return "%s:%d" % ("[%s]" % address if ":" in address else address, port)
-
-
 def _user(link: Link, context: LinkContext) -> Backend:
     return {
         "type": "user",
@@ -104,8 +101,8 @@ def _udp(link: Link, context: LinkContext) -> Backend:
         local, remote = link["local_port"], link["remote_port"]
     return {
         "type": "socket",
-        "udp": _endpoint(link.get("remote_address", "127.0.0.1"), remote),
-        "localaddr": _endpoint(link.get("local_address", "127.0.0.1"), local),
+        "udp": endpoint(link.get("remote_address", "127.0.0.1"), remote),
+        "localaddr": endpoint(link.get("local_address", "127.0.0.1"), local),
     }
 
 
@@ -130,7 +127,7 @@ def _stream(link: Link, context: LinkContext) -> Backend:
     port = context.ports[local_key(context.nic)] if listens else link["remote_port"]
     host = link.get("local_address" if listens else "remote_address", "127.0.0.1")
     if not context.capabilities.has_netdev("stream"):
-        return {"type": "socket", "listen" if listens else "connect": _endpoint(host, port)}
+        return {"type": "socket", "listen" if listens else "connect": endpoint(host, port)}
     address = {"type": "inet", "host": host, "port": str(port)}
     return _stream_backend(link, address, listens, context)
 
@@ -151,7 +148,7 @@ def _stream_backend(
 def _mcast(link: Link, context: LinkContext) -> Backend:
     return {
         "type": "socket",
-        "mcast": _endpoint(link["group"], link["port"]),
+        "mcast": endpoint(link["group"], link["port"]),
         "localaddr": link.get("local_address", "127.0.0.1"),
     }
 

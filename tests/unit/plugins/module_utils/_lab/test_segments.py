@@ -124,13 +124,6 @@ def test_a_port_that_is_refused_is_an_error_and_is_not_recorded(root):
         assert sorted(json.load(stream)["ports"]) == ["a:eth0"]
 
 
-@pytest.mark.parametrize(
-    "address, port_, text", [("127.0.0.1", 1, "127.0.0.1:1"), ("fd00::1", 2, "[fd00::1]:2")]
-)
-def test_addresses_of_both_families(address, port_, text):
-    assert hub._host_and_port(address, port_) == text
-
-
 class Kernel:
     """The interfaces of a host, and the programs that were run."""
 

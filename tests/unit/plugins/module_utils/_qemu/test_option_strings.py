@@ -130,3 +130,10 @@ def test_properties(properties, path):
     with pytest.raises(OptionError) as caught:
         option_strings.check_properties("p", properties, reserved=("ours",))
     assert caught.value.facts["option"] == path
+
+
+@pytest.mark.parametrize(
+    "address, port, text", [("127.0.0.1", 1, "127.0.0.1:1"), ("fd00::1", 2, "[fd00::1]:2")]
+)
+def test_addresses_of_both_families(address, port, text):
+    assert option_strings.endpoint(address, port) == text
