@@ -175,6 +175,44 @@ def import_problem(parts: tuple[str, ...], name: str) -> str:
     return ""
 
 
+def circular_imports() -> Iterator[str]:
+    """Check that no modules of the collection import each other when they are loaded."""
+    paths = [path for path in files() if path.suffix == ".py" and path.parts[0] == "plugins"]
+    modules = {
+        f"{COLLECTION.rpartition('.')[0]}.{'.'.join(p.with_suffix('').parts)}" for p in paths
+    }
+    graph = {}
+    for path in paths:
+        name = f"{COLLECTION.rpartition('.')[0]}.{'.'.join(path.with_suffix('').parts)}"
+        # "from X import y" names X.y, which is a module or something in the module X.
+        imported = {
+            found if found in modules else found.rpartition(".")[0] for found in loads(path)
+        }
+        graph[name] = sorted(imported & modules)
+    done: set[str] = set()
+
+    def visit(name: str, chain: tuple[str, ...]) -> Iterator[str]:
+        if name in chain:
+            circle = [*chain[chain.index(name) :], name]
+            yield " -> ".join(module[len(COLLECTION) + 1 :] for module in circle)
+        elif name not in done:
+            for other in graph[name]:
+                yield from visit(other, (*chain, name))
+            done.add(name)
+
+    for name in graph:
+        yield from visit(name, ())
+
+
+def loads(path: pathlib.Path) -> Iterator[str]:
+    """Yield the names that a file imports when it is loaded: not for types, not in functions."""
+    for node in ast.parse(text_of(path), str(path)).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def bytecode_cache() -> Iterator[str]:
     """Check that `_module` is a module's first import, and the bytecode cache that of `_module`."""
     first = {
@@ -379,7 +417,16 @@ def long_lines() -> Iterator[str]:
 
 RULES = {
     rule.__name__.replace("_", "-"): rule
-    for rule in (headers, local_paths, layers, bytecode_cache, processes, action_group, roles)
+    for rule in (
+        headers,
+        local_paths,
+        layers,
+        circular_imports,
+        bytecode_cache,
+        processes,
+        action_group,
+        roles,
+    )
 }
 # Not among the rules that run by default until the tree is clean.
 MORE_RULES = {rule.__name__.replace("_", "-"): rule for rule in (words, long_lines)}
