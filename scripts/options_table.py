@@ -28,7 +28,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     RESTART,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options, disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import media
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import nic_options
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import storage
@@ -38,7 +38,7 @@ PAGE = ROOT / "docs/concepts.md"
 BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->\n"
 
 ITEMS = {
-    "disks": disks.DEFAULTS,
+    "disks": disk_options.DISK_DEFAULTS,
     "cdroms": media._CDROM_DEFAULTS,
     "floppies": media._FLOPPY_DEFAULTS,
     "nics": nic_options.NIC_DEFAULTS,
@@ -167,7 +167,7 @@ def _presence(option: str) -> str:
     if option == "disks":
         lives = [
             bus
-            for bus in disks.BUSES
+            for bus in disk_options.BUSES
             if of_presence("disks", {"kind": disks.slot_kind(bus, "i440fx"), "index": 1}, bus=bus)[
                 1
             ]

@@ -28,7 +28,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".collections"))
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import DISK_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
+    DISK_SPEC,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
 )

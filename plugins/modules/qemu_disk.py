@@ -511,7 +511,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import (
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
     ATTACHMENT_SPEC,
     DISK_SPEC,
 )

@@ -29,7 +29,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu_img
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     users_of,
 )
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Params, Result
 
 SPEC = dict(
-    disks.IMAGE_SPEC,
+    disk_options.IMAGE_SPEC,
     **{
         "source": {"type": "path"},
-        "source_format": {"type": "str", "choices": disks.FORMATS},
+        "source_format": {"type": "str", "choices": disk_options.FORMATS},
         "compress": {"type": "bool", "default": False},
         "allow_shrink": {"type": "bool", "default": False},
         "convert": {"type": "bool", "default": False},
@@ -227,13 +227,13 @@ class Image:
 
     def __init__(self, params: Params) -> None:
         self.params = params
-        self.desired: Params = disks.normalise_disk(
-            "", {key: params.get(key) for key in disks.IMAGE_SPEC}
+        self.desired: Params = disk_options.normalise_disk(
+            "", {key: params.get(key) for key in disk_options.IMAGE_SPEC}
         )
         for key in ("source", "restore_snapshot", "snapshots"):
             self.desired[key] = params.get(key)
         if self.desired["source"]:
-            self.desired["source"] = disks.image_path("source", self.desired["source"])
+            self.desired["source"] = disk_options.image_path("source", self.desired["source"])
         self.path: str = self.desired["path"]
         self._root = os.path.abspath(params.get("root") or default_root())
         self._qemu_img = QemuImg(find_qemu_img())

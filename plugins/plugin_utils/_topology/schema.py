@@ -17,7 +17,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPT
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import DISK_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
+    DISK_SPEC,
+)
 
 Schema = dict[str, Any]
 

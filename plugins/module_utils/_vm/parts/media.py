@@ -23,7 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import wri
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import blockdev, device
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options, disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
@@ -36,7 +36,7 @@ _CONFIG_LABEL = "config"
 def _medium(path, given):
     medium = {key: value for key, value in given.items() if value is not None}
     if "path" in medium:
-        medium["path"] = disks.image_path(path + ".path", medium["path"])
+        medium["path"] = disk_options.image_path(path + ".path", medium["path"])
     if "checksum" in medium:
         medium["checksum"] = images.normalise_checksum(path + ".checksum", medium["checksum"])
     return medium
@@ -368,7 +368,7 @@ class Media(Part):
             words += device(
                 _read_only(
                     disks.device(
-                        dict(disks.DEFAULTS, bus=drive["bus"]),
+                        dict(disk_options.DISK_DEFAULTS, bus=drive["bus"]),
                         identifier,
                         slot,
                         desired["family"],

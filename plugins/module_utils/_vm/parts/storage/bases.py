@@ -3,15 +3,17 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Images: overlays over base images that nobody writes, and the four things that can be wrong with a base.
+"""Images of disks: blank ones, and overlays over base images that are never written to.
 
-A base is missing; it moved; it changed under its overlay; its checksum is not the one asked for. What a base was when an overlay
-was made over it is kept in the definition, under "bases".
+A base image can be missing, be at a new path, have changed under its overlay, or have the wrong
+checksum. The definition keeps under "bases" the fingerprint that each base image had when its
+overlay was made.
 """
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ImageError,
@@ -24,97 +26,108 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
+    FORMATS,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import Disk
+
+# The fingerprint of a base image, with its path.
+BaseRecord = dict[str, Any]
 
 
-def disk_path(folder, disk):
-    """The image of a disk: its path, or NAME.FORMAT in the VM's folder."""
-    return disk["path"] or folder.file("%s.%s" % (disk["name"], disk["format"]))
+def disk_path(folder: Folder, disk: Disk) -> str:
+    """Return the path of a disk's image: path, or NAME.FORMAT in the VM's folder."""
+    path: str | None = disk["path"]
+    return path or folder.file("%s.%s" % (disk["name"], disk["format"]))
 
 
-def is_owned(folder, disk):
-    """Whether the image is the VM's own and goes with it."""
+def is_owned(folder: Folder, disk: Disk) -> bool:
+    """Return whether the image belongs to the VM and is deleted with it."""
     return os.path.dirname(disk_path(folder, disk)) == folder.path
 
 
-def images_in(folder):
-    """The images in a VM's folder whose definition is gone."""
+def images_in(folder: Folder) -> set[str]:
+    """Return the paths of the images in a VM's folder, for a VM whose definition is missing."""
     return {
         entry.path
         for entry in os.scandir(folder.path)
-        if entry.name.rpartition(".")[2] in disks.FORMATS
-        and not entry.name.endswith(".temporary.qcow2")
+        if entry.name.rpartition(".")[2] in FORMATS and not entry.name.endswith(".temporary.qcow2")
     }
 
 
-def detect_format(path):
-    """The format that a file's header tells."""
+def detect_format(option: str, path: str) -> str | None:
+    """Return the format of an image by its header. Raises ImageError if it cannot be read."""
+    images.check_readable(option, path)
     return images.probe(path).format
 
 
-def verify_checksums(option, disk, path, host_folder):
-    """Check an image against the sums asked for; a sum that was right is remembered with the file's size and times."""
-    for key, first in (("checksum", False), ("checksum_first_mib", True)):
+def verify_checksums(option: str, disk: Disk, path: str, host_folder: str) -> None:
+    """Verify the checksums of an image. Raises ImageError.
+
+    An image that matched is read again only after its size or time of change has changed.
+    """
+    for key, is_first_mib in (("checksum", False), ("checksum_first_mib", True)):
         if disk[key]:
-            _verify("%s.%s" % (option, key), path, disk[key], first, host_folder)
+            _verify("%s.%s" % (option, key), path, disk[key], is_first_mib, host_folder)
 
 
-def _verify(option, path, expected, first, host_folder):
+def _verify(option: str, path: str, expected: str, is_first_mib: bool, host_folder: str) -> None:
     images.check_readable(option, path)
-    state = os.stat(path)
+    status = os.stat(path)
     cache = os.path.join(host_folder, "checksums.json")
     known = read_json(cache) or {}
-    key, mark = (
-        "%s %s%s" % (path, expected, " first MiB" if first else ""),
-        [state.st_size, state.st_mtime_ns, state.st_ino],
-    )
-    if known.get(key) == mark:
+    key = "%s %s%s" % (path, expected, " first MiB" if is_first_mib else "")
+    identity = [status.st_size, status.st_mtime_ns, status.st_ino]
+    if known.get(key) == identity:
         return
-    images.verify_checksum(option, path, expected, first)
+    images.verify_checksum(option, path, expected, is_first_mib)
     make_folder(os.path.dirname(host_folder))
     make_folder(host_folder)
-    write_json(cache, dict(known, **{key: mark}))
+    write_json(cache, dict(known, **{key: identity}))
 
 
-def check_base(option, disk, recorded):
-    """A base must still be what it was when the overlay was made over it. recorded: its fingerprint then, or None."""
+def check_base(option: str, disk: Disk, recorded: BaseRecord | None) -> None:
+    """Check that a base image is what it was when its overlay was made. Raises ImageError."""
     path = disk["backing_file"]
-    here = option + ".backing_file"
+    option += ".backing_file"
     if recorded and not os.path.lexists(path):
         raise ImageError(
-            "%s: the base image %s is gone since the overlay was made over it. If it was moved, give its new path in "
-            "backing_file: the overlay then follows" % (here, path),
+            "%s: the base image %s of the overlay no longer exists. If it was moved, set"
+            " backing_file to its new path" % (option, path),
             path=path,
-            option=here,
+            option=option,
         )
-    images.check_readable(here, path)
+    images.check_readable(option, path)
     if not recorded or recorded["path"] != path:
         return
-    state = os.stat(path)
-    if (state.st_size, state.st_mtime_ns) == (recorded["size"], recorded["mtime_ns"]):
+    status = os.stat(path)
+    if (status.st_size, status.st_mtime_ns) == (recorded["size"], recorded["mtime_ns"]):
         return
-    if (
-        disk["checksum"]
-        or state.st_ino != recorded["inode"]
-        and images.same_content(recorded, images.fingerprint(path))
-    ):
-        return  # a faithful copy took its place, or its checksum vouches for it
+    is_copy = status.st_ino != recorded["inode"] and images.same_content(
+        recorded, images.fingerprint(path)
+    )
+    if disk["checksum"] or is_copy:
+        return
     raise ImageError(
-        "%s: the base image %s was changed under its overlay: %d bytes then, %d now, or written since. What the overlay "
-        "holds no longer fits. Restore the base, or remove the disk and let it be made anew"
-        % (here, path, recorded["size"], state.st_size),
+        "%s: the base image %s was changed under its overlay: %d bytes then, %d now, or written"
+        " since. The content of the overlay no longer fits. Restore the base image, or remove the"
+        " disk so that it is recreated" % (option, path, recorded["size"], status.st_size),
         path=path,
-        option=here,
+        option=option,
     )
 
 
-def record_base(disk):
-    """What check_base compares with later."""
+def record_base(disk: Disk) -> BaseRecord:
+    """Return the record of a base image for later calls of check_base."""
     return dict(images.fingerprint(disk["backing_file"]), path=disk["backing_file"])
 
 
-def make_image(option, disk, path, qemu_img):
-    """Create the image of a disk that has none: an overlay, or a blank one. Return what was done, in words."""
+def make_image(option: str, disk: Disk, path: str, qemu_img: QemuImg) -> str:
+    """Create the missing image of a disk, an overlay or a blank image; return the action."""
     make_folder(os.path.dirname(path))
     if disk["backing_file"]:
         qemu_img.overlay(
@@ -135,31 +148,33 @@ def make_image(option, disk, path, qemu_img):
     return "create %s, %s" % (path, format_size(disk["size"]))
 
 
-def follow_base(option, disk, path, recorded, qemu_img):
-    """Point an overlay at the base that its disk names now; the content must be the same. Return what was done, or None."""
+def follow_base(
+    option: str, disk: Disk, path: str, recorded: BaseRecord | None, qemu_img: QemuImg
+) -> str | None:
+    """Point an overlay to the new path of its base image; return the action, or None.
+
+    Raises ImageError if the content at the new path differs.
+    """
     header = images.probe(path)
     desired = disk["backing_file"]
-    now = header.backing_file and os.path.normpath(
+    current = header.backing_file and os.path.normpath(
         os.path.join(os.path.dirname(path), header.backing_file)
     )
-    if now == desired:
+    if current == desired:
         return None
-    if not now:
+    if not current:
         raise OptionError(
             option + ".backing_file",
-            "%s is not an overlay: it has no base. Remove the disk to have it made anew, or use "
-            "qemu_disk to give it one" % path,
+            "%s is not an overlay: it has no base image. Remove the disk so that it is recreated,"
+            " or use qemu_disk to give it one" % path,
         )
-    there = images.fingerprint(desired)
-    if not (
-        images.same_content(recorded, there)
-        if recorded
-        else os.path.exists(now) and images.same_content(images.fingerprint(now), there)
-    ):
+    found = images.fingerprint(desired)
+    expected = recorded or (images.fingerprint(current) if os.path.exists(current) else None)
+    if not expected or not images.same_content(expected, found):
         raise ImageError(
-            "%s.backing_file: %s is not the image that the overlay %s was made over (%s): its content differs. Give the same "
-            "image at its new place; to move the disk to another base, use qemu_disk"
-            % (option, desired, path, now),
+            "%s.backing_file: %s is not the image that the overlay %s was made over (%s): its"
+            " content differs. Use the same image at its new path; to move the disk to another base"
+            " image, use qemu_disk" % (option, desired, path, current),
             path=desired,
             option=option + ".backing_file",
         )
@@ -167,7 +182,7 @@ def follow_base(option, disk, path, recorded, qemu_img):
     return "rebase %s on %s" % (path, desired)
 
 
-def size_of(path, qemu_img):
-    """The virtual size of an image in bytes."""
+def size_of(path: str, qemu_img: QemuImg) -> int:
+    """Return the virtual size of an image in bytes."""
     size = images.probe(path).virtual_size
-    return size if size is not None else qemu_img.info(path)["virtual-size"]
+    return size if size is not None else int(qemu_img.info(path)["virtual-size"])

@@ -3,19 +3,19 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What other VMs under the same root hold: a writable image belongs to one VM."""
+"""The VMs that use an image: only one VM may write to an image."""
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, Iterator, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 
 
-def definitions(root):
-    """The definitions of all VMs under root: yields (lab, name, definition). A damaged one is passed over."""
+def definitions(root: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield (lab, name, definition) of all VMs under root, except damaged ones."""
     for lab in sorted(_folders(root)):
         for name in sorted(_folders(os.path.join(root, lab))):
             try:
@@ -26,7 +26,7 @@ def definitions(root):
                 yield lab, name, definition
 
 
-def _folders(path):
+def _folders(path: str) -> list[str]:
     try:
         return [
             entry.name
@@ -38,7 +38,10 @@ def _folders(path):
 
 
 class User(NamedTuple):
-    """Who uses an image. vm: "lab/name". disk: the disk's name. role: disk or base. writes: whether it may write to it."""
+    """A disk that uses an image.
+
+    vm: "lab/name". disk: its name. role: disk or base. writes: whether it may write to the image.
+    """
 
     vm: str
     disk: str
@@ -46,23 +49,17 @@ class User(NamedTuple):
     writes: bool
 
 
-def users_of(root, path):
-    """The VMs under root that use the image at path: a list of User."""
-    real, found = os.path.realpath(path), []
+def users_of(root: str, path: str) -> list[User]:
+    """Return the disks of VMs under root that use the image at path."""
+    real, users = os.path.realpath(path), []
     for lab, name, definition in definitions(root):
+        vm = "%s/%s" % (lab, name)
         for disk in definition.get("disks", ()):
-            held = disk.get("path") or os.path.join(
-                root, lab, name, "%s.%s" % (disk["name"], disk.get("format"))
-            )
-            if os.path.realpath(held) == real:
-                found.append(
-                    User(
-                        "%s/%s" % (lab, name),
-                        disk["name"],
-                        "disk",
-                        not disk.get("read_only") and not disk.get("snapshot"),
-                    )
-                )
+            default = "%s.%s" % (disk["name"], disk.get("format"))
+            image = disk.get("path") or os.path.join(root, lab, name, default)
+            if os.path.realpath(image) == real:
+                writes = not disk.get("read_only") and not disk.get("snapshot")
+                users.append(User(vm, disk["name"], "disk", writes))
             elif disk.get("backing_file") and os.path.realpath(disk["backing_file"]) == real:
-                found.append(User("%s/%s" % (lab, name), disk["name"], "base", False))
-    return found
+                users.append(User(vm, disk["name"], "base", False))
+    return users

@@ -3,11 +3,12 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Disks: overlays and blank images, their buses, and how they come, grow and go while the guest runs."""
+"""Disks: their options, and how they are added, grown and removed while the guest runs."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
@@ -31,56 +32,96 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     qom_object,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases, disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
     unrecorded,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases, disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
+    DISK_DEFAULTS,
+    DISK_OPTIONS,
+    DISK_SPEC,
+    normalise_disk,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import (
+    Disk,
+    slot_key,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     users_of,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node, unplug
 
-# A VM that is told nothing to boot from gets a disk to install on.
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import SlotRequest
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Result,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+
+# A new VM without a boot source gets a blank disk.
 _BLANK = {"name": "disk0", "size": "8G"}
 BOOTABLE = ("disks", "cdroms", "floppies", "kernel", "bios_image")
-# What may differ between two runs without the device being another one.
-_IGNORED = ("checksum", "checksum_first_mib", "format_options", "backing_format")
+_OVERLAY_FORMATS = ("qcow2", "qed", "qcow")
+# The parts of definition["slots"] that are on the controllers of disks.
+_SLOT_GROUPS = ("disks", "cdroms", "floppies", "seeds")
+_ALWAYS_REPORTED = ("name", "bus", "format")
 
 
 class Storage(Part):
+    """The part that owns the disks."""
+
     name = "storage"
     options = {
         "disks": Option(
-            {"type": "list", "elements": "dict", "options": disks.DISK_SPEC},
+            {"type": "list", "elements": "dict", "options": DISK_SPEC},
             [],
-            item_defaults=disks.DEFAULTS,
+            item_defaults=DISK_DEFAULTS,
         ),
     }
 
-    def merge(self, saved, given):
+    def reconcile_observed(self, observation: Observation) -> None:
+        """Remove disks that QEMU does not have; add those that a killed run did not record."""
+        running, saved = observation.running, observation.saved or {}
+        running["disks"] = [
+            disk
+            for disk in running["disks"]
+            # Flash has no device.
+            if disk["bus"] == "pflash" or _device_id(running, disk["name"]) in observation.devices
+        ]
+        for disk in unrecorded("disks", observation, _device_id):
+            running["disks"].append(disk)
+            key = slot_key(disk["name"])
+            running["slots"][key] = saved["slots"][key]
+
+    def merge(self, saved: Definition, given: Params) -> Definition:
         desired = given.get("disks")
-        if desired is None and not saved and not any(given.get(option) for option in BOOTABLE):
+        if desired is None and not saved and not any(given.get(key) for key in BOOTABLE):
             desired = [_BLANK]
         return {
             "disks": merge_items(
                 "disks",
                 saved.get("disks", []),
                 desired,
-                disks.DEFAULTS,
-                disks.normalise_disk,
+                DISK_DEFAULTS,
+                normalise_disk,
                 given.get("purge_disks"),
                 given.get("remove_disks") or (),
             )
         }
 
-    def complete(self, desired, saved, given, host):
+    def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         known = by_name(saved.get("disks", []))
-        paths = {}
+        owners: dict[str, str] = {}
         for disk in desired["disks"]:
-            path = "disks[%s]" % disk["name"]
+            path, old = "disks[%s]" % disk["name"], known.get(disk["name"])
             if disk["bus"] == "ide" and desired["family"] == "none":
                 disk["bus"] = "virtio"
             disks.check(disk, path, desired["family"], host.capabilities)
@@ -89,16 +130,16 @@ class Storage(Part):
                     path + ".bus",
                     "the flash of this machine holds its UEFI: use another bus, or firmware: bios",
                 )
-            self._complete_formats(disk, path, host)
-            if disk["name"] in known:
-                _check_unchanged(path, known[disk["name"]], disk, host.allow_shrink)
+            _complete_formats(disk, path, host.folder)
+            if old:
+                _check_unchanged(path, old, disk, host.allow_shrink)
             image = os.path.realpath(bases.disk_path(host.folder, disk))
-            if image in paths:
+            if image in owners:
                 raise OptionError(
-                    path + ".path", "%s is also the image of the disk %r" % (image, paths[image])
+                    path + ".path", "%s is also the image of the disk %r" % (image, owners[image])
                 )
-            paths[image] = disk["name"]
-            if not _same_use(known.get(disk["name"]), disk):
+            owners[image] = disk["name"]
+            if not old or _use(old) != _use(disk):
                 _check_users(path, disk, host.folder)
         desired["bases"] = {
             name: base
@@ -106,27 +147,10 @@ class Storage(Part):
             if name in by_name(desired["disks"])
         }
 
-    @staticmethod
-    def _complete_formats(disk, path, host):
-        image = bases.disk_path(host.folder, dict(disk, format=disk["format"] or "qcow2"))
-        if not disk["format"]:
-            disk["format"] = (
-                _found_format(path + ".path", image)
-                if disk["path"] and os.path.isfile(image)
-                else "qcow2"
-            )
-        if disk["backing_file"]:
-            if disk["format"] not in ("qcow2", "qed", "qcow"):
-                raise OptionError(
-                    path + ".format", "an overlay cannot be %s: qcow2 can" % disk["format"]
-                )
-            if not disk["backing_format"] and os.path.isfile(disk["backing_file"]):
-                disk["backing_format"] = _found_format(path + ".backing_file", disk["backing_file"])
-
-    def slots(self, desired):
+    def slots(self, desired: Definition) -> list[SlotRequest]:
         return [
             (
-                "disks/%s" % disk["name"],
+                slot_key(disk["name"]),
                 disks.slot_kind(disk["bus"], desired["family"]),
                 disk["index"],
                 "disks[%s].index" % disk["name"],
@@ -134,88 +158,7 @@ class Storage(Part):
             for disk in desired["disks"]
         ]
 
-    def compare(self, running, desired):
-        changes = []
-        old, new = by_name(running["disks"]), by_name(desired["disks"])
-        for name in [n for n in old if n not in new]:
-            how = LIVE if disks.is_hot_plugged(old[name]["bus"]) else RESTART
-            changes.append(
-                Change(
-                    ("disks", Item(name)),
-                    _told(old[name]),
-                    None,
-                    how,
-                    self.name,
-                    "remove",
-                    "" if how == LIVE else "a disk on %s cannot be unplugged" % old[name]["bus"],
-                )
-            )
-        for name, disk in new.items():
-            if name not in old:
-                changes.append(self._added(disk, running, desired))
-                continue
-            for key in changed_keys(old[name], disk):
-                how = RESTART
-                if (
-                    key == "size"
-                    and not _shrinks(old[name], disk)
-                    or key in _IGNORED
-                    or key == "limits"
-                    and old[name]["limits"]
-                    and disk["limits"]
-                ):
-                    how = LIVE
-                changes.append(
-                    Change(
-                        ("disks", Item(name), key),
-                        _value(old[name], key),
-                        _value(disk, key),
-                        how,
-                        self.name,
-                        key if key in ("size", "limits") else "none",
-                    )
-                )
-        return changes
-
-    def _added(self, disk, running, desired):
-        slot = desired["slots"]["disks/%s" % disk["name"]]
-        reason = ""
-        if not disks.is_hot_plugged(disk["bus"]):
-            reason = "a disk on %s cannot be plugged in" % disk["bus"]
-        elif desired["family"] == "none":
-            reason = "this machine takes no cards while it runs"
-        elif slot["kind"] == "pci":
-            if not addresses.bus_exists(
-                desired["family"], running["slots"], addresses.pci(desired["family"], slot)
-            ):
-                reason = "the running machine has no free PCI bus for it"
-        elif not any(held["kind"] == slot["kind"] for held in running["slots"].values()):
-            reason = "the running machine has no %s controller" % slot["kind"]
-        return Change(
-            ("disks", Item(disk["name"])),
-            None,
-            _told(disk),
-            RESTART if reason else LIVE,
-            self.name,
-            "add",
-            reason,
-        )
-
-    def reconcile_observed(self, observation):
-        running = observation.running
-        running["disks"] = [
-            disk
-            for disk in running["disks"]
-            if disk["bus"] in ("pflash",)
-            or _identifier(running, disk["name"]) in observation.devices
-        ]
-        for disk in unrecorded("disks", observation, _identifier):
-            running["disks"].append(disk)
-            running["slots"]["disks/%s" % disk["name"]] = observation.saved["slots"][
-                "disks/%s" % disk["name"]
-            ]
-
-    def pending(self, desired, host):
+    def pending(self, desired: Definition, host: Host) -> list[Change]:
         changes = []
         for disk in desired["disks"]:
             option, path = ("disks", Item(disk["name"])), bases.disk_path(host.folder, disk)
@@ -224,113 +167,207 @@ class Storage(Part):
             elif disk["size"] and os.path.isfile(path):
                 size = bases.size_of(path, host.qemu_img)
                 if size < disk["size"]:
-                    changes.append(
-                        Change(
-                            (*option, "size"),
-                            format_size(size),
-                            format_size(disk["size"]),
-                            FILE,
-                            self.name,
-                        )
-                    )
+                    before, after = format_size(size), format_size(disk["size"])
+                    changes.append(Change((*option, "size"), before, after, FILE, self.name))
         return changes
 
-    def prepare(self, desired, host):
-        done = []
-        for disk in desired["disks"]:
-            done += self.prepare_one(disk, desired, host)
-        return done
+    def compare(self, running: Definition, desired: Definition) -> list[Change]:
+        old, new = by_name(running["disks"]), by_name(desired["disks"])
+        changes = [self._removed(disk) for name, disk in old.items() if name not in new]
+        for name, disk in new.items():
+            if name in old:
+                changes += self._compare_disk(old[name], disk)
+            else:
+                changes.append(self._added(disk, running, desired))
+        return changes
 
-    def check_start(self, desired, host):
+    def _removed(self, disk: Disk) -> Change:
+        is_live = disks.is_hot_plugged(disk["bus"])
+        return Change(
+            ("disks", Item(disk["name"])),
+            _reported(disk),
+            None,
+            LIVE if is_live else RESTART,
+            self.name,
+            "remove",
+            "" if is_live else "a disk on %s cannot be unplugged" % disk["bus"],
+        )
+
+    def _compare_disk(self, old: Disk, new: Disk) -> list[Change]:
+        return [
+            Change(
+                ("disks", Item(new["name"]), key),
+                _reported_value(old, key),
+                _reported_value(new, key),
+                LIVE if _changes_live(key, old, new) else RESTART,
+                self.name,
+                key if key in ("size", "limits") else "none",
+            )
+            for key in changed_keys(old, new)
+        ]
+
+    def _added(self, disk: Disk, running: Definition, desired: Definition) -> Change:
+        reason = _reason_for_restart(disk, running, desired)
+        return Change(
+            ("disks", Item(disk["name"])),
+            None,
+            _reported(disk),
+            RESTART if reason else LIVE,
+            self.name,
+            "add",
+            reason,
+        )
+
+    def check_start(self, desired: Definition, host: Host) -> None:
         for disk in desired["disks"]:
             self._check_base(disk, desired, host)
 
     @staticmethod
-    def _check_base(disk, desired, host):
-        """What is recorded of a disk's base, which must still be true; None for an overlay that is still to be made."""
-        recorded = (
-            desired["bases"].get(disk["name"])
-            if os.path.lexists(bases.disk_path(host.folder, disk))
-            else None
-        )
+    def _check_base(disk: Disk, desired: Definition, host: Host) -> bases.BaseRecord | None:
+        """Check the base image of a disk; return its record, None before the overlay is made."""
+        exists = os.path.lexists(bases.disk_path(host.folder, disk))
+        recorded = desired["bases"].get(disk["name"]) if exists else None
         if disk["backing_file"]:
             bases.check_base("disks[%s]" % disk["name"], disk, recorded)
         return recorded
 
-    def prepare_one(self, disk, desired, host):
-        """See to it that a disk has its image, over the right base and large enough; return what was done, in words."""
+    def prepare(self, desired: Definition, host: Host) -> list[str]:
+        return [
+            action for disk in desired["disks"] for action in self._prepare(disk, desired, host)
+        ]
+
+    def _prepare(self, disk: Disk, desired: Definition, host: Host) -> list[str]:
+        """Create or grow the image of a disk, over its base image; return the actions."""
         option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
         recorded = self._check_base(disk, desired, host)
+        has_checksum = disk["checksum"] or disk["checksum_first_mib"]
         if disk["backing_file"]:
-            if disk["checksum"] or disk["checksum_first_mib"]:
-                bases.verify_checksums(option, disk, disk["backing_file"], host.folder.host)
+            bases.verify_checksums(option, disk, disk["backing_file"], host.folder.host)
         if not os.path.lexists(path):
-            if (
-                disk["path"]
-                and (disk["checksum"] or disk["checksum_first_mib"])
-                and not disk["backing_file"]
-            ):
+            if disk["path"] and has_checksum and not disk["backing_file"]:
+                # The user expects an existing image: this raises the error.
                 images.check_readable(option + ".path", path)
             if disk["backing_file"]:
                 desired["bases"][disk["name"]] = bases.record_base(disk)
             return [bases.make_image(option, disk, path, host.qemu_img)]
         images.check_readable(option + ".path", path)
-        if not disk["backing_file"]:
-            bases.verify_checksums(option, disk, path, host.folder.host)
-        done = []
+        actions = []
         if disk["backing_file"]:
             followed = bases.follow_base(option, disk, path, recorded, host.qemu_img)
-            done += [followed] if followed else []
+            actions += [followed] if followed else []
             if followed or not recorded:
                 desired["bases"][disk["name"]] = bases.record_base(disk)
+        else:
+            bases.verify_checksums(option, disk, path, host.folder.host)
         if disk["size"] is not None:
-            done += self._grow(option, disk, path, host)
-        return done
+            actions += self._resize(option, disk, path, host)
+        return actions
 
     @staticmethod
-    def _grow(option, disk, path, host):
+    def _resize(option: str, disk: Disk, path: str, host: Host) -> list[str]:
         size = bases.size_of(path, host.qemu_img)
+        before, after = format_size(size), format_size(disk["size"])
         if disk["size"] > size:
             host.qemu_img.resize(path, disk["size"], format=disk["format"])
-            return ["grow %s from %s to %s" % (path, format_size(size), format_size(disk["size"]))]
+            return ["grow %s from %s to %s" % (path, before, after)]
         if disk["size"] < size and host.allow_shrink:
             host.qemu_img.resize(path, disk["size"], shrink=True, format=disk["format"])
-            return [
-                "shrink %s from %s to %s" % (path, format_size(size), format_size(disk["size"]))
-            ]
+            return ["shrink %s from %s to %s" % (path, before, after)]
         if disk["size"] < size:
             raise OptionError(
                 option + ".size",
-                "%s is %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
-                "allow_shrink while the VM is stopped"
-                % (path, format_size(size), format_size(disk["size"])),
+                "%s is %s; making it %s would cut data off. If that is wanted, use qemu_disk with"
+                " allow_shrink while the VM is stopped" % (path, before, after),
             )
         return []
 
-    def before_launch(self, desired, host):
-        """A disk in snapshot mode runs on an overlay that is forgotten."""
+    def apply(self, change: Change, desired: Definition, live: Live) -> None:
+        if change.verb == "none":
+            return
+        definition = live.last_with("disks", change.item) if change.verb == "remove" else desired
+        disk = by_name(definition["disks"])[change.item]
+        _APPLY[change.verb](self, disk, _device_id(definition, change.item), desired, live)
+
+    def _apply_add(self, disk: Disk, identifier: str, desired: Definition, live: Live) -> None:
+        self._delete_backends(identifier, live)
+        self._prepare(disk, desired, live.host)
+        if disk["snapshot"]:
+            self._make_temporary(disk, live.host)
+        slot = desired["slots"][slot_key(disk["name"])]
+        try:
+            if disk["limits"]:
+                group = disks.throttle_group(disk, identifier)
+                live.monitor.execute("object-add", object_add(group, live.capabilities.json_object))
+            live.monitor.execute("blockdev-add", _block_node(disk, identifier, live.folder))
+            live.monitor.execute(
+                "device_add",
+                disks.device(disk, identifier, slot, desired["family"], live.host.arch),
+            )
+        except MonitorError:
+            # Half a disk would make the next attempt fail.
+            self._delete_backends(identifier, live)
+            raise
+        live.refresh_devices()
+
+    def _apply_remove(self, disk: Disk, identifier: str, desired: Definition, live: Live) -> None:
+        unplug(live, identifier, "disks[%s]" % disk["name"])
+        self._delete_backends(identifier, live)
+
+    @staticmethod
+    def _delete_backends(identifier: str, live: Live) -> None:
+        """Delete the backends of a disk without a device; QEMU refuses those that do not exist."""
+        delete_node(live, identifier)
+        live.monitor.batch([("object-del", {"id": disks.group_id(identifier)})])
+
+    def _apply_size(self, disk: Disk, identifier: str, desired: Definition, live: Live) -> None:
+        if disk["size"] is not None:
+            live.monitor.execute("block_resize", {"node-name": identifier, "size": disk["size"]})
+
+    def _apply_limits(self, disk: Disk, identifier: str, desired: Definition, live: Live) -> None:
+        live.monitor.execute(
+            "qom-set",
+            {
+                "path": "/objects/" + disks.group_id(identifier),
+                "property": "limits",
+                "value": disks.throttle_limits(disk["limits"]),
+            },
+        )
+
+    def delete_files(self, change: Change, running: Definition, host: Host) -> None:
+        """Delete the image of a removed disk if it belongs to the VM."""
+        disk = by_name(running["disks"])[change.item]
+        if bases.is_owned(host.folder, disk):
+            remove_file(bases.disk_path(host.folder, disk))
+        remove_file(_temporary(host.folder, disk))
+
+    def before_launch(self, desired: Definition, host: Host) -> None:
+        """Create a temporary overlay for each disk in snapshot mode."""
         for disk in desired["disks"]:
             if disk["snapshot"]:
-                temporary = _temporary(host.folder, disk)
-                remove_file(temporary)
-                host.qemu_img.overlay(temporary, bases.disk_path(host.folder, disk), disk["format"])
+                self._make_temporary(disk, host)
 
-    def arguments(self, desired, host):
+    @staticmethod
+    def _make_temporary(disk: Disk, host: Host) -> None:
+        temporary = _temporary(host.folder, disk)
+        remove_file(temporary)
+        host.qemu_img.overlay(temporary, bases.disk_path(host.folder, disk), disk["format"])
+
+    def arguments(self, desired: Definition, host: Host) -> list[str]:
         family = desired["family"]
         kinds = {
             slot["kind"]
             for key, slot in desired["slots"].items()
-            if key.partition("/")[0] in ("disks", "cdroms", "floppies", "seeds")
+            if key.partition("/")[0] in _SLOT_GROUPS
         }
-        words = [
-            word for made in disks.controllers(kinds, family, host.arch) for word in device(made)
-        ]
+        words = []
+        for controller in disks.controllers(kinds, family, host.arch):
+            words += device(controller)
         for disk in desired["disks"]:
-            slot = desired["slots"]["disks/%s" % disk["name"]]
+            slot = desired["slots"][slot_key(disk["name"])]
             identifier = addresses.identifier(slot)
             if disk["limits"]:
-                words += qom_object(_group_words(disk, identifier))
-            words += blockdev(_node(disk, identifier, host.folder))
+                words += qom_object(disks.throttle_group_object(disk, identifier))
+            words += blockdev(_block_node(disk, identifier, host.folder))
             made = disks.device(disk, identifier, slot, family, host.arch)
             if made:
                 words += device(made)
@@ -338,81 +375,19 @@ class Storage(Part):
                 host.machine_properties["pflash%d" % slot["index"]] = identifier
         return words
 
-    def apply(self, change, desired, live):
-        if change.verb == "none":
-            return
-        definition = live.last_with("disks", change.item) if change.verb == "remove" else desired
-        disk = by_name(definition["disks"])[change.item]
-        slot = definition["slots"]["disks/%s" % change.item]
-        _CHANGES[change.verb](self, disk, slot, addresses.identifier(slot), desired, live)
-
-    def _apply_add(self, disk, slot, identifier, desired, live):
-        self._clear(identifier, live)
-        self.prepare_one(disk, desired, live.host)
-        if disk["snapshot"]:
-            self.before_launch({"disks": [disk]}, live.host)
-        try:
-            if disk["limits"]:
-                live.monitor.execute(
-                    "object-add",
-                    object_add(disks.group(disk, identifier), live.capabilities.json_object),
-                )
-            live.monitor.execute("blockdev-add", _node(disk, identifier, live.folder))
-            live.monitor.execute(
-                "device_add",
-                disks.device(disk, identifier, slot, desired["family"], live.host.arch),
+    def report(self, definition: Definition, observation: Observation, result: Result) -> None:
+        result["disks"] = [
+            dict(
+                _reported(disk),
+                path=bases.disk_path(observation.folder, disk),
+                id=_device_id(definition, disk["name"]),
             )
-        except MonitorError:
-            self._clear(identifier, live)
-            raise
-        live.refresh_devices()
-
-    def _apply_remove(self, disk, slot, identifier, desired, live):
-        unplug(live, identifier, "disks[%s]" % disk["name"])
-        self._clear(identifier, live)
-
-    @staticmethod
-    def _clear(identifier, live):
-        """Delete what is behind a disk that is gone; what is not there is refused and does no harm."""
-        delete_node(live, identifier)
-        live.monitor.batch([("object-del", {"id": disks.group_id(identifier)})])
-
-    def _apply_size(self, disk, slot, identifier, desired, live):
-        if disk["size"] is not None:
-            live.monitor.execute("block_resize", {"node-name": identifier, "size": disk["size"]})
-
-    def _apply_limits(self, disk, slot, identifier, desired, live):
-        live.monitor.execute(
-            "qom-set",
-            {
-                "path": "/objects/" + disks.group_id(identifier),
-                "property": "limits",
-                "value": disks.throttle(disk["limits"]),
-            },
-        )
-
-    def delete_files(self, change, running, host):
-        """After a disk was removed: its image goes, too, when it was the VM's own."""
-        disk = by_name(running["disks"])[change.item]
-        if bases.is_owned(host.folder, disk):
-            remove_file(bases.disk_path(host.folder, disk))
-        remove_file(_temporary(host.folder, disk))
-
-    def report(self, definition, observation, told):
-        told["disks"] = []
-        for disk in definition["disks"]:
-            slot = definition["slots"]["disks/%s" % disk["name"]]
-            told["disks"].append(
-                dict(
-                    _told(disk),
-                    path=bases.disk_path(observation.folder, disk),
-                    id=addresses.identifier(slot),
-                )
-            )
+            for disk in definition["disks"]
+        ]
 
 
-# What makes each change of a running disk.
-_CHANGES = {
+# The method that makes each kind of change of a running disk.
+_APPLY = {
     "add": Storage._apply_add,
     "remove": Storage._apply_remove,
     "size": Storage._apply_size,
@@ -420,17 +395,30 @@ _CHANGES = {
 }
 
 
-def _identifier(definition, name):
-    return addresses.identifier(definition["slots"]["disks/%s" % name])
+def _device_id(definition: Definition, name: str) -> str:
+    return addresses.identifier(definition["slots"][slot_key(name)])
 
 
-def _check_unchanged(path, old, disk, allow_shrink):
+def _complete_formats(disk: Disk, path: str, folder: Folder) -> None:
+    """Detect the formats that were not given."""
+    image = bases.disk_path(folder, dict(disk, format=disk["format"] or "qcow2"))
+    if not disk["format"]:
+        exists = disk["path"] and os.path.isfile(image)
+        disk["format"] = bases.detect_format(path + ".path", image) if exists else "qcow2"
+    base = disk["backing_file"]
+    if base and disk["format"] not in _OVERLAY_FORMATS:
+        raise OptionError(path + ".format", "an overlay cannot be %s: use qcow2" % disk["format"])
+    if base and not disk["backing_format"] and os.path.isfile(base):
+        disk["backing_format"] = bases.detect_format(path + ".backing_file", base)
+
+
+def _check_unchanged(path: str, old: Disk, disk: Disk, allow_shrink: bool) -> None:
     for key in ("path", "format"):
         if old[key] != disk[key]:
             raise OptionError(
                 "%s.%s" % (path, key),
-                "the disk has %s %r: it cannot become %r. Remove the disk first, or use qemu_disk to "
-                "convert it" % (key, old[key], disk[key]),
+                "the disk has %s %r: it cannot become %r. Remove the disk first, or use qemu_disk"
+                " to convert it" % (key, old[key], disk[key]),
             )
     if bool(old["backing_file"]) != bool(disk["backing_file"]):
         raise OptionError(
@@ -438,93 +426,107 @@ def _check_unchanged(path, old, disk, allow_shrink):
             "an existing disk cannot %s: remove it first, or use qemu_disk"
             % ("become an overlay" if disk["backing_file"] else "lose its base"),
         )
-    if not allow_shrink and old["size"] and disk["size"] and disk["size"] < old["size"]:
+    if not allow_shrink and _shrinks(old, disk):
         raise OptionError(
             path + ".size",
-            "the disk has %s; making it %s would cut data off. If that is wanted, use qemu_disk with "
-            "allow_shrink while the VM is stopped"
+            "the disk has %s; making it %s would cut data off. If that is wanted, use qemu_disk"
+            " with allow_shrink while the VM is stopped"
             % (format_size(old["size"]), format_size(disk["size"])),
         )
 
 
-def _found_format(option, image):
-    images.check_readable(option, image)
-    return bases.detect_format(image)
+def _shrinks(old: Disk, new: Disk) -> bool:
+    return bool(old["size"] and new["size"] and new["size"] < old["size"])
 
 
-def _writes(disk):
+def _changes_live(key: str, old: Disk, new: Disk) -> bool:
+    """Return whether a change of a suboption needs no restart of a running VM."""
+    if key == "limits":
+        # The throttle group must exist.
+        return bool(old["limits"] and new["limits"])
+    if key == "size":
+        return not _shrinks(old, new)
+    return key in DISK_OPTIONS and DISK_OPTIONS[key].how == FILE
+
+
+def _reason_for_restart(disk: Disk, running: Definition, desired: Definition) -> str:
+    """Return why a disk cannot be added to a running VM; an empty text if it can."""
+    slot, family = desired["slots"][slot_key(disk["name"])], desired["family"]
+    if not disks.is_hot_plugged(disk["bus"]):
+        return "a disk on %s cannot be plugged in" % disk["bus"]
+    if family == "none":
+        return "this machine does not support adding devices while it runs"
+    if slot["kind"] == "pci":
+        if addresses.bus_exists(family, running["slots"], addresses.pci(family, slot)):
+            return ""
+        return "the running machine has no free PCI bus for it"
+    if any(other["kind"] == slot["kind"] for other in running["slots"].values()):
+        return ""
+    return "the running machine has no %s controller" % slot["kind"]
+
+
+def _writes(disk: Disk) -> bool:
+    """Return whether a disk writes to an image outside the VM's folder."""
     return bool(disk["path"]) and not disk["read_only"] and not disk["snapshot"]
 
 
-def _same_use(old, disk):
-    return bool(old) and (old["path"], old["backing_file"], _writes(old)) == (
-        disk["path"],
-        disk["backing_file"],
-        _writes(disk),
-    )
+def _use(disk: Disk) -> tuple[Any, ...]:
+    """Return what determines how a disk uses images."""
+    return disk["path"], disk["backing_file"], _writes(disk)
 
 
-def _check_users(path, disk, folder):
-    """An image that a VM writes to is no other VM's disk, and nobody's base."""
-    for key in ("path", "backing_file"):
-        for user in (
-            users_of(folder.root, disk[key])
-            if disk[key] and (key == "backing_file" or _writes(disk))
-            else ()
-        ):
-            if user.role == "base" and key == "path":
-                raise OptionError(
-                    path + ".path",
-                    "%s is the base image of the VM %s, and nobody may write to a base: use it as "
-                    "backing_file, or set read_only or snapshot" % (disk["path"], user.vm),
-                )
-            if user.writes and user.vm != "%s/%s" % (folder.lab, folder.name):
-                raise OptionError(
-                    "%s.%s" % (path, key),
-                    "%s belongs to the VM %s, and only one VM may write to an image: %s"
-                    % (
-                        disk[key],
-                        user.vm,
-                        "set read_only or snapshot, or make a copy"
-                        if key == "path"
-                        else "make a copy of it",
-                    ),
-                )
+def _check_users(path: str, disk: Disk, folder: Folder) -> None:
+    """Check that no other VM writes to the images of a disk, and that it writes to no base image.
+
+    Raises OptionError.
+    """
+    if disk["path"] and _writes(disk):
+        _check_users_of(path + ".path", disk["path"], folder, is_base=False)
+    if disk["backing_file"]:
+        _check_users_of(path + ".backing_file", disk["backing_file"], folder, is_base=True)
 
 
-def _shrinks(old, disk):
-    return bool(old["size"] and disk["size"] and disk["size"] < old["size"])
+def _check_users_of(option: str, image: str, folder: Folder, is_base: bool) -> None:
+    for user in users_of(folder.root, image):
+        if user.role == "base" and not is_base:
+            raise OptionError(
+                option,
+                "%s is the base image of the VM %s, and nobody may write to a base: use it as"
+                " backing_file, or set read_only or snapshot" % (image, user.vm),
+            )
+        if user.writes and user.vm != "%s/%s" % (folder.lab, folder.name):
+            fix = "make a copy of it" if is_base else "set read_only or snapshot, or make a copy"
+            raise OptionError(
+                option,
+                "%s belongs to the VM %s, and only one VM may write to an image: %s"
+                % (image, user.vm, fix),
+            )
 
 
-def _temporary(folder, disk):
-    return folder.file(
-        "%s.temporary" % disk["name"]
-    )  # no other disk's image can be called so: that ends with its format
+def _temporary(folder: Folder, disk: Disk) -> str:
+    """Return the path of a disk's temporary overlay.
+
+    No image of a disk has this name, because those end with their format.
+    """
+    return folder.file("%s.temporary" % disk["name"])
 
 
-def _node(disk, identifier, folder):
-    if disk["snapshot"]:
-        return disks.node(
-            dict(disk, format="qcow2", read_only=False), identifier, _temporary(folder, disk)
-        )
-    return disks.node(disk, identifier, bases.disk_path(folder, disk))
+def _block_node(disk: Disk, identifier: str, folder: Folder) -> dict[str, Any]:
+    if not disk["snapshot"]:
+        return disks.block_node(disk, identifier, bases.disk_path(folder, disk))
+    overlay = dict(disk, format="qcow2", read_only=False)
+    return disks.block_node(overlay, identifier, _temporary(folder, disk))
 
 
-def _group_words(disk, identifier):
-    group = disks.group(disk, identifier)
-    # An option string names the limits with an x- before 6.2, JSON does not need that; qom-set of "limits" works everywhere.
-    limits = {"x-" + key: value for key, value in group.pop("limits").items() if value}
-    return dict(group, **limits)
-
-
-def _value(disk, key):
+def _reported_value(disk: Disk, key: str) -> Any:
     value = disk.get(key)
     return format_size(value) if key == "size" and value else value
 
 
-def _told(disk):
-    """A disk as the user reads it: without what was not asked for."""
-    shown = {
-        key: _value(disk, key) for key, value in disk.items() if value != disks.DEFAULTS.get(key)
+def _reported(disk: Disk) -> dict[str, Any]:
+    """Return a disk as it is reported: without suboptions that have their default."""
+    return {
+        key: _reported_value(disk, key)
+        for key, value in disk.items()
+        if key in _ALWAYS_REPORTED or value != DISK_DEFAULTS.get(key)
     }
-    return dict(shown, name=disk["name"], bus=disk["bus"], format=disk["format"])

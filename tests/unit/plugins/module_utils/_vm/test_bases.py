@@ -13,15 +13,17 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases as room
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import (
+    bases as room,
+    disk_options,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 OPTION = "disks[d]"
 
 
 def disk(**more):
-    return dict(disks.DEFAULTS, name="d", format="qcow2", **more)
+    return dict(disk_options.DISK_DEFAULTS, name="d", format="qcow2", **more)
 
 
 @pytest.fixture(name="base")
@@ -54,7 +56,7 @@ def test_a_base_that_is_missing(base):
     recorded = room.record_base(given)
     base.unlink()
     assert "there is no file" in refused(given, None)
-    assert "is gone since the overlay was made" in refused(given, recorded)
+    assert "of the overlay no longer exists" in refused(given, recorded)
 
 
 def test_a_base_that_is_no_image(base, tmp_path):

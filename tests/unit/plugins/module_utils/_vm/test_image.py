@@ -12,7 +12,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import image
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options
 
 MIB = 1 << 20
 DEFAULTS = {name: option.get("default") for name, option in image.SPEC.items()}
@@ -206,7 +206,9 @@ def test_checks_and_repairs(converge, report, options, changed, error):
 )
 def test_the_plan_is_a_pure_function_in_the_order_of_the_steps(has, options, verbs):
     params = dict(DEFAULTS, path="/srv/disk", **{"state": "present", **options})
-    desired = disks.normalise_disk("", {key: params.get(key) for key in disks.IMAGE_SPEC})
+    desired = disk_options.normalise_disk(
+        "", {key: params.get(key) for key in disk_options.IMAGE_SPEC}
+    )
     for key in ("source", "restore_snapshot", "snapshots"):
         desired[key] = params.get(key)
     observation = image.ImageObservation(has is not None, has)
