@@ -26,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import c
 
 POLL_INTERVAL = 0.05  # seconds; there is no event for QEMU reading its input
 MAX_PRINTED = 1 << 20  # bytes of output that are kept and searched
+MAX_ESCAPE = 1024  # bytes of an escape sequence
 # Cursor movements and colours (ECMA-48), which would keep patterns from matching.
 _ESCAPES = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-Za-z]|[=>78DEHMZc])"
@@ -95,6 +96,7 @@ class Console:
 
         The output up to the end of the match is removed from printed.
         """
+        is_late = False
         while True:
             found = []
             for index, pattern in enumerate(patterns):
@@ -105,8 +107,10 @@ class Console:
                 _start, index, match = min(found, key=lambda entry: entry[:2])
                 self.printed = self.printed[match.end() :]
                 return index, match
-            if not self.read(deadline):
+            # A guest may print without a pause: check the clock after each search.
+            if is_late or not self.read(deadline):
                 return None, None
+            is_late = time.monotonic() >= deadline
 
     def read(self, deadline: float) -> bool:
         """Wait for output and add it to printed; return False if there is none by deadline.
@@ -122,7 +126,10 @@ class Console:
             data = b""
         if not data:
             raise self._closed()
-        self.printed = _ESCAPES.sub(b"", self.printed + data)[-MAX_PRINTED:]
+        # An escape sequence may have come in two parts.
+        start = max(0, len(self.printed) - MAX_ESCAPE)
+        cleaned = _ESCAPES.sub(b"", self.printed[start:] + data)
+        self.printed = (self.printed[:start] + cleaned)[-MAX_PRINTED:]
         return True
 
     def drain(self, deadline: float) -> bool:

@@ -10,18 +10,26 @@ Source: QEMU, docs/interop/qemu-ga-ref.
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import json
 import os
+import re
 import select
 import socket
 import time
-from typing import Any, Mapping, NoReturn
+from typing import Any, Mapping, NoReturn, TypeVar
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     GuestNotReady,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.json_input import parse_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
+
+MAX_ANSWER = 16 << 20  # bytes
+
+_T = TypeVar("_T")
 
 
 class GuestAgent:
@@ -36,7 +44,7 @@ class GuestAgent:
         self.path = os.fspath(path)
         self.timeout = timeout
         self._channel: socket.socket | None = None
-        self._received = b""
+        self._received = bytearray()
         self._synchronised = False
         # Unlike the ids of earlier clients, whose answers may still be in the channel.
         self._last_id = time.monotonic_ns() & 0x3FFFFFFF
@@ -72,11 +80,14 @@ class GuestAgent:
         arguments: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         answers: bool = True,
+        max_answer: int = MAX_ANSWER,
     ) -> Any:
         """Run one command of the agent; return its result.
 
         answers: False for a command that does not answer if it succeeds, such as guest-shutdown:
         then return at once.
+        max_answer: the most bytes to accept.
+        The shape of the result is not checked: see field().
         """
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         if not self._synchronised:
@@ -85,45 +96,46 @@ class GuestAgent:
         if not answers:
             self._synchronised = False
             return None
-        message = self._receive(deadline, command)
+        message = self._receive(deadline, command, max_answer)
         if "error" in message:
             raise GuestError(
-                "the guest agent refused %s: %s" % (command, message["error"].get("desc")),
+                "the guest agent refused %s: %s" % (command, field(message["error"], "desc", str)),
                 command=command,
-                error_class=message["error"].get("class"),
+                error_class=field(message["error"], "class", str),
             )
-        return message.get("return")
+        return message["return"]
 
     def pause(self, seconds: float) -> None:
         """Wait for seconds, but raise GuestError as soon as the VM ends."""
         channel = self._connected()
-        if select.select([channel], [], [], seconds)[0] and not channel.recv(1, socket.MSG_PEEK):
-            self._fail_closed()
+        if select.select([channel], [], [], seconds)[0]:
+            try:
+                data = channel.recv(1, socket.MSG_PEEK)
+            except OSError:
+                data = b""
+            if not data:
+                self._fail_closed()
 
     def interfaces(self) -> list[dict[str, Any]]:
         """Return the guest's network interfaces: dicts with name, mac and addresses.
 
         mac: in lower case, or None. addresses: a list of str.
         """
-        return [
-            {
-                "name": item["name"],
-                "mac": item["hardware-address"].lower() if item.get("hardware-address") else None,
-                "addresses": [address["ip-address"] for address in item.get("ip-addresses", [])],
-            }
-            for item in self.execute("guest-network-get-interfaces")
-        ]
+        items = self.execute("guest-network-get-interfaces")
+        if not isinstance(items, list):
+            raise invalid_answer("it is not a list of interfaces")
+        return [_interface(item) for item in items]
 
     def _synchronise(self, deadline: float) -> None:
         """Make the agent drop an incomplete request of an earlier client; skip its old answers."""
         self._last_id += 1
-        self._received = b""
+        self._received.clear()
         self._send(b"\xff", "guest-sync-delimited", {"id": self._last_id}, deadline)
         while True:
             while b"\xff" not in self._received:
-                self._received = b""
+                self._received.clear()
                 self._read(deadline, "guest-sync-delimited")
-            self._received = self._received.rpartition(b"\xff")[2]
+            del self._received[: self._received.rindex(b"\xff") + 1]
             if self._receive(deadline, "guest-sync-delimited").get("return") == self._last_id:
                 self._synchronised = True
                 return
@@ -145,26 +157,49 @@ class GuestAgent:
             self._fail_closed()
         self._synchronised = before
 
-    def _receive(self, deadline: float, command: str) -> Any:
-        while b"\n" not in self._received:
-            self._read(deadline, command)
-        line, _newline, self._received = self._received.partition(b"\n")
+    def _receive(
+        self, deadline: float, command: str, max_answer: int = MAX_ANSWER
+    ) -> dict[str, Any]:
+        """Return the next message, which has a return or an error."""
+        line = self._receive_line(deadline, command, max_answer)
         try:
-            return json.loads(line)
+            message = parse_json(line)
         except ValueError:
             self._synchronised = False
             raise GuestError(
                 "the guest agent at %s sent something that is not JSON" % self.path, path=self.path
             )
+        if not isinstance(message, dict) or not ("return" in message or "error" in message):
+            self._synchronised = False
+            raise invalid_answer("it has neither a result nor an error")
+        return message
+
+    def _receive_line(self, deadline: float, command: str, max_answer: int) -> bytearray:
+        searched = 0
+        while True:
+            end = self._received.find(b"\n", searched)
+            if end >= 0:
+                line = self._received[:end]
+                del self._received[: end + 1]
+                return line
+            searched = len(self._received)
+            if searched > max_answer:
+                self._received.clear()
+                self._synchronised = False
+                raise invalid_answer("it is larger than %d MiB" % (max_answer >> 20))
+            self._read(deadline, command)
 
     def _read(self, deadline: float, command: str) -> None:
         channel = self._connected()
+        left = deadline - time.monotonic()
+        if left <= 0:  # even if a guest sends without a pause
+            self._fail_silent(command)
         try:
-            channel.settimeout(max(deadline - time.monotonic(), 0.001))
+            channel.settimeout(left)
             data = channel.recv(65536)
         except socket.timeout:
             self._fail_silent(command)
-        except ConnectionResetError:
+        except OSError:
             data = b""
         if not data:
             self._fail_closed()
@@ -193,3 +228,55 @@ class GuestAgent:
             "the connection to the guest agent at %s was closed: the VM has ended" % self.path,
             path=self.path,
         )
+
+
+def field(answer: Any, name: str, kind: type[_T], default: _T | None = None) -> _T:
+    """Return a field of an answer of the agent.
+
+    default: for a field that is missing or null; without it the field is required.
+    Raises GuestError if the value is not of the type kind, so that nothing else needs to check it.
+    """
+    if not isinstance(answer, dict):
+        raise invalid_answer("%r is expected in it" % name)
+    value = answer.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, kind) or isinstance(value, bool) and kind is not bool:
+        raise invalid_answer("its %r is not valid" % name)
+    return value
+
+
+def base64_field(answer: Any, name: str, default: str | None = None) -> bytes:
+    """Return the bytes of a field in base64. Raises GuestError."""
+    try:
+        return base64.b64decode(field(answer, name, str, default), validate=True)
+    except ValueError:
+        raise invalid_answer("its %r is not base64" % name)
+
+
+def invalid_answer(reason: str) -> GuestError:
+    """Return the error for an answer that does not have the documented form."""
+    return GuestError("the guest agent gave an invalid answer: %s" % reason)
+
+
+def _interface(item: Any) -> dict[str, Any]:
+    addresses: list[Any] = field(item, "ip-addresses", list, [])
+    mac = field(item, "hardware-address", str, "").lower()
+    if mac and not re.fullmatch("[0-9a-f]{2}(:[0-9a-f]{2}){0,31}", mac):
+        raise invalid_answer("its 'hardware-address' is not valid")
+    return {
+        "name": field(item, "name", str).encode("utf-8", "replace").decode("utf-8"),
+        "mac": mac or None,
+        "addresses": [_address(field(entry, "ip-address", str)) for entry in addresses],
+    }
+
+
+def _address(text: str) -> str:
+    address, _percent, scope = text.partition("%")
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise invalid_answer("its 'ip-address' is not valid")
+    if scope and not re.fullmatch(r"[\w.-]{1,64}", scope, re.ASCII):
+        raise invalid_answer("its 'ip-address' is not valid")
+    return text

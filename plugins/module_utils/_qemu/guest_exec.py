@@ -16,11 +16,17 @@ import time
 from typing import Any, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import (
+    GuestAgent,
+    base64_field,
+    field,
+)
 
 # Seconds; the agent sends no event when a program ends, so it is polled, at growing intervals.
 FIRST_POLL_INTERVAL = 0.005
 MAX_POLL_INTERVAL = 0.25
+# Bytes: two outputs of 16 MiB each, in base64.
+MAX_ANSWER = 46 << 20
 REPLY_TIMEOUT = 60  # seconds for an answer of the agent itself, while the program may run on
 
 
@@ -56,14 +62,18 @@ def exec_in_guest(
     if data is not None:
         request["input-data"] = base64.b64encode(data).decode("ascii")
     # A busy guest may delay the agent, which is given as long as the program.
-    pid = agent.execute("guest-exec", request, timeout=timeout or REPLY_TIMEOUT)["pid"]
+    started = agent.execute("guest-exec", request, timeout=timeout or REPLY_TIMEOUT)
+    pid = field(started, "pid", int)
     deadline, pause = time.monotonic() + (timeout or math.inf), FIRST_POLL_INTERVAL
     while True:
         left = deadline - time.monotonic()
         status = agent.execute(
-            "guest-exec-status", {"pid": pid}, timeout=max(min(left, REPLY_TIMEOUT), agent.timeout)
+            "guest-exec-status",
+            {"pid": pid},
+            timeout=max(min(left, REPLY_TIMEOUT), agent.timeout),
+            max_answer=MAX_ANSWER,
         )
-        if status["exited"]:
+        if field(status, "exited", bool):
             return _result(argv[0], status)
         left = deadline - time.monotonic()
         if left <= 0:
@@ -77,16 +87,16 @@ def exec_in_guest(
         pause = min(pause * 2, MAX_POLL_INTERVAL)
 
 
-def _result(program: str, status: dict[str, Any]) -> tuple[int, bytes, bytes]:
-    if status.get("out-truncated") or status.get("err-truncated"):
+def _result(program: str, status: Any) -> tuple[int, bytes, bytes]:
+    if field(status, "out-truncated", bool, False) or field(status, "err-truncated", bool, False):
         raise GuestError(
             "%s wrote more than the guest agent keeps of an output (16 MiB): redirect the output "
             "to a file, and fetch that" % program
         )
     return (
-        status["exitcode"] if "exitcode" in status else 128 + status.get("signal", 0),
-        base64.b64decode(status.get("out-data") or ""),
-        base64.b64decode(status.get("err-data") or ""),
+        field(status, "exitcode", int, 128 + field(status, "signal", int, 0)),
+        base64_field(status, "out-data", ""),
+        base64_field(status, "err-data", ""),
     )
 
 

@@ -7,19 +7,22 @@
 
 from __future__ import annotations
 
+import collections
 import errno
 import json
 import os
+import re
 import socket
 import struct
 import time
-from typing import Any, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterable, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorClosed,
     MonitorError,
     MonitorTimeout,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.json_input import parse_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import (
     connect_unix,
     peer_credentials,
@@ -27,6 +30,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import (
 
 # QEMU queues 8 requests of a client (monitor/qmp.c, QMP_REQ_QUEUE_LEN_MAX): 7 and qmp_capabilities.
 MAX_REQUESTS = 7
+MAX_MESSAGE = 16 << 20  # bytes
+# A guest can cause events without a pause: the oldest are dropped, and those that are too long.
+MAX_EVENTS = 1000
+MAX_EVENT = 1 << 16  # bytes
 
 Command = Tuple[str, Optional[Mapping[str, Any]]]  # name, arguments
 
@@ -59,8 +66,10 @@ class Monitor:
         self.events: list[dict[str, Any]] = []
         self._channel: socket.socket | None = None
         self._negotiated = False
-        self._received = b""
-        self._pending = b""
+        self._lines: collections.deque[bytes] = collections.deque()  # complete lines
+        self._partial = bytearray()  # the line that is not complete
+        self._message = bytearray()  # the lines of an incomplete message
+        self._message_size = 0  # of the last message
         # Random, to differ from earlier clients: QEMU sends the replies that a killed one has not
         # read to the next one.
         self._last_id = int.from_bytes(os.urandom(4), "big") << 20
@@ -95,11 +104,10 @@ class Monitor:
                 raise MonitorTimeout(self._busy(), path=self.path)
             if "QMP" not in greeting:
                 raise self._not_qmp()
+            self.version = self._version(greeting)
         except MonitorError:
             self.close()
             raise
-        version = greeting["QMP"]["version"]["qemu"]
-        self.version = tuple(version[part] for part in ("major", "minor", "micro"))
         return self
 
     def close(self) -> None:
@@ -108,7 +116,9 @@ class Monitor:
             self._channel.close()
             self._channel = None
         self._negotiated = False
-        self._received = self._pending = b""
+        self._lines.clear()
+        self._partial.clear()
+        self._message.clear()
 
     def batch(self, commands: Iterable[Command], timeout: float | None = None) -> list[Any]:
         """Send all commands at once; return their results in the same order.
@@ -156,16 +166,13 @@ class Monitor:
         """
         names = (names,) if isinstance(names, str) else tuple(names)
         deadline = self._deadline(timeout)
-        checked = 0
-        while True:
-            for index in range(checked, len(self.events)):
-                event = self.events[index]
-                if event["event"] in names and _contains(event["data"], match or {}):
-                    return self.events.pop(index)
-            checked = len(self.events)
-            if not self._negotiated:
-                self._exchange([], (), deadline)
-            elif self._collect(deadline) is None:
+        event = self._take_event(names, match)
+        if event is None and not self._negotiated:
+            self._exchange([], (), deadline)
+            event = self._take_event(names, match)
+        while event is None:
+            message = self._collect(deadline)
+            if message is None:
                 raise MonitorTimeout(
                     "QEMU did not send %s%s within %g s"
                     % (
@@ -175,6 +182,19 @@ class Monitor:
                     ),
                     path=self.path,
                 )
+
+            event = self._take_event(names, match, max(len(self.events) - 1, 0))
+        return event
+
+    def _take_event(
+        self, names: Sequence[str], match: Mapping[str, Any] | None, start: int = 0
+    ) -> dict[str, Any] | None:
+        """Remove and return the first matching event of the queue, from index start on."""
+        for index in range(start, len(self.events)):
+            event = self.events[index]
+            if event["event"] in names and _contains(event["data"], match or {}):
+                return self.events.pop(index)
+        return None
 
     def _exchange(
         self, commands: Sequence[Command], fds: Sequence[int], deadline: float
@@ -228,10 +248,11 @@ class Monitor:
             lines.append(json.dumps(request, separators=(",", ":")) + "\n")
         return "".join(lines).encode("utf-8")
 
-    @staticmethod
-    def _result(command: str, message: dict[str, Any]) -> Any:
-        if "error" not in message:
+    def _result(self, command: str, message: dict[str, Any]) -> Any:
+        if "return" in message:
             return message["return"]
+        if "error" not in message:
+            self._fail_invalid("it has neither a result nor an error")
         error = message["error"]
         return MonitorError(
             "QEMU refused %s: %s" % (command, error["desc"]),
@@ -267,49 +288,101 @@ class Monitor:
         message = self._receive(deadline)
         if message is not None and "event" in message:
             stamp = message.get("timestamp", {})
-            self.events.append(
-                {
-                    "event": message["event"],
-                    "data": message.get("data", {}),
-                    "time": stamp.get("seconds", 0) + stamp.get("microseconds", 0) / 1e6,
-                }
-            )
+            if self._message_size <= MAX_EVENT:
+                self.events.append(
+                    {
+                        "event": message["event"],
+                        "data": message.get("data", {}),
+                        "time": stamp.get("seconds", 0) + stamp.get("microseconds", 0) / 1e6,
+                    }
+                )
+                del self.events[:-MAX_EVENTS]
         return message
 
     def _receive(self, deadline: float) -> dict[str, Any] | None:
-        """Return the next JSON object; None at the deadline.
+        """Return the next message; None at the deadline.
 
         It takes one line, or several if the monitor has pretty=on.
         """
         channel = self._connected()
         while True:
-            line, newline, rest = self._received.partition(b"\n")
-            if newline:
-                self._received = rest
-                self._pending += line
-                if self._pending.strip()[:1] not in (b"{", b""):
-                    raise self._not_qmp()
-                try:
-                    message: dict[str, Any] = json.loads(self._pending)
-                except ValueError:
-                    continue
-                self._pending = b""
+            left = deadline - time.monotonic()
+            if left <= 0:  # even if QEMU sends without a pause
+                return None
+            message = self._next_message(deadline)
+            if message is not None:
                 return message
-            parts = [self._received]
-            while b"\n" not in parts[-1]:
-                left = deadline - time.monotonic()
-                channel.settimeout(max(left, 0.001))
-                try:
-                    part = channel.recv(1 << 18)
-                except socket.timeout:
-                    self._received = b"".join(parts)
+            channel.settimeout(left)
+            try:
+                data = channel.recv(1 << 18)
+            except socket.timeout:
+                return None
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise self._closed()
+            *lines, rest = data.split(b"\n")
+            if lines:
+                self._lines.append(bytes(self._partial) + lines[0])
+                self._lines.extend(lines[1:])
+                self._partial.clear()
+            self._partial += rest
+            if len(self._partial) + len(self._message) > MAX_MESSAGE:
+                self._fail_invalid("it is larger than %d MiB" % (MAX_MESSAGE >> 20))
+
+    def _next_message(self, deadline: float) -> dict[str, Any] | None:
+        """Return the next message in the lines received so far; None if there is none."""
+        while self._lines:
+            self._message += self._lines.popleft()
+            if not re.match(rb"\s*(\{|$)", self._message):
+                raise self._not_qmp()
+            try:
+                message = parse_json(self._message)
+            except json.JSONDecodeError:  # it has more lines
+                if time.monotonic() > deadline:
                     return None
-                except ConnectionResetError:
-                    part = b""
-                if not part:
-                    raise self._closed()
-                parts.append(part)
-            self._received = b"".join(parts)
+                continue
+            except ValueError as error:
+                self._fail_invalid(str(error))
+            self._message_size = len(self._message)
+            self._message.clear()
+            return self._checked(message)
+        return None
+
+    def _checked(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return a message; raise MonitorError if its event or error does not have its form."""
+        if "event" in message:
+            stamp = message.get("timestamp", {})
+            if (
+                not isinstance(message["event"], str)
+                or not isinstance(message.get("data", {}), dict)
+                or not isinstance(stamp, dict)
+                or not all(isinstance(number, (int, float)) for number in stamp.values())
+            ):
+                self._fail_invalid("its event is not valid")
+        elif "error" in message:
+            error = message["error"]
+            if not isinstance(error, dict) or not all(
+                isinstance(error.get(key), str) for key in ("class", "desc")
+            ):
+                self._fail_invalid("its error is not valid")
+        return message
+
+    def _version(self, greeting: dict[str, Any]) -> tuple[int, ...]:
+        try:
+            version = greeting["QMP"]["version"]["qemu"]
+            numbers = tuple(version[part] for part in ("major", "minor", "micro"))
+        except (LookupError, TypeError):
+            numbers = ()
+        if not numbers or not all(isinstance(number, int) for number in numbers):
+            self._fail_invalid("its greeting has no version")
+        return numbers
+
+    def _fail_invalid(self, reason: str) -> NoReturn:
+        self.close()
+        raise MonitorError(
+            "QEMU's monitor %s sent an invalid message: %s" % (self.path, reason), path=self.path
+        )
 
     def _connected(self) -> socket.socket:
         if self._channel is None:
@@ -320,7 +393,7 @@ class Monitor:
         return time.monotonic() + self._seconds(timeout)
 
     def _seconds(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else timeout
+        return max(self.timeout if timeout is None else timeout, 0.001)
 
     def _busy(self) -> str:
         return (

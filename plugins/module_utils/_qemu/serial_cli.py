@@ -26,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell impor
 PROMPT_TIMEOUT = 1.0  # seconds for a prompt to appear
 QUIET_TIME = 0.1  # seconds without output, after which the console is idle
 COMMAND_TIMEOUT = 60
+MAX_OUTPUT = 16 << 20  # bytes of the output of a command
 
 
 class SerialCli:
@@ -55,9 +56,9 @@ class SerialCli:
                 log_in(self.console, login, prompts, deadline)
                 return self
             if number == 2:
-                self._settle()
+                self._settle(deadline)
                 return self
-        if not self.console.drain(time.monotonic() + PROMPT_TIMEOUT):
+        if not self.console.drain(time.monotonic() + PROMPT_TIMEOUT / 2):
             raise self.console.input_error()
         raise GuestNotReady(
             "no prompt came at the console %s within %d s: the system may still be booting, or "
@@ -79,7 +80,7 @@ class SerialCli:
         deadline = time.monotonic() + (timeout or COMMAND_TIMEOUT)
         output = b""
         for line in command.splitlines() or [""]:
-            self._settle()
+            self._settle(deadline)
             self.console.send(line.encode("utf-8", "surrogateescape") + b"\r", deadline)
             output += self._until_prompt(line, deadline)
         return 0, output, b""
@@ -98,7 +99,7 @@ class SerialCli:
         before = b""
         while True:
             _number, match = self.console.expect([self._prompt], deadline)
-            if match is None:
+            if match is None or time.monotonic() > deadline:
                 raise GuestError(
                     "no prompt came after %r in time: does prompt match what the system shows? It "
                     "printed last: %s"
@@ -108,6 +109,8 @@ class SerialCli:
                     )
                 )
             before += match.string[: match.end()]
+            if len(before) > MAX_OUTPUT:
+                raise GuestError("%r printed more than %d MiB" % (line, MAX_OUTPUT >> 20))
             # More output follows text that only looks like a prompt.
             if not self.console.printed and not self.console.read(
                 min(deadline, time.monotonic() + 2 * QUIET_TIME)
@@ -117,8 +120,10 @@ class SerialCli:
         # The first is the echo of the command, the last is the prompt.
         return b"\n".join(lines[1:-1]) + b"\n" if len(lines) > 2 else b""
 
-    def _settle(self) -> None:
-        """Discard output until the console is idle."""
+    def _settle(self, deadline: float) -> None:
+        """Discard output until the console is idle, or until deadline."""
         while self.console.read(time.monotonic() + QUIET_TIME):
-            pass
+            self.console.printed = b""
+            if time.monotonic() > deadline:
+                break
         self.console.printed = b""

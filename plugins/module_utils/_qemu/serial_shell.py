@@ -36,6 +36,9 @@ PROMPT_TIMEOUT = 0.5  # seconds for a prompt to appear
 # Seconds until a missing or damaged answer is requested again.
 RETRY_INTERVALS = (0.4, 0.8, 1.5, 3, 6, 12, 24)
 MAX_TRIES = 20  # of a transfer
+MAX_OUTPUT = 16 << 20  # bytes, as with the guest agent
+MIN_RATE = 500  # bytes of base64 per second of a transfer, after MIN_TRANSFER_TIME
+MIN_TRANSFER_TIME = 300  # seconds: the retry intervals of all tries
 # Empty lines to send before a shell is tried without a prompt. A failed login delays its prompt by
 # 3 seconds.
 MAX_EMPTY_LINES = 7
@@ -68,7 +71,7 @@ _REPORT = (
     "; s $? $VLAB_T/o $VLAB_T/e"
     "; [ -s $VLAB_T/o ] && f $VLAB_T/o 1,40 o; [ -s $VLAB_T/e ] && f $VLAB_T/e 1,40 e"
 )
-_SUM = rb"(\d+) (\w+)[^:]*"  # size and checksum, as the function k prints them
+_SUM = rb"(\d{1,15}) (\w+)[^:]*"  # size and checksum, as the function k prints them
 
 
 class Login(NamedTuple):
@@ -102,7 +105,7 @@ class SerialShell:
 
     def __enter__(self) -> SerialShell:
         start_shell(self.console, self.login, self.timeout, _LOOP % {"token": self.token}, self._up)
-        match = self._ask(_SETUP % {"token": self.token}, rb"setup:(\d+):(\w+):")
+        match = self._ask(_SETUP % {"token": self.token}, rb"setup:(\d{1,3}):(\w+):")
         self._is_sha256 = match.group(2) != b"cksum"
         if match.group(1) != b"0":
             self.__exit__()
@@ -134,7 +137,7 @@ class SerialShell:
             self._upload(data, "$VLAB_T/i")
             line = _RUN_FILES
         match = self._ask(
-            line + _REPORT, rb"r:(\d+):" + _SUM + b":" + _SUM + b":;", 'echo "$R"', timeout
+            line + _REPORT, rb"r:(\d{1,3}):" + _SUM + b":" + _SUM + b":;", 'echo "$R"', timeout
         )
         code, *sums = match.groups()
         return (
@@ -241,29 +244,38 @@ class SerialShell:
 
         size, checksum: as the guest reported them.
         """
+        if int(size) > MAX_OUTPUT:
+            raise GuestError(
+                "the command wrote more than %d MiB to its console: redirect the output to a "
+                "file, and fetch that" % (MAX_OUTPUT >> 20)
+            )
         letters = -(-int(size) // 3) * 4
         total = -(-letters // BASE64_WIDTH)
-        line = re.compile(re.escape(self._marker(subject)) + rb":(\d+):([A-Za-z0-9+/]+=*)\r?\n")
+        line = re.compile(re.escape(self._marker(subject)) + rb":(\d{1,9}):([A-Za-z0-9+/]+=*)\r?\n")
         found: dict[int, bytes] = {}
         if not total:
             return b""
+        limit = time.monotonic() + MIN_TRANSFER_TIME + letters / MIN_RATE
         for number in range(MAX_TRIES):
+            if time.monotonic() > limit:
+                break
             deadline = time.monotonic() + _retry_interval(number)
             end = re.compile(re.escape(self._marker("end")) + b":%d:" % number)
             self._send("echo VLAB-%s-end:%d:" % (self.token, number))
             while len(found) < total:
-                which, match = self.console.expect([line, end], deadline)
-                if match is None or which == 1:
+                which, match = self.console.expect([line, end], min(deadline, limit))
+                if match is None or which == 1 or time.monotonic() > deadline:
                     break
-                deadline = time.monotonic() + _retry_interval(number)
                 index, piece = int(match.group(1)), match.group(2)
                 if 1 <= index <= total and len(piece) == (
                     BASE64_WIDTH if index < total else letters - BASE64_WIDTH * (total - 1)
                 ):
+                    if index not in found:  # a guest that repeats itself makes no progress
+                        deadline = time.monotonic() + _retry_interval(number)
                     found[index] = piece
             if len(found) == total:
-                data = base64.b64decode(b"".join(found[index] for index in sorted(found)))
-                if self._checksum(data) == checksum:
+                data = _decode(b"".join(found[index] for index in sorted(found)))
+                if data is not None and self._checksum(data) == checksum:
                     return data
                 found = {}
             for part in _ranges(index for index in range(1, total + 1) if index not in found):
@@ -388,6 +400,14 @@ def _ranges(numbers: Iterable[int]) -> list[str]:
         else:
             ranges.append([number, number])
     return ["%d,%d" % (first, last) for first, last in ranges]
+
+
+def _decode(letters: bytes) -> bytes | None:
+    """Return the bytes of base64 text; None if it is damaged."""
+    try:
+        return base64.b64decode(letters)
+    except ValueError:
+        return None
 
 
 def _base64(data: str | bytes) -> str:
