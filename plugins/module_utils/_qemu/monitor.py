@@ -39,7 +39,7 @@ Command = Tuple[str, Optional[Mapping[str, Any]]]  # name, arguments
 
 
 def _contains(data: Any, part: Any) -> bool:
-    """Return whether data has all of part: the keys of its dicts, at any depth, and equal values."""
+    """Return whether data has all of part: keys of dicts at any depth, and equal values."""
     if isinstance(part, Mapping):
         return isinstance(data, dict) and all(
             key in data and _contains(data[key], value) for key, value in part.items()

@@ -82,7 +82,7 @@ def check_properties(
 
 
 def device(properties: Mapping[str, Any]) -> list[str]:
-    """Return the -device words of a dict as device_add takes it: {"driver": ..., "id": ..., ...}."""
+    """Return the -device words of a dict as device_add takes it: {"driver": ..., ...}."""
     return ["-device", _with_head("driver", properties)]
 
 
