@@ -1,9 +1,9 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Looks at the pictures of a lab with a browser, as a person would: what is drawn, and where; and what it does when it is clicked.
+"""Check the pictures of a lab in a browser: what is drawn, where, and the effect of clicks.
 
-look.py FOLDER SCREENSHOTS < what is to be seen, as JSON
+look.py FOLDER SCREENSHOTS < the expected contents, as JSON
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ FLAGS = (
     "--window-size=1400,1000",
 )
 # Both ends of a wire on the screen.
-ENDS = """const path = arguments[0].querySelector('.vl-wire'), matrix = path.getScreenCTM(), length = path.getTotalLength();
-return [0, length].map((at) => path.getPointAtLength(at).matrixTransform(matrix)).map((point) => [point.x, point.y]);"""
+ENDS = """const path = arguments[0].querySelector('.vl-wire');
+const matrix = path.getScreenCTM(), length = path.getTotalLength();
+return [0, length].map((at) => path.getPointAtLength(at).matrixTransform(matrix))
+    .map((point) => [point.x, point.y]);"""
 AT = """const box = arguments[0].querySelector('.vl-card').getBoundingClientRect();
-const seen = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2).closest('.vl-node');
+const x = box.x + box.width / 2, y = box.y + box.height / 2;
+const seen = document.elementFromPoint(x, y).closest('.vl-node');
 return seen && seen.dataset.node;"""
 STYLE = "return getComputedStyle(arguments[0])[arguments[1]];"
 
