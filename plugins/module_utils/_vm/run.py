@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Result, Settings
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Part
 
 # Composes the desired definition from the saved one, or None.

@@ -408,7 +408,8 @@ def test_block_nodes(more, node):
         ),
         (
             {"rx_queue_size": 1024},
-            "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=,rx_queue_size=1024",
+            "virtio-net-pci,id=nic0,netdev=port0,mac=M,bus=pci.0,addr=10,romfile=,"
+            "rx_queue_size=1024",
             ["hubport,id=port0,hubid=0"],
         ),
         (
