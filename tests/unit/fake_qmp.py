@@ -25,6 +25,7 @@ class FakeQmp:
 
     answers: command -> its return value, a Refusal, or a function of the arguments.
     Commands without an answer return {}. greeting=False: no greeting, as for a second client.
+    early: the name of an event that comes before the greeting.
     silent: commands without a reply. last: the command that closes the connection after its reply,
     or, if silent, instead of it.
     Afterwards: requests (name, arguments), reads (the number of requests of each read), fds
@@ -40,13 +41,14 @@ class FakeQmp:
         last="quit",
         indent=None,
         version=(7, 2, 0),
+        early=None,
     ):
         self.path = str(path)
         self.answers = answers or {}
         self.silent = set(silent)
         self.last = last
         self.indent = indent
-        self.greeting = greeting
+        self.greeting, self.early = greeting, early
         self.version = dict(zip(("major", "minor", "micro"), version))
         self.requests = []
         self.ids = []
@@ -107,6 +109,8 @@ class FakeQmp:
                 self._client.close()
 
     def _talk(self):
+        if self.early:
+            self.event(self.early)
         if self.greeting:
             self.send(
                 {

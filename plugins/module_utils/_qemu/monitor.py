@@ -99,7 +99,11 @@ class Monitor:
             )
         try:
             self.peer_pid = peer_credentials(self._channel).pid
-            greeting = self._receive(deadline)
+            greeting = self._collect(deadline)
+            # QEMU greets in its I/O thread; its main thread may send an event just before, such as
+            # RESUME of a QEMU that was just started without -S.
+            while greeting is not None and "event" in greeting:
+                greeting = self._collect(deadline)
             if greeting is None:
                 raise MonitorTimeout(self._busy(), path=self.path)
             if "QMP" not in greeting:

@@ -29,6 +29,13 @@ def test_greeting_tells_version_and_process(path):
         assert monitor.peer_pid == os.getpid()
 
 
+def test_an_event_may_come_before_the_greeting(path):
+    with FakeQmp(path, early="RESUME"), Monitor(path) as monitor:
+        assert monitor.version == (7, 2, 0)
+        assert [event["event"] for event in monitor.events] == ["RESUME"]
+        assert monitor.execute("query-status") == {}
+
+
 def test_nobody_listens(path):
     with pytest.raises(MonitorClosed, match="no QEMU listens at .*qmp.sock"):
         Monitor(path).connect()
