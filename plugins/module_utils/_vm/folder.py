@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     make_private_folder,
     remove_file,
+    write_atomically,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 _MAX_LISTED_NAMES = 10  # VMs that an error message lists
 # sun_path holds 108 bytes with its end (unix(7)): subtract the longest name of a socket.
 _MAX_SOCKET_FOLDER = 107 - len("/console-255.sock")
+
+# In a VM's folder: the path of the folder of its sockets, if that is another one.
+_SOCKETS_RECORD = "socket_folder"
 
 # In a lab's folder: what its topology says of its nodes, see node_facts.
 NODE_FACTS = ".nodes.json"
@@ -40,6 +45,13 @@ def default_root() -> str:
     return os.path.join(
         os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "vlab"
     )
+
+
+def _is_own_folder(path: str) -> bool:
+    try:
+        return os.lstat(path).st_uid == os.geteuid() and os.path.isdir(path)
+    except OSError:
+        return False
 
 
 def check_name(option: str, name: str) -> str:
@@ -112,7 +124,6 @@ class Folder:
         self.exit_code = self.file("exit_code")
         self.captures = self.file("captures")
         self.lock = self.file("lock")
-        self.qmp = self.socket("qmp.sock")
 
     def file(self, name: str) -> str:
         """Return the path of a file in the folder."""
@@ -125,16 +136,68 @@ class Folder:
 
     @property
     def sockets(self) -> str:
-        """The folder of the sockets: the VM's own, or a short one if its path is too long."""
+        """The folder of the sockets: the VM's own, or a short one if its path is too long.
+
+        A short one is recorded in the VM's folder: another run may have another environment.
+        """
         if len(os.fsencode(self.path)) <= _MAX_SOCKET_FOLDER:
             return self.path
+        candidates = self._socket_folders()
+        return self._recorded_sockets() or next(filter(_is_own_folder, candidates), candidates[0])
+
+    def _socket_folders(self) -> list[str]:
+        """Return where the sockets of a VM with a long path can be, the best folder first.
+
+        XDG_RUNTIME_DIR is removed when the user logs out, but the VM still runs.
+        """
         if os.geteuid() == 0:
-            base = "/run/vlab"
-        elif os.environ.get("XDG_RUNTIME_DIR"):
-            base = os.path.join(os.environ["XDG_RUNTIME_DIR"], "vlab")
+            bases = ["/run/vlab"]
         else:
-            base = "/tmp/vlab-%d" % os.geteuid()
-        return os.path.join(base, hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12])
+            bases = ["/tmp/vlab-%d" % os.geteuid()]
+            runtime = os.environ.get("XDG_RUNTIME_DIR")
+            if runtime:
+                bases.append(os.path.join(runtime, "vlab"))
+        return [os.path.join(base, self._path_digest()) for base in bases]
+
+    def _path_digest(self) -> str:
+        return hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
+
+    def _recorded_sockets(self) -> str | None:
+        try:
+            with open(self.file(_SOCKETS_RECORD), "rb") as stream:
+                path = os.fsdecode(stream.read(4096)).rstrip("\n")
+        except OSError:
+            return None
+        # It is removed with the VM: accept only what a run can have written.
+        base, name = os.path.split(path)
+        is_valid = (
+            os.path.isabs(path)
+            and name == self._path_digest()
+            and re.fullmatch(r"vlab(-[0-9]+)?", os.path.basename(base))
+        )
+        return path if is_valid else None
+
+    def _make_sockets(self) -> None:
+        """Create the short folder of the sockets, and record it."""
+        recorded = self._recorded_sockets()
+        error = None
+        for path in ([recorded] if recorded else []) + self._socket_folders():
+            try:
+                make_private_folder(os.path.dirname(path))
+                make_private_folder(path)
+            except HostError as failure:
+                error = error or failure
+                continue
+            if path != recorded:
+                write_atomically(self.file(_SOCKETS_RECORD), os.fsencode(path) + b"\n")
+            return
+        if error:
+            raise error
+
+    @property
+    def qmp(self) -> str:
+        """The path of the socket of the collection's monitor."""
+        return self.socket("qmp.sock")
 
     def socket(self, name: str) -> str:
         """Return the path of a socket of the VM."""
@@ -161,14 +224,17 @@ class Folder:
         make_folder(os.path.dirname(self.path))
         make_private_folder(self.path)
         if self.sockets != self.path:
-            make_private_folder(os.path.dirname(self.sockets))
-            make_private_folder(self.sockets)
+            self._make_sockets()
 
     def tidy(self) -> None:
         """Remove the folder if a failed run has left nothing but the lock in it."""
         try:
-            if os.listdir(self.path) == ["lock"]:
-                os.unlink(self.lock)
+            names = set(os.listdir(self.path))
+            if "lock" in names and names <= {"lock", _SOCKETS_RECORD}:
+                if self.sockets != self.path:
+                    shutil.rmtree(self.sockets, ignore_errors=True)
+                for name in names:
+                    os.unlink(self.file(name))
                 os.rmdir(self.path)
                 self.remove_empty_lab()
         except OSError:

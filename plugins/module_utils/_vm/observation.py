@@ -134,7 +134,7 @@ def observe(folder: Folder) -> Observation:
             is_peer = isinstance(error, MonitorTimeout) and monitor.peer_pid == pid
             if not is_peer and not is_qemu_of(folder, pid):
                 raise
-            _set_unresponsive(observation, error)
+            _set_unresponsive(observation, pid, error)
     return observation
 
 
@@ -146,10 +146,10 @@ def _ending_timeout(folder: Folder) -> float:
     return _TRANSITION_TIMEOUT if os.path.lexists(folder.qmp) else _DELETED_TIMEOUT
 
 
-def _set_unresponsive(observation: Observation, error: VlabError) -> None:
+def _set_unresponsive(observation: Observation, pid: int, error: VlabError) -> None:
     error.message += (
         ". The states restarted, stopped and absent end its process (%d) without the monitor"
-        % observation.pid
+        % pid
     )
     observation.alive, observation.status = True, "unresponsive"
     observation.monitor_error = error

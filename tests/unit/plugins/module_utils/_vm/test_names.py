@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be(tmp_path, lab, name, option):
 @pytest.mark.parametrize("length", [50, 85, 86, 87, 88, 89, 90, 91, 95, 120])
 def test_sockets_fit_where_the_path_does_not(monkeypatch, length):
     """sun_path holds 108 bytes with its end; the longest name of a socket is console-255.sock."""
-    for user, base in ((0, "/run/vlab"), (1000, "/run/user/1000/vlab")):
+    for user, base in ((0, "/run/vlab"), (1000, "/tmp/vlab-1000")):
         monkeypatch.setattr(os, "geteuid", lambda user=user: user)
         monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
         one, other = (
@@ -97,6 +97,80 @@ def test_sockets_fit_where_the_path_does_not(monkeypatch, length):
             one.sockets == one.path or os.path.dirname(one.sockets) == base
         )
         assert one.file("x").startswith(one.path)
+
+
+@pytest.fixture(name="deep")
+def fixture_deep(tmp_path, monkeypatch):
+    """A VM whose path is too long for sockets, with folders for them below tmp_path."""
+    bases = {"": tmp_path / "a" / "vlab", "/other": tmp_path / "b" / "vlab"}
+
+    def socket_folders(self):
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        names = [runtime] + [name for name in bases if name != runtime]
+        return [str(bases[name] / self._path_digest()) for name in names]
+
+    monkeypatch.setattr(folders.Folder, "_socket_folders", socket_folders)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    return lambda: folders.Folder(str(tmp_path / ("r" * 100)), "lab", "r1")
+
+
+def test_sockets_stay_where_the_vm_was_made(deep, monkeypatch):
+    first = deep()
+    first.make()
+    expected = first.qmp
+    assert os.path.isdir(first.sockets) and first.sockets != first.path
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/other")
+    assert deep().qmp == expected
+    again = deep()
+    again.make()
+    assert again.qmp == expected
+    write_json(first.definition, {})
+    folders.remove_folder(again, ())
+    assert not os.path.exists(first.path) and not os.path.exists(os.path.dirname(expected))
+
+
+def test_sockets_of_an_earlier_version_are_found(deep, monkeypatch):
+    """It recorded no folder."""
+    first = deep()
+    first.make()
+    os.unlink(first.file("socket_folder"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/other")
+    assert deep().sockets == first.sockets
+    first.make()
+    assert os.path.exists(first.file("socket_folder"))
+
+
+def test_a_folder_of_sockets_that_cannot_be_used_is_replaced(deep, monkeypatch):
+    """As when the user has logged out, or another user has made a folder of that name."""
+    first = deep()
+    first.make()
+    before = first.sockets
+    os.rmdir(before)
+    os.rmdir(os.path.dirname(before))
+    write_json(os.path.dirname(before), "not a folder")
+    first.make()
+    assert first.sockets != before and os.path.isdir(first.sockets)
+    assert deep().sockets == first.sockets
+
+
+@pytest.mark.parametrize("record", ["/etc", "", "vlab/%s", "/etc/%s", "/vlab/../%s", "/x/vlab/%s/"])
+def test_a_record_that_no_run_has_written_is_ignored(deep, record):
+    first = deep()
+    first.make()
+    before = first.sockets
+    text = record.replace("%s", first._path_digest())
+    with open(first.file("socket_folder"), "w", encoding="utf-8") as stream:
+        stream.write(text)
+    assert first.sockets == before
+
+
+def test_a_failed_run_leaves_no_folder_of_sockets(deep):
+    first = deep()
+    with first.locked(True):
+        pass
+    before = first.sockets
+    first.tidy()
+    assert not os.path.exists(first.path) and not os.path.exists(before)
 
 
 def test_roots(monkeypatch):
