@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from ansible.plugins.action import ActionBase
 
@@ -12,22 +13,27 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._remote import bytecode_
 
 
 class ActionModule(ActionBase):
-    """Calls the module that does the work.
+    """Calls LabAction, which is imported after the bytecode cache is active.
 
-    It is imported after the bytecode cache is active: Ansible would compile all of it in each process.
+    Without the cache, Ansible would compile all that it imports in each process.
     """
 
     TRANSFERS_FILES = False
     _requires_connection = True
 
-    def run(self, tmp=None, task_vars=None):
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Run the task; return its result."""
         bytecode_cache.activate()
         module = import_module("ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_action")
-        return module.LabAction(
+        action = module.LabAction(
             self._task,
             self._connection,
             self._play_context,
             self._loader,
             self._templar,
             self._shared_loader_obj,
-        ).run(tmp, task_vars)
+        )
+        result: dict[str, Any] = action.run(tmp, task_vars)
+        return result

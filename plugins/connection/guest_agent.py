@@ -11,19 +11,22 @@ short_description: Run tasks in a VM through its QEMU guest agent
 author:
   - vlab.qemu contributors (@vlab)
 description:
-  - Runs commands in the guest of a running VM and copies files, through the QEMU guest agent. The guest needs no network.
-  - Ordinary modules work where the guest has Python, M(ansible.builtin.raw) and M(ansible.builtin.script) where it has none.
-  - The VM may be on another host than the controller; Ansible's own connection to that host leads there.
-  - While the guest is still booting the host counts as unreachable, which M(ansible.builtin.wait_for_connection) and C(until) get over.
-    A VM that does not run, or has no channel for an agent, is an error that says so.
+  - Runs commands in the guest of a running VM, and copies files to and from it, through the QEMU
+    guest agent. The guest does not need a network.
+  - All modules work if the guest has Python. M(ansible.builtin.raw) and M(ansible.builtin.script)
+    also work without it.
+  - The VM can be on another host than the controller. Ansible's connection to that host is then
+    used.
+  - While the guest boots, the host is unreachable; M(ansible.builtin.wait_for_connection) and
+    C(until) wait for it. If the VM does not run or has no channel for an agent, the task fails.
 requirements:
-  - the QEMU guest agent in the guest, with C(guest-exec) allowed, which some distributions block
-  - the VM has O(vlab.qemu.qemu_vm#module:guest_agent=true)
+  - The QEMU guest agent in the guest, with C(guest-exec) allowed. Some distributions block it.
+  - A VM with O(vlab.qemu.qemu_vm#module:guest_agent=true)
 extends_documentation_fragment:
   - vlab.qemu.guest_connection
 notes:
-  - Commands run as the user that the agent runs as, which is root.
-  - An output of more than 16 MiB is refused; the agent keeps no more of it.
+  - Commands run as the user of the agent, usually root.
+  - A command with more than 16 MiB of output fails, because the agent does not keep more.
 seealso:
   - plugin: vlab.qemu.serial
     plugin_type: connection
@@ -33,7 +36,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-# In an inventory that the plugin vlab.qemu.lab did not write:
+# In an inventory without the plugin vlab.qemu.lab:
 all:
   hosts:
     hv1:

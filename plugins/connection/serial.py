@@ -11,18 +11,22 @@ short_description: Run tasks in a VM on its serial console
 author:
   - vlab.qemu contributors (@vlab)
 description:
-  - Logs in on a VM's serial console, runs commands and copies small files. The guest needs neither a network nor an agent.
-  - In a guest with a POSIX shell (O(shell=posix)), what the kernel and others print on the console does no harm - outputs come
-    encoded, numbered and with a sum, and what is damaged is asked for again. Exit codes are true, and output and error output are apart.
-    Ordinary modules work where the guest has Python, M(ansible.builtin.raw) where it has none.
-  - With O(shell=cli) a command is typed as it is, and what comes until the next O(prompt) is its output - for M(ansible.builtin.raw)
-    on network systems.
-  - The log of the console goes on meanwhile. Other clients of the console wait.
-  - The VM may be on another host than the controller; Ansible's own connection to that host leads there.
-  - While the guest is still booting the host counts as unreachable, which M(ansible.builtin.wait_for_connection) and C(until) get over.
-    A VM that does not run and a login that is refused are errors that say so.
+  - Logs in on the serial console of a VM, runs commands, and copies small files. The guest needs
+    neither a network nor an agent.
+  - With O(shell=posix), messages that the kernel and other programs print on the console do not
+    disturb the commands. Output is encoded, numbered and has a checksum; damaged parts are
+    requested again. Exit code, output and error output are returned separately. All modules work
+    if the guest has Python; M(ansible.builtin.raw) also works without it.
+  - With O(shell=cli), commands are typed unchanged, and the text up to the next O(prompt) is the
+    output. This is for M(ansible.builtin.raw) on network operating systems.
+  - The log of the console continues during a task. Other clients of the console wait.
+  - The VM can be on another host than the controller. Ansible's connection to that host is then
+    used.
+  - While the guest boots, the host is unreachable; M(ansible.builtin.wait_for_connection) and
+    C(until) wait for it. If the VM does not run or the guest refuses the login, the task fails.
 requirements:
-  - for O(shell=posix), in the guest - C(sh), C(base64), C(grep), C(sed), C(mktemp), C(stty), and C(sha256sum), C(sha256) or C(cksum)
+  - For O(shell=posix), C(sh), C(base64), C(grep), C(sed), C(mktemp), C(stty), and one of
+    C(sha256sum), C(sha256) and C(cksum) in the guest.
 extends_documentation_fragment:
   - vlab.qemu.guest_connection
 options:
@@ -32,35 +36,37 @@ options:
     vars:
       - name: vlab_console
   shell:
-    description: What answers after the login.
+    description: The program that runs after the login.
     type: str
     choices:
       posix: A POSIX shell.
-      cli: A command line of another kind, such as that of a network system.
+      cli: Another command line, such as that of a network operating system.
     default: posix
     vars:
       - name: vlab_serial_shell
   remote_user:
-    description: User to log in as, where the console asks for one.
+    description: User to log in as, if the console requires a login.
     type: str
     default: root
     vars:
       - name: ansible_user
       - name: vlab_serial_user
   password:
-    description: Password of that user. It is neither echoed nor logged.
+    description:
+      - Password of that user. The guest does not echo it, so the log of the console does not
+        contain it.
     type: str
     vars:
       - name: ansible_password
       - name: vlab_serial_password
   login_prompt:
-    description: Regular expression for the prompt that wants a user's name.
+    description: Regular expression for the prompt for the user name.
     type: str
     default: '(?<!Last )\blogin: *'
     vars:
       - name: vlab_login_prompt
   password_prompt:
-    description: Regular expression for the prompt that wants a password.
+    description: Regular expression for the prompt for the password.
     type: str
     default: '[Pp]assword: *'
     vars:
@@ -68,14 +74,16 @@ options:
   prompt:
     description:
       - Regular expression for the prompt of the shell or command line.
-      - With O(shell=posix) it only makes the login faster; with O(shell=cli) it must be right.
+      - With O(shell=posix), it only makes the login faster. With O(shell=cli), it must match.
     type: str
     default: '[$#%>] *$'
     vars:
       - name: vlab_prompt
 notes:
-  - A line that is half typed on the console, and with O(shell=posix) a command that is left running there, is abandoned.
-  - Files cross at some ten kilobytes per second where the guest is emulated. P(vlab.qemu.guest_agent#connection) is much faster.
+  - An incomplete line on the console is discarded. With O(shell=posix), a command that still runs
+    there is interrupted.
+  - Files are copied at about 10 kilobytes per second if the guest is emulated.
+    P(vlab.qemu.guest_agent#connection) is much faster.
 seealso:
   - plugin: vlab.qemu.guest_agent
     plugin_type: connection
@@ -85,7 +93,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-# In an inventory that the plugin vlab.qemu.lab did not write:
+# In an inventory without the plugin vlab.qemu.lab:
 all:
   hosts:
     r1:
@@ -100,6 +108,8 @@ all:
       vlab_prompt: '^[\w.-]+(\([\w-]+\))?[>#] *$'
 """
 
+from typing import Any
+
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.guest_connection import (
     GuestConnection,
 )
@@ -111,7 +121,7 @@ class Connection(GuestConnection):
     transport = "vlab.qemu.serial"
     channel = "serial"
 
-    def _channel_parameters(self):
+    def _channel_parameters(self) -> dict[str, Any]:
         login = {
             name: self.get_option(name)
             for name in ("password", "login_prompt", "password_prompt", "prompt")

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Which VM a connection leads to, and how its hypervisor is reached."""
+    """The options of the connections to guests: the VM, and its hypervisor."""
 
     DOCUMENTATION = r"""
 options:
   vm:
-    description: Name of the VM; the name of the host by default.
+    description: Name of the VM, by default the name of the host.
     type: str
     default: inventory_hostname
     vars:
@@ -31,36 +31,38 @@ options:
     vars:
       - name: vlab_root
   hypervisor:
-    description: The host of the inventory that the VM runs on.
+    description: Host of the inventory that the VM runs on.
     type: str
     default: localhost
     vars:
       - name: vlab_hypervisor
   hypervisor_vars:
     description:
-      - The variables by which Ansible reaches that host; a connection plugin is not told those of other hosts.
-      - The inventory plugin P(vlab.qemu.lab#inventory) fills this in; by hand it is
+      - The connection variables of that host. A connection plugin cannot read the variables of
+        other hosts.
+      - The inventory plugin P(vlab.qemu.lab#inventory) sets this. In another inventory, use
         C({{ hostvars[vlab_hypervisor] | vlab.qemu.hypervisor_vars }}).
-      - Without them, V(localhost) is reached by the connection P(ansible.builtin.local#connection).
+      - Without them, the connection to V(localhost) is P(ansible.builtin.local#connection).
     type: dict
     default: {}
     vars:
       - name: vlab_hypervisor_vars
   connect_timeout:
-    description: Seconds until the guest must have answered.
+    description: Seconds within which the guest must respond.
     type: int
     default: 10
     vars:
       - name: ansible_timeout
       - name: vlab_connect_timeout
   command_timeout:
-    description: Seconds that a command may take; V(0) is for ever, which ends when the VM ends.
+    description: Seconds that a command may take. With V(0), it may take until the VM ends.
     type: int
     default: 0
     vars:
       - name: vlab_command_timeout
   pipelining:
-    description: Give modules to Python's standard input, instead of copying them into the guest first.
+    description:
+      - Pass modules to Python on its standard input, instead of copying them into the guest first.
     type: bool
     default: true
     vars:

@@ -7,38 +7,44 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: lab_picture
 version_added: 1.0.0
-short_description: A lab as a picture
+short_description: Draw a lab as a picture
 description:
-  - Draws the nodes, links and segments of a topology, as M(vlab.qemu.qemu_lab) takes it, with their addresses.
-  - With what M(vlab.qemu.qemu_vm_info) returned, it also shows the state of each node and how to get at its console.
-  - The same input gives the same picture.
+  - Draws the nodes, links and segments of a topology of M(vlab.qemu.qemu_lab), with their
+    addresses.
+  - With the result of M(vlab.qemu.qemu_vm_info), the picture also shows the state of each node and
+    how to open its console.
+  - The same input always gives the same picture.
 author:
   - vlab.qemu contributors (@vlab)
 positional: format
 options:
   _input:
-    description: The lab; a dictionary, or the path of a YAML file on the controller.
+    description: The topology as a dictionary, or the path of a YAML file on the controller.
     type: raw
     required: true
   format:
     description:
-      - V(svg) is an image, V(html) a page of its own with everything that is known of each node, which loads nothing from elsewhere.
-        Both need the program C(dot) of graphviz on the controller.
-      - V(mermaid) is the text of a diagram, which GitHub, GitLab and others show. It needs no other program.
+      - V(svg) is an image. V(html) is a complete page with all facts of each node, which loads no
+        other files. Both require the program C(dot) of graphviz on the controller.
+      - V(mermaid) is the text of a diagram, which GitHub, GitLab and others display. It requires no
+        other program.
     type: str
     choices: [svg, mermaid, html]
     default: svg
   vms:
     description:
-      - The VMs of all hypervisors, as M(vlab.qemu.qemu_vm_info) returns them; each may have C(hypervisor), the name of its host.
-      - A node that is not among them is shown as absent. Without this option no states are shown.
+      - The VMs of all hypervisors, as M(vlab.qemu.qemu_vm_info) returns them. Each can have the key
+        C(hypervisor), the name of its host.
+      - A node without a VM in this list is shown as absent. Without this option, no states are
+        shown.
     type: list
     elements: dict
   placement:
-    description: The hypervisor of each node, by name, where O(vms) does not tell it.
+    description: The hypervisor of each node, by name, for nodes whose hypervisor is not in O(vms).
     type: dict
 notes:
-  - This filter runs on the controller. It needs the Python libraries jsonschema and netaddr there.
+  - This filter runs on the controller, and requires the Python libraries jsonschema and netaddr
+    there.
 seealso:
   - plugin: vlab.qemu.lab
     plugin_type: role
@@ -52,14 +58,14 @@ EXAMPLES = r"""
     mode: "0644"
   delegate_to: localhost
 
-- name: Look at its VMs
+- name: Query its VMs
   vlab.qemu.qemu_vm_info:
     lab: fabric
-  register: here
+  register: vm_info
 
-- name: Write a page that shows how they are
+- name: Write a page with their states
   ansible.builtin.copy:
-    content: "{{ 'fabric.yml' | vlab.qemu.lab_picture('html', vms=here.vms) }}"
+    content: "{{ 'fabric.yml' | vlab.qemu.lab_picture('html', vms=vm_info.vms) }}"
     dest: fabric.html
     mode: "0644"
   delegate_to: localhost
@@ -73,6 +79,7 @@ _value:
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any, Callable
 
 import yaml
 from ansible.errors import AnsibleFilterError
@@ -87,14 +94,19 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
-_FORMATS = {"svg": svg, "mermaid": mermaid, "html": page}
+_FORMATS: dict[str, Callable[..., str]] = {"svg": svg, "mermaid": mermaid, "html": page}
 
 
-def lab_picture(topology, format="svg", vms=None, placement=None):  # pylint: disable=redefined-builtin
-    """The picture of a lab."""
+def lab_picture(
+    topology: Any,
+    format: str = "svg",  # pylint: disable=redefined-builtin
+    vms: Any = None,
+    placement: Any = None,
+) -> str:
+    """Return the picture of a lab."""
     if format not in _FORMATS:
         raise AnsibleFilterError(
-            "lab_picture: there is no format %r; there are %s" % (format, ", ".join(_FORMATS))
+            "lab_picture: there is no format %r; the formats are %s" % (format, ", ".join(_FORMATS))
         )
     if vms is not None and not (
         isinstance(vms, Sequence) and all(isinstance(vm, Mapping) for vm in vms)
@@ -118,11 +130,11 @@ def lab_picture(topology, format="svg", vms=None, placement=None):  # pylint: di
             )
         )
     except (VlabError, TopologyError) as error:
-        # Ansible tells what an error came from, which would be the same again.
+        # Ansible would add the message of the cause, which is the same.
         raise AnsibleFilterError("lab_picture: %s" % error) from None
 
 
-def _read(path):
+def _read(path: str) -> Any:
     path = os.path.expanduser(path)
     try:
         with open(path, encoding="utf-8") as stream:
@@ -138,5 +150,6 @@ def _read(path):
 class FilterModule:
     """The filters of this file."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
         return {"lab_picture": lab_picture}

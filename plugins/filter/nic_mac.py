@@ -7,11 +7,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: nic_mac
 version_added: 1.0.0
-short_description: The MAC address that a NIC has by default
+short_description: Compute the default MAC address of a NIC
 description:
-  - Derives the MAC address of a NIC from the names of its lab, its VM and itself, as M(vlab.qemu.qemu_vm) does when
-    neither O(vlab.qemu.qemu_vm#module:nics[].mac) nor O(vlab.qemu.qemu_vm#module:mac_base) is given.
-  - So a configuration can be written before the VM exists.
+  - Derives the MAC address of a NIC from the names of the lab, the VM and the NIC, as
+    M(vlab.qemu.qemu_vm) does if neither O(vlab.qemu.qemu_vm#module:nics[].mac) nor
+    O(vlab.qemu.qemu_vm#module:mac_base) is given.
+  - With this filter, you can write a configuration before the VM exists.
 author:
   - vlab.qemu contributors (@vlab)
 positional: vm, lab
@@ -42,16 +43,19 @@ _value:
   type: str
 """
 
+from typing import Any, Callable
+
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.macs import derived
 
 
-def nic_mac(nic, vm, lab="default"):
-    """The derived MAC address of a NIC."""
+def nic_mac(nic: str, vm: str, lab: str = "default") -> str:
+    """Return the derived MAC address of a NIC."""
     return derived(lab, vm, nic)
 
 
 class FilterModule:
     """The filters of this file."""
 
-    def filters(self):
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
         return {"nic_mac": nic_mac}

@@ -11,17 +11,25 @@ short_description: The nodes of labs as hosts
 author:
   - vlab.qemu contributors (@vlab)
 description:
-  - Makes a host of each node of a lab, from the topology file, or from what the hypervisors say of the VMs that they have, or both.
-  - The hosts can be used at once - how each is reached is filled in. A node whose port 22 is forwarded is reached over SSH, or by
-    C(ansible.netcommon.network_cli) where its kind has an C(ansible_network_os), with the hypervisor as jump host where it is another host;
-    one with a guest agent by P(vlab.qemu.guest_agent#connection); all others on their console by P(vlab.qemu.serial#connection).
-  - All of this are variables of groups, with the lowest precedence there is, so C(group_vars) and C(host_vars) of yours win.
-  - Groups are C(lab_NAME), C(kind_NAME), C(role_NAME) for each group of the topology that a node is in, and C(hypervisor_NAME).
-  - Each host has C(vlab_vm), C(vlab_lab), C(vlab_hypervisor), C(vlab_kind), C(vlab_groups), C(vlab_nics), and where they are known
-    C(vlab_loopback), C(vlab_loopback6), C(vlab_management), C(vlab_asn), C(vlab_status), C(vlab_console_command), C(vlab_addresses).
-  - The configuration file's name ends in C(lab.yml) or C(lab.yaml).
+  - Creates a host for each node of a lab, from the topology file, from the VMs that the hypervisors
+    report, or from both.
+  - The plugin also sets the connection variables. A node with a forwarded port 22 is reached over
+    SSH, or by C(ansible.netcommon.network_cli) if its kind has an C(ansible_network_os). If the
+    hypervisor is another host, it is the jump host. Other nodes are reached by
+    P(vlab.qemu.guest_agent#connection) if they have a guest agent, else on their console by
+    P(vlab.qemu.serial#connection).
+  - The connection variables are variables of groups, with the lowest precedence, so C(group_vars)
+    and C(host_vars) override them.
+  - The groups are C(lab_NAME), C(kind_NAME), C(hypervisor_NAME), and C(role_NAME) for each group
+    of the topology that the node belongs to.
+  - Each host has the variables C(vlab_vm), C(vlab_lab), C(vlab_hypervisor), C(vlab_kind),
+    C(vlab_groups) and C(vlab_nics), and as far as they are available C(vlab_loopback),
+    C(vlab_loopback6), C(vlab_management), C(vlab_asn), C(vlab_status), C(vlab_console_command) and
+    C(vlab_addresses).
+  - The name of the configuration file must end in C(lab.yml) or C(lab.yaml).
 notes:
-  - Hypervisors must be in the inventory, too, in a source that comes before this one, unless they are V(localhost).
+  - Hypervisors other than V(localhost) must be defined in an inventory source that precedes this
+    one.
 extends_documentation_fragment:
   - constructed
   - inventory_cache
@@ -33,26 +41,32 @@ options:
     choices: [vlab.qemu.lab]
   topology:
     description:
-      - Paths of topology files, from the folder of this file on. The hosts are there before the lab is up.
-      - The nodes are where P(vlab.qemu.lab#role) places them on O(hypervisors); with O(ask=true), where they really are.
+      - Paths of topology files, relative to the folder of this file. The hosts exist before the
+        lab is up.
+      - The nodes are on the O(hypervisors) on which P(vlab.qemu.lab#role) places them; with
+        O(ask=true), on those that have their VMs.
     type: list
     elements: str
     default: []
   hypervisors:
-    description: Hosts and groups of the inventory that the labs run on, in the order of the play that brings them up.
+    description:
+      - Hosts and groups of the inventory that the labs run on, in the order of the play that starts
+        the labs.
     type: list
     elements: str
     default: [localhost]
   ask:
-    description: Ask the hypervisors which VMs they have. By default they are asked when there is no O(topology).
+    description:
+      - Query the hypervisors for their VMs. By default, they are queried if there is no
+        O(topology).
     type: bool
   labs:
-    description: The labs that are wanted; all of them by default.
+    description: Names of the labs to include; all labs by default.
     type: list
     elements: str
     default: []
   ask_agent:
-    description: Have the hypervisors ask guest agents for addresses, too; C(vlab_addresses) has them.
+    description: Also query the guest agents for addresses. C(vlab_addresses) contains them.
     type: bool
     default: false
   root:
@@ -61,15 +75,15 @@ options:
       - The default is C(/var/lib/vlab) for root, C($XDG_STATE_HOME/vlab) for others.
     type: str
   connection:
-    description: How nodes are reached.
+    description: The connection to the nodes.
     type: str
     choices:
       auto: As described above.
-      guest_agent: All of them by P(vlab.qemu.guest_agent#connection).
-      serial: All of them by P(vlab.qemu.serial#connection).
+      guest_agent: P(vlab.qemu.guest_agent#connection) for all nodes.
+      serial: P(vlab.qemu.serial#connection) for all nodes.
     default: auto
   host_name:
-    description: What hosts are called. C({node}) and C({lab}) are filled in.
+    description: Names of the hosts. C({node}) and C({lab}) are replaced.
     type: str
     default: '{node}'
 seealso:
@@ -81,19 +95,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-# lab.yml - the lab in a file, on this host
+# lab.yml - a lab from its topology file, on this host
 plugin: vlab.qemu.lab
 topology: triangle.yml
 
 ---
-# fabric.lab.yml - the lab in a file, on several hypervisors of the inventory
+# fabric.lab.yml - a lab from its topology file and the VMs on the hypervisors of the inventory
 plugin: vlab.qemu.lab
 topology: fabric.yml
 hypervisors: [hypervisors]
 ask: true
 
 ---
-# all.lab.yml - all VMs that the hypervisors have, with groups by their status, kept for five minutes
+# all.lab.yml - all VMs of two hypervisors, with groups by their status, cached for five minutes
 plugin: vlab.qemu.lab
 hypervisors: [hv1, hv2]
 host_name: "{lab}-{node}"
@@ -108,6 +122,7 @@ cache_timeout: 300
 
 import os
 import sys
+from typing import Any, Mapping
 
 import yaml
 from ansible.errors import AnsibleError, AnsibleParserError
@@ -131,42 +146,48 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts imp
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
+# {(lab, node): {"facts": from the topology, "vm": facts of the VM, "hypervisor": name}}
+Nodes = dict[tuple[str, str], dict[str, Any]]
+# {hypervisor: {"vms": [facts], "node_facts": {lab: {node: facts}}}}
+Reports = dict[str, dict[str, Any]]
+
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     """The nodes of labs as hosts."""
 
     NAME = "vlab.qemu.lab"
 
-    def verify_file(self, path):
-        """Whether a file is for this plugin, by its name."""
+    def verify_file(self, path: str) -> bool:
+        """Return whether a file is for this plugin, by its name."""
         return super().verify_file(path) and path.endswith(("lab.yml", "lab.yaml"))
 
-    def parse(self, inventory, loader, path, cache=True):
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Add the hosts, groups and variables."""
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        self._known = {}
+        self._hypervisor_variables: dict[str, dict[str, Any]] = {}
         hypervisors = self._hypervisors()
-        nodes = self._from_files(os.path.dirname(path), hypervisors)
+        nodes = self._read_topologies(os.path.dirname(path), hypervisors)
         ask = self.get_option("ask")
         if ask or (ask is None and not self.get_option("topology")):
-            self._add_asked(nodes, self._asked(path, cache, hypervisors))
-        wanted = set(self.get_option("labs"))
-        names = {}
-        for (lab, node), known in sorted(nodes.items()):
-            if wanted and lab not in wanted:
+            _add_reported(nodes, self._reports(path, cache, hypervisors))
+        chosen_labs = set(self.get_option("labs"))
+        labs: dict[str, str] = {}  # {host: lab}
+        for (lab, node), entry in sorted(nodes.items()):
+            if chosen_labs and lab not in chosen_labs:
                 continue
-            name = self.get_option("host_name").format(lab=lab, node=node)
-            if name in names:
+            host = self.get_option("host_name").format(lab=lab, node=node)
+            if host in labs:
                 raise AnsibleParserError(
-                    "%s is the name of a node of the labs %s and %s: set host_name to '{lab}-{node}', or name labs"
-                    % (name, names[name], lab)
+                    "%s is the name of a node of the labs %s and %s: set host_name to "
+                    "'{lab}-{node}', or name labs" % (host, labs[host], lab)
                 )
-            names[name] = lab
-            self._add(name, lab, node, known)
+            labs[host] = lab
+            self._add_host(host, lab, node, entry)
 
-    def _hypervisors(self):
-        hosts = []
+    def _hypervisors(self) -> list[str]:
+        """Return the names of the hypervisors."""
+        hosts: list[str] = []
         for name in self.get_option("hypervisors"):
             if name in self.inventory.groups:
                 found = [host.name for host in self.inventory.groups[name].get_hosts()]
@@ -174,19 +195,20 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 found = [name]
             else:
                 raise AnsibleParserError(
-                    "hypervisors: the inventory has no host or group %s; its source must come before this one"
-                    % name
+                    "hypervisors: the inventory has no host or group %s; its source must come "
+                    "before this one" % name
                 )
             hosts += [host for host in found if host not in hosts]
         return hosts
 
-    def _from_files(self, folder, hypervisors):
+    def _read_topologies(self, folder: str, hypervisors: list[str]) -> Nodes:
+        """Return the nodes of the topology files."""
         if not self.get_option("topology"):
             return {}
         missing = libraries.missing()
         if missing:
             raise AnsibleParserError(missing_required_lib(missing))
-        nodes = {}
+        nodes: Nodes = {}
         for given in self.get_option("topology"):
             file = os.path.join(folder, os.path.expanduser(given))
             try:
@@ -197,59 +219,51 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise AnsibleParserError("topology: %s: %s" % (file, error))
             for name, node in topology.nodes.items():
                 nodes[topology.name, name] = {
-                    "about": node_facts(node),
-                    "vm": _connection_vars.expected(node),
+                    "facts": node_facts(node),
+                    "vm": _connection_vars.expected_vm(node),
                     "hypervisor": placed[name],
                 }
         return nodes
 
-    def _asked(self, path, cache, hypervisors):
-        """What each hypervisor has: {host: {"vms", "about"}}; from the cache where that is wanted and has it."""
+    def _reports(self, path: str, cache: bool, hypervisors: list[str]) -> Reports:
+        """Return what the hypervisors report, from the cache if it is enabled and has it."""
         key = self.get_cache_key(path)
-        use_cache = self.get_option("cache") and cache
-        if use_cache:
+        if self.get_option("cache") and cache:
             try:
-                return self._cache[key]
+                cached: Reports = self._cache[key]
+                return cached
             except KeyError:
-                pass  # it has expired, or was never there
-        found = {}
-        for host in hypervisors:
-            hypervisor = Hypervisor(host, self._variables_of(host))
-            try:
-                result, _pieces = hypervisor.request(
-                    "vms", root=self.get_option("root"), ask_agent=self.get_option("ask_agent")
-                )
-            except AnsibleError as error:
-                raise AnsibleParserError(
-                    "cannot ask the hypervisor %s for its VMs: %s" % (host, error)
-                )
-            finally:
-                hypervisor.close()
-            for warning in result["warnings"]:
-                self.display.warning("%s: %s" % (host, warning))
-            found[host] = {"vms": result["vms"], "node_facts": result["node_facts"]}
+                pass  # not cached, or expired
+        reports = {host: self._query(host) for host in hypervisors}
         if self.get_option("cache"):
-            self._cache[key] = found
-        return found
+            self._cache[key] = reports
+        return reports
 
-    @staticmethod
-    def _add_asked(nodes, asked):
-        for host, found in asked.items():
-            for vm in found["vms"]:
-                known = nodes.setdefault(
-                    (vm["lab"], vm["name"]),
-                    {"about": found["node_facts"].get(vm["lab"], {}).get(vm["name"], {})},
-                )
-                known.update(vm=vm, hypervisor=host)
+    def _query(self, host: str) -> dict[str, Any]:
+        """Query a hypervisor for its VMs and the facts of their nodes."""
+        hypervisor = Hypervisor(host, self._variables_of(host))
+        try:
+            report, _pieces = hypervisor.request(
+                "vms", root=self.get_option("root"), ask_agent=self.get_option("ask_agent")
+            )
+        except AnsibleError as error:
+            raise AnsibleParserError(
+                "cannot query the hypervisor %s for its VMs: %s" % (host, error)
+            )
+        finally:
+            hypervisor.close()
+        for warning in report["warnings"]:
+            self.display.warning("%s: %s" % (host, warning))
+        return {"vms": report["vms"], "node_facts": report["node_facts"]}
 
-    def _variables_of(self, name):
-        """The variables of a hypervisor that lead to it, found once for all its VMs."""
-        if name not in self._known:
-            self._known[name] = self._found_variables_of(name)
-        return self._known[name]
+    def _variables_of(self, host: str) -> dict[str, Any]:
+        """Return the connection variables of a hypervisor, which all its VMs share."""
+        if host not in self._hypervisor_variables:
+            self._hypervisor_variables[host] = self._read_variables_of(host)
+        return self._hypervisor_variables[host]
 
-    def _found_variables_of(self, name):
-        """Them, from all sources read so far."""
+    def _read_variables_of(self, name: str) -> dict[str, Any]:
+        """Return the connection variables of a hypervisor from all sources parsed so far."""
         host = self.inventory.hosts.get(name)
         if host is None:
             return {"ansible_connection": "local"}
@@ -257,54 +271,34 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         groups = sorted(
             host.get_groups(), key=lambda group: (group.depth, group.priority, group.name)
         )
-        known = {}
+        variables: dict[str, Any] = {}
         for group in groups:
-            known = combine_vars(known, group.get_vars())
-        known = combine_vars(
-            known, get_vars_from_inventory_sources(self.loader, sources, groups, "all")
-        )
-        known = combine_vars(known, host.get_vars())
-        known = combine_vars(
-            known, get_vars_from_inventory_sources(self.loader, sources, [host], "all")
-        )
-        # What Ansible itself knows of every host.
-        known = dict(
-            known,
+            variables = combine_vars(variables, group.get_vars())
+        for found in (
+            get_vars_from_inventory_sources(self.loader, sources, groups, "all"),
+            host.get_vars(),
+            get_vars_from_inventory_sources(self.loader, sources, [host], "all"),
+        ):
+            variables = combine_vars(variables, found)
+        # Variables that Ansible defines for every host.
+        variables = dict(
+            variables,
             inventory_hostname=name,
             ansible_playbook_python=sys.executable,
             groups=self.inventory.get_groups_dict(),
         )
-        self.templar.available_variables = known
-        return {key: self.templar.template(value) for key, value in variables_for(known).items()}
-
-    def _add(self, name, lab, node, known):
-        self.inventory.add_host(name)
-        told, vm, hypervisor = known["about"], known["vm"], known["hypervisor"]
-        variables = {
-            "vlab_vm": node,
-            "vlab_lab": lab,
-            "vlab_hypervisor": hypervisor,
-            "vlab_root": self.get_option("root"),
-            "vlab_kind": told.get("kind"),
-            "vlab_groups": told.get("groups"),
-            "vlab_nics": told.get("nics"),
-            "vlab_status": vm.get("status"),
-            "vlab_console_command": next(
-                (console["command"] for console in vm.get("consoles", ())), None
-            ),
-            "vlab_addresses": [
-                entry["address"]
-                for nic in vm.get("nics", ())
-                for entry in nic.get("addresses", ())
-                if entry["source"] == "agent"
-            ],
+        self.templar.available_variables = variables
+        return {
+            key: self.templar.template(value) for key, value in variables_for(variables).items()
         }
-        variables.update(
-            ("vlab_" + key, told.get(key)) for key in ("loopback", "loopback6", "management", "asn")
-        )
-        way, more = _connection_vars.way(
+
+    def _add_host(self, host: str, lab: str, node: str, entry: Mapping[str, Any]) -> None:
+        """Add a node with its variables and groups."""
+        self.inventory.add_host(host)
+        facts, vm, hypervisor = entry["facts"], entry["vm"], entry["hypervisor"]
+        connection, variables = _connection_vars.choose_connection(
             vm,
-            told.get("network_os"),
+            facts.get("network_os"),
             self.get_option("connection"),
             lambda: (
                 self._variables_of(hypervisor)
@@ -312,30 +306,72 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 else {"ansible_connection": "local"}
             ),
         )
-        variables.update(more)
+        variables = {
+            "vlab_vm": node,
+            "vlab_lab": lab,
+            "vlab_hypervisor": hypervisor,
+            "vlab_root": self.get_option("root"),
+            **_fact_variables(facts, vm),
+            **variables,
+        }
         for key, value in variables.items():
             if value not in (None, []):
-                self.inventory.set_variable(name, key, value)
-        groups = ["lab_" + lab, "hypervisor_" + hypervisor] + [
-            "role_" + group for group in told.get("groups", ())
-        ]
-        if told.get("kind"):
-            groups.append("kind_" + told["kind"])
-        for group in groups:
-            self.inventory.add_child(
-                self.inventory.add_group(to_safe_group_name(group, force=True, silent=True)), name
-            )
-        if told.get("network_os"):
-            self.inventory.set_variable(
-                to_safe_group_name("kind_" + told["kind"], force=True, silent=True),
-                "ansible_network_os",
-                told["network_os"],
-            )
-        group = self.inventory.add_group("vlab_" + way)
-        self.inventory.add_child(group, name)
-        for key, value in _connection_vars.GROUP_VARIABLES[way].items():
+                self.inventory.set_variable(host, key, value)
+        self._add_groups(host, lab, hypervisor, facts)
+        group = self.inventory.add_group("vlab_" + connection)
+        self.inventory.add_child(group, host)
+        for key, value in _connection_vars.GROUP_VARIABLES[connection].items():
             self.inventory.set_variable(group, key, value)
-        strict, seen = self.get_option("strict"), self.inventory.get_host(name).get_vars()
-        self._set_composite_vars(self.get_option("compose"), seen, name, strict=strict)
-        self._add_host_to_composed_groups(self.get_option("groups"), seen, name, strict=strict)
-        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), seen, name, strict=strict)
+        self._construct(host)
+
+    def _add_groups(self, host: str, lab: str, hypervisor: str, facts: Mapping[str, Any]) -> None:
+        """Add a node to the groups of its lab, hypervisor, kind and topology."""
+        groups = ["lab_" + lab, "hypervisor_" + hypervisor]
+        groups += ["role_" + group for group in facts.get("groups", ())]
+        if facts.get("kind"):
+            groups.append("kind_" + facts["kind"])
+        for group in groups:
+            self.inventory.add_child(self.inventory.add_group(_group_name(group)), host)
+        if facts.get("network_os"):
+            kind = _group_name("kind_" + facts["kind"])
+            self.inventory.set_variable(kind, "ansible_network_os", facts["network_os"])
+
+    def _construct(self, host: str) -> None:
+        """Apply the options of constructed inventories to a host."""
+        strict, variables = self.get_option("strict"), self.inventory.get_host(host).get_vars()
+        self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
+        for option, add in (
+            ("groups", self._add_host_to_composed_groups),
+            ("keyed_groups", self._add_host_to_keyed_groups),
+        ):
+            add(self.get_option(option), variables, host, strict=strict)
+
+
+def _group_name(name: str) -> str:
+    return str(to_safe_group_name(name, force=True, silent=True))
+
+
+def _add_reported(nodes: Nodes, reports: Reports) -> None:
+    """Add the VMs that the hypervisors report to the nodes of the topology files."""
+    for hypervisor, report in reports.items():
+        for vm in report["vms"]:
+            facts = report["node_facts"].get(vm["lab"], {}).get(vm["name"], {})
+            node = nodes.setdefault((vm["lab"], vm["name"]), {"facts": facts})
+            node.update(vm=vm, hypervisor=hypervisor)
+
+
+def _fact_variables(facts: Mapping[str, Any], vm: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of a host from the facts of its node and its VM."""
+    names = ("kind", "groups", "nics", "loopback", "loopback6", "management", "asn")
+    commands = [console["command"] for console in vm.get("consoles", ())]
+    return {
+        **{"vlab_" + name: facts.get(name) for name in names},
+        "vlab_status": vm.get("status"),
+        "vlab_console_command": commands[0] if commands else None,
+        "vlab_addresses": [
+            address["address"]
+            for nic in vm.get("nics", ())
+            for address in nic.get("addresses", ())
+            if address["source"] == "agent"
+        ],
+    }

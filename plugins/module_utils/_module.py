@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict
 
-from ansible_collections.vlab.qemu.plugins.module_utils._remote import (  # pylint: disable=unused-import,wrong-import-order
-    bytecode_cache,  # noqa: F401
-)
+# pylint: disable-next=unused-import,wrong-import-order
+from ansible_collections.vlab.qemu.plugins.module_utils._remote import bytecode_cache  # noqa: F401
 
 from ansible.module_utils.basic import AnsibleModule
 

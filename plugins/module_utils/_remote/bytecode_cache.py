@@ -60,7 +60,7 @@ class CachingFinder:
         exec(self.entries[module.__name__][1], module.__dict__)  # pylint: disable=exec-used
 
     def save(self) -> None:
-        """Write the cache file if bytecode was added. If that fails, the next run compiles again."""
+        """Write the cache file if bytecode was added. If it fails, the next run compiles again."""
         if not self.changed:
             return
         self.changed = False
@@ -88,7 +88,7 @@ class _ArchiveFinder(CachingFinder):
 
     def __init__(self, archive: str) -> None:
         with zipfile.ZipFile(archive) as opened:
-            # Not sitecustomize.py: Ansible writes the archive's own path, a new one each time, into it.
+            # Without sitecustomize.py: it contains the path of the archive, which is always new.
             checksums = sorted(
                 "%s %x" % (entry.filename, entry.CRC)
                 for entry in opened.infolist()
@@ -125,7 +125,7 @@ class _ArchiveFinder(CachingFinder):
 
 
 def cache_file(parts: Sequence[str]) -> str:
-    """Return the path of a cache file, named by what identifies the code and by the Python version."""
+    """Return the path of a cache file. parts: what identifies the code, besides the Python."""
     digest = hashlib.sha256("\n".join([*parts, sys.version]).encode("utf-8")).hexdigest()[:20]
     return os.path.join(cache_folder(), "bytecode-" + digest)
 

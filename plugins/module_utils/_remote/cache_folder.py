@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The folder in which a host caches code and facts for the collection, and the check that its content can be trusted."""
+"""The cache folder of the collection on a host, and the check that its content can be trusted."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def read_message(source: IO[bytes], token: str | None = None) -> Message | None:
 
 
 def handle_request(handlers: Mapping[str, Handler], request: Message, target: IO[bytes]) -> None:
-    """Call the handler that a request names and write its result, or its RequestError, to target."""
+    """Call the handler that a request names; write its result or RequestError to target."""
     write_message(target, Message(request.token, STARTED, {}))
     handler = handlers[request.content["name"]]
     try:

@@ -156,7 +156,7 @@ class LabAction(ShareRunner):
         return total
 
     def _check_hosts_run_together(self, lab: Lab) -> None:
-        """Check that Ansible runs the task on all hosts at the same time; else one waits in vain."""
+        """Check that the task runs on all hosts at the same time; otherwise one waits in vain."""
         hosts = sorted(set(lab.placed.values()))
         batch = set(self.task_vars.get("ansible_play_batch") or hosts)
         if not set(hosts) <= batch:

@@ -41,7 +41,7 @@ class StartBarrier:
         self._write()
 
     def wait(self, names: Iterable[str], timeout: float) -> dict[str, str | None]:
-        """Wait for a report on each of these nodes; return {node: report}, None for a missing one."""
+        """Wait for a report on each node; return {node: report}, with None for a missing one."""
         names = list(names)
         deadline, pause = time.monotonic() + timeout, threading.Event()
         while True:

@@ -4,7 +4,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Requests to a hypervisor over Ansible's own connection to it, from outside the hypervisor's tasks."""
+"""Requests to a hypervisor, over Ansible's connection to it, by plugins of other hosts."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ class Hypervisor:
         connection = connection_loader.get(name, context, os.devnull)
         if connection is None:
             raise AnsibleError(
-                "the hypervisor %s has ansible_connection=%s, but there is no such connection plugin"
-                % (self.name, name)
+                "the hypervisor %s has ansible_connection=%s, but there is no such connection "
+                "plugin" % (self.name, name)
             )
         if not connection.has_pipelining:
             raise AnsibleError(
-                "the hypervisor %s has ansible_connection=%s, which cannot pass input to a program: "
-                "use ssh or local" % (self.name, name)
+                "the hypervisor %s has ansible_connection=%s, which cannot pass input to a "
+                "program: use ssh or local" % (self.name, name)
             )
         connection.set_options(var_options=self._options_of("connection", connection))
         if boolean(variables.get("ansible_become") or False, strict=False):

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The filter lab_picture: what it takes, and what it says of what it does not."""
+"""The filter lab_picture: its input, and its errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_default_is_svg():
 @pytest.mark.parametrize(
     "given, message",
     [
-        ((LAB, "png"), "there is no format 'png'; there are svg, mermaid, html"),
+        ((LAB, "png"), "there is no format 'png'; the formats are svg, mermaid, html"),
         (
             ("/nowhere/lab.yml",),
             "cannot read the topology /nowhere/lab.yml: No such file or directory",
@@ -43,7 +43,7 @@ def test_the_default_is_svg():
         ((LAB, "svg", None, ["hv1"]), "placement must be a dictionary"),
     ],
 )
-def test_mistakes_are_told(given, message):
+def test_mistakes_are_reported(given, message):
     with pytest.raises(AnsibleFilterError, match="lab_picture: ") as caught:
         lab_picture(*given)
     assert message in str(caught.value) and "Errno" not in str(caught.value)

@@ -34,7 +34,7 @@ def forward(address="127.0.0.1", guest_port=22, protocol="tcp"):
 
 
 @pytest.mark.parametrize(
-    "vm, network_os, connection, way",
+    "vm, network_os, connection, chosen",
     [
         ({}, None, "auto", "serial"),
         ({}, "cisco.ios.ios", "auto", "cli"),
@@ -49,8 +49,10 @@ def forward(address="127.0.0.1", guest_port=22, protocol="tcp"):
         (forward(protocol="udp"), None, "auto", "serial"),
     ],
 )
-def test_way(vm, network_os, connection, way):
-    assert _connection_vars.way(vm, network_os, connection, lambda: LOCAL)[0] == way
+def test_the_chosen_connection(vm, network_os, connection, chosen):
+    assert (
+        _connection_vars.choose_connection(vm, network_os, connection, lambda: LOCAL)[0] == chosen
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,16 +65,18 @@ def test_way(vm, network_os, connection, way):
         ("0.0.0.0", {"inventory_hostname": "hv1"}, "hv1"),
     ],
 )
-def test_ssh_without_a_jump(address, hypervisor, host):
-    assert _connection_vars.way(forward(address), None, "auto", lambda: hypervisor)[1] == {
+def test_ssh_without_a_jump_host(address, hypervisor, host):
+    assert _connection_vars.choose_connection(forward(address), None, "auto", lambda: hypervisor)[
+        1
+    ] == {
         "vlab_ssh_host": host,
         "vlab_ssh_port": 20001,
     }
 
 
-def test_ssh_by_a_jump_host():
-    known = _connection_vars.way(forward(), None, "auto", lambda: REMOTE)[1]
-    assert (known["vlab_ssh_host"], known["vlab_ssh_port"]) == ("127.0.0.1", 20001)
+def test_ssh_through_a_jump_host():
+    variables = _connection_vars.choose_connection(forward(), None, "auto", lambda: REMOTE)[1]
+    assert (variables["vlab_ssh_host"], variables["vlab_ssh_port"]) == ("127.0.0.1", 20001)
     command = [
         "ssh",
         "-W",
@@ -85,27 +89,27 @@ def test_ssh_by_a_jump_host():
         "UserKnownHostsFile=/a b",
         "192.0.2.1",
     ]
-    assert shlex.split(known["vlab_proxy_command"]) == command
-    option, proxy = shlex.split(known["vlab_ssh_common_args"])
+    assert shlex.split(variables["vlab_proxy_command"]) == command
+    option, proxy = shlex.split(variables["vlab_ssh_common_args"])
     assert (option, shlex.split(proxy.split("=", 1)[1])) == ("-o", command)
 
 
 def test_a_jump_host_behind_a_bastion():
-    known = _connection_vars.way(
+    variables = _connection_vars.choose_connection(
         forward(),
         None,
         "auto",
         lambda: dict(REMOTE, ansible_ssh_common_args="-o ProxyCommand='ssh -W %h:%p bastion'"),
     )[1]
     # The outer ssh makes % of %%, and the inner one the jump host's address of %h.
-    assert shlex.split(known["vlab_proxy_command"])[-3:] == [
+    assert shlex.split(variables["vlab_proxy_command"])[-3:] == [
         "-o",
         "ProxyCommand=ssh -W %%h:%%p bastion",
         "192.0.2.1",
     ]
 
 
-def test_what_a_topology_tells():
+def test_facts_of_a_topology():
     topology = builder.build(
         {
             "name": "l",
@@ -128,7 +132,7 @@ def test_what_a_topology_tells():
             },
         }
     )
-    assert _connection_vars.expected(topology.nodes["r1"]) == {
+    assert _connection_vars.expected_vm(topology.nodes["r1"]) == {
         "agent": True,
         "forwards": [{"guest_port": 22, "host_address": "127.0.0.1", "host_port": 2201}],
     }
