@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""A share of the processor for one process: a control group where we may make one, else the cpulimit program."""
+"""Limit the processor time of a process, by a control group or by the program cpulimit."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ _V1 = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct")
 _V2 = "/sys/fs/cgroup"
 
 
-def find_means():
-    """How a process can be limited here: ("v1", folder), ("v2", folder) or ("cpulimit", program). Raises HostError."""
+def find_means() -> tuple[str, str]:
+    """Return how this host can limit a process. Raises HostError if it cannot.
+
+    ("v1", folder) or ("v2", folder) of the control groups, or ("cpulimit", program).
+    """
     for folder in _V1:
         if os.path.exists(os.path.join(folder, "cpu.cfs_quota_us")) or os.path.exists(
             os.path.join(folder, "cgroup.procs")
@@ -45,19 +48,19 @@ def find_means():
     if program:
         return "cpulimit", program
     raise HostError(
-        "cpu_limit: no control group can be made here (are we root?), and the program cpulimit is not installed: "
-        "install it, or set cpu_limit: 0"
+        "cpu_limit: no control group can be made here (are we root?), and the program cpulimit is"
+        " not installed: install it, or set cpu_limit: 0"
     )
 
 
-def limit(pid, name, percent):
-    """Let process pid use percent of one core at most, 0 for no limit. name: a word of the VM's own, such as its UUID."""
-    kind, where = find_means()
+def limit(pid: int, name: str, percent: int) -> None:
+    """Limit a process to percent of one core; 0 for no limit. name: unique to the VM, as a UUID."""
+    kind, path = find_means()
     if kind == "cpulimit":
-        _run_cpulimit(where, pid, percent)
+        _run_cpulimit(path, pid, percent)
         return
-    # VMs of one name in several containers share the host's groups.
-    group = os.path.join(where, "vlab-%s-%d" % (name, pid))
+    # VMs of one name in several containers share the groups of the host.
+    group = os.path.join(path, "vlab-%s-%d" % (name, pid))
     try:
         os.makedirs(group, exist_ok=True)
         quota = percent * _PERIOD // 100
@@ -72,25 +75,25 @@ def limit(pid, name, percent):
         )
 
 
-def release(name):
-    """Remove the control groups of a VM that is gone; one that a process is in stays."""
+def release(name: str) -> None:
+    """Remove the control groups of a VM that has ended, except those that still have a process."""
     for folder in _V1 + (_V2,):
         for group in glob.glob(os.path.join(folder, "vlab-%s-*" % name)):
             with contextlib.suppress(OSError):
                 os.rmdir(group)
 
 
-def _write(group, name, value):
+def _write(group: str, name: str, value: object) -> None:
     with open(os.path.join(group, name), "w", encoding="ascii") as stream:
         stream.write(str(value))
 
 
-def _run_cpulimit(program, pid, percent):
+def _run_cpulimit(program: str, pid: int, percent: int) -> None:
     for old in find_processes("--lazy", "--pid=%d" % pid):
         send_signal(old, process_start_time(old), signal.SIGTERM)
     send_signal(pid, process_start_time(pid), signal.SIGCONT)
     if percent:
-        # It ends by itself with the process (--lazy).
+        # With --lazy, it ends when the process ends.
         start_program(
             [program, "--lazy", "--pid=%d" % pid, "--limit=%d" % percent],
             stdin=subprocess.DEVNULL,

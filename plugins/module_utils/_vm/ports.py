@@ -3,10 +3,10 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Host ports: found once, kept in a registry of the host, checked against what is bound.
+"""Host ports: allocated once, kept in a registry of the host, checked against sockets in use.
 
-Two QEMUs can bind one UDP port without an error, and a port that a stopped VM will want must not go to another: so a port
-belongs to its VM from its definition to its removal.
+Two QEMUs can bind one UDP port without an error, and the port of a stopped VM must not be allocated
+to another VM. So a port belongs to a VM for as long as its definition needs it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import socket
-from typing import NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Collection, Dict, Iterator, NamedTuple, Union
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
@@ -27,17 +27,25 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 
-# Below Linux's range for outgoing connections (ip_local_port_range, 32768 and up), away from well-known services.
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+
 _RANGES = {"tcp": range(20000, 26000), "udp": range(26000, 32000)}
 _VNC_RANGE = range(5900, 6900)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
+_TCP_LISTEN = "0A"  # TCP_LISTEN in include/net/tcp_states.h
+
+# {"udp/26000": {"vms": [...], "key": ..., "address": ...}}: the VMs that rely on a port; both VMs
+# of a cable for the port of each end.
+_Registry = Dict[str, Dict[str, Any]]
 
 
 class PortRequest(NamedTuple):
     """A port that a definition needs.
 
-    key: what it is for within the VM, or within the lab when it starts with "/". protocol: tcp or udp. address: to listen on.
-    port: a number, or "auto". option: the option that asks.
+    key: its purpose within the VM, or within the host if it starts with "/". protocol: tcp or udp.
+    address: to listen on. port: a number, or "auto". option: the option that asks, for errors.
     """
 
     key: str
@@ -47,8 +55,8 @@ class PortRequest(NamedTuple):
     option: str
 
 
-def port_number(path, value):
-    """A port as an option has it: "auto", or a number as an int. Raises OptionError."""
+def port_number(path: str, value: str | int) -> int | str:
+    """Return the value of a port option: "auto", or a number. Raises OptionError."""
     if str(value) == "auto":
         return "auto"
     if not _PORT.fullmatch(str(value)) or not 0 < int(value) < 65536:
@@ -57,8 +65,10 @@ def port_number(path, value):
 
 
 @contextlib.contextmanager
-def _registry(host_folder):
-    def remake():
+def _registry(host_folder: str) -> Iterator[_Registry]:
+    """Lock and yield the registry of the host, and save it."""
+
+    def remake() -> None:
         make_folder(os.path.dirname(host_folder))
         make_folder(host_folder)
 
@@ -68,7 +78,7 @@ def _registry(host_folder):
         before = dict(held)
         yield held
         if not held:
-            # The last one leaves nothing behind; who waits for the lock makes it anew.
+            # An empty registry leaves no files; a run that waits for the lock creates them again.
             remove_file(path)
             remove_file(lock)
             with contextlib.suppress(OSError):
@@ -77,116 +87,129 @@ def _registry(host_folder):
             write_json(path, held)
 
 
-def claim(folder, port_requests):
-    """Give each wish its port, for good: {key: port}. Raises OptionError naming the holder of a port that is taken.
+def claim(folder: Folder, port_requests: Collection[PortRequest]) -> dict[str, int]:
+    """Allocate the requested ports to a VM: {key: port}. Its other ports are released.
 
-    folder: the VM's. What the VM held before and does not wish any more is given back.
+    Raises OptionError naming the holder of a port that is in use.
     """
     with _registry(folder.host) as held:
         return _claim(folder, port_requests, held)
 
 
-def _claim(folder, port_requests, held):
-    """An entry of the registry names the VMs that count on its port: one, or both VMs of a cable for each of its ends."""
+def _claim(
+    folder: Folder, port_requests: Collection[PortRequest], held: _Registry
+) -> dict[str, int]:
     owner = _owner(folder)
-    granted, kept = {}, set()
+    claimed, kept = {}, set()
     known = {
-        entry["key"]: place
-        for place, entry in held.items()
+        entry["key"]: name
+        for name, entry in held.items()
         if owner in entry["vms"] or entry["key"].startswith("/%s/" % folder.lab)
     }
-    for wish in port_requests:
-        old = known.get(wish.key)
-        if wish.port == "auto" and old and _split(old)[0] == wish.protocol:
-            place = old
+    keys = {request.key for request in port_requests}
+    for request in port_requests:
+        old = known.get(request.key)
+        if request.port == "auto" and old and _split(old)[0] == request.protocol:
+            name = old
         else:
-            port = _find(wish, held) if wish.port == "auto" else wish.port
-            place = "%s/%d" % (wish.protocol, port)
-            _check_taken(
-                wish, place, held.get(place), owner, {other.key for other in port_requests}
-            )
-        granted[wish.key] = _split(place)[1]
-        vms = held[place]["vms"] if place == old else []
-        held[place] = {"vms": sorted({owner, *vms}), "key": wish.key, "address": wish.address}
-        kept.add(place)
-    _leave(held, owner, kept)
-    return granted
+            port = _find(request, held) if request.port == "auto" else request.port
+            name = "%s/%s" % (request.protocol, port)
+            _check_holder(request, name, held.get(name), owner, keys)
+        claimed[request.key] = _split(name)[1]
+        vms = held[name]["vms"] if name == old else []
+        held[name] = {"vms": sorted({owner, *vms}), "key": request.key, "address": request.address}
+        kept.add(name)
+    _release(held, owner, kept)
+    return claimed
 
 
-def _check_taken(wish, place, holder, owner, wished):
+def _check_holder(
+    request: PortRequest,
+    name: str,
+    holder: dict[str, Any] | None,
+    owner: str,
+    requested: Collection[str],
+) -> None:
+    """Raise OptionError if another VM, purpose or process has a port."""
     if holder and (
-        holder["vms"] != [owner] or holder["key"] != wish.key and holder["key"] in wished
+        holder["vms"] != [owner] or holder["key"] != request.key and holder["key"] in requested
     ):
         raise OptionError(
-            wish.option,
+            request.option,
             "port %s is taken by the VM %s (%s): choose another, or auto"
-            % (place, " and ".join(holder["vms"]), holder["key"]),
+            % (name, " and ".join(holder["vms"]), holder["key"]),
         )
-    protocol, port = _split(place)
-    if not holder and not _is_free(protocol, wish.address, port):
+    protocol, port = _split(name)
+    if not holder and not _is_free(protocol, request.address, port):
         raise OptionError(
-            wish.option,
+            request.option,
             "port %s on %s is taken by %s: choose another, or auto"
-            % (place, wish.address, who_has(protocol, port)),
+            % (name, request.address, who_has(protocol, port)),
         )
 
 
-def _leave(held, owner, kept=()):
-    """Take owner from the ports that are not kept; a port that no VM counts on goes."""
-    for place in [
-        place for place, entry in held.items() if owner in entry["vms"] and place not in kept
-    ]:
-        others = [vm for vm in held[place]["vms"] if vm != owner]
-        if others:
-            held[place] = dict(held[place], vms=others)
-        else:
-            del held[place]
+def _release(held: _Registry, owner: str, kept: Collection[str] = ()) -> None:
+    """Remove a VM from the ports that it does not keep, and the ports that no VM relies on."""
+    for name, entry in list(held.items()):
+        if owner in entry["vms"] and name not in kept:
+            others = [vm for vm in entry["vms"] if vm != owner]
+            if others:
+                held[name] = dict(entry, vms=others)
+            else:
+                del held[name]
 
 
-def _owner(folder):
+def _owner(folder: Folder) -> str:
     return "%s/%s" % (folder.lab, folder.name)
 
 
-def release(folder):
-    """Give back all ports of a VM."""
+def release(folder: Folder) -> None:
+    """Release all ports of a VM."""
     if os.path.exists(os.path.join(folder.host, "ports.json")):
         with _registry(folder.host) as held:
-            _leave(held, _owner(folder))
+            _release(held, _owner(folder))
 
 
-def check_free(definition, port_requests):
-    """Before a start: raise HostError naming who took a port of ours meanwhile."""
-    my_ends = "/%s/%s/" % (definition["lab"], definition["name"])
-    for wish in port_requests:
-        port = definition["ports"][wish.key]
-        # The other end of a cable is taken by the VM that has it.
-        mine = not wish.key.startswith("/") or wish.key.startswith(my_ends)
-        if wish.address is not None and mine and not _is_free(wish.protocol, wish.address, port):
+def check_free(definition: Definition, port_requests: Collection[PortRequest]) -> None:
+    """Check before a start that the VM's ports are free. Raises HostError naming the process."""
+    own_ends = "/%s/%s/" % (definition["lab"], definition["name"])
+    for request in port_requests:
+        port = definition["ports"][request.key]
+        # The other VM of a cable listens on the port of its end.
+        is_own = not request.key.startswith("/") or request.key.startswith(own_ends)
+        if is_own and not _is_free(request.protocol, request.address, port):
             raise HostError(
                 "%s: port %s/%d on %s is taken by %s: stop that, or choose another port"
-                % (wish.option, wish.protocol, port, wish.address, who_has(wish.protocol, port))
+                % (
+                    request.option,
+                    request.protocol,
+                    port,
+                    request.address,
+                    who_has(request.protocol, port),
+                )
             )
 
 
-def _split(place):
-    protocol, port = place.split("/")
+def _split(name: str) -> tuple[str, int]:
+    protocol, port = name.split("/")
     return protocol, int(port)
 
 
-def _find(wish, held):
-    for port in _VNC_RANGE if wish.key == "display" else _RANGES[wish.protocol]:
-        if "%s/%d" % (wish.protocol, port) not in held and _is_free(
-            wish.protocol, wish.address, port
+def _find(request: PortRequest, held: _Registry) -> int:
+    """Return a port that is neither allocated nor in use. Raises HostError."""
+    for port in _VNC_RANGE if request.key == "display" else _RANGES[request.protocol]:
+        if "%s/%d" % (request.protocol, port) not in held and _is_free(
+            request.protocol, request.address, port
         ):
             return port
-    raise HostError("%s: no free %s port is left on this host" % (wish.option, wish.protocol))
+    raise HostError("%s: no free %s port is left on this host" % (request.option, request.protocol))
 
 
-def _is_free(protocol, address, port):
+def _is_free(protocol: str, address: str, port: int) -> bool:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
         if protocol == "tcp":
-            # A connection that ended a minute ago is no listener.
+            # Connections in TIME_WAIT do not keep QEMU from listening.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
@@ -195,23 +218,27 @@ def _is_free(protocol, address, port):
     return True
 
 
-def who_has(protocol, port):
-    """Who listens at a port of this host, as far as we may see: "process 12 (sshd)", or "another process"."""
-    inodes = set()
-    for name in (protocol, protocol + "6"):
-        for line in (read_text("/proc/net/%s" % name) or "").splitlines()[1:]:
-            fields = line.split()
-            if int(fields[1].rpartition(":")[2], 16) == port and (
-                protocol == "udp" or fields[3] == "0A"
-            ):
-                inodes.add("socket:[%s]" % fields[9])
+def who_has(protocol: str, port: int) -> str:
+    """Return who listens on a port of this host: "process 12 (sshd)", or "another process"."""
+    inodes = _sockets_at(protocol, port)
     for pid in filter(str.isdigit, os.listdir("/proc") if inodes else ()):
         with contextlib.suppress(OSError):
             for handle in os.scandir("/proc/%s/fd" % pid):
                 with contextlib.suppress(OSError):
                     if os.readlink(handle.path) in inodes:
-                        name = re.sub(
-                            r"[^\x20-\x7e]", "?", (read_text("/proc/%s/comm" % pid) or "").strip()
-                        )
-                        return "process %s (%s)" % (pid, name)
+                        name = (read_text("/proc/%s/comm" % pid) or "").strip()
+                        return "process %s (%s)" % (pid, re.sub(r"[^\x20-\x7e]", "?", name))
     return "another process"
+
+
+def _sockets_at(protocol: str, port: int) -> set[str]:
+    """Return the sockets that listen on a port, as /proc/PID/fd names them (proc(5))."""
+    found = set()
+    for name in (protocol, protocol + "6"):
+        for line in (read_text("/proc/net/%s" % name) or "").splitlines()[1:]:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) == port and (
+                protocol == "udp" or fields[3] == _TCP_LISTEN
+            ):
+                found.add("socket:[%s]" % fields[9])
+    return found

@@ -3,12 +3,13 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Taking a device from a running guest: it must let go."""
+"""Removing a device from a running guest, which must release it."""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -16,14 +17,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorTimeout,
 )
 
-# How long to wait for an event before a node is asked for again, in seconds.
-_RETRY = 0.05
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+
+_RETRY_INTERVAL = 0.05  # seconds
 
 
-def unplug(live, identifier, option):
-    """Ask the guest to release a device and wait until it has; True when it was there.
+def unplug(live: Live, identifier: str, option: str) -> bool:
+    """Ask the guest to release a device and wait for it; return whether the device existed.
 
-    Raises GuestError when the guest keeps it: a guest without an operating system, or one that is paused, does.
+    Raises GuestError if the guest keeps it, as one that is paused or has no operating system does.
     """
     if identifier not in live.devices:
         return False
@@ -31,7 +34,7 @@ def unplug(live, identifier, option):
     try:
         monitor.execute("device_del", {"id": identifier})
     except MonitorError as error:
-        # Asked before, and the guest has not answered yet.
+        # It was requested before, and the guest has not answered yet.
         if "unplug" not in error.message:
             raise
     names = ["DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"]
@@ -43,26 +46,28 @@ def unplug(live, identifier, option):
         live.refresh_devices()
         if identifier in live.devices:
             raise GuestError(
-                "%s: the guest did not let go of the device %s within %d s%s. It goes at the next reset or restart of "
-                "the VM; state: reset or allow_restart: true does that"
+                "%s: the guest did not release the device %s within %d s%s. It is removed at the"
+                " next reset or restart of the VM; state: reset or allow_restart: true does that"
                 % (option, identifier, live.unplug_timeout, " (it refused)" if event else "")
             )
     live.refresh_devices()
     return True
 
 
-def delete_node(live, identifier):
-    """Delete the block node of a device that is gone; one that is not there is fine.
+def delete_node(live: Live, identifier: str) -> None:
+    """Delete the block node of a removed device; no error if it does not exist.
 
-    QEMU lets go of a node only some time after the device has left its list, so a refusal because it is in use is waited for.
-    Raises MonitorError when it is still in use after the unplug timeout.
+    QEMU releases a node some time after it removed the device. Raises MonitorError if the node is
+    still in use after the unplug timeout.
     """
     deadline = time.monotonic() + live.unplug_timeout
     while True:
-        answer = live.monitor.batch([("blockdev-del", {"node-name": identifier})])[0]
-        if not isinstance(answer, MonitorError) or "in use" not in answer.message:
+        reply = live.monitor.batch([("blockdev-del", {"node-name": identifier})])[0]
+        if not isinstance(reply, MonitorError) or "in use" not in reply.message:
             return
         if time.monotonic() > deadline:
-            raise answer
+            raise reply
         with contextlib.suppress(MonitorTimeout):
-            live.monitor.wait_event("DEVICE_DELETED", {"device": identifier}, timeout=_RETRY)
+            live.monitor.wait_event(
+                "DEVICE_DELETED", {"device": identifier}, timeout=_RETRY_INTERVAL
+            )

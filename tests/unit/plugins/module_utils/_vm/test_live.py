@@ -217,7 +217,7 @@ def test_a_guest_that_keeps_its_disk_is_reported_and_the_node_stays(world):
     made = world({"disks": [DISK]}, {"device_del": {}})
     with pytest.raises(
         GuestError,
-        match=r"disks\[disk0\]: the guest did not let go of the device disk-pci0 within 1 s",
+        match=r"disks\[disk0\]: the guest did not release the device disk-pci0 within 1 s",
     ):
         made.change({"disks": [], "purge_disks": True})
     assert "blockdev-del" not in made.qemu.commands()
