@@ -61,7 +61,7 @@ def converge_vm(params: Params, check_mode: bool) -> Result:
     with folder.locked(create, run.settings["lock_timeout"]):
         run.observe()
         try:
-            _check_known(folder, run.observation.status, params)
+            _check_vm_exists(folder, run.observation.status, params)
             if run.observation.status == "absent" and params["state"] != "absent":
                 _check_boot_source(params)
             return _converge(run, params, check_mode, params.get("allow_container", True))
@@ -108,7 +108,7 @@ def converge_item(
             run.close()
 
 
-def _check_known(folder: Folder, status: str, params: Params) -> None:
+def _check_vm_exists(folder: Folder, status: str, params: Params) -> None:
     """Raise OptionError for a change of power of an unknown VM: it is more likely a typo than a VM.
 
     What names an option of the definition describes a VM, and may define it stopped or paused.
