@@ -68,7 +68,7 @@ options:
       - V(absent) stops the VM at once and removes it with its folder. The guest is asked to shut
         down first only if O(shutdown) or O(keep_disks) is set. Base images, and images outside of
         the folder, are kept.
-      - V(restarted) and V(reset) of an unknown VM are errors, and so are V(stopped) and V(paused)
+      - For an unknown VM, V(reset) is an error, and so are V(stopped), V(paused) and V(restarted)
         if the task has no option that describes the VM.
     type: str
     choices: [started, present, stopped, paused, restarted, reset, absent]

@@ -116,7 +116,7 @@ def _check_vm_exists(folder: Folder, status: str, params: Params) -> None:
     if status != "absent" or params["state"] in ("started", "present", "absent"):
         return
     describes = any(params.get(name) is not None for name in definitions.argument_spec())
-    if params["state"] in ("restarted", "reset") or not describes:
+    if params["state"] == "reset" or not describes:
         raise OptionError("name", no_such_vm(folder))
 
 

@@ -53,7 +53,6 @@ def vm(root, check_mode=True, **options):
         {"state": "paused"},
         {"state": "restarted"},
         {"state": "reset"},
-        {"state": "restarted", "memory": "128"},
         {"state": "reset", "memory": "128"},
     ],
 )
@@ -75,6 +74,7 @@ def test_a_change_of_power_of_an_unknown_vm_is_an_error(tmp_path, options, check
         {"state": "started", "memory": "128"},
         {"state": "stopped", "memory": "128"},
         {"state": "paused", "disks": []},
+        {"state": "restarted", "vcpus": 2},
         {"state": "present", "nics": [{"name": "eth0"}], "disks": []},
         {"state": "present", "nics": [{"name": "eth0", "boot_index": 1}]},
     ],
