@@ -3,24 +3,31 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What QEMU may do and how much of the host it may use: sandbox, priority, share of the processor."""
+"""Restrictions of the QEMU process: sandbox, priority, processor time."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import cpu_limit
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+
 # nice(2) values; -20 to 19.
 PRIORITIES = {"realtime": -20, "very high": -15, "high": -5, "normal": 0, "low": 5, "very low": 19}
 
 
-def set_priority(pid, priority):
-    """Set the priority of all threads of a process: on Linux each thread has its own (setpriority(2))."""
+def set_priority(pid: int, priority: str) -> None:
+    """Set the priority of each thread of a process, as Linux requires (setpriority(2))."""
     value = PRIORITIES[priority]
     try:
         for task in os.listdir("/proc/%d/task" % pid):
@@ -29,12 +36,14 @@ def set_priority(pid, priority):
                     os.setpriority(os.PRIO_PROCESS, int(task), value)
     except PermissionError:
         raise HostError(
-            "priority: %r needs privileges that we do not have: become root, or choose normal or lower"
-            % priority
+            "priority: %r needs privileges that we do not have: become root, or choose normal or"
+            " lower" % priority
         )
 
 
 class Confinement(Part):
+    """The part that owns the restrictions of the process."""
+
     name = "confinement"
     options = {
         "sandbox": Option({"type": "bool"}, True),
@@ -53,11 +62,11 @@ class Confinement(Part):
         ),
     }
 
-    def check_start(self, desired, host):
+    def check_start(self, desired: Definition, host: Host) -> None:
         if desired["cpu_limit"]:
             cpu_limit.find_means()
 
-    def arguments(self, desired, host):
+    def arguments(self, desired: Definition, host: Host) -> list[str]:
         if not desired["sandbox"] or not host.capabilities.has_option("sandbox"):
             return []
         # The bridge helper is set-user-id. Scripts of a tap and a migration by exec: also need it.
@@ -69,18 +78,18 @@ class Confinement(Part):
             % (allowed, allowed),
         ]
 
-    def before_continue(self, desired, live):
+    def before_continue(self, desired: Definition, live: Live) -> None:
         if desired["priority"] != "normal":
             set_priority(live.pid, desired["priority"])
         if desired["cpu_limit"]:
             cpu_limit.limit(live.pid, desired["uuid"], desired["cpu_limit"])
 
-    def apply(self, change, desired, live):
+    def apply(self, change: Change, desired: Definition, live: Live) -> None:
         if change.option == "priority":
             set_priority(live.pid, desired["priority"])
         else:
             cpu_limit.limit(live.pid, desired["uuid"], desired["cpu_limit"])
 
-    def release(self, definition, host):
+    def release(self, definition: Definition, host: Host) -> None:
         if definition.get("cpu_limit"):
             cpu_limit.release(definition["uuid"])

@@ -3,12 +3,13 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Serial consoles with a log that QEMU keeps itself, monitors for people, and the channel of the guest agent."""
+"""Serial consoles and their logs, monitors for the user, and the guest agent channel."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -28,11 +29,22 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Result,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+
 _ISA_PORTS = 4
 
 
-def _consoles(path, value):
-    consoles, seen = [], {}
+def _consoles(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    consoles: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
     for number, given in enumerate(value):
         here = "%s[%d]" % (path, number)
         name = check_name(
@@ -45,7 +57,7 @@ def _consoles(path, value):
             )
         if name == "qemu":
             raise OptionError(
-                here + ".name", "qemu.log is what QEMU itself says: call it otherwise"
+                here + ".name", "qemu.log is the log of QEMU itself: use another name"
             )
         seen[name] = number
         kind = given.get("type") or "unix"
@@ -67,8 +79,9 @@ def _consoles(path, value):
     return consoles
 
 
-def _monitors(path, value):
-    monitors, seen = [], set()
+def _monitors(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    monitors: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for number, given in enumerate(value):
         here = "%s[%d]" % (path, number)
         name = check_name(here + ".name", given["name"])
@@ -79,12 +92,14 @@ def _monitors(path, value):
     return monitors
 
 
-def log_name(console):
-    """The file that keeps what a console prints."""
-    return console["name"] + ".log"
+def log_name(console: dict[str, Any]) -> str:
+    """Return the name of the log file of a console."""
+    return "%s.log" % console["name"]
 
 
 class Consoles(Part):
+    """The part that owns consoles and monitors."""
+
     name = "consoles"
     options = {
         "consoles": Option(
@@ -117,11 +132,11 @@ class Consoles(Part):
         "guest_agent": Option({"type": "bool"}, False),
     }
 
-    def complete(self, desired, saved, given, host):
+    def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         if len(desired["consoles"]) > _ISA_PORTS and desired["family"] in ("i440fx", "q35"):
             raise OptionError("consoles", "a PC has %d serial ports" % _ISA_PORTS)
 
-    def port_requests(self, desired):
+    def port_requests(self, desired: Definition) -> list[PortRequest]:
         return [
             PortRequest(
                 "console/" + console["name"],
@@ -134,7 +149,7 @@ class Consoles(Part):
             if console["type"] != "unix"
         ]
 
-    def arguments(self, desired, host):
+    def arguments(self, desired: Definition, host: Host) -> list[str]:
         words = []
         for number, console in enumerate(desired["consoles"]):
             name = "console%d" % number
@@ -203,9 +218,9 @@ class Consoles(Part):
             )
         return words
 
-    def report(self, definition, observation, told):
+    def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         folder = observation.folder
-        told["consoles"] = []
+        result["consoles"] = []
         for number, console in enumerate(definition["consoles"]):
             entry = {
                 "name": console["name"],
@@ -221,11 +236,11 @@ class Consoles(Part):
                 entry["host"] = console["host"]
                 entry["port"] = definition["ports"].get("console/" + console["name"])
                 entry["command"] = "telnet %s %s" % (entry["host"], entry["port"])
-            told["consoles"].append(entry)
-        told["monitors"] = [
+            result["consoles"].append(entry)
+        result["monitors"] = [
             {"name": "monitor", "type": "qmp", "path": folder.socket("monitor.sock")}
         ]
-        told["monitors"] += [
+        result["monitors"] += [
             {
                 "name": monitor["name"],
                 "type": monitor["type"],
@@ -233,16 +248,19 @@ class Consoles(Part):
             }
             for number, monitor in enumerate(definition["monitors"])
         ]
-        told["agent"] = folder.socket("agent.sock") if definition["guest_agent"] else None
+        result["agent"] = folder.socket("agent.sock") if definition["guest_agent"] else None
 
 
-def socket_path(folder, number):
-    """The socket of a console, by its number."""
+def socket_path(folder: Folder, number: int) -> str:
+    """Return the socket of a console by its number."""
     return folder.socket("console.sock" if number == 0 else "console%d.sock" % number)
 
 
-def console_address(folder, name=None):
-    """Where a running VM's console listens: its path, or (host, port). name: the first one if None. Raises VlabError."""
+def console_address(folder: Folder, name: str | None = None) -> str | tuple[str, int]:
+    """Return where a console listens: a path, or (host, port). Raises VlabError.
+
+    name: of the console; None for the first one.
+    """
     definition = (read_json(folder.run) or {}).get("definition") or read_json(folder.definition)
     if definition is None:
         raise GuestError(no_such_vm(folder))
@@ -265,14 +283,14 @@ def console_address(folder, name=None):
     return consoles[number]["host"], int(definition["ports"]["console/" + consoles[number]["name"]])
 
 
-def console_logs(folder, definition):
-    """The log files of a VM's consoles that exist."""
+def console_logs(folder: Folder, definition: Definition) -> list[str]:
+    """Return the existing log files of a VM's consoles."""
     paths = [folder.file(log_name(console)) for console in definition["consoles"] if console["log"]]
     return [path for path in paths if os.path.exists(path)]
 
 
-def log_size(folder, definition):
-    """How long the log of the first console is: what a guest prints from now on comes after it."""
+def log_size(folder: Folder, definition: Definition) -> int:
+    """Return the length of the first console's log, after which new output begins."""
     if not definition["consoles"]:
         return 0
     try:

@@ -3,12 +3,13 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Single devices: the common ones as options, host devices passed through, and any other by its driver's name."""
+"""Single devices: common ones, host devices that are passed through, and any other by driver."""
 
 from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
@@ -19,6 +20,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import SlotRequest
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition, Params
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+
 _HOST_ADDRESS = re.compile(
     r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE
 )
@@ -26,7 +32,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _WATCHDOG_ACTIONS = ["reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"]
 
 
-def _passthrough(path, value):
+def _passthrough(path: str, value: list[str]) -> list[str]:
     normal = []
     for number, address in enumerate(value):
         match = _HOST_ADDRESS.fullmatch(address)
@@ -42,8 +48,8 @@ def _passthrough(path, value):
     return normal
 
 
-def _devices(path, value):
-    observation = {}
+def _devices(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    numbers: dict[str, int] = {}
     for number, entry in enumerate(value):
         here = "%s[%d]" % (path, number)
         if not isinstance(entry.get("driver"), str) or not entry["driver"]:
@@ -58,15 +64,17 @@ def _devices(path, value):
                 raise OptionError(
                     here + ".id", "%r is not an id: a letter, then letters, digits, - . _" % name
                 )
-            if name in observation:
+            if name in numbers:
                 raise OptionError(
-                    here + ".id", "%r is also the id of %s[%d]" % (name, path, observation[name])
+                    here + ".id", "%r is also the id of %s[%d]" % (name, path, numbers[name])
                 )
-            observation[name] = number
+            numbers[name] = number
     return value
 
 
 class Devices(Part):
+    """The part that owns single devices."""
+
     name = "devices"
     options = {
         "rng": Option({"type": "bool"}, False),
@@ -80,7 +88,7 @@ class Devices(Part):
         ),
     }
 
-    def complete(self, desired, saved, given, host):
+    def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         have = host.capabilities
         for number, entry in enumerate(desired["devices"]):
             if not have.has_device(entry["driver"]):
@@ -100,20 +108,20 @@ class Devices(Part):
             and "bus" not in entry
         )
 
-    def slots(self, desired):
+    def slots(self, desired: Definition) -> list[SlotRequest]:
         keys = [(_key(desired["devices"][n], n), "devices[%d]" % n) for n in desired["pci_devices"]]
         keys += [("passthrough/%s" % address, "passthrough") for address in desired["passthrough"]]
         return [(key, "pci", None, option) for key, option in keys]
 
-    def check_start(self, desired, host):
+    def check_start(self, desired: Definition, host: Host) -> None:
         for address in desired["passthrough"]:
             _check_host_device(address)
 
-    def arguments(self, desired, host):
+    def arguments(self, desired: Definition, host: Host) -> list[str]:
         kind, words = desired["family"], []
         suffix = "ccw" if host.arch == "s390x" else "device" if kind == "none" else "pci"
 
-        def single(name):
+        def single(name: str) -> dict[str, str]:
             return addresses.single(kind, name)
 
         if desired["rng"]:
@@ -137,8 +145,9 @@ class Devices(Part):
             )
         if desired["usb_tablet"]:
             words += device(
+                # The ports before it are for disks.
                 {"driver": "usb-tablet", "id": "tablet", "bus": "usb.0", "port": "15"}
-            )  # behind those of the disks
+            )
         for number, entry in enumerate(desired["devices"]):
             slot = desired["slots"].get(_key(entry, number))
             words += device(
@@ -156,28 +165,28 @@ class Devices(Part):
         return words
 
 
-def _key(entry, number):
-    """A device that has an id keeps its slot whatever comes before it in the list."""
+def _key(entry: dict[str, Any], number: int) -> str:
+    """Return the key of a device's slot: its ID, independent of the order, or its number."""
     return "devices/%s" % entry.get("id", number)
 
 
-def usb_wanted(definition):
-    """Whether the machine needs a USB controller."""
-    return definition["usb_tablet"] or any(
+def usb_wanted(definition: Definition) -> bool:
+    """Return whether the machine needs a USB controller."""
+    return bool(definition["usb_tablet"]) or any(
         slot["kind"] == "usb" for slot in definition["slots"].values()
     )
 
 
-def _check_host_device(address):
-    """Raise HostError, saying what is missing, when a host PCI device cannot be given to a guest."""
+def _check_host_device(address: str) -> None:
+    """Raise HostError if a host PCI device cannot be passed through, with what is missing."""
     folder = "/sys/bus/pci/devices/" + address
     if not os.path.isdir(folder):
         raise HostError("passthrough: the host has no PCI device %s (see lspci -D)" % address)
     group = os.path.join(folder, "iommu_group")
     if not os.path.exists(group):
         raise HostError(
-            "passthrough: %s is in no IOMMU group: switch the IOMMU on (intel_iommu=on or amd_iommu=on) and in the firmware"
-            % address
+            "passthrough: %s is in no IOMMU group: switch the IOMMU on (intel_iommu=on or"
+            " amd_iommu=on) and in the firmware" % address
         )
     driver = (
         os.path.basename(os.path.realpath(os.path.join(folder, "driver")))
@@ -186,12 +195,12 @@ def _check_host_device(address):
     )
     if driver != "vfio-pci":
         raise HostError(
-            "passthrough: %s is bound to %s: bind it to vfio-pci first (driverctl set-override %s vfio-pci)"
-            % (address, driver or "no driver", address)
+            "passthrough: %s is bound to %s: bind it to vfio-pci first (driverctl set-override %s"
+            " vfio-pci)" % (address, driver or "no driver", address)
         )
     number = os.path.basename(os.path.realpath(group))
     if not os.access("/dev/vfio/%s" % number, os.R_OK | os.W_OK):
         raise HostError(
-            "passthrough: no permission on /dev/vfio/%s, the IOMMU group of %s: become root, or change its owner"
-            % (number, address)
+            "passthrough: no permission on /dev/vfio/%s, the IOMMU group of %s: become root, or"
+            " change its owner" % (number, address)
         )

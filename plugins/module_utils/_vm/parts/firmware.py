@@ -3,13 +3,14 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""What the machine boots: firmware, its variables, boot order, a kernel given directly, SMBIOS strings, a TPM."""
+"""Firmware and boot: UEFI and its variables, boot order, direct kernel boot, SMBIOS, TPM."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder
@@ -22,23 +23,27 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition, Params
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+
 _DESCRIPTORS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware")
 # Fields by SMBIOS type: QEMU documentation, "Invocation", -smbios.
 _SMBIOS_TYPES = (0, 1, 2, 3, 4, 8, 11, 17, 41)
 
 
-def _boot_order(path, value):
+def _boot_order(path: str, value: str) -> str:
     wrong = set(value) - set("abcdnp")
     if wrong or len(set(value)) != len(value):
         raise OptionError(
             path,
-            "%r is not a boot order: each of a, b (floppies), c (disk), d (cdrom), n (network) once at most"
-            % value,
+            "%r is not a boot order: each of a, b (floppies), c (disk), d (cdrom), n (network) once"
+            " at most" % value,
         )
     return value
 
 
-def _smbios(path, value):
+def _smbios(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for number, entry in enumerate(value):
         check_properties("%s[%d]" % (path, number), entry)
         if str(entry.get("type", "")) not in map(str, _SMBIOS_TYPES):
@@ -57,14 +62,17 @@ def _smbios(path, value):
     ]
 
 
-def _file(path, value):
+def _file(path: str, value: str) -> str | None:
     return os.path.abspath(os.path.expanduser(value)) if value else None
 
 
-def find_uefi(arch, machine):
-    """The UEFI code and variables template for a machine, from the firmware descriptors that distributions install.
+def find_uefi(arch: str, machine: str) -> tuple[str, str, str, str]:
+    """Return code, its format, variables template and its format of the UEFI for a machine.
 
-    Source: QEMU, docs/interop/firmware.json. Secure boot firmware, which needs SMM, is left out. Raises HostError.
+    They are found by the firmware descriptors that distributions install.
+
+    Source: QEMU, docs/interop/firmware.json. Firmware for secure boot, which requires SMM, is
+    excluded. Raises HostError.
     """
     for folder in _DESCRIPTORS:
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
@@ -82,12 +90,12 @@ def find_uefi(arch, machine):
                     mapping["nvram-template"]["format"],
                 )
     raise HostError(
-        "firmware: no UEFI for %s is on this host: install the package ovmf (or edk2-ovmf, qemu-efi-aarch64)"
-        % arch
+        "firmware: no UEFI for %s is on this host: install the package ovmf (or edk2-ovmf,"
+        " qemu-efi-aarch64)" % arch
     )
 
 
-def _suits(descriptor, arch, machine):
+def _suits(descriptor: dict[str, Any], arch: str, machine: str) -> bool:
     if (
         "uefi" not in descriptor.get("interface-types", ())
         or descriptor.get("mapping", {}).get("device") != "flash"
@@ -105,12 +113,14 @@ def _suits(descriptor, arch, machine):
     return False
 
 
-def _like(machine, pattern):
+def _like(machine: str, pattern: str) -> bool:
     kinds = {"pc": "pc-i440fx-", "q35": "pc-q35-", "virt": "virt-"}
     return kinds.get(machine, machine).startswith(pattern.rstrip("*"))
 
 
 class Firmware(Part):
+    """The part that owns firmware and boot."""
+
     name = "firmware"
     options = {
         "firmware": Option({"type": "str", "choices": ["bios", "uefi"]}, "bios"),
@@ -124,14 +134,14 @@ class Firmware(Part):
         "tpm": Option({"type": "bool"}, False),
     }
 
-    def complete(self, desired, saved, given, host):
+    def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         if desired["firmware"] == "uefi" and desired["bios_image"]:
             raise OptionError("bios_image", "it cannot be given with firmware: uefi")
         for option in ("initrd", "cmdline"):
             if desired[option] and not desired["kernel"]:
                 raise OptionError(option, "it needs kernel")
 
-    def check_start(self, desired, host):
+    def check_start(self, desired: Definition, host: Host) -> None:
         for option in ("kernel", "initrd", "bios_image"):
             if desired[option]:
                 images.check_readable(option, desired[option])
@@ -142,7 +152,7 @@ class Firmware(Part):
         if desired["firmware"] == "uefi":
             find_uefi(host.arch, desired["machine"])
 
-    def prepare(self, desired, host):
+    def prepare(self, desired: Definition, host: Host) -> list[str]:
         done = []
         if desired["firmware"] == "uefi":
             template = find_uefi(host.arch, desired["machine"])[2]
@@ -155,7 +165,7 @@ class Firmware(Part):
             make_private_folder(host.folder.file("tpm"))
         return done
 
-    def arguments(self, desired, host):
+    def arguments(self, desired: Definition, host: Host) -> list[str]:
         words = []
         if desired["firmware"] == "uefi":
             code, code_format, _template, variables_format = find_uefi(
@@ -191,13 +201,13 @@ class Firmware(Part):
             ]
         return words
 
-    def helper_processes(self, desired, host):
-        """The TPM emulator. With --daemon it listens at its socket before the program returns (man swtpm)."""
+    def helper_processes(self, desired: Definition, host: Host) -> list[list[str]]:
+        """Return the TPM emulator: with --daemon, it exits once its socket is ready (swtpm(8))."""
         if not desired["tpm"]:
             return []
         return [
             [
-                find_program("swtpm"),
+                find_program("swtpm") or "swtpm",
                 "socket",
                 "--tpm2",
                 "--daemon",
@@ -210,11 +220,11 @@ class Firmware(Part):
         ]
 
 
-def _variables(host):
+def _variables(host: Host) -> str:
     return host.folder.file("uefi-variables.fd")
 
 
-def _flash(node, path, form, read_only):
+def _flash(node: str, path: str, form: str, read_only: bool) -> dict[str, Any]:
     return {
         "driver": form,
         "node-name": node,

@@ -3,12 +3,13 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The machine: its architecture, type, processors and accelerator, and whatever else QEMU's command line can say."""
+"""The machine: architecture, type, processors, accelerator, and further command line words."""
 
 from __future__ import annotations
 
 import re
 import uuid
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
@@ -20,7 +21,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
 
-# What QEMU calls its most usual machine, where it has no default of its own or one that nobody wants.
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Result,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+
+# The default machine types, where QEMU has none or an outdated one.
 _MACHINES = {
     "x86_64": ("pc", "q35"),
     "i386": ("pc", "q35"),
@@ -33,8 +43,8 @@ _MACHINES = {
     "s390x": ("s390-ccw-virtio",),
 }
 
-# Words that would take a VM out of our hands, with the option that does the same within them.
-_OURS = {
+# Words that would conflict with the module, with what to use instead.
+_RESERVED = {
     "-daemonize": "the module detaches QEMU itself",
     "-pidfile": "the module keeps its own",
     "-S": "use state: paused",
@@ -47,7 +57,7 @@ _OURS = {
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _uuid(path, value):
+def _uuid(path: str, value: str) -> str:
     if value in ("derived", "random"):
         return value
     try:
@@ -57,13 +67,13 @@ def _uuid(path, value):
 
 
 def derived_uuid(lab: str, name: str) -> str:
-    """The UUID of a VM as every host and every run derives it from its lab and name (RFC 4122, version 5)."""
+    """Return the UUID that is derived from lab and name (RFC 4122, version 5)."""
     return str(
         uuid.uuid5(uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8"), "vlab/%s/%s" % (lab, name))
     )
 
 
-def _topology(path, value):
+def _topology(path: str, value: dict[str, Any]) -> dict[str, int] | None:
     given = {key: count for key, count in value.items() if count is not None}
     for key, count in given.items():
         if count < 1:
@@ -71,20 +81,22 @@ def _topology(path, value):
     return given or None
 
 
-def _words(path, value):
+def _words(path: str, value: list[str]) -> list[str]:
     for word in value:
-        # QEMU takes two dashes for one.
-        ours = (
-            _OURS.get(word[1:] if word.startswith("--") else word) if path == "extra_args" else None
+        # QEMU accepts two dashes as well as one.
+        reserved = (
+            _RESERVED.get(word[1:] if word.startswith("--") else word)
+            if path == "extra_args"
+            else None
         )
-        if ours:
-            raise OptionError(path, "%s cannot be given: %s" % (word, ours))
+        if reserved:
+            raise OptionError(path, "%s cannot be given: %s" % (word, reserved))
     return value
 
 
-def _environment(path, value):
+def _environment(path: str, value: dict[str, Any]) -> dict[str, str]:
     for name, content in value.items():
-        # The shell that keeps QEMU's exit code passes on no others.
+        # The shell that records QEMU's exit code does not pass on other names.
         if not _VARIABLE.fullmatch(name):
             raise OptionError(
                 path,
@@ -99,17 +111,19 @@ def _environment(path, value):
     return {name: str(content) for name, content in value.items() if content is not None}
 
 
-def _properties(path, value):
+def _properties(path: str, value: dict[str, Any]) -> dict[str, Any]:
     check_properties(path, value, reserved=("accel", "memory-backend", "type"))
     return {key: content for key, content in value.items() if content is not None}
 
 
-def uses_icount(definition):
-    """Whether instruction counting, which only TCG has, is asked for."""
+def uses_icount(definition: Definition) -> bool:
+    """Return whether instruction counting is requested, which only TCG supports."""
     return "-icount" in definition["extra_args"] or "--icount" in definition["extra_args"]
 
 
 class Machine(Part):
+    """The part that owns the machine itself."""
+
     name = "machine"
     options = {
         "uuid": Option({"type": "str"}, "derived", normalise=_uuid),
@@ -148,7 +162,7 @@ class Machine(Part):
         "environment": Option({"type": "dict"}, {}, normalise=_environment),
     }
 
-    def complete(self, desired, saved, given, host):
+    def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         if desired["uuid"] == "random":
             desired["uuid"] = saved.get("uuid") or str(uuid.uuid4())
         elif desired["uuid"] == "derived":
@@ -157,56 +171,62 @@ class Machine(Part):
             desired["arch"] = None
         host.find(desired["arch"], desired["qemu_binary"] or None)
         desired["arch"] = host.arch
-        known = host.capabilities
+        capabilities = host.capabilities
         if not desired["machine"]:
-            usual = [name for name in _MACHINES.get(host.arch, ()) if known.machine_name(name)]
-            desired["machine"] = usual[0] if usual else known.default_machine
+            usual = [
+                name for name in _MACHINES.get(host.arch, ()) if capabilities.machine_name(name)
+            ]
+            desired["machine"] = usual[0] if usual else capabilities.default_machine
         if not desired["machine"]:
             raise OptionError(
                 "machine",
                 "%s has no default machine: choose one of %s"
-                % (host.binary, ", ".join(sorted(known.machines))),
+                % (host.binary, ", ".join(sorted(capabilities.machines))),
             )
-        if not known.machine_name(desired["machine"]):
+        if not capabilities.machine_name(desired["machine"]):
             raise OptionError(
                 "machine",
                 "%s does not have the machine %r; it has %s"
-                % (host.binary, desired["machine"], ", ".join(sorted(known.machines))),
+                % (host.binary, desired["machine"], ", ".join(sorted(capabilities.machines))),
             )
-        desired["family"] = addresses.family(known.machine_name(desired["machine"]), host.arch)
+        desired["family"] = addresses.family(
+            capabilities.machine_name(desired["machine"]) or "", host.arch
+        )
         self._complete_topology(desired, given)
 
     @staticmethod
-    def _complete_topology(desired, given):
+    def _complete_topology(desired: Definition, given: Params) -> None:
         smp = desired["smp"]
         if not smp:
             return
         product = smp.get("sockets", 1) * smp.get("cores", 1) * smp.get("threads", 1)
         if given.get("smp") and given.get("vcpus") is None and not smp.get("maxcpus"):
             desired["vcpus"] = product
-        most = smp.get("maxcpus", desired["vcpus"])
-        if most < desired["vcpus"]:
-            raise OptionError("smp.maxcpus", "%d is less than vcpus, %d" % (most, desired["vcpus"]))
-        if all(key in smp for key in ("sockets", "cores", "threads")) and product != most:
+        maximum = smp.get("maxcpus", desired["vcpus"])
+        if maximum < desired["vcpus"]:
+            raise OptionError(
+                "smp.maxcpus", "%d is less than vcpus, %d" % (maximum, desired["vcpus"])
+            )
+        if all(key in smp for key in ("sockets", "cores", "threads")) and product != maximum:
             raise OptionError(
                 "smp",
-                "%d sockets x %d cores x %d threads are %d, but %d are wanted (%s)"
+                "%d sockets x %d cores x %d threads are %d, but %d are requested (%s)"
                 % (
                     smp["sockets"],
                     smp["cores"],
                     smp["threads"],
                     product,
-                    most,
+                    maximum,
                     "smp.maxcpus" if "maxcpus" in smp else "vcpus",
                 ),
             )
 
-    def check_start(self, desired, host):
+    def check_start(self, desired: Definition, host: Host) -> None:
         host.accel, host.accel_reason = accelerators.choose_accelerator(
             desired["accel"], host.binary, host.arch, host.capabilities, icount=uses_icount(desired)
         )
 
-    def leading_arguments(self, desired, host):
+    def leading_arguments(self, desired: Definition, host: Host) -> list[str]:
         properties = dict(desired["machine_options"])
         if desired["memory_backend"]:
             properties["memory-backend"] = "ram"
@@ -233,11 +253,11 @@ class Machine(Part):
         cpu = desired["cpu"] or ("host" if host.accel in ("kvm", "hvf") else None)
         return words + (["-cpu", cpu] if cpu else [])
 
-    def report(self, definition, observation, told):
+    def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         for key in ("uuid", "description", "arch", "machine", "vcpus"):
-            told[key] = definition[key]
+            result[key] = definition[key]
         run = observation.run or {}
-        told["accel"] = (
+        result["accel"] = (
             {"type": run.get("accel"), "reason": run.get("accel_reason")}
             if observation.alive
             else {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from typing import TYPE_CHECKING, Any, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     LIVE,
@@ -27,13 +28,29 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import SlotRequest
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Result,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+
+# A removable drive, and a first-boot medium, as the definition keeps them.
+Drive = Dict[str, Any]
+Seed = Dict[str, Any]
+
 _CDROM_DEFAULTS = {"path": None, "bus": None, "index": None, "boot_index": None, "checksum": None}
 _FLOPPY_DEFAULTS = {"path": None, "index": None, "read_only": False}
 _SEED_BUSES = ["virtio", "scsi", "ide", "sata", "usb"]
 _CONFIG_LABEL = "config"
 
 
-def _medium(path, given):
+def _medium(path: str, given: dict[str, Any]) -> dict[str, Any]:
     medium = {key: value for key, value in given.items() if value is not None}
     if "path" in medium:
         medium["path"] = disk_options.image_path(path + ".path", medium["path"])
@@ -42,8 +59,11 @@ def _medium(path, given):
     return medium
 
 
-def _cloud_init(path, value):
-    """The four files of the NoCloud data source, by what they hold; the definition keeps their digests only."""
+def _cloud_init(path: str, value: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the seed with the files of the NoCloud data source.
+
+    The definition keeps only their digests.
+    """
     files = {}
     for option, name in (
         ("user_data", "user-data"),
@@ -53,12 +73,12 @@ def _cloud_init(path, value):
     ):
         content = value.get(option)
         if content is not None:
-            # JSON is YAML, and cloud-init wants its user data marked.
-            mark = "#cloud-config\n" if option in ("user_data", "vendor_data") else ""
+            # JSON is YAML. cloud-init requires this first line.
+            head = "#cloud-config\n" if option in ("user_data", "vendor_data") else ""
             files[name] = (
                 content
                 if isinstance(content, str)
-                else mark + json.dumps(content, indent=1, sort_keys=True) + "\n"
+                else head + json.dumps(content, indent=1, sort_keys=True) + "\n"
             )
     return (
         {
@@ -73,7 +93,7 @@ def _cloud_init(path, value):
     )
 
 
-def _config_drive(path, value):
+def _config_drive(path: str, value: dict[str, Any]) -> dict[str, Any] | None:
     files = {}
     for name, content in (value.get("files") or {}).items():
         if (
@@ -106,11 +126,13 @@ def _config_drive(path, value):
     }
 
 
-def _digest(content):
+def _digest(content: str) -> str:
     return "sha256:" + hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Media(Part):
+    """The part that owns removable drives and first-boot media."""
+
     name = "media"
     options = {
         "cdroms": Option(
@@ -169,8 +191,8 @@ class Media(Part):
         ),
     }
 
-    def merge(self, saved, given):
-        merged = {}
+    def merge(self, saved: Definition, given: Params) -> Definition:
+        merged: Definition = {}
         for option, defaults in (("cdroms", _CDROM_DEFAULTS), ("floppies", _FLOPPY_DEFAULTS)):
             merged[option] = merge_items(
                 option,
@@ -186,7 +208,7 @@ class Media(Part):
             )
         return merged
 
-    def complete(self, desired, saved, given, host):
+    def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         for cdrom in desired["cdroms"]:
             cdrom["bus"] = cdrom["bus"] or {"i440fx": "ide", "q35": "sata"}.get(
                 desired["family"], "scsi"
@@ -206,7 +228,7 @@ class Media(Part):
                 self._digest_files(option, drive, desired, host)
 
     @staticmethod
-    def _digest_files(option, drive, desired, host):
+    def _digest_files(option: str, drive: dict[str, Any], desired: Definition, host: Host) -> None:
         files = drive["files"]
         if option == "cloud_init":
             files.setdefault(
@@ -219,7 +241,7 @@ class Media(Part):
         drive["files"] = {name: _digest(content) for name, content in files.items()}
         drive["digested"] = True
 
-    def slots(self, desired):
+    def slots(self, desired: Definition) -> list[SlotRequest]:
         family = desired["family"]
         kept = [
             (
@@ -241,67 +263,66 @@ class Media(Part):
                 None,
                 drive["kind"] + ".bus",
             )
-            for drive in _drives(desired)
+            for drive in _seeds(desired)
         ]
         return kept
 
-    def compare(self, running, desired):
+    def compare(self, running: Definition, desired: Definition) -> list[Change]:
         changes = []
         for option in ("cdroms", "floppies"):
-            old, new = by_name(running[option]), by_name(desired[option])
-            for name in sorted(set(old) | set(new)):
-                path = (option, Item(name))
-                if name not in old or name not in new:
-                    changes.append(
-                        Change(
-                            path,
-                            old.get(name),
-                            new.get(name),
-                            RESTART,
-                            self.name,
-                            reason="a drive is part of the machine; its medium can be changed live",
-                        )
-                    )
-                    continue
-                for key in changed_keys(old[name], new[name]):
-                    how = LIVE if key in ("path", "checksum") else RESTART
-                    changes.append(
-                        Change(
-                            (*path, key),
-                            old[name].get(key),
-                            new[name].get(key),
-                            how,
-                            self.name,
-                            "medium" if key == "path" else "none",
-                        )
-                    )
+            changes += self._compare_drives(option, running, desired)
         for option in ("cloud_init", "config_drive"):
-            old, new = running.get(option), desired[option]
-            if old != new:
-                # The drive itself stays, and QEMU keeps the image that it has open: the guest gets the new one with its next start.
-                later = bool(
-                    old
-                    and new
-                    and new.get("update") == "next_start"
-                    and _drive_of(old) == _drive_of(new)
-                )
+            if running.get(option) != desired[option]:
+                changes.append(self._seed_change(option, running.get(option), desired[option]))
+        return changes
+
+    def _compare_drives(
+        self, option: str, running: Definition, desired: Definition
+    ) -> list[Change]:
+        changes = []
+        old, new = by_name(running[option]), by_name(desired[option])
+        for name in sorted(set(old) | set(new)):
+            path = (option, Item(name))
+            if name not in old or name not in new:
+                reason = "a drive is part of the machine; its medium can be changed live"
+                before, after = old.get(name), new.get(name)
+                changes.append(Change(path, before, after, RESTART, self.name, reason=reason))
+                continue
+            for key in changed_keys(old[name], new[name]):
                 changes.append(
                     Change(
-                        (option,),
-                        _told(old),
-                        _told(new),
-                        LIVE if later else RESTART,
+                        (*path, key),
+                        old[name].get(key),
+                        new[name].get(key),
+                        LIVE if key in ("path", "checksum") else RESTART,
                         self.name,
-                        "seed",
-                        reason="the guest sees it after its next start"
-                        if later
-                        else "a guest reads it when it boots",
+                        "medium" if key == "path" else "none",
                     )
                 )
         return changes
 
-    def reconcile_observed(self, observation):
-        """What is in the drives now: the guest may have ejected it."""
+    def _seed_change(self, option: str, old: Seed | None, new: Seed | None) -> Change:
+        # QEMU keeps the old image open, so the guest gets the new one at its next start.
+        is_deferred = bool(
+            old
+            and new
+            and new.get("update") == "next_start"
+            and _without_files(old) == _without_files(new)
+        )
+        return Change(
+            (option,),
+            _reported(old),
+            _reported(new),
+            LIVE if is_deferred else RESTART,
+            self.name,
+            "seed",
+            reason="the guest sees it after its next start"
+            if is_deferred
+            else "a guest reads it when it boots",
+        )
+
+    def reconcile_observed(self, observation: Observation) -> None:
+        """Take the media that QEMU reports: the guest may have ejected one."""
         for option in ("cdroms", "floppies"):
             for drive in observation.running[option]:
                 identifier = addresses.identifier(
@@ -310,11 +331,11 @@ class Media(Part):
                 if identifier in observation.media:
                     drive["path"] = observation.media[identifier]
 
-    def check_start(self, desired, host):
+    def check_start(self, desired: Definition, host: Host) -> None:
         self._check_media(desired, host)
 
     @staticmethod
-    def _check_media(desired, host):
+    def _check_media(desired: Definition, host: Host) -> None:
         for option in ("cdroms", "floppies"):
             for drive in desired[option]:
                 if drive["path"]:
@@ -326,15 +347,15 @@ class Media(Part):
                             drive["checksum"],
                         )
 
-    def prepare(self, desired, host):
+    def prepare(self, desired: Definition, host: Host) -> list[str]:
         done = self._write_seeds(desired, host)
         self._check_media(desired, host)
         return done
 
     @staticmethod
-    def _write_seeds(desired, host):
+    def _write_seeds(desired: Definition, host: Host) -> list[str]:
         done = []
-        for drive in _drives(desired):
+        for drive in _seeds(desired):
             path = _seed_path(host.folder, drive)
             image = host.secrets.get(drive["kind"])
             if image is not None and _read(path) != image:
@@ -343,12 +364,12 @@ class Media(Part):
             elif not os.path.exists(path):
                 raise OptionError(
                     drive["kind"],
-                    "%s is gone, and this run was not given what it held: give %s again"
+                    "%s no longer exists, and its contents were not supplied: give %s again"
                     % (path, drive["kind"]),
                 )
         return done
 
-    def arguments(self, desired, host):
+    def arguments(self, desired: Definition, host: Host) -> list[str]:
         words = []
         for option in ("cdroms", "floppies"):
             for drive in desired[option]:
@@ -361,25 +382,20 @@ class Media(Part):
                         )
                     )
                 words += device(self._drive(option, drive, identifier, slot, desired["family"]))
-        for drive in _drives(desired):
+        for drive in _seeds(desired):
             slot = desired["slots"]["seeds/%s" % drive["kind"]]
             identifier = addresses.identifier(slot)
             words += blockdev(_raw_node(identifier, _seed_path(host.folder, drive), True))
-            words += device(
-                _read_only(
-                    disks.device(
-                        dict(disk_options.DISK_DEFAULTS, bus=drive["bus"]),
-                        identifier,
-                        slot,
-                        desired["family"],
-                        host.arch,
-                    )
-                )
-            )
+            disk = dict(disk_options.DISK_DEFAULTS, bus=drive["bus"])
+            made = disks.device(disk, identifier, slot, desired["family"], host.arch)
+            if made:
+                words += device(_read_only(made))
         return words
 
     @staticmethod
-    def _drive(option, drive, identifier, slot, family):
+    def _drive(
+        option: str, drive: Drive, identifier: str, slot: addresses.Slot, family: str
+    ) -> dict[str, Any]:
         made = {
             "id": identifier,
             "drive": identifier if drive["path"] else None,
@@ -401,7 +417,7 @@ class Media(Part):
             made.update({"driver": "ide-cd", **disks.ide_unit(family, slot)})
         return made
 
-    def apply(self, change, desired, live):
+    def apply(self, change: Change, desired: Definition, live: Live) -> None:
         if change.verb == "seed":
             self._write_seeds(desired, live.host)
         if change.verb != "medium":
@@ -411,7 +427,8 @@ class Media(Part):
         identifier = addresses.identifier(desired["slots"]["%s/%s" % (option, name)])
         if drive["path"]:
             self._check_media({"cdroms": [], "floppies": [], option: [drive]}, live.host)
-        # By force, as the guest may have locked the tray; blockdev-change-medium knows no force before QEMU 7.1.
+        # With force, because the guest may have locked the tray. blockdev-change-medium supports
+        # force since QEMU 7.1 only.
         live.monitor.execute("eject", {"id": identifier, "force": True})
         if drive["path"]:
             read_only = option == "cdroms" or drive["read_only"]
@@ -424,12 +441,12 @@ class Media(Part):
                     "read-only-mode": "read-only" if read_only else "read-write",
                 },
             )
-        # The medium of the start stays open under its name until it is deleted; it may be gone already.
+        # The medium of the start stays open under its name until it is deleted.
         live.monitor.batch([("blockdev-del", {"node-name": identifier})])
 
-    def report(self, definition, observation, told):
+    def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         for option in ("cdroms", "floppies"):
-            told[option] = [
+            result[option] = [
                 {
                     "name": drive["name"],
                     "path": drive["path"],
@@ -441,25 +458,23 @@ class Media(Part):
             ]
 
 
-def _drives(definition):
+def _seeds(definition: Definition) -> list[Seed]:
     return [definition[option] for option in ("cloud_init", "config_drive") if definition[option]]
 
 
-def _drive_of(drive):
+def _without_files(drive: Seed) -> Seed:
     return {
         key: value for key, value in drive.items() if key not in ("files", "update", "digested")
     }
 
 
-def _seed_path(folder, drive):
-    return folder.file(
-        {"cloud_init": "seed.iso"}.get(
-            drive["kind"], "config." + {"iso": "iso", "fat": "img"}[drive["format"]]
-        )
-    )
+def _seed_path(folder: Folder, drive: Seed) -> str:
+    if drive["kind"] == "cloud_init":
+        return folder.file("seed.iso")
+    return folder.file("config.iso" if drive["format"] == "iso" else "config.img")
 
 
-def _image(drive, files):
+def _image(drive: Seed, files: dict[str, str]) -> bytes:
     content = {name: text.encode("utf-8", "surrogateescape") for name, text in files.items()}
     if drive["format"] == "fat":
         from ansible_collections.vlab.qemu.plugins.module_utils._common.fat import make_fat
@@ -474,7 +489,7 @@ def _image(drive, files):
     )
 
 
-def _read(path):
+def _read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as stream:
             return stream.read()
@@ -482,7 +497,7 @@ def _read(path):
         return None
 
 
-def _raw_node(identifier, path, read_only):
+def _raw_node(identifier: str, path: str, read_only: bool) -> dict[str, Any]:
     driver = "host_device" if disks.is_block_device(path) else "file"
     return {
         "driver": "raw",
@@ -492,11 +507,11 @@ def _raw_node(identifier, path, read_only):
     }
 
 
-def _read_only(made):
-    """An IDE hard disk cannot be read only: its CD-ROM is."""
+def _read_only(made: dict[str, Any]) -> dict[str, Any]:
+    """Return a read-only device: an IDE hard disk cannot be read only, so it becomes a CD-ROM."""
     made.pop("write-cache", None)
     return dict(made, driver="ide-cd") if made["driver"] == "ide-hd" else made
 
 
-def _told(drive):
+def _reported(drive: Seed | None) -> dict[str, Any] | None:
     return drive and {"label": drive["label"], "bus": drive["bus"], "files": drive["files"]}

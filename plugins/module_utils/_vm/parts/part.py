@@ -83,7 +83,7 @@ class Part:
         return merged
 
     def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
-        """Derive in desired what the options leave open; check options against each other and QEMU."""
+        """Derive in desired what the options leave open; check the options."""
 
     def slots(self, desired: Definition) -> list[SlotRequest]:
         """Return the devices that need a slot."""
@@ -129,7 +129,7 @@ class Part:
         """Make one LIVE change in a running VM."""
 
     def delete_files(self, change: Change, running: Definition, host: Host) -> None:
-        """Delete the files of an item that change removed. running: a definition that has the item."""
+        """Delete the files of an item that change removed. running: has the item."""
 
     # Start.
 

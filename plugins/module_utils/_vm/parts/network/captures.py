@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Capture files: one per NIC. QEMU truncates the file when it starts, so earlier ones are renamed."""
+"""Capture files, one per NIC. QEMU truncates existing files, so earlier ones are renamed."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The host's neighbour table: the IPv4 address last seen for each MAC address, without a process."""
+"""The host's neighbour table: the IPv4 addresses last seen for each MAC address."""
 
 from __future__ import annotations
 

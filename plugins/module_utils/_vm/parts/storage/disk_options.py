@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The suboptions of a disk: the one table that argument specs, topologies and RETURN derive from."""
+"""The suboptions of a disk: argument specs, topologies and RETURN derive from this table."""
 
 from __future__ import annotations
 
