@@ -78,14 +78,14 @@ class Memory(Part):
             free = have.get("HugePages_Free", 0) * page
             if not page or free < need:
                 raise HostError(
-                    "memory_backend.hugepages: %d MiB are needed, but %d MiB of huge pages are free:"
-                    " reserve more (sysctl vm.nr_hugepages), or set hugepages: false"
+                    "memory_backend.hugepages: %d MiB are needed, but %d MiB of huge pages are"
+                    " free: reserve more (sysctl vm.nr_hugepages), or set hugepages: false"
                     % (desired["memory"], free >> 20)
                 )
         elif desired["check_host_memory"] and have.get("MemAvailable", need) < need:
             raise HostError(
-                "memory: %d MiB are requested, but the host has %d MiB available: lower memory, stop other"
-                " VMs, or set check_host_memory: false"
+                "memory: %d MiB are requested, but the host has %d MiB available: lower memory, stop"
+                " other VMs, or set check_host_memory: false"
                 % (desired["memory"], have["MemAvailable"] >> 20)
             )
 
