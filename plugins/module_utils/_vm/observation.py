@@ -148,8 +148,7 @@ def _ending_timeout(folder: Folder) -> float:
 
 def _set_unresponsive(observation: Observation, pid: int, error: VlabError) -> None:
     error.message += (
-        ". The states restarted, stopped and absent end its process (%d) without the monitor"
-        % pid
+        ". The states restarted, stopped and absent end its process (%d) without the monitor" % pid
     )
     observation.alive, observation.status = True, "unresponsive"
     observation.monitor_error = error
