@@ -349,7 +349,6 @@ WORDS = (
     Word("connection, connection variables", name=r"reach|way", below="plugins"),
     Word("node facts", name=r"about", below="plugins"),
     Word("slot", name=r"places?", below="plugins/module_utils/_vm"),
-    Word("family", name=r"kind", below="plugins/module_utils/_vm/addresses.py"),
     Word("start_paused", name=r"hold|hold_asked", below="plugins"),
     Word("reconcile_observed", name=r"look", below="plugins"),
     Word("delete_files, remove_...", name=r"forget", below="plugins"),

@@ -84,8 +84,8 @@ class Memory(Part):
                 )
         elif desired["check_host_memory"] and have.get("MemAvailable", need) < need:
             raise HostError(
-                "memory: %d MiB are requested, but the host has %d MiB available: lower memory, stop"
-                " other VMs, or set check_host_memory: false"
+                "memory: %d MiB are requested, but the host has %d MiB available: lower memory,"
+                " stop other VMs, or set check_host_memory: false"
                 % (desired["memory"], have["MemAvailable"] >> 20)
             )
 
