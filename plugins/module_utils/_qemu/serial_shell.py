@@ -33,6 +33,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
 )
 
 PROMPT_TIMEOUT = 0.5  # seconds for a prompt to appear
+# Seconds without output after a password prompt. BusyBox prints it before it turns the echo off and
+# discards what was typed so far: a password that comes too early is in the log, and lost.
+ECHO_OFF_TIME = 0.5
 # Seconds until a missing or damaged answer is requested again.
 RETRY_INTERVALS = (0.4, 0.8, 1.5, 3, 6, 12, 24)
 MAX_TRIES = 20  # of a transfer
@@ -378,6 +381,9 @@ def log_in(
             raise LoginFailed(
                 "the guest asks for the password of %s, and none was given" % login.user
             )
+        while time.monotonic() < deadline:
+            if not console.read(min(deadline, time.monotonic() + ECHO_OFF_TIME)):
+                break
         console.send(login.password.encode("utf-8") + b"\r", deadline)
         number, _match = console.expect(
             [compile_pattern("login_failed", login.failed), prompts[0], prompts[2]],

@@ -25,9 +25,14 @@ from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 
 GETTY = r"""
 import getpass, os, sys, time
+def ask():
+    # As BusyBox: the prompt first, then the echo off, which discards the input so far.
+    print("Password: ", end="", flush=True)
+    time.sleep(0.2)
+    return getpass.getpass("")
 while True:
     user = input("guest login: ")
-    if user and getpass.getpass("Password: ") == "open" and user == "root":
+    if user and ask() == "open" and user == "root":
         print("Last login: Saturday")
         os.execv("/bin/sh", ["-sh", "-i"])
     if user:
