@@ -101,14 +101,14 @@ def _claim(
 ) -> dict[str, int]:
     owner = _owner(folder)
     claimed, kept = {}, set()
-    known = {
+    key_ports = {
         entry["key"]: name
         for name, entry in held.items()
         if owner in entry["vms"] or entry["key"].startswith("/%s/" % folder.lab)
     }
     keys = {request.key for request in port_requests}
     for request in port_requests:
-        old = known.get(request.key)
+        old = key_ports.get(request.key)
         if request.port == "auto" and old and _split(old)[0] == request.protocol:
             name = old
         else:

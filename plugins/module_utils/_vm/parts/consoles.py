@@ -44,34 +44,34 @@ _ISA_PORTS = 4
 
 def _consoles(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
     consoles: list[dict[str, Any]] = []
-    seen: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for number, given in enumerate(value):
-        here = "%s[%d]" % (path, number)
+        item_path = "%s[%d]" % (path, number)
         name = check_name(
-            here + ".name",
+            item_path + ".name",
             given.get("name") or ("console" if number == 0 else "console%d" % number),
         )
-        if name in seen:
+        if name in numbers:
             raise OptionError(
-                here + ".name", "%r is also the name of %s[%d]" % (name, path, seen[name])
+                item_path + ".name", "%r is also the name of %s[%d]" % (name, path, numbers[name])
             )
         if name == "qemu":
             raise OptionError(
-                here + ".name", "qemu.log is the log of QEMU itself: use another name"
+                item_path + ".name", "qemu.log is the log of QEMU itself: use another name"
             )
-        seen[name] = number
+        numbers[name] = number
         kind = given.get("type") or "unix"
         if kind == "unix" and (given.get("port") or given.get("host")):
-            raise OptionError(here + ".type", "host and port need type: tcp or telnet")
+            raise OptionError(item_path + ".type", "host and port need type: tcp or telnet")
         consoles.append(
             {
                 "name": name,
                 "type": kind,
                 "log": given.get("log") is not False,
-                "host": check_listen_address(here + ".host", given.get("host") or "127.0.0.1")
+                "host": check_listen_address(item_path + ".host", given.get("host") or "127.0.0.1")
                 if kind != "unix"
                 else None,
-                "port": port_number(here + ".port", given.get("port") or "auto")
+                "port": port_number(item_path + ".port", given.get("port") or "auto")
                 if kind != "unix"
                 else None,
             }
@@ -81,13 +81,13 @@ def _consoles(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _monitors(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
     monitors: list[dict[str, Any]] = []
-    seen: set[str] = set()
+    names: set[str] = set()
     for number, given in enumerate(value):
-        here = "%s[%d]" % (path, number)
-        name = check_name(here + ".name", given["name"])
-        if name in seen or name in ("qmp", "monitor"):
-            raise OptionError(here + ".name", "%r is taken" % name)
-        seen.add(name)
+        item_path = "%s[%d]" % (path, number)
+        name = check_name(item_path + ".name", given["name"])
+        if name in names or name in ("qmp", "monitor"):
+            raise OptionError(item_path + ".name", "%r is taken" % name)
+        names.add(name)
         monitors.append({"name": name, "type": given.get("type") or "hmp"})
     return monitors
 

@@ -51,22 +51,23 @@ def _passthrough(path: str, value: list[str]) -> list[str]:
 def _devices(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
     numbers: dict[str, int] = {}
     for number, entry in enumerate(value):
-        here = "%s[%d]" % (path, number)
+        item_path = "%s[%d]" % (path, number)
         if not isinstance(entry.get("driver"), str) or not entry["driver"]:
             raise OptionError(
-                here + ".driver",
+                item_path + ".driver",
                 "each device needs the name of its driver, such as {driver: pvpanic}",
             )
-        check_properties(here, entry)
+        check_properties(item_path, entry)
         name = entry.get("id")
         if name is not None:
             if not _IDENTIFIER.fullmatch(str(name)):
                 raise OptionError(
-                    here + ".id", "%r is not an id: a letter, then letters, digits, - . _" % name
+                    item_path + ".id",
+                    "%r is not an id: a letter, then letters, digits, - . _" % name,
                 )
             if name in numbers:
                 raise OptionError(
-                    here + ".id", "%r is also the id of %s[%d]" % (name, path, numbers[name])
+                    item_path + ".id", "%r is also the id of %s[%d]" % (name, path, numbers[name])
                 )
             numbers[name] = number
     return value
@@ -139,7 +140,7 @@ class Devices(Part):
             slot = single("watchdog") if desired["watchdog"] == "i6300esb" else {}
             words += device({"driver": desired["watchdog"], "id": "watchdog", **slot})
             words += ["-watchdog-action", desired["watchdog_action"]]
-        if usb_wanted(desired):
+        if needs_usb(desired):
             words += device(
                 {"driver": "qemu-xhci", "id": "usb", "p2": 15, "p3": 15, **single("usb")}
             )
@@ -170,7 +171,7 @@ def _key(entry: dict[str, Any], number: int) -> str:
     return "devices/%s" % entry.get("id", number)
 
 
-def usb_wanted(definition: Definition) -> bool:
+def needs_usb(definition: Definition) -> bool:
     """Return whether the machine needs a USB controller."""
     return bool(definition["usb_tablet"]) or any(
         slot["kind"] == "usb" for slot in definition["slots"].values()

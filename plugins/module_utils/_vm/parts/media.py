@@ -387,24 +387,24 @@ class Media(Part):
             identifier = addresses.identifier(slot)
             words += blockdev(_raw_node(identifier, _seed_path(host.folder, drive), True))
             disk = dict(disk_options.DISK_DEFAULTS, bus=drive["bus"])
-            made = disks.device(disk, identifier, slot, desired["family"], host.arch)
-            if made:
-                words += device(_read_only(made))
+            properties = disks.device(disk, identifier, slot, desired["family"], host.arch)
+            if properties:
+                words += device(_read_only(properties))
         return words
 
     @staticmethod
     def _drive(
         option: str, drive: Drive, identifier: str, slot: addresses.Slot, family: str
     ) -> dict[str, Any]:
-        made = {
+        properties = {
             "id": identifier,
             "drive": identifier if drive["path"] else None,
             "bootindex": drive.get("boot_index"),
         }
         if option == "floppies":
-            made.update({"driver": "floppy", "unit": slot["index"]})
+            properties.update({"driver": "floppy", "unit": slot["index"]})
         elif drive["bus"] == "scsi":
-            made.update(
+            properties.update(
                 {
                     "driver": "scsi-cd",
                     "bus": "scsi.0",
@@ -414,8 +414,8 @@ class Media(Part):
                 }
             )
         else:
-            made.update({"driver": "ide-cd", **disks.ide_unit(family, slot)})
-        return made
+            properties.update({"driver": "ide-cd", **disks.ide_unit(family, slot)})
+        return properties
 
     def apply(self, change: Change, desired: Definition, live: Live) -> None:
         if change.verb == "seed":
@@ -507,10 +507,10 @@ def _raw_node(identifier: str, path: str, read_only: bool) -> dict[str, Any]:
     }
 
 
-def _read_only(made: dict[str, Any]) -> dict[str, Any]:
+def _read_only(properties: dict[str, Any]) -> dict[str, Any]:
     """Return a read-only device: an IDE hard disk cannot be read only, so it becomes a CD-ROM."""
-    made.pop("write-cache", None)
-    return dict(made, driver="ide-cd") if made["driver"] == "ide-hd" else made
+    properties.pop("write-cache", None)
+    return dict(properties, driver="ide-cd") if properties["driver"] == "ide-hd" else properties
 
 
 def _reported(drive: Seed | None) -> dict[str, Any] | None:

@@ -45,15 +45,15 @@ def backend(identifier: str, link: Link, context: LinkContext) -> Backend:
 
     Raises OptionError if this QEMU does not support it.
     """
-    made = _BACKENDS[link["type"]](link, context)
-    if not context.capabilities.has_netdev(made["type"]):
+    arguments = _BACKENDS[link["type"]](link, context)
+    if not context.capabilities.has_netdev(arguments["type"]):
         raise OptionError(
             context.option + ".type",
             "this QEMU (%s) was built without the backend %s that a link of type %s needs"
-            % (context.capabilities.version_text, made["type"], link["type"]),
+            % (context.capabilities.version_text, arguments["type"], link["type"]),
         )
-    made["id"] = identifier
-    return {key: value for key, value in made.items() if value is not None}
+    arguments["id"] = identifier
+    return {key: value for key, value in arguments.items() if value is not None}
 
 
 def check(link: Link, capabilities: Capabilities, option: str) -> None:
@@ -135,14 +135,14 @@ def _stream(link: Link, context: LinkContext) -> Backend:
 def _stream_backend(
     link: Link, address: dict[str, str], listens: bool, context: LinkContext
 ) -> Backend:
-    made: Backend = {"type": "stream", "server": listens, "addr": address}
+    arguments: Backend = {"type": "stream", "server": listens, "addr": address}
     if "reconnect" in link:
-        made.update(
+        arguments.update(
             {"reconnect-ms": link["reconnect"] * 1000}
             if context.capabilities.at_least(9, 2)
             else {"reconnect": link["reconnect"]}
         )
-    return made
+    return arguments
 
 
 def _mcast(link: Link, context: LinkContext) -> Backend:

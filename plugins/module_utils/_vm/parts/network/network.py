@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 
 # Always reported, also with their default.
 _ALWAYS_REPORTED = ("model", "link", "link_down")
-# The order in which live changes of one NIC are made.
+# The order in which live changes of one NIC are applied.
 _LIVE_ORDER = [name for name, option in NIC_OPTIONS.items() if option.how == LIVE]
 
 
@@ -372,8 +372,8 @@ class Network(Part):
         monitor.execute("set_link", {"name": ids.nic, "up": False})
         # Also removes what a killed run left; QEMU refuses to delete what does not exist.
         monitor.batch([("netdev_del", {"id": ids.plug}), ("netdev_del", {"id": ids.link})])
-        made = nic_devices.backends(nic, definition, live.folder, live.capabilities)
-        for backend in made[1:]:
+        created = nic_devices.backends(nic, definition, live.folder, live.capabilities)
+        for backend in created[1:]:
             monitor.execute("netdev_add", backend)
         if has_carrier(nic):
             self._set_carrier(nic, ids, live)
@@ -398,7 +398,7 @@ class Network(Part):
 
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         result["nics"], result["forwards"] = [], []
-        known = neighbours.table() if observation.alive else {}
+        neighbour_table = neighbours.table() if observation.alive else {}
         for nic in definition["nics"]:
             forwards = _forwards(nic, definition)
             entry = _reported(nic)
@@ -406,7 +406,7 @@ class Network(Part):
             entry["slot"] = definition["slots"][slot_key(nic["name"])]["index"]
             entry["addresses"] = [
                 {"address": address, "port": None, "source": "neighbours"}
-                for address in known.get(nic["mac"], ())
+                for address in neighbour_table.get(nic["mac"], ())
             ]
             entry["addresses"] += [_address(forward) for forward in forwards if observation.alive]
             entry["capture"] = (

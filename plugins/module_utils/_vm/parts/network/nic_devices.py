@@ -113,7 +113,7 @@ def device(nic: Nic, definition: Definition, capabilities: Capabilities) -> dict
     """Return the device of a NIC as device_add takes it."""
     ids = nic_ids(definition, nic["name"])
     is_pci = capabilities.device_name(nic["model"]) in capabilities.pci_devices
-    made = {
+    properties = {
         "driver": nic["model"],
         "id": ids.nic,
         "netdev": ids.port,
@@ -122,14 +122,14 @@ def device(nic: Nic, definition: Definition, capabilities: Capabilities) -> dict
     }
     if is_pci:
         slot = definition["slots"][slot_key(nic["name"])]
-        made.update(addresses.pci(definition["family"], slot))
-        made["romfile"] = None if nic["boot_rom"] or nic["boot_index"] is not None else ""
+        properties.update(addresses.pci(definition["family"], slot))
+        properties["romfile"] = None if nic["boot_rom"] or nic["boot_index"] is not None else ""
     if is_virtio(nic["model"]):
         for key, name in VIRTIO_PROPERTIES.items():
-            made[name] = nic[key] if nic[key] and nic[key] != NIC_DEFAULTS[key] else None
-        made.update(_queues(nic, is_pci, len(definition["nics"])))
-    made.update(nic["properties"])
-    return {key: value for key, value in made.items() if value is not None}
+            properties[name] = nic[key] if nic[key] and nic[key] != NIC_DEFAULTS[key] else None
+        properties.update(_queues(nic, is_pci, len(definition["nics"])))
+    properties.update(nic["properties"])
+    return {key: value for key, value in properties.items() if value is not None}
 
 
 def _queues(nic: Nic, is_pci: bool, nic_count: int) -> dict[str, Any]:
@@ -143,12 +143,12 @@ def _queues(nic: Nic, is_pci: bool, nic_count: int) -> dict[str, Any]:
 def capture_filter(nic: Nic, definition: Definition, folder: Folder) -> dict[str, Any]:
     """Return the capture filter of a NIC as object-add takes it."""
     ids = nic_ids(definition, nic["name"])
-    made = {
+    properties = {
         "qom-type": "filter-dump",
         "id": ids.capture,
         "netdev": ids.port,
         "file": capture_path(folder, nic),
     }
     if nic["capture"]["snaplen"]:
-        made["maxlen"] = nic["capture"]["snaplen"]
-    return made
+        properties["maxlen"] = nic["capture"]["snaplen"]
+    return properties

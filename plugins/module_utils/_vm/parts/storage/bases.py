@@ -79,15 +79,15 @@ def _verify(option: str, path: str, expected: str, is_first_mib: bool, host_fold
     images.check_readable(option, path)
     status = os.stat(path)
     cache = os.path.join(host_folder, "checksums.json")
-    known = read_json(cache) or {}
+    cached = read_json(cache) or {}
     key = "%s %s%s" % (path, expected, " first MiB" if is_first_mib else "")
     identity = [status.st_size, status.st_mtime_ns, status.st_ino]
-    if known.get(key) == identity:
+    if cached.get(key) == identity:
         return
     images.verify_checksum(option, path, expected, is_first_mib)
     make_folder(os.path.dirname(host_folder))
     make_folder(host_folder)
-    write_json(cache, dict(known, **{key: identity}))
+    write_json(cache, dict(cached, **{key: identity}))
 
 
 def check_base(option: str, disk: Disk, recorded: BaseRecord | None) -> None:

@@ -178,19 +178,19 @@ def device(
     bus = disk["bus"]
     if bus == "pflash":
         return None
-    made = {"id": identifier, "drive": identifier, "bootindex": disk["boot_index"]}
+    properties = {"id": identifier, "drive": identifier, "bootindex": disk["boot_index"]}
     if bus in _WRITE_CACHE_BUSES:
-        made["write-cache"] = "on" if _CACHE[disk["cache"]][2] else "off"
+        properties["write-cache"] = "on" if _CACHE[disk["cache"]][2] else "off"
     if bus in _SERIAL_LENGTH:
         # NVMe requires a serial number.
         default = ("vlab-" + identifier)[: _SERIAL_LENGTH[bus]] if bus == "nvme" else None
-        made["serial"] = disk["serial"] or default
+        properties["serial"] = disk["serial"] or default
     if bus in _ERROR_BUSES:
-        made.update({"werror": disk["werror"], "rerror": disk["rerror"]})
+        properties.update({"werror": disk["werror"], "rerror": disk["rerror"]})
     if bus == "sd":
-        del made["bootindex"]
-    made.update(_bus_device(bus, slot, family, arch))
-    return {key: value for key, value in made.items() if value is not None}
+        del properties["bootindex"]
+    properties.update(_bus_device(bus, slot, family, arch))
+    return {key: value for key, value in properties.items() if value is not None}
 
 
 def _bus_device(bus: str, slot: addresses.Slot, family: str, arch: str) -> dict[str, Any]:
@@ -232,14 +232,14 @@ def ide_unit(family: str, slot: addresses.Slot) -> dict[str, Any]:
 
 def controllers(kinds: Collection[str], family: str, arch: str) -> list[dict[str, Any]]:
     """Return the controllers, as devices, that disks in these kinds of slots need."""
-    made: list[dict[str, Any]] = []
+    devices: list[dict[str, Any]] = []
     if "scsi" in kinds:
         driver = "virtio-scsi-" + _virtio_suffix(family, arch)
-        made.append({"driver": driver, "id": "scsi", **addresses.single(family, "scsi")})
+        devices.append({"driver": driver, "id": "scsi", **addresses.single(family, "scsi")})
     if "sata" in kinds and family != "q35":
-        made.append({"driver": "ahci", "id": "sata", **addresses.single(family, "sata")})
+        devices.append({"driver": "ahci", "id": "sata", **addresses.single(family, "sata")})
     if "sd" in kinds:
-        made.append({"driver": "sdhci-pci", "id": "sd", **addresses.single(family, "sd")})
+        devices.append({"driver": "sdhci-pci", "id": "sd", **addresses.single(family, "sd")})
     if "floppy" in kinds and family == "q35":
-        made.append({"driver": "isa-fdc", "id": "fdc"})
-    return made
+        devices.append({"driver": "isa-fdc", "id": "fdc"})
+    return devices

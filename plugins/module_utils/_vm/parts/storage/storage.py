@@ -118,10 +118,10 @@ class Storage(Part):
         }
 
     def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
-        known = by_name(saved.get("disks", []))
+        saved_disks = by_name(saved.get("disks", []))
         owners: dict[str, str] = {}
         for disk in desired["disks"]:
-            path, old = "disks[%s]" % disk["name"], known.get(disk["name"])
+            path, old = "disks[%s]" % disk["name"], saved_disks.get(disk["name"])
             if disk["bus"] == "ide" and desired["family"] == "none":
                 disk["bus"] = "virtio"
             disks.check(disk, path, desired["family"], host.capabilities)
@@ -224,7 +224,7 @@ class Storage(Part):
 
     @staticmethod
     def _check_base(disk: Disk, desired: Definition, host: Host) -> bases.BaseRecord | None:
-        """Check the base image of a disk; return its record, None before the overlay is made."""
+        """Check the base image of a disk; return its record, None before the overlay is properties."""
         exists = os.path.lexists(bases.disk_path(host.folder, disk))
         recorded = desired["bases"].get(disk["name"]) if exists else None
         if disk["backing_file"]:
@@ -368,9 +368,9 @@ class Storage(Part):
             if disk["limits"]:
                 words += qom_object(disks.throttle_group_object(disk, identifier))
             words += blockdev(_block_node(disk, identifier, host.folder))
-            made = disks.device(disk, identifier, slot, family, host.arch)
-            if made:
-                words += device(made)
+            properties = disks.device(disk, identifier, slot, family, host.arch)
+            if properties:
+                words += device(properties)
             else:
                 host.machine_properties["pflash%d" % slot["index"]] = identifier
         return words
