@@ -325,7 +325,8 @@ WORDS = (
     Word("name, QMP name", r"spell(ings?|ed|s)", r"spell(ings?|ed)"),
     Word("helper process", r"companions?", r"companions?"),
     Word("fix, restore", r"mend(s|ed|ing)?", r"mend(s|ed|ing)?"),
-    Word("report, show, return", r"told|tells?|telling", r"told|tells?"),
+    # Not the method tell() of a file.
+    Word("report, show, return", r"told|tells?|telling", r"told|tells|tell(?=_)|(?<=_)tell"),
     Word("missing, does not exist", r"there (is|are|was|were) none"),
     Word("ended, does not exist", r"(is|are|was|were|be) gone"),
     Word("does not accept", r"takes? nothing"),
@@ -342,10 +343,12 @@ WORDS = (
     Word("result, or what it is", name=r"made", below="plugins"),
     Word("option path, or what it is", name=r"here", below="plugins"),
     Word("capabilities, or what it is", name=r"known", below="plugins"),
-    Word("digest, token", name=r"marks?", below="plugins"),
+    # Not the attribute start_mark of PyYAML.
+    Word("digest, token", name=r"(?<!start_)mark|marks", below="plugins"),
     Word("worker", name=r"hands?"),
     Word("host share", name=r"slices"),
-    Word("NIC naming", name=r"cards", below="plugins"),
+    # Not the cards of a picture.
+    Word("NIC naming", name=r"cards", below="plugins/module_utils"),
     Word("connection, connection variables", name=r"reach|way", below="plugins"),
     Word("node facts", name=r"about", below="plugins"),
     Word("slot", name=r"places?", below="plugins/module_utils/_vm"),
