@@ -864,7 +864,7 @@ cause:
   type: str
   sample: no_permission
 container:
-  description: What tells that this is an application container.
+  description: The application container that the hypervisor was recognised as.
   returned: failure, without O(allow_container)
   type: str
   sample: Podman or CRI-O (/run/.containerenv)

@@ -44,7 +44,7 @@ def _check_case(option: str, path: str, name: str, folder: FileTree) -> None:
         if other != name and other.lower() == name.lower():
             raise OptionError(
                 option,
-                "%r: %s and %s differ only in case: this file system cannot tell them apart"
+                "%r: %s and %s differ only in case: this file system ignores case"
                 % (path, name, other),
             )
 

@@ -5,7 +5,7 @@
 
 """A host's share of a lab as a request: what the module qemu_lab does, without its start-up time.
 
-Ansible builds and unpacks a module anew for each task, which takes longer than to observe 60 VMs.
+Ansible builds and unpacks a module again for each task, which takes longer than to observe 60 VMs.
 """
 
 from __future__ import annotations

@@ -130,33 +130,33 @@ def find_qemu(arch: str | None = None, binary: str | None = None) -> tuple[str, 
     Raises OptionError naming qemu_binary (not found, not a file, not executable) or arch (unknown,
     not installed, different from the binary's).
     """
-    wanted = _check_architecture(arch) if arch else None
+    requested = _check_architecture(arch) if arch else None
     if not binary:
-        wanted = wanted or _check_architecture(host_architecture())
-        path = find_program("qemu-system-" + wanted) or (
-            _find_kvm() if wanted == host_architecture() else None
+        requested = requested or _check_architecture(host_architecture())
+        path = find_program("qemu-system-" + requested) or (
+            _find_kvm() if requested == host_architecture() else None
         )
         if not path:
             raise OptionError(
                 "arch",
                 "this host has no QEMU for %s: install the package %s, or set qemu_binary"
-                % (wanted, package_for(wanted)),
+                % (requested, package_for(requested)),
             )
-        return path, wanted
+        return path, requested
     path = _locate(binary)
     derived = architecture_of(path)
-    result = derived or wanted
+    result = derived or requested
     if not result:
         raise OptionError(
             "arch",
             "the name of %s does not include the architecture of its guests: give arch, one of %s"
             % (path, ", ".join(ARCHITECTURES)),
         )
-    if derived and wanted and derived != wanted:
+    if derived and requested and derived != requested:
         raise OptionError(
             "arch",
             "%s was asked for, but %s is for %s: leave out one of arch and qemu_binary"
-            % (wanted, path, derived),
+            % (requested, path, derived),
         )
     return path, result
 
@@ -164,8 +164,8 @@ def find_qemu(arch: str | None = None, binary: str | None = None) -> tuple[str, 
 def architecture_of(path: str) -> str | None:
     """Return the guest architecture in the name of a QEMU binary, or of the file it links to.
 
-    None if there is none. qemu-system-ARCH may have a suffix, such as qemu-system-x86_64-microvm;
-    qemu-kvm is for the host's architecture.
+    None if neither name has one. qemu-system-ARCH may have a suffix, such as
+    qemu-system-x86_64-microvm; qemu-kvm is for the host's architecture.
     Raises OptionError for qemu-system- with an unknown architecture.
     """
     for name in (os.path.basename(path), os.path.basename(os.path.realpath(path))):
@@ -219,7 +219,7 @@ def find_qemu_img(qemu_path: str | None = None) -> str:
 def list_binaries() -> list[tuple[str, str]]:
     """Return (absolute path, architecture) of each QEMU system emulator, in order of search."""
     found: list[tuple[str, str]] = []
-    seen: set[str] = set()
+    real_paths: set[str] = set()
     for folder in _folders() + [_LIBEXEC]:
         try:
             names = sorted(os.listdir(folder))
@@ -230,13 +230,13 @@ def list_binaries() -> list[tuple[str, str]]:
             if not (name == "qemu-kvm" or name.startswith("qemu-system-") and folder != _LIBEXEC):
                 continue
             real = os.path.realpath(path)
-            if real in seen or not _is_program(path):
+            if real in real_paths or not _is_program(path):
                 continue
             with contextlib.suppress(OptionError):
                 architecture = architecture_of(path)
                 if architecture:
                     found.append((path, architecture))
-                    seen.add(real)
+                    real_paths.add(real)
     return found
 
 

@@ -167,7 +167,7 @@ def cache_file(path: str, subject: str, cache: str | None = None) -> str:
 def read_cached(file: str, identity: object) -> Any:
     """Return the answer cached for identity (a JSON value).
 
-    None if there is none, or if the file is damaged or for another identity.
+    None if the file is missing, damaged or for another identity.
     """
     try:
         content = read_json(file)

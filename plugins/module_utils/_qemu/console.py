@@ -113,7 +113,7 @@ class Console:
             is_late = time.monotonic() >= deadline
 
     def read(self, deadline: float) -> bool:
-        """Wait for output and add it to printed; return False if there is none by deadline.
+        """Wait for output and add it to printed; return False if none arrives by deadline.
 
         Raises GuestError if the VM has ended.
         """

@@ -209,9 +209,9 @@ def verify_checksum(
 
     Raises OptionError if expected is not a checksum, ImageError with both checksums if they differ.
     """
-    algorithm, _colon, wanted = normalise_checksum(option, expected).partition(":")
+    algorithm, _colon, expected_digest = normalise_checksum(option, expected).partition(":")
     found = checksum(path, algorithm, _MIB if first_mib else None)
-    if found != wanted:
+    if found != expected_digest:
         raise ImageError(
             "%s: %s%s has the checksum %s:%s, not %s:%s: it is another image, or damaged"
             % (
@@ -221,7 +221,7 @@ def verify_checksum(
                 algorithm,
                 found,
                 algorithm,
-                wanted,
+                expected_digest,
             ),
             option=option,
             path=str(path),

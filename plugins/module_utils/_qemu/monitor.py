@@ -335,7 +335,7 @@ class Monitor:
                 self._fail_invalid("it is larger than %d MiB" % (MAX_MESSAGE >> 20))
 
     def _next_message(self, deadline: float) -> dict[str, Any] | None:
-        """Return the next message in the lines received so far; None if there is none."""
+        """Return the next message in the lines received so far, or None."""
         while self._lines:
             self._message += self._lines.popleft()
             if not re.match(rb"\s*(\{|$)", self._message):

@@ -103,7 +103,7 @@ class SerialShell:
         self._is_sha256 = True
 
     def _marker(self, subject: str) -> bytes:
-        """Return the start of an answer of ours."""
+        """Return the text that an answer of this session starts with."""
         return ("VLAB-%s-%s" % (self.token, subject)).encode("ascii")
 
     def __enter__(self) -> SerialShell:

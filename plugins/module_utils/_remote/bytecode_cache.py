@@ -6,7 +6,7 @@
 """A cache of the bytecode of Ansible modules. Importing this module activates it.
 
 Ansible ships a module and its module_utils as a zip archive. Python compiles what it imports from
-an archive anew in each process, which takes longer than a run that changes nothing. This cache
+an archive again in each process, which takes longer than a run that changes nothing. This cache
 keeps the bytecode on the host, as Python does for files, under a digest of the archive's checksums.
 On any error, Python imports as usual.
 """

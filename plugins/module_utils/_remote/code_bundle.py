@@ -5,7 +5,7 @@
 
 """The code bundle: the collection's module_utils, unpacked and compiled once on a hypervisor.
 
-Ansible packs, sends and compiles a module's code anew with each task. A process that is started
+Ansible packs, sends and compiles a module's code again for each task. A process that is started
 often loads the code bundle instead. The controller names it by its digest, and sends its archive
 only if the hypervisor does not have it.
 """

@@ -97,10 +97,10 @@ def _space_rows(boxes: Boxes, pairs: Sequence[Edge], small: bool) -> None:
             for pair in pairs
             if min(row_of[key] for key in pair) < number <= max(row_of[key] for key in pair)
         ]
-        # Steep enough that links can be told apart.
-        reach = max((abs(boxes[tail].x - boxes[head].x) for tail, head in crossing), default=0)
+        # Steep enough to distinguish the links.
+        span = max((abs(boxes[tail].x - boxes[head].x) for tail, head in crossing), default=0)
         is_tree = len(crossing) <= len(row)
-        gap = (34 if small else 84) if is_tree else min(max(112.0, 0.17 * reach), 240.0)
+        gap = (34 if small else 84) if is_tree else min(max(112.0, 0.17 * span), 240.0)
         height = max(boxes[key].height for key in row)
         is_stacks = row[0][0] == "stack"
         y += gap + height / 2 if number else 0

@@ -4,7 +4,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The bytecode cache of the controller: Ansible compiles a collection anew in each process."""
+"""The bytecode cache of the controller: Ansible compiles a collection again in each process."""
 
 from __future__ import annotations
 
