@@ -86,9 +86,9 @@ def test_options_say_how_a_change_reaches_a_running_vm(row):
 def test_options_say_their_defaults(option):
     _found, text = document(option)
     default = OPTIONS[option].default
-    said = default if isinstance(default, str) else json.dumps(default)
+    shown = default if isinstance(default, str) else json.dumps(default)
     if not isinstance(default, (dict, list)) or not default:
-        assert "V(%s)" % said in text
+        assert "V(%s)" % shown in text
 
 
 def test_a_changed_default_is_no_default_key():
@@ -164,10 +164,10 @@ def _reported():
     return report(observation, definition)
 
 
-def _compare(told, contains, where):
+def _compare(result, contains, where):
     if contains is None:
         return
-    for entry in told if isinstance(told, list) else [told]:
+    for entry in result if isinstance(result, list) else [result]:
         assert set(entry) <= set(contains), where
         always = {key for key, text in contains.items() if text["returned"] == "always"}
         assert always <= set(entry), where
@@ -177,14 +177,14 @@ def _compare(told, contains, where):
 
 
 def test_what_is_returned_of_a_vm_is_documented():
-    told = _reported()
+    result = _reported()
     contains = documents.part("qemu_vm", "RETURN")["vm"]["contains"]
-    _compare(told, contains, "vm")
+    _compare(result, contains, "vm")
     for key in contains:
-        assert key in told
+        assert key in result
 
 
-def test_both_modules_tell_the_same_of_a_vm():
+def test_both_modules_return_the_same_for_a_vm():
     one = documents.part("qemu_vm", "RETURN")["vm"]["contains"]
     other = documents.part("qemu_vm_info", "RETURN")["vms"]["contains"]
     assert {key for key in other if key not in one} == {"agent_error", "error"}

@@ -419,7 +419,7 @@ def test_who_runs(sleeper):
     assert sleeper.poll() is None
     assert processes.send_signal(sleeper.pid, start)
     assert processes.wait_for_exit(sleeper.pid, start, 5)
-    assert processes.process_start_time(sleeper.pid) is None, "a zombie is gone"
+    assert processes.process_start_time(sleeper.pid) is None, "a zombie has ended"
     assert not processes.send_signal(sleeper.pid, start) and processes.wait_for_exit(
         sleeper.pid, start, 0
     )

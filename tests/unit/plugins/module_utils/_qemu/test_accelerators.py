@@ -30,7 +30,7 @@ def known(*accelerators, machines=("q35",)):
 
 
 class Host:
-    """A host whose /dev/kvm, processor and QEMU are told by the test."""
+    """A host with the /dev/kvm, processor and QEMU that the test defines."""
 
     def __init__(self, tmp_path):
         self.path = str(tmp_path / "qemu-system-x86_64")
@@ -320,7 +320,7 @@ def test_choice(host, accel, icount, script, expected):
         assert host.count() == 0
 
 
-def test_auto_tells_why_not_kvm(host):
+def test_auto_returns_why_not_kvm(host):
     assert "icount" in host.choose("auto", icount=True)[1]
     assert "own architecture, x86_64, not arm" in host.choose("auto", "arm")[1]
     host.opening = errno.EACCES

@@ -66,11 +66,11 @@ def test_host_architecture(monkeypatch, machine, arch):
         ("emulator", None),
     ],
 )
-def test_name_tells_architecture(host, name, arch):
+def test_architecture_in_the_name(host, name, arch):
     assert binaries.architecture_of("/nowhere/" + name) == arch
 
 
-def test_name_of_link_target_tells_architecture(host, tmp_path):
+def test_architecture_in_the_name_of_the_link_target(host, tmp_path):
     host("bin/qemu-system-sparc")
     os.symlink(str(tmp_path / "bin" / "qemu-system-sparc"), str(tmp_path / "emulator"))
     assert binaries.find_qemu(binary=str(tmp_path / "emulator")) == (
@@ -164,7 +164,7 @@ def test_architecture_must_be_the_binarys(host):
         binaries.find_qemu("x86_64", path)
 
 
-def test_a_name_that_tells_nothing_needs_arch(host):
+def test_a_name_without_architecture_needs_arch(host):
     path = host("bin/emulator")
     with pytest.raises(OptionError, match="give arch"):
         binaries.find_qemu(binary=path)

@@ -82,7 +82,7 @@ def starts(path):
     return os.path.getsize(path + ".starts")
 
 
-def test_what_it_tells(make, tmp_path):
+def test_what_is_detected(make, tmp_path):
     known = module.get_capabilities(make(), str(tmp_path / "cache"))
     assert known.version == (7, 2, 3)
     assert known.version_text == "7.2.3 (Debian 1:7)"

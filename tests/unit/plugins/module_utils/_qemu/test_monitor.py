@@ -23,7 +23,7 @@ def path(tmp_path):
     return str(tmp_path / "qmp.sock")
 
 
-def test_greeting_tells_version_and_process(path):
+def test_version_and_process_from_the_greeting(path):
     with FakeQmp(path, version=(10, 0, 2)), Monitor(path) as monitor:
         assert monitor.version == (10, 0, 2)
         assert monitor.peer_pid == os.getpid()

@@ -45,7 +45,7 @@ def run(monkeypatch):
 
 @pytest.fixture
 def image(monkeypatch, tmp_path):
-    """Where images are; headers tells what probe finds."""
+    """Where images are; headers: what probe returns."""
     image = qemu_img.QemuImg("qemu-img")
     image.headers = {}
     monkeypatch.setattr(

@@ -107,7 +107,7 @@ def test_files_of_users_have_the_rights_that_their_shell_gives_them(tmp_path):
         leave(guest, console)
 
 
-def test_a_guest_without_room_for_files(tmp_path):
+def test_a_guest_without_space_for_files(tmp_path):
     with FakeConsole(
         tmp_path / "console.sock",
         ["/bin/sh", "-i"],

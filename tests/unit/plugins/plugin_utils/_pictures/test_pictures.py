@@ -509,12 +509,12 @@ def test_without_graphviz_the_error_names_the_package(monkeypatch, tmp_path):
 
 def test_an_error_of_graphviz_is_reported(monkeypatch, tmp_path):
     (tmp_path / "dot").write_text(
-        "#!/bin/sh\necho 'no room in the world' >&2\nexit 3\n", encoding="utf-8"
+        "#!/bin/sh\necho 'no space in the world' >&2\nexit 3\n", encoding="utf-8"
     )
     (tmp_path / "dot").chmod(0o755)
     monkeypatch.setenv("PATH", "%s:/usr/bin:/bin" % tmp_path)
     with pytest.raises(
-        ProgramError, match="could not draw the lab: no room in the world"
+        ProgramError, match="could not draw the lab: no space in the world"
     ) as caught:
         svg(seen(LABS["two"]))
     assert caught.value.facts["rc"] == 3
