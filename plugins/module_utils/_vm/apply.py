@@ -48,13 +48,14 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import d
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
 
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
         Settings,
     )
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan
 
@@ -86,6 +87,9 @@ class Applier:
         """Raise a VlabError for anything that would prevent the plan, before any change."""
         if self.observation.monitor_error and "stop" not in self.plan.steps:
             raise self.observation.monitor_error
+        changed = {change.path[0] for change in self.plan.changes if change.verb != "remove"}
+        for part in PARTS:
+            part.check_files(self.desired, None if self.plan.starts else changed)
         if self.plan.starts:
             for part in PARTS:
                 part.check_start(self.desired, self.host)
@@ -98,13 +102,39 @@ class Applier:
             self._remove_run_files()
         files = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
         is_new = self.observation.saved is None
+        before = plain_copy(self.observation.running) if self.observation.alive else None
+        was_running = self.observation.status == "running"
         try:
             for step in self.plan.steps:
                 if not (step == "resume" and self.plan.starts and defer_resume):
                     _STEPS[step](self)
-        except LaunchError:
+        except LaunchError as error:
             self._undo_define(is_new, files)
+            if before and "define" in self.plan.steps:
+                raise self._start_again(error, before, was_running)
             raise
+
+    def _start_again(self, error: LaunchError, before: Definition, resume: bool) -> LaunchError:
+        """Start a VM that ran with the definition it had, after a failed restart.
+
+        Return the error with what became of it.
+        """
+        host = Host(self.folder)
+        try:
+            host.find(before["arch"], before["qemu_binary"] or None)
+            for part in PARTS:
+                part.check_start(before, host)
+            self.host, self.desired = host, before
+            self._start()
+            if resume:
+                self.resume()
+        except VlabError as second:
+            error.message += "\nThe VM does not start with its former definition either: %s" % (
+                second.message
+            )
+        else:
+            error.message += "\nThe VM was started again with its former definition"
+        return error
 
     def resume(self) -> None:
         """Let the guest run. Raises LaunchError if it does not."""

@@ -141,10 +141,12 @@ class Firmware(Part):
             if desired[option] and not desired["kernel"]:
                 raise OptionError(option, "it needs kernel")
 
-    def check_start(self, desired: Definition, host: Host) -> None:
+    def check_files(self, desired: Definition, options: set[str] | None) -> None:
         for option in ("kernel", "initrd", "bios_image"):
-            if desired[option]:
+            if desired.get(option) and (options is None or option in options):
                 images.check_readable(option, desired[option])
+
+    def check_start(self, desired: Definition, host: Host) -> None:
         if desired["tpm"] and not find_program("swtpm"):
             raise HostError(
                 "tpm: the program swtpm is not on this host: install it, or set tpm: false"

@@ -331,6 +331,15 @@ class Media(Part):
                 if identifier in observation.media:
                     drive["path"] = observation.media[identifier]
 
+    def check_files(self, desired: Definition, options: set[str] | None) -> None:
+        for option in ("cdroms", "floppies"):
+            if options is None or option in options:
+                for drive in desired.get(option, ()):
+                    if drive["path"]:
+                        images.check_readable(
+                            "%s[%s].path" % (option, drive["name"]), drive["path"]
+                        )
+
     def check_start(self, desired: Definition, host: Host) -> None:
         self._check_media(desired, host)
 

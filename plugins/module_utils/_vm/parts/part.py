@@ -49,7 +49,7 @@ class Part:
 
     observe   reconcile_observed
     compose   merge, complete, slots, complete_with_slots
-    plan      pending, compare, check_start
+    plan      pending, compare, check_files, check_start
     apply     port_requests; release after a stop; prepare and delete_files for a VM that does not
               run, apply and delete_files for one that does
     start     before_launch, helper_processes, arguments, leading_arguments, verify, before_continue
@@ -108,6 +108,12 @@ class Part:
             for name, option in self.options.items()
             if running.get(name) != desired.get(name)
         ]
+
+    def check_files(self, desired: Definition, options: set[str] | None) -> None:
+        """Raise a VlabError for a file of an option that is missing; called before any change.
+
+        options: the changed ones, or None for all, before a start. For absent, desired is empty.
+        """
 
     def check_start(self, desired: Definition, host: Host) -> None:
         """Raise a VlabError for anything that would prevent a start; called before any change."""
