@@ -8,18 +8,18 @@ import random
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses as room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 
 FAMILIES = ["i440fx", "q35", "virt", "spapr"]
 SINGLES = ("display", "serial", "scsi", "sata", "rng", "balloon", "watchdog", "usb", "sd")
 
 
-def wish(key, kind="nic", index=None):
+def request(key, kind="nic", index=None):
     return key, kind, index, "option of " + key
 
 
 def nics(*numbers):
-    return [wish("nics/eth%d" % number) for number in numbers]
+    return [request("nics/eth%d" % number) for number in numbers]
 
 
 def indexes(slots):
@@ -44,7 +44,7 @@ def indexes(slots):
     ],
 )
 def test_families(machine, arch, family):
-    assert room.family(machine, arch) == family
+    assert addresses.family(machine, arch) == family
 
 
 @pytest.mark.parametrize(
@@ -53,32 +53,33 @@ def test_families(machine, arch, family):
         (nics(0, 1, 2), {"nics/eth0": 0, "nics/eth1": 1, "nics/eth2": 2}),
         (nics(3), {"nics/eth3": 3}),
         (nics(31, 32), {"nics/eth31": 31, "nics/eth32": 0}),
-        ([wish("nics/lan"), wish("nics/eth0")], {"nics/lan": 1, "nics/eth0": 0}),
-        ([wish("nics/a1"), wish("nics/b1")], {"nics/a1": 1, "nics/b1": 0}),
-        ([wish("disks/disk7", "scsi")], {"disks/disk7": 0}),
+        ([request("nics/lan"), request("nics/eth0")], {"nics/lan": 1, "nics/eth0": 0}),
+        ([request("nics/a1"), request("nics/b1")], {"nics/a1": 1, "nics/b1": 0}),
+        ([request("disks/disk7", "scsi")], {"disks/disk7": 0}),
         (
-            [wish("disks/a", "ide", 2), wish("disks/b", "ide"), wish("cdroms/c", "ide")],
+            [request("disks/a", "ide", 2), request("disks/b", "ide"), request("cdroms/c", "ide")],
             {"disks/a": 2, "disks/b": 0, "cdroms/c": 1},
         ),
         (
-            [wish("disks/a", "pci"), wish("nics/a", "nic"), wish("devices/0", "pci")],
+            [request("disks/a", "pci"), request("nics/a", "nic"), request("devices/0", "pci")],
             {"disks/a": 0, "nics/a": 0, "devices/0": 1},
         ),
     ],
 )
 def test_new_places(desired, expected):
-    assert indexes(room.assign({}, desired)) == expected
+    assert indexes(addresses.assign({}, desired)) == expected
 
 
 @pytest.mark.parametrize(
-    "order", list(itertools.permutations([wish("disks/a", "scsi", 0), wish("disks/b", "scsi")]))
+    "order",
+    list(itertools.permutations([request("disks/a", "scsi", 0), request("disks/b", "scsi")])),
 )
 def test_a_slot_is_not_taken_from_another_device(order):
     """It would move a device of a running VM behind its back."""
-    held = room.assign({}, [wish("disks/b", "scsi")])
+    held = addresses.assign({}, [request("disks/b", "scsi")])
     with pytest.raises(OptionError, match="unit 0 of scsi is assigned to both"):
-        room.assign(held, list(order))
-    assert indexes(room.assign({}, list(order))) == {"disks/a": 0, "disks/b": 1}, (
+        addresses.assign(held, list(order))
+    assert indexes(addresses.assign({}, list(order))) == {"disks/a": 0, "disks/b": 1}, (
         "of two new ones, the one that asks has it"
     )
 
@@ -86,21 +87,23 @@ def test_a_slot_is_not_taken_from_another_device(order):
 @pytest.mark.parametrize(
     "desired, message",
     [
-        ([wish("a", "ide", 4)], "units 0 to 3"),
-        ([wish("a", "scsi", -1)], "units 0 to 255"),
-        ([wish("a", "sd"), wish("b", "sd")], "no free unit for b"),
-        ([wish("a", "ide", 1), wish("b", "ide", 1)], "both a and b"),
-        ([wish("n%d" % n) for n in range(256)], "maximum: 255"),
+        ([request("a", "ide", 4)], "units 0 to 3"),
+        ([request("a", "scsi", -1)], "units 0 to 255"),
+        ([request("a", "sd"), request("b", "sd")], "no free unit for b"),
+        ([request("a", "ide", 1), request("b", "ide", 1)], "both a and b"),
+        ([request("n%d" % n) for n in range(256)], "maximum: 255"),
     ],
 )
 def test_what_does_not_fit(desired, message):
     with pytest.raises(OptionError, match=message):
-        room.assign({}, desired)
+        addresses.assign({}, desired)
 
 
 def test_another_bus_is_another_slot():
-    held = room.assign({}, [wish("disks/a", "scsi", 3)])
-    assert room.assign(held, [wish("disks/a", "ide")]) == {"disks/a": {"kind": "ide", "index": 0}}
+    held = addresses.assign({}, [request("disks/a", "scsi", 3)])
+    assert addresses.assign(held, [request("disks/a", "ide")]) == {
+        "disks/a": {"kind": "ide", "index": 0}
+    }
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -122,14 +125,14 @@ def test_slots_never_move(seed):
         else:
             present.insert(chance.randint(0, len(present)), name)
         before = slots
-        slots = room.assign(slots, [wish(key, kind) for key, kind in present])
+        slots = addresses.assign(slots, [request(key, kind) for key, kind in present])
         assert set(slots) == {key for key, kind in present}
         assert all(slots[key] == before[key] for key in set(slots) & set(before))
         assert len({(slot["kind"], slot["index"]) for slot in slots.values()}) == len(slots)
-        assert slots == room.assign(
-            slots, [wish(key, kind) for key, kind in chance.sample(present, len(present))]
+        assert slots == addresses.assign(
+            slots, [request(key, kind) for key, kind in chance.sample(present, len(present))]
         )
-        assert len({room.identifier(slot) for slot in slots.values()}) == len(slots)
+        assert len({addresses.identifier(slot) for slot in slots.values()}) == len(slots)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -139,8 +142,8 @@ def test_slots_never_move(seed):
 def test_no_two_on_one_address(family, nic_count, device_count):
     slots = {"nics/n%d" % n: {"kind": "nic", "index": n} for n in range(nic_count)}
     slots.update({"disks/d%d" % n: {"kind": "pci", "index": n} for n in range(device_count)})
-    made = room.buses(family, slots)
-    root = "pcie.0" if room.is_pcie(family) else "pci.0"
+    made = addresses.buses(family, slots)
+    root = "pcie.0" if addresses.is_pcie(family) else "pci.0"
     devices_on = {root: 32}
     used = set()
 
@@ -158,12 +161,12 @@ def test_no_two_on_one_address(family, nic_count, device_count):
             "multifunction"
         ) is None
     for name in SINGLES:
-        address = room.single(family, name)
+        address = addresses.single(family, name)
         use(address["bus"], address["addr"])
     for slot in slots.values():
-        address = room.pci(family, slot)
+        address = addresses.pci(family, slot)
         use(address["bus"], address["addr"])
-        assert room.bus_exists(family, slots, address)
+        assert addresses.bus_exists(family, slots, address)
         if address["bus"] != root and not address["bus"].endswith(tuple("0123456789")):
             assert address["addr"] != "0"
     chassis = [
@@ -199,17 +202,18 @@ def test_no_two_on_one_address(family, nic_count, device_count):
         ("none", 0, 200, True),
     ],
 )
-def test_room_for_one_more_while_it_runs(family, before, index, there):
+def test_bus_for_one_more_nic_while_it_runs(family, before, index, there):
     slots = {"nics/%d" % n: {"kind": "nic", "index": n} for n in range(before)}
     assert (
-        room.bus_exists(family, slots, room.pci(family, {"kind": "nic", "index": index})) is there
+        addresses.bus_exists(family, slots, addresses.pci(family, {"kind": "nic", "index": index}))
+        is there
     )
 
 
 def test_where_qemu_places_devices_itself():
     assert (
-        room.pci("none", {"kind": "nic", "index": 3}) == room.single("none", "usb") == {}
-        and room.buses("none", {}) == []
+        addresses.pci("none", {"kind": "nic", "index": 3}) == addresses.single("none", "usb") == {}
+        and addresses.buses("none", {}) == []
     )
 
 
@@ -221,8 +225,8 @@ def test_adding_a_nic_moves_no_bus():
                 {"n%d" % n: {"kind": "nic", "index": n} for n in range(number)}
                 for number in (count, count + 1)
             )
-            known = {bus["id"]: bus for bus in room.buses(family, more)}
-            assert all(known[bus["id"]] == bus for bus in room.buses(family, fewer)), (
+            known = {bus["id"]: bus for bus in addresses.buses(family, more)}
+            assert all(known[bus["id"]] == bus for bus in addresses.buses(family, fewer)), (
                 family,
                 count,
             )

@@ -14,7 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import (
-    bases as room,
+    bases,
     disk_options,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
@@ -36,7 +36,7 @@ def fixture_base(tmp_path):
 
 def refused(given, recorded):
     with pytest.raises(ImageError) as caught:
-        room.check_base(OPTION, given, recorded)
+        bases.check_base(OPTION, given, recorded)
     assert caught.value.facts[
         "option"
     ] == OPTION + ".backing_file" and caught.value.message.startswith(OPTION + ".backing_file: ")
@@ -45,15 +45,15 @@ def refused(given, recorded):
 
 def test_a_base_that_is_what_it_was(base):
     given = disk(backing_file=str(base))
-    room.check_base(OPTION, given, None)
-    recorded = room.record_base(given)
+    bases.check_base(OPTION, given, None)
+    recorded = bases.record_base(given)
     assert recorded["path"] == str(base) and recorded["size"] == 102400
-    room.check_base(OPTION, given, recorded)
+    bases.check_base(OPTION, given, recorded)
 
 
 def test_a_base_that_is_missing(base):
     given = disk(backing_file=str(base))
-    recorded = room.record_base(given)
+    recorded = bases.record_base(given)
     base.unlink()
     assert "there is no file" in refused(given, None)
     assert "of the overlay no longer exists" in refused(given, recorded)
@@ -72,7 +72,7 @@ def test_a_base_that_is_no_image(base, tmp_path):
 @pytest.mark.parametrize("change", ["grown", "written", "touched", "replaced"])
 def test_a_base_that_changed_under_its_overlay(base, change):
     given = disk(backing_file=str(base))
-    recorded = room.record_base(given)
+    recorded = bases.record_base(given)
     content = bytearray(base.read_bytes())
     if change == "grown":
         base.write_bytes(content + b"x")
@@ -86,7 +86,7 @@ def test_a_base_that_changed_under_its_overlay(base, change):
     else:
         os.utime(base, (2000, 2000))
     assert "was changed under its overlay" in refused(given, recorded)
-    room.check_base(
+    bases.check_base(
         OPTION,
         dict(given, checksum="sha256:" + hashlib.sha256(base.read_bytes()).hexdigest()),
         recorded,
@@ -95,19 +95,19 @@ def test_a_base_that_changed_under_its_overlay(base, change):
 
 def test_a_faithful_copy_in_its_place(base):
     given = disk(backing_file=str(base))
-    recorded = room.record_base(given)
+    recorded = bases.record_base(given)
     copy = base.with_name("copy")
     shutil.copyfile(base, copy)
     os.replace(copy, base)
-    room.check_base(OPTION, given, recorded)
+    bases.check_base(OPTION, given, recorded)
 
 
 def test_a_base_that_moved(base):
     """Another path is another question: follow_base asks whether the content is the same."""
-    recorded = room.record_base(disk(backing_file=str(base)))
+    recorded = bases.record_base(disk(backing_file=str(base)))
     moved = base.with_name("moved")
     base.rename(moved)
-    room.check_base(OPTION, disk(backing_file=str(moved)), recorded)
+    bases.check_base(OPTION, disk(backing_file=str(moved)), recorded)
 
 
 class FakeImg:
@@ -141,7 +141,7 @@ def overlay(path, base):
 def test_an_overlay_follows_its_base(base, tmp_path, how, follows):
     path, fake = tmp_path / "d.qcow2", FakeImg()
     overlay(path, base)
-    recorded = room.record_base(disk(backing_file=str(base)))
+    recorded = bases.record_base(disk(backing_file=str(base)))
     new = base
     if how in ("moved", "copied"):
         new = tmp_path / "new"
@@ -163,16 +163,16 @@ def test_an_overlay_follows_its_base(base, tmp_path, how, follows):
     given = disk(backing_file=str(new))
     if follows is False:
         with pytest.raises((ImageError, OptionError), match=r"disks\[d\]\.backing_file: "):
-            room.follow_base(OPTION, given, str(path), recorded, fake)
+            bases.follow_base(OPTION, given, str(path), recorded, fake)
         assert fake.done == []
     elif follows:
-        assert room.follow_base(OPTION, given, str(path), recorded, fake) == "rebase %s on %s" % (
+        assert bases.follow_base(OPTION, given, str(path), recorded, fake) == "rebase %s on %s" % (
             path,
             new,
         )
         assert fake.done == [("rebase", str(path), str(new), None)]
     else:
-        assert room.follow_base(OPTION, given, str(path), recorded, fake) is None
+        assert bases.follow_base(OPTION, given, str(path), recorded, fake) is None
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512", "sha1", "md5"])
@@ -182,33 +182,35 @@ def test_checksums_are_remembered_until_the_file_changes(base, tmp_path, monkeyp
         checksum="%s:%s" % (algorithm, digest), checksum_first_mib="%s:%s" % (algorithm, digest)
     )
     host = str(tmp_path / "root" / ".host")
-    room.verify_checksums(OPTION, given, str(base), host)
+    bases.verify_checksums(OPTION, given, str(base), host)
     assert len(read_json(host + "/checksums.json")) == 2
-    monkeypatch.setattr(room.images, "checksum", lambda *words: pytest.fail("it was known already"))
-    room.verify_checksums(OPTION, given, str(base), host)
+    monkeypatch.setattr(
+        bases.images, "checksum", lambda *words: pytest.fail("it was known already")
+    )
+    bases.verify_checksums(OPTION, given, str(base), host)
     monkeypatch.undo()
     base.write_bytes(b"other")
     with pytest.raises(ImageError, match=r"disks\[d\]\.checksum: .*another image, or damaged"):
-        room.verify_checksums(OPTION, given, str(base), host)
+        bases.verify_checksums(OPTION, given, str(base), host)
 
 
 def test_paths(tmp_path):
     folder = Folder(str(tmp_path), "l", "v")
-    assert room.disk_path(folder, disk()) == folder.path + "/d.qcow2" and room.is_owned(
+    assert bases.disk_path(folder, disk()) == folder.path + "/d.qcow2" and bases.is_owned(
         folder, disk()
     )
-    assert room.disk_path(folder, disk(path="/x/y")) == "/x/y" and not room.is_owned(
+    assert bases.disk_path(folder, disk(path="/x/y")) == "/x/y" and not bases.is_owned(
         folder, disk(path="/x/y")
     )
 
 
 def test_images_are_made(tmp_path):
     fake, path = FakeImg(), str(tmp_path / "new" / "d.qcow2")
-    room.make_image(OPTION, disk(size=1 << 30), path, fake)
-    room.make_image(OPTION, disk(backing_file="/b", size=None), path, fake)
+    bases.make_image(OPTION, disk(size=1 << 30), path, fake)
+    bases.make_image(OPTION, disk(backing_file="/b", size=None), path, fake)
     assert [entry[:2] for entry in fake.done] == [
         ("create", path),
         ("overlay", path),
     ] and os.path.isdir(tmp_path / "new")
     with pytest.raises(OptionError, match=r"disks\[d\]\.size: .* does not exist: give size"):
-        room.make_image(OPTION, disk(size=None), path, fake)
+        bases.make_image(OPTION, disk(size=None), path, fake)

@@ -7,7 +7,7 @@ import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import netdev
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import backends
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links as room
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, parsed
 
 ALL = VERSIONS
@@ -240,7 +240,7 @@ def backend(identifier, lab, vm, nic, link, ports, known, option):
 )
 def test_backends(version, given, expected, words):
     known = capabilities(version)
-    link = room.normalise("link", given)
+    link = links.normalise("link", given)
     if words is None:
         with pytest.raises(OptionError) as caught:
             backends.check(link, known, "nics[e].link")
@@ -255,7 +255,7 @@ def test_backends(version, given, expected, words):
 
 def test_passt_of_a_newer_qemu():
     known = capabilities("10.0", netdev_types=frozenset(["passt"]))
-    link = room.normalise("link", {"type": "passt", "forwards": FORWARDS})
+    link = links.normalise("link", {"type": "passt", "forwards": FORWARDS})
     assert backend("l", "lab1", "r1", "e", link, PORTS, known, "x") == {
         "type": "passt",
         "id": "l",
@@ -300,8 +300,8 @@ def test_passt_of_a_newer_qemu():
     ],
 )
 def test_what_is_kept(given, expected):
-    assert room.normalise("link", given) == expected
-    assert room.normalise("link", expected) == expected
+    assert links.normalise("link", given) == expected
+    assert links.normalise("link", expected) == expected
 
 
 def forward(**more):
@@ -363,7 +363,7 @@ def forward(**more):
 )
 def test_what_is_refused(given, option):
     with pytest.raises(OptionError) as caught:
-        room.normalise("link", given)
+        links.normalise("link", given)
     assert caught.value.facts["option"] == ("link." + option if option else "link")
 
 
@@ -395,17 +395,17 @@ def test_what_is_refused(given, option):
     ],
 )
 def test_ports(given, expected):
-    port_requests = room.port_requests("lab1", "r1", "e", room.normalise("link", given), "o")
-    assert [tuple(wish[:4]) for wish in port_requests] == expected
+    port_requests = links.port_requests("lab1", "r1", "e", links.normalise("link", given), "o")
+    assert [tuple(request[:4]) for request in port_requests] == expected
 
 
 def test_both_ends_of_a_cable_know_its_ports():
     known = capabilities("7.2")
     one = backend(
-        "l", "lab1", "r1", "e", room.normalise("link", {"peer": "r2:x"}), PORTS, known, "o"
+        "l", "lab1", "r1", "e", links.normalise("link", {"peer": "r2:x"}), PORTS, known, "o"
     )
     other = backend(
-        "l", "lab1", "r2", "x", room.normalise("link", {"peer": "r1:e"}), PORTS, known, "o"
+        "l", "lab1", "r2", "x", links.normalise("link", {"peer": "r1:e"}), PORTS, known, "o"
     )
     assert (one["udp"], one["localaddr"]) == (other["localaddr"], other["udp"])
 
@@ -423,4 +423,4 @@ def test_both_ends_of_a_cable_know_its_ports():
     ],
 )
 def test_kinds(link, direct, programs):
-    assert (room.is_direct(link), room.runs_programs(link)) == (direct, programs)
+    assert (links.is_direct(link), links.runs_programs(link)) == (direct, programs)
