@@ -31,6 +31,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share_runner import
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.start_barrier import StartBarrier
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
+    conflicts,
     endpoints,
     host_shares,
     images,
@@ -219,17 +220,20 @@ class LabAction(ShareRunner):
                 existing = ", ".join(sorted(topology.nodes))
                 problems.add("nodes", "the topology has no node %s; it has %s", name, existing)
         if state != "absent":
-            images.apply_images(topology, params.get("images") or {}, problems)
+            images.apply_images(topology, params.get("images"), problems)
         problems.check()
         hosts, facts = self._hosts(topology.name)
         placed = placement.place(topology, hosts, facts)
+        states = _states(topology, state, only, facts)
+        runs = placement.will_run(topology, states, facts)
+        if state != "absent":
+            conflicts.check_conflicts(topology, placed, runs, problems)
+            problems.check()
         udp = endpoints.UdpEndpoints(topology, placed, self._addresses(topology, placed))
         if state not in ("absent", "stopped"):
             rows = placement.shortages(topology, placed, facts, udp.ports_between_hosts())
             if rows:
                 raise AnsibleActionFail(shortage_message(topology.name, rows))
-        states = _states(topology, state, only, facts)
-        runs = placement.will_run(topology, states, facts)
         phases: dict[str, int] = {}
         if state in ("started", "paused") and not self._task.check_mode:
             phases = placement.start_phases(topology, placed)

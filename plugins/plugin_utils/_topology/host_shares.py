@@ -127,14 +127,8 @@ def _bridge_name(lab: str, segment: str) -> str:
     return "vl" + hashlib.sha256(("%s\0%s" % (lab, segment)).encode("utf-8")).hexdigest()[:10]
 
 
-def _vm_options(
-    topology: Topology,
-    node: Node,
-    endpoints: UdpEndpoints,
-    runs: Mapping[str, bool],
-    render: Render,
-) -> dict[str, Any]:
-    """Return the options of qemu_vm for a node."""
+def given_options(topology: Topology, node: Node) -> dict[str, Any]:
+    """Return the options of qemu_vm that the node and its kind set, without NICs."""
     settings = node.settings
     options = {
         name: settings[name]
@@ -145,7 +139,18 @@ def _vm_options(
         if settings.get(alias) is not None and name not in options:
             options[name] = settings[alias]
     values = _placeholder_values(topology, node)
-    options = {name: _filled(value, values) for name, value in options.items()}
+    return {name: _filled(value, values) for name, value in options.items()}
+
+
+def _vm_options(
+    topology: Topology,
+    node: Node,
+    endpoints: UdpEndpoints,
+    runs: Mapping[str, bool],
+    render: Render,
+) -> dict[str, Any]:
+    """Return the options of qemu_vm for a node."""
+    options = given_options(topology, node)
     options["nics"] = [_nic_options(node, nic, endpoints, runs) for nic in node.nics.values()]
     files = config_files(topology, node, render)
     if files:

@@ -13,7 +13,10 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
+    Problems,
+    suggestion,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")
@@ -78,11 +81,13 @@ def resolve(
     own_kinds: the topology's kinds. derived: the kinds that extend this one, to find cycles.
     """
     if name not in own_kinds and name not in _names():
+        available = sorted({*_names(), *own_kinds}, key=str)
         problems.add(
             path,
-            "there is no kind %r; the available kinds are %s",
+            "there is no kind %r; the available kinds are %s%s",
             name,
-            ", ".join(sorted({*_names(), *own_kinds}, key=str)),
+            ", ".join(available),
+            suggestion(name, available),
         )
         return None
     if name in derived:

@@ -19,6 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_op
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
     DISK_SPEC,
+    FORMATS,
 )
 
 Schema = dict[str, Any]
@@ -528,6 +529,27 @@ def topology_schema() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A network lab",
         **_object(properties, required=["name", "nodes"]),
+    }
+
+
+@functools.lru_cache(maxsize=None)
+def images_schema() -> Schema:
+    """Return the schema of the option images of qemu_lab."""
+    path = {"type": "string"}
+    image = _object(
+        {
+            "kernel": path,
+            "initrd": path,
+            "cmdline": {"type": "string"},
+            "memory": _SIZE,
+            "disk": path,
+            "format": {"enum": FORMATS},
+        }
+    )
+    return {
+        "type": "object",
+        "propertyNames": {"type": "string"},
+        "additionalProperties": image,
     }
 
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,13 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.fast_validatio
     is_surely_valid,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import jsonschema
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
+    Problems,
+    suggestion,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import (
     NAME_RULES,
+    Schema,
     topology_schema,
 )
 
@@ -43,11 +46,17 @@ _TYPES = {
 }
 
 
-def valid_part(data: dict[str, Any], problems: Problems) -> dict[str, Any]:
-    """Record what is wrong with data, and return a copy without it for further checks."""
+def valid_part(
+    data: dict[str, Any], problems: Problems, schema: Schema | None = None
+) -> dict[str, Any]:
+    """Record what is wrong with data, and return a copy without it for further checks.
+
+    schema: of a topology by default.
+    """
     invalid: set[_Path] = set()
-    if not is_surely_valid(data, topology_schema()):
-        for error in jsonschema.Draft202012Validator(topology_schema()).iter_errors(data):
+    schema = schema or topology_schema()
+    if not is_surely_valid(data, schema):
+        for error in jsonschema.Draft202012Validator(schema).iter_errors(data):
             _report(error, problems, invalid)
     part: dict[str, Any] = _without(data, (), invalid)
     return part
@@ -92,7 +101,7 @@ def _report(error: ValidationError, problems: Problems, invalid: set[_Path]) -> 
             return
     if error.validator == "additionalProperties" and "properties" in error.schema:
         for name in sorted(set(error.instance) - set(error.schema["properties"]), key=str):
-            hint = _suggestion(name, error.schema["properties"])
+            hint = suggestion(name, error.schema["properties"])
             problems.add(option_path(path + (name,)), "there is no such setting%s", hint)
             invalid.add(path + (name,))
         return
@@ -117,7 +126,7 @@ def _message(error: ValidationError) -> str:
         return "%s is not a valid name: %s" % (shown, NAME_RULES[error.schema["pattern"]])
     if error.validator == "enum":
         choices = error.validator_value
-        hint = _suggestion(error.instance, filter(_is_string, choices))
+        hint = suggestion(error.instance, filter(_is_string, choices))
         return "%s is not one of %s%s" % (shown, ", ".join(map(str, choices)), hint)
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
@@ -140,13 +149,6 @@ def _shown(value: Any) -> str:
     """Return a value for a message, in at most a line."""
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     return text if len(text) < 80 else text[:60] + " ... " + text[-10:]
-
-
-def _suggestion(name: Any, choices: Iterable[str]) -> str:
-    if not isinstance(name, str):
-        return ""
-    found = difflib.get_close_matches(name, list(choices), 1)
-    return "; did you mean %s?" % found[0] if found else ""
 
 
 def option_path(path: _Path) -> str:

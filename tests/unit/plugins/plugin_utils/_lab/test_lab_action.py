@@ -109,6 +109,16 @@ def test_a_host_is_sent_its_share_and_nothing_else():
     assert "192.0.2.2" in str(share["vms"][0]["options"]["nics"])
 
 
+@pytest.mark.parametrize("state", ["started", "stopped", "paused", "present"])
+def test_conflicts_of_nodes_are_found_before_a_host_is_sent_anything(state):
+    console = {"name": "a", "type": "tcp", "port": "5001"}
+    nodes = {name: {"consoles": [console], "hypervisor": "hv2"} for name in ("a", "b")}
+    made = action(hosts=("hv1", "hv2"), topology=dict(PAIR, nodes=nodes), state=state)
+    result = run(made)
+    assert result["failed"] and not made.sent
+    assert "nodes.b.consoles[0].port: port tcp/5001 on 127.0.0.1 is also used" in result["msg"]
+
+
 def test_the_option_lab_replaces_the_name():
     made = action(lab="twin")
     run(made)

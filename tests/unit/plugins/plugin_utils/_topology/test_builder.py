@@ -339,6 +339,7 @@ MISTAKES = [
     ({"nodes": {"a b": {}}}, "nodes.a b", "not a valid name"),
     ({"nodes": {"n1": {"vcpus": "two"}}}, "nodes.n1.vcpus", "not an integer"),
     ({"nodes": {"n2": {"kind": "tinny"}}}, "nodes.n2.kind", "no kind 'tinny'"),
+    ({"nodes": {"n10": {"kind": "linus"}}}, "nodes.n10.kind", "did you mean linux?"),
     ({"nodes": {"n3": {"groups": ["none"]}}}, "nodes.n3.groups", "no group none"),
     ({"nodes": {"n4": {"after": ["n4"]}}}, "nodes.n4.after", "wait for each other: n4 -> n4"),
     ({"nodes": {"n5": {"memory": "lots"}}}, "nodes.n5", "memory: "),

@@ -306,8 +306,8 @@ IMAGES = {
 }
 
 
-def settings(node, images=None):
-    topology, problems = build({"n1": node}), Problems()
+def settings(node, images=None, kinds=None):
+    topology, problems = build({"n1": node}, kinds=kinds or {}), Problems()
     apply_images(topology, IMAGES if images is None else images, problems)
     return topology.nodes["n1"].settings, problems.found
 
@@ -360,6 +360,39 @@ def test_a_missing_image(node, images):
     assert [place for place, _message in found] == [
         "nodes.n1.image"
     ] and "there is no image" in found[0][1]
+
+
+@pytest.mark.parametrize(
+    "images, path, words",
+    [
+        ({"tiny": {"disc": "/d"}}, "images.tiny.disc", "did you mean disk"),
+        ({"tiny": {"kernel": "/k", "memroy": 64}}, "images.tiny.memroy", "did you mean memory"),
+        ({"tiny": "/d"}, "images.tiny", "'/d' is not a mapping"),
+        ({"tiny": ["/d"]}, "images.tiny", "['/d'] is not a mapping"),
+        ({"tiny": None}, "images.tiny", "None is not a mapping"),
+        ("/d", "images", "'/d' is not a mapping"),
+        (["/d"], "images", "['/d'] is not a mapping"),
+        ({1: {"disk": "/d"}}, "images[1]", "put it in quotes"),
+        ({"tiny": {"disk": ["/d"]}}, "images.tiny.disk", "is not a string"),
+        ({"tiny": {"kernel": "/k", "cmdline": 1}}, "images.tiny.cmdline", "is not a string"),
+        ({"tiny": {"disk": "/d", "format": "qcow22"}}, "images.tiny.format", "did you mean qcow2"),
+        ({"tiny": {"kernel": "/k", "memory": "much"}}, "images.tiny.memory", "is not a size"),
+        ({"tiny": {"kernel": "/k", "memory": [1]}}, "images.tiny.memory", "is not an integer or"),
+        ({"tiny": {"cmdline": "quiet"}}, "images.tiny", "give kernel or disk: n1 boots it"),
+        ({"tiny": {"kernel": "/k"}, "x": {"disc": "/d"}}, "images.x.disc", "did you mean disk"),
+        ({"tinny": {"kernel": "/k"}}, "nodes.n1.image", "did you mean tinny?"),
+    ],
+)
+def test_an_invalid_image_is_an_error_with_its_path(images, path, words):
+    found = settings({}, images)[1]
+    assert [where for where, _message in found] == [path] and words in found[0][1], found
+
+
+@pytest.mark.parametrize("memory, result", [(300, 300), ("300", 300), ("1G", 1024), (1, 128)])
+def test_memory_of_an_image(memory, result):
+    image = {"kernel": "/k", "initrd": None, "memory": memory}
+    found, wrong = settings({"kind": "k"}, {"tiny": image}, {"k": {"extends": "tiny"}})
+    assert not wrong and found["memory"] == result and "initrd" not in found
 
 
 def test_placeholders():
