@@ -460,7 +460,9 @@ stopped_by:
   choices: [acpi, quit, term, kill]
   sample: acpi
 vm:
-  description: The whole VM, as RV(vlab.qemu.qemu_vm#module:vm) of M(vlab.qemu.qemu_vm); empty when it does not exist.
+  description:
+    - The whole VM, as RV(vlab.qemu.qemu_vm#module:vm) of M(vlab.qemu.qemu_vm); empty when it does
+      not exist.
   returned: success with O(vm)
   type: dict
   sample: {name: r1, lab: default, status: running}
