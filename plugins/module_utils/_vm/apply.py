@@ -415,7 +415,10 @@ class Applier:
     # Power of a running VM.
 
     def _wake(self) -> None:
-        """Wake a guest from ACPI S3: cont has no effect on it. Raises MonitorError if it sleeps on."""
+        """Wake a guest from ACPI S3, on which cont has no effect.
+
+        Raises MonitorError if it sleeps on.
+        """
         self._monitor.execute("system_wakeup")
         status = self._monitor.execute("query-status")["status"]
         if status != "running":

@@ -64,8 +64,8 @@ class ImageObservation(NamedTuple):
     """The observed state of an image.
 
     path_exists: whether there is a file at its path.
-    facts: of an image that exists and is not to be removed, else None. check: the report of qemu-img check, if asked
-    for. is_empty_overlay: whether it has nothing to commit, if that is asked for.
+    facts: of an image that exists and is not to be removed, else None. check: the report of
+    qemu-img check, if asked for. is_empty_overlay: whether it has nothing to commit, if asked for.
     is_backing_missing: whether the recorded base does not exist.
     """
 

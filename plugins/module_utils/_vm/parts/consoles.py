@@ -180,42 +180,43 @@ class Consoles(Part):
                 "unix:%s,server=on,wait=off" % escape(path),
             ]
         if desired["guest_agent"]:
-            suffix = (
-                "ccw"
-                if host.arch == "s390x"
-                else "device"
-                if desired["family"] == "none"
-                else "pci"
-            )
-            words += device(
+            words += self._agent_arguments(desired, host)
+        return words
+
+    @staticmethod
+    def _agent_arguments(desired: Definition, host: Host) -> list[str]:
+        suffix = (
+            "ccw" if host.arch == "s390x" else "device" if desired["family"] == "none" else "pci"
+        )
+        words = device(
+            {
+                "driver": "virtio-serial-" + suffix,
+                "id": "serial",
+                **addresses.single(desired["family"], "serial"),
+            }
+        )
+        words += [
+            "-chardev",
+            keyval(
+                "socket",
                 {
-                    "driver": "virtio-serial-" + suffix,
-                    "id": "serial",
-                    **addresses.single(desired["family"], "serial"),
-                }
-            )
-            words += [
-                "-chardev",
-                keyval(
-                    "socket",
-                    {
-                        "id": "agent",
-                        "path": host.folder.socket("agent.sock"),
-                        "server": True,
-                        "wait": False,
-                    },
-                ),
-            ]
-            words += device(
-                {
-                    "driver": "virtserialport",
-                    "bus": "serial.0",
-                    "nr": 1,
-                    "chardev": "agent",
-                    "name": "org.qemu.guest_agent.0",
-                    "id": "agent0",
-                }
-            )
+                    "id": "agent",
+                    "path": host.folder.socket("agent.sock"),
+                    "server": True,
+                    "wait": False,
+                },
+            ),
+        ]
+        words += device(
+            {
+                "driver": "virtserialport",
+                "bus": "serial.0",
+                "nr": 1,
+                "chardev": "agent",
+                "name": "org.qemu.guest_agent.0",
+                "id": "agent0",
+            }
+        )
         return words
 
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:

@@ -224,7 +224,7 @@ class Storage(Part):
 
     @staticmethod
     def _check_base(disk: Disk, desired: Definition, host: Host) -> bases.BaseRecord | None:
-        """Check the base image of a disk; return its record, None before the overlay is properties."""
+        """Check the base image of a disk; return its record, None before the overlay is created."""
         exists = os.path.lexists(bases.disk_path(host.folder, disk))
         recorded = desired["bases"].get(disk["name"]) if exists else None
         if disk["backing_file"]:
