@@ -100,7 +100,8 @@ ATTACHMENT_OPTIONS: dict[str, Option] = {
     "limits": Option(
         {"type": "dict", "options": {key: {"type": "str"} for key in LIMITS}},
         {},
-        normalise=_limits,
+        LIVE,
+        _limits,
     ),
 }
 DISK_OPTIONS = {**IMAGE_OPTIONS, **ATTACHMENT_OPTIONS}

@@ -201,7 +201,7 @@ class Storage(Part):
                 _reported_value(new, key),
                 LIVE if _changes_live(key, old, new) else RESTART,
                 self.name,
-                key if key in ("size", "limits") else "none",
+                key if key in _APPLY else "none",
             )
             for key in changed_keys(old, new)
         ]
@@ -441,12 +441,11 @@ def _shrinks(old: Disk, new: Disk) -> bool:
 
 def _changes_live(key: str, old: Disk, new: Disk) -> bool:
     """Return whether a change of a suboption needs no restart of a running VM."""
-    if key == "limits":
-        # The throttle group must exist.
-        return bool(old["limits"] and new["limits"])
-    if key == "size":
-        return not _shrinks(old, new)
-    return key in DISK_OPTIONS and DISK_OPTIONS[key].how == FILE
+    if key == "limits" and not (old["limits"] and new["limits"]):
+        return False  # the throttle group must exist
+    if key == "size" and _shrinks(old, new):
+        return False
+    return key in DISK_OPTIONS and DISK_OPTIONS[key].how in (LIVE, FILE)
 
 
 def _reason_for_restart(disk: Disk, running: Definition, desired: Definition) -> str:
