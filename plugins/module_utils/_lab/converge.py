@@ -39,6 +39,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import (
     write_node_facts,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import address_of_root
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ class LabRun:
     # What there is, and what is asked for.
 
     def _node(self, node: dict[str, Any]) -> NodeRun:
+        for nic in node["options"].get("nics") or ():
+            if (nic.get("link") or {}).get("type") == "udp":
+                _set_addresses(self.root, nic["link"])
         return NodeRun(self.root, self.lab, node, self.settings)
 
     def _unnamed_vms(self) -> list[str]:
@@ -129,6 +133,9 @@ class LabRun:
     def _segments(self) -> list[Segment]:
         """Return the segments, and plug the NICs of nodes into the bridges."""
         desired = {entry["name"]: entry for entry in self.params.get("segments") or ()}
+        for entry in desired.values():
+            for port in (entry.get("ports") or {}).values():
+                _set_addresses(self.root, port)
         names = set(desired)
         if self.removes_unnamed:
             names |= set(existing_segments(self.root, self.lab))
@@ -309,6 +316,13 @@ class LabRun:
     def _report(self, node: NodeRun) -> Result:
         vm = node.vm.report(self.check_mode, _REPORTING_PARTS)
         return {key: vm[key] for key in _VM_KEYS}
+
+
+def _set_addresses(root: str, link: dict[str, Any]) -> None:
+    """Give the ends of a link within this host the addresses of this root."""
+    for option in ("local_address", "remote_address"):
+        if link.get(option):
+            link[option] = address_of_root(root, link[option])
 
 
 def _failure(failed: dict[str, VlabError], what: str) -> VlabError:

@@ -43,6 +43,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import (
+    PortRequest,
+    Reservation,
+    reserve_live,
+)
 
 SEGMENTS = ".segments"
 
@@ -131,15 +136,27 @@ class Hub:
         for port in ports.values():
             for backend in _backends(port):
                 argv += netdev(backend)
-        child = process.Child(argv, folder, {})
-        try:
-            with child.connect(timeout) as monitor:
-                monitor.batch([])
-                pid = monitor.peer_pid
-                self._save({"pid": pid, "start": process_start_time(pid)}, ports)
-        except VlabError:
-            child.end()
-            raise
+        with Reservation() as reservation:
+            self._reserve(reservation, ports)
+            child = process.Child(argv, folder, {})
+            try:
+                with child.connect(timeout) as monitor:
+                    monitor.batch([("query-status", None)])  # by then QEMU has bound its ports
+                    pid = monitor.peer_pid
+                    self._save({"pid": pid, "start": process_start_time(pid)}, ports)
+            except VlabError:
+                child.end()
+                raise
+
+    def _reserve(self, reservation: Reservation, ports: dict[str, Port], pid: int = 0) -> None:
+        """Reserve the UDP ports that the hub is going to bind. pid: of its QEMU if it runs."""
+        requests = []
+        for end, port in ports.items():
+            address, number = port["local_address"], int(port["local_port"])
+            option = "segments[%s].ports[%s]" % (self.name, end)
+            request = PortRequest(end, "udp", address, number, option, True)
+            requests.append((request, address, number))
+        reserve_live(reservation, requests, pid)
 
     def _save(self, record: dict[str, Any], ports: dict[str, Port]) -> None:
         identity = {"pid": record["pid"], "start": record["start"], "boot_id": boot_id()}
@@ -147,7 +164,15 @@ class Hub:
 
     def _change_ports(self, running: dict[str, Port]) -> None:
         ports = dict(running)
-        with Monitor(self.folder.qmp) as monitor:
+        bound = {(port["local_address"], port["local_port"]) for port in ports.values()}
+        new = {
+            change.path[-1]: change.after
+            for change in self.changes
+            if change.after is not None
+            and (change.after["local_address"], change.after["local_port"]) not in bound
+        }
+        with Monitor(self.folder.qmp) as monitor, Reservation() as reservation:
+            self._reserve(reservation, new, self._record["pid"])
             for change in self.changes:
                 end = change.path[-1]
                 if end in ports:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     )
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest
 
 
 class Applier:
@@ -101,9 +102,12 @@ class Applier:
         if not self.observation.run and not process.is_supervised(self.folder):
             self._remove_run_files()
         files = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
-        is_new = self.observation.saved is None
+        saved = self.observation.saved
+        is_new = saved is None
         before = plain_copy(self.observation.running) if self.observation.alive else None
         was_running = self.observation.status == "running"
+        if saved is not None and self.desired:
+            ports.restore(self.folder, definitions.port_requests(saved), saved["ports"])
         try:
             for step in self.plan.steps:
                 if not (step == "resume" and self.plan.starts and defer_resume):
@@ -206,8 +210,8 @@ class Applier:
     def _undo_define(self, is_new: bool, files: set[str]) -> None:
         """After a failed start, remove a new VM, or restore the definition of one that existed."""
         if is_new:
-            ports.release(self.folder)
             remove_folder(self.folder, {self.folder.file(name) for name in files})
+            ports.release(self.folder)
             self.observation.status = "absent"
         elif "define" in self.plan.steps:
             definitions.save(self.folder, self._previous_definition())
@@ -226,8 +230,8 @@ class Applier:
 
     def _remove(self) -> None:
         process.end_orphans(self.folder)
-        ports.release(self.folder)
         remove_folder(self.folder, self._kept_images())
+        ports.release(self.folder)
         self.observation.status = "absent"
         self.actions.append("remove %s" % self.folder.path)
 
@@ -251,15 +255,27 @@ class Applier:
         observation, live = self.observation, self._live_vm()
         live.past = [observation.run["definition"], observation.saved or {}]
         try:
-            for change in self.plan.changes:
-                if change.how == LIVE:
-                    self._change_one(change, live)
+            with ports.Reservation() as reservation:
+                self._reserve_live_ports(reservation, live)
+                for change in self.plan.changes:
+                    if change.how == LIVE:
+                        self._change_one(change, live)
         except VlabError:
             definitions.save(self.folder, self._previous_definition())
             raise
         observation.running = plain_copy(self.desired)
         self._save_run(observation.running)
         definitions.save(self.folder, self.desired)
+
+    def _reserve_live_ports(self, reservation: ports.Reservation, live: Live) -> None:
+        """Reserve the UDP ports that the running QEMU is going to bind."""
+        bound = {entry[1:] for entry in self._listeners(live.running)}
+        new = [entry for entry in self._listeners(self.desired) if entry[1:] not in bound]
+        ports.reserve_live(reservation, new, live.pid)
+
+    def _listeners(self, definition: Definition) -> list[tuple[PortRequest, str, int]]:
+        requests = definitions.port_requests(definition) + definitions.private_ports(definition)
+        return ports.listeners(self.folder, requests, definition["ports"])
 
     def _change_one(self, change: Change, live: Live) -> None:
         BY_NAME[change.part].apply(change, self.desired, live)
@@ -321,12 +337,28 @@ class Applier:
 
     def _start(self) -> None:
         """Start QEMU paused and set it up; its monitor stays open."""
-        host, folder, desired = self.host, self.folder, self.desired
+        folder, desired = self.folder, self.desired
         self._clear()
         if "define" not in self.plan.steps:
             for part in PARTS:
-                self.actions += part.prepare(desired, host)
-        ports.check_free(desired, definitions.port_requests(desired))
+                self.actions += part.prepare(desired, self.host)
+        requests, private = definitions.port_requests(desired), definitions.private_ports(desired)
+        try:
+            with ports.ports_for_start(folder, requests, desired["ports"], private) as allocated:
+                if allocated != desired["ports"]:
+                    desired["ports"] = allocated
+                    definitions.save(folder, desired)
+                self._launch()
+        except VlabError:
+            if self.observation.alive:
+                assert self.observation.pid is not None
+                process.kill(self.observation.pid, self.observation.start)
+                self._end_run()
+            raise
+        self.actions.append("start")
+
+    def _launch(self) -> None:
+        host, folder, desired = self.host, self.folder, self.desired
         self._remove_sockets()
         for part in PARTS:
             part.before_launch(desired, host)
@@ -347,7 +379,6 @@ class Applier:
             if isinstance(error, MonitorError):
                 raise child.failure(error.message)
             raise
-        self.actions.append("start")
 
     def _set_up(self, monitor: Monitor, argv: list[str], console_from: int) -> None:
         """Set up a QEMU that was just started, and record it."""

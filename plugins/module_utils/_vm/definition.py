@@ -138,6 +138,11 @@ def port_requests(definition: Definition) -> list[PortRequest]:
     return [request for part in PARTS for request in part.port_requests(definition)]
 
 
+def private_ports(definition: Definition) -> list[PortRequest]:
+    """Return the ports on loopback addresses of one NIC, which need no registry."""
+    return [request for part in PARTS for request in part.private_ports(definition)]
+
+
 def lacks_ports(definition: Definition) -> bool:
     """Whether the definition needs other ports than it holds."""
     needed = {request.key: request.port for request in port_requests(definition)}

@@ -12,10 +12,24 @@ to another VM. So a port belongs to a VM for as long as its definition needs it.
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
 import re
 import socket
-from typing import TYPE_CHECKING, Any, Collection, Dict, Iterator, NamedTuple, Union
+import time
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Union,
+)
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
@@ -28,9 +42,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 
 if TYPE_CHECKING:
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
+SYSTEM_ROOT = "/var/lib/vlab"
+_PROBE_TIMEOUT, _PROBE_INTERVAL = 0.3, 0.02  # seconds
 _RANGES = {"tcp": range(20000, 26000), "udp": range(26000, 32000)}
 _VNC_RANGE = range(5900, 6900)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
@@ -46,6 +61,7 @@ class PortRequest(NamedTuple):
 
     key: its purpose within the VM, or within the host if it starts with "/". protocol: tcp or udp.
     address: to listen on. port: a number, or "auto". option: the option that asks, for errors.
+    is_shared: whether QEMU binds it so that another process can bind it as well.
     """
 
     key: str
@@ -53,6 +69,12 @@ class PortRequest(NamedTuple):
     address: str
     port: Union[int, str]
     option: str
+    is_shared: bool = False
+
+    @property
+    def is_cable(self) -> bool:
+        """Whether it is the port of one end of a cable, which both VMs of the cable use."""
+        return self.key.startswith("/")
 
 
 def port_number(path: str, value: str | int) -> int | str:
@@ -64,6 +86,10 @@ def port_number(path: str, value: str | int) -> int | str:
     return int(value)
 
 
+def _registry_path(host_folder: str) -> str:
+    return os.path.join(host_folder, "ports.json")
+
+
 @contextlib.contextmanager
 def _registry(host_folder: str) -> Iterator[_Registry]:
     """Lock and yield the registry of the host, and save it."""
@@ -72,7 +98,7 @@ def _registry(host_folder: str) -> Iterator[_Registry]:
         make_folder(os.path.dirname(host_folder))
         make_folder(host_folder)
 
-    path, lock = (os.path.join(host_folder, name) for name in ("ports.json", "ports.lock"))
+    path, lock = _registry_path(host_folder), os.path.join(host_folder, "ports.lock")
     with file_lock(lock, remake=remake):
         held = read_json(path) or {}
         before = dict(held)
@@ -112,15 +138,30 @@ def _claim(
         if request.port == "auto" and old and _split(old)[0] == request.protocol:
             name = old
         else:
-            port = _find(request, held) if request.port == "auto" else request.port
+            request = request._replace(address=_address(request, folder))
+            port = request.port
+            if port == "auto":
+                probe = functools.partial(_is_free, request.protocol, request.address)
+                port = _find(request, held, probe)
             name = "%s/%s" % (request.protocol, port)
+            _drop_stale(folder, held, name)
             _check_holder(request, name, held.get(name), owner, keys)
         claimed[request.key] = _split(name)[1]
         vms = held[name]["vms"] if name == old else []
-        held[name] = {"vms": sorted({owner, *vms}), "key": request.key, "address": request.address}
+        held[name] = dict(_entry(request, folder), vms=sorted({owner, *vms}))
         kept.add(name)
     _release(held, owner, kept)
     return claimed
+
+
+def _drop_stale(folder: Folder, held: _Registry, name: str) -> None:
+    """Remove a port whose VMs do not exist: a run was killed after it had removed them."""
+    entry = held.get(name, {"vms": ["."]})
+    files = [
+        os.path.join(folder.root, vm, file) for vm in entry["vms"] for file in ("vm.json", "lock")
+    ]
+    if name in held and _owner(folder) not in entry["vms"] and not any(map(os.path.exists, files)):
+        del held[name]
 
 
 def _check_holder(
@@ -170,24 +211,238 @@ def release(folder: Folder) -> None:
             _release(held, _owner(folder))
 
 
-def check_free(definition: Definition, port_requests: Collection[PortRequest]) -> None:
-    """Check before a start that the VM's ports are free. Raises HostError naming the process."""
-    own_ends = "/%s/%s/" % (definition["lab"], definition["name"])
-    for request in port_requests:
-        port = definition["ports"][request.key]
-        # The other VM of a cable listens on the port of its end.
-        is_own = not request.key.startswith("/") or request.key.startswith(own_ends)
-        if is_own and not _is_free(request.protocol, request.address, port):
-            raise HostError(
-                "%s: port %s/%d on %s is taken by %s: stop that, or choose another port"
-                % (
-                    request.option,
-                    request.protocol,
-                    port,
-                    request.address,
-                    who_has(request.protocol, port),
+def restore(folder: Folder, requests: Collection[PortRequest], held: Mapping[str, int]) -> None:
+    """Register the ports that a definition holds, where the registry has lost them.
+
+    A port that another VM has by now is not taken back: the next start allocates another one.
+    """
+    owner = _owner(folder)
+    try:
+        registry = read_json(_registry_path(folder.host)) or {}
+    except HostError:
+        return  # the runs that need the registry report it
+    if _is_registered(registry, owner, requests, held):
+        return
+    with _registry(folder.host) as registry:
+        registered = {entry["key"] for entry in registry.values() if owner in entry["vms"]}
+        for request in requests:
+            name = "%s/%d" % (request.protocol, held.get(request.key, 0))
+            entry = registry.get(name, _entry(request, folder))
+            is_same = entry["key"] == request.key and (request.is_cable or not entry["vms"])
+            if request.key in held and request.key not in registered and is_same:
+                registry[name] = dict(entry, vms=sorted({owner, *entry["vms"]}))
+
+
+def _entry(request: PortRequest, folder: Folder) -> dict[str, Any]:
+    return {"vms": [], "key": request.key, "address": _address(request, folder)}
+
+
+def _is_registered(
+    registry: _Registry, owner: str, requests: Collection[PortRequest], held: Mapping[str, int]
+) -> bool:
+    """Whether the registry has the ports that a VM holds, for the same purposes."""
+    for request in requests:
+        entry = registry.get("%s/%d" % (request.protocol, held.get(request.key, 0)))
+        if entry is None or entry["key"] != request.key or owner not in entry["vms"]:
+            return False
+    return True
+
+
+class Reservation:
+    """UDP ports that no other run can take until QEMU has bound them; a context manager.
+
+    QEMU binds the ports of UDP links so that others can bind them as well, and does not notice if
+    they do. A reservation binds them exclusively, and lets QEMU bind them afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for reserved in self._sockets:
+            reserved.close()
+
+    def add(self, request: PortRequest, address: str, port: int) -> bool:
+        """Reserve a port, or only check it if QEMU binds it exclusively; return whether it is free.
+
+        Another run may be checking the same port at this moment.
+        """
+        deadline = time.monotonic() + _PROBE_TIMEOUT
+        while True:
+            if self._try(request, address, port):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PROBE_INTERVAL)
+
+    def _try(self, request: PortRequest, address: str, port: int) -> bool:
+        if not request.is_shared:
+            return _is_free(request.protocol, address, port)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        reserved = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            reserved.bind((address, port))
+        except OSError:
+            reserved.close()
+            return False
+        # The kernel looks at this option of both sockets when the second one is bound.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._sockets.append(reserved)
+        return True
+
+
+@contextlib.contextmanager
+def ports_for_start(
+    folder: Folder,
+    requests: Collection[PortRequest],
+    held: Mapping[str, int],
+    private: Collection[PortRequest] = (),
+) -> Iterator[dict[str, int]]:
+    """Reserve the ports of a VM until its QEMU has bound them; yield {key: port}.
+
+    An auto port that was taken meanwhile is replaced by another one. private: requests that need
+    no registry. Raises HostError naming the process that has a port.
+    """
+    owner, ports = _owner(folder), dict(held)
+    if requests:
+        restore(folder, requests, ports)
+        registry = read_json(_registry_path(folder.host)) or {}
+        if not _is_registered(registry, owner, requests, ports):
+            ports = claim(folder, requests)
+    with Reservation() as reservation:
+        taken = [
+            request
+            for request in (*requests, *private)
+            if _is_own(request, folder)
+            and not reservation.add(request, _address(request, folder), _port(request, ports))
+        ]
+        if taken:
+            ports.update(_allocate_anew(folder, taken, ports, reservation))
+        yield ports
+        if any(request.is_cable for request in requests):
+            # The start of the other VM may have moved its end before it could see this QEMU.
+            with _registry(folder.host) as registry:
+                if not _is_registered(registry, owner, requests, ports):
+                    raise HostError(
+                        "the ports of a cable of the VM %s were allocated anew meanwhile, by the "
+                        "start of the VM at its other end: run it again" % folder.name
+                    )
+
+
+def _is_own(request: PortRequest, folder: Folder) -> bool:
+    """Whether this VM listens on a port: the other VM of a cable has the port of its end."""
+    return not request.is_cable or request.key.startswith("/%s/%s/" % (folder.lab, folder.name))
+
+
+def _port(request: PortRequest, held: Mapping[str, int]) -> int:
+    return held[request.key] if request.key in held else int(request.port)
+
+
+def _allocate_anew(
+    folder: Folder,
+    taken: Collection[PortRequest],
+    held: Mapping[str, int],
+    reservation: Reservation,
+) -> dict[str, int]:
+    """Allocate other ports where that is possible; return them by key. Raises HostError."""
+    found = {}
+    with _registry(folder.host) as registry:
+        for request in taken:
+            name = "%s/%d" % (request.protocol, _port(request, held))
+            entry = registry.get(name, _entry(request, folder))
+            others = [vm for vm in entry["vms"] if vm != _owner(folder) and _runs(folder, vm)]
+            if request.port != "auto" or others:
+                raise _taken(request, folder, _port(request, held), others)
+            address = _address(request, folder)
+            port = _find(request, registry, lambda port: reservation.add(request, address, port))
+            del registry[name]
+            registry["%s/%d" % (request.protocol, port)] = entry
+            found[request.key] = port
+    return found
+
+
+def _runs(folder: Folder, vm: str) -> bool:
+    """Whether the QEMU of a VM that uses the same cable runs or starts."""
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder as VmFolder
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import is_supervised
+
+    return is_supervised(VmFolder(folder.root, *vm.split("/")))
+
+
+def _taken(request: PortRequest, folder: Folder, port: int, others: list[str]) -> HostError:
+    return HostError(
+        "%s: port %s/%d on %s is taken by %s: stop that, or %s"
+        % (
+            request.option,
+            request.protocol,
+            port,
+            _address(request, folder),
+            who_has(request.protocol, port),
+            "stop the VM %s at the other end of the cable, too" % others[0]
+            if others
+            else "choose another port",
+        )
+    )
+
+
+def reserve_live(
+    reservation: Reservation, requests: Iterable[tuple[PortRequest, str, int]], pid: int
+) -> None:
+    """Reserve UDP ports that a running QEMU is going to bind. Raises HostError.
+
+    pid: of QEMU, which may have the port already if a run was killed.
+    """
+    for request, address, port in requests:
+        if request.is_shared and not reservation.add(request, address, port):
+            holder = who_has(request.protocol, port)
+            if not holder.startswith("process %d (" % pid):
+                raise HostError(
+                    "%s: port %s/%d on %s is taken by %s: stop that, or choose another port"
+                    % (request.option, request.protocol, port, address, holder)
                 )
-            )
+
+
+def listeners(
+    folder: Folder, requests: Iterable[PortRequest], held: Mapping[str, int]
+) -> list[tuple[PortRequest, str, int]]:
+    """Return the requests for which this VM listens, with their addresses and ports."""
+    return [
+        (request, _address(request, folder), _port(request, held))
+        for request in requests
+        if _is_own(request, folder)
+    ]
+
+
+def _address(request: PortRequest, folder: Folder) -> str:
+    return cable_address(folder.root) if request.is_cable else request.address
+
+
+def cable_address(root: str) -> str:
+    """Return the loopback address of the cables between the VMs below a root."""
+    return address_of_root(root, "127.64.0.1") if root != SYSTEM_ROOT else "127.0.0.1"
+
+
+def address_of_root(root: str, address: str) -> str:
+    """Return the loopback address that is used for another one below a root.
+
+    Two users may have labs of the same names, and each root has a registry of its own. Addresses
+    from 127.64.0.0 to 127.191.255.255 are derived from names.
+    """
+    parts = address.split(".")
+    if root == SYSTEM_ROOT or not is_derived(address):
+        return address
+    digest = hashlib.sha256(os.fsencode(root)).digest()
+    second = 64 + ((int(parts[1]) - 64) ^ (digest[0] & 127))
+    return "127.%d.%d.%s" % (second, int(parts[2]) ^ digest[1], parts[3])
+
+
+def is_derived(address: str) -> bool:
+    """Whether an address is one of those that qemu_lab derives from names."""
+    parts = address.split(".")
+    return len(parts) == 4 and parts[0] == "127" and 64 <= int(parts[1]) < 192
 
 
 def _split(name: str) -> tuple[str, int]:
@@ -195,12 +450,10 @@ def _split(name: str) -> tuple[str, int]:
     return protocol, int(port)
 
 
-def _find(request: PortRequest, held: _Registry) -> int:
+def _find(request: PortRequest, held: _Registry, is_free: Callable[[int], bool]) -> int:
     """Return a port that is neither allocated nor in use. Raises HostError."""
     for port in _VNC_RANGE if request.key == "display" else _RANGES[request.protocol]:
-        if "%s/%d" % (request.protocol, port) not in held and _is_free(
-            request.protocol, request.address, port
-        ):
+        if "%s/%d" % (request.protocol, port) not in held and is_free(port):
             return port
     raise HostError("%s: no free %s port is left on this host" % (request.option, request.protocol))
 

@@ -124,6 +124,10 @@ class Part:
         """Return the host ports that the definition needs."""
         return []
 
+    def private_ports(self, desired: Definition) -> list[PortRequest]:
+        """Return the ports on loopback addresses of one NIC, which need no registry."""
+        return []
+
     def release(self, definition: Definition, host: Host) -> None:
         """Release what the definition holds on the host, after QEMU has ended."""
 

@@ -17,6 +17,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links 
     forward_key,
     local_key,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import (
+    SYSTEM_ROOT,
+    cable_address,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import Capabilities
@@ -29,7 +33,7 @@ Backend = Dict[str, Any]
 class LinkContext(NamedTuple):
     """What a backend depends on beside its link.
 
-    ports: {key of a PortRequest: port}. option: the path of the link, for errors.
+    ports: {key of a PortRequest: port}. option: the path of the link, for errors. root: of all labs.
     """
 
     lab: str
@@ -38,6 +42,7 @@ class LinkContext(NamedTuple):
     ports: Mapping[str, int]
     capabilities: Capabilities
     option: str
+    root: str = SYSTEM_ROOT
 
 
 def backend(identifier: str, link: Link, context: LinkContext) -> Backend:
@@ -97,12 +102,14 @@ def _udp(link: Link, context: LinkContext) -> Backend:
     if "peer" in link:
         ends = cable_ends(context.lab, context.vm, context.nic, link)
         local, remote = (context.ports[key] for key in ends)
+        default_address = cable_address(context.root)
     else:
         local, remote = link["local_port"], link["remote_port"]
+        default_address = "127.0.0.1"
     return {
         "type": "socket",
-        "udp": endpoint(link.get("remote_address", "127.0.0.1"), remote),
-        "localaddr": endpoint(link.get("local_address", "127.0.0.1"), local),
+        "udp": endpoint(link.get("remote_address", default_address), remote),
+        "localaddr": endpoint(link.get("local_address", default_address), local),
     }
 
 

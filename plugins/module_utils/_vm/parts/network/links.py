@@ -322,22 +322,36 @@ def _is_private(address: str) -> bool:
     return address.startswith("127.") and address != "127.0.0.1"
 
 
-def port_requests(lab: str, vm: str, nic: str, link: Link, option: str) -> list[PortRequest]:
-    """Return the host ports that a link needs."""
+def port_requests(
+    lab: str, vm: str, nic: str, link: Link, option: str, private: bool = False
+) -> list[PortRequest]:
+    """Return the host ports that a link needs; with private, those that need no registry."""
     requests = []
     address = link.get("local_address", "127.0.0.1")
-    if "peer" in link:
+    if "peer" in link and not private:
         requests += [
-            PortRequest(key, "udp", "127.0.0.1", "auto", option + ".peer")
+            PortRequest(key, "udp", "127.0.0.1", "auto", option + ".peer", True)
             for key in cable_ends(lab, vm, nic, link)
         ]
-    elif link["type"] in ("udp", "stream") and "local_port" in link and not _is_private(address):
-        protocol = "udp" if link["type"] == "udp" else "tcp"
+    elif (
+        link["type"] in ("udp", "stream")
+        and "local_port" in link
+        and _is_private(address) == private
+    ):
+        is_udp = link["type"] == "udp"
+        protocol = "udp" if is_udp else "tcp"
         requests.append(
             PortRequest(
-                local_key(nic), protocol, address, link["local_port"], option + ".local_port"
+                local_key(nic),
+                protocol,
+                address,
+                link["local_port"],
+                option + ".local_port",
+                is_udp,
             )
         )
+    if private:
+        return requests
     for number, forward in enumerate(link.get("forwards", ())):
         requests.append(
             PortRequest(

@@ -272,6 +272,13 @@ class Network(Part):
             links.check_host(nic["link"], "nics[%s].link" % nic["name"])
 
     def port_requests(self, desired: Definition) -> list[PortRequest]:
+        return self._port_requests(desired, private=False)
+
+    def private_ports(self, desired: Definition) -> list[PortRequest]:
+        return self._port_requests(desired, private=True)
+
+    @staticmethod
+    def _port_requests(desired: Definition, private: bool) -> list[PortRequest]:
         return [
             request
             for nic in desired["nics"]
@@ -281,6 +288,7 @@ class Network(Part):
                 nic["name"],
                 nic["link"],
                 "nics[%s].link" % nic["name"],
+                private,
             )
         ]
 

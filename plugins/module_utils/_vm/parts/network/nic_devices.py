@@ -99,6 +99,7 @@ def backends(
         definition["ports"],
         capabilities,
         "nics[%s].link" % nic["name"],
+        folder.root,
     )
     if links.is_direct(link):
         return [backend(ids.port, link, context)]

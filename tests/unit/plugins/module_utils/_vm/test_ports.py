@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -18,7 +21,13 @@ HERE = "127.0.0.1"
 
 @pytest.fixture(name="vm")
 def fixture_vm(tmp_path):
-    return lambda name, lab="l": Folder(str(tmp_path), lab, name)
+    def make(name, lab="l"):
+        folder = Folder(str(tmp_path), lab, name)
+        folder.make()
+        with open(folder.lock, "w", encoding="ascii"):
+            return folder
+
+    return make
 
 
 def request(key, port="auto", protocol="tcp", option="o"):
@@ -112,11 +121,11 @@ def test_a_process_that_listens_is_named(vm):
             HostError,
             match=r"^o: port tcp/%d on 127.0.0.1 is taken by process %d" % (port, os.getpid()),
         ):
-            ports.check_free(
-                {"lab": "default", "name": "a", "ports": {"x": port}}, [request("x", port)]
-            )
+            with ports.ports_for_start(vm("a"), [request("x", port)], {"x": port}):
+                pass
     assert ports.claim(vm("a"), [request("x", port)]) == {"x": port}
-    ports.check_free({"lab": "default", "name": "a", "ports": {"x": port}}, [request("x", port)])
+    with ports.ports_for_start(vm("a"), [request("x", port)], {"x": port}) as allocated:
+        assert allocated == {"x": port}
 
 
 def test_auto_steps_over_what_is_taken(vm, monkeypatch):
@@ -169,7 +178,172 @@ def test_none_is_left(vm, monkeypatch):
         ports.claim(vm("a"), [request("x"), request("y"), request("z")])
 
 
-def test_nothing_to_release(vm, tmp_path):
-    ports.release(vm("a"))
+def registry_of(folder):
+    return read_json(os.path.join(folder.host, "ports.json"))
+
+
+def test_ports_that_the_registry_has_lost_are_registered_again(vm):
+    """With auto ports as with given ones, whether they are free or the VM has them in use."""
+    requests = [request("x"), request("y", 20999), *cable("a", "b")]
+    held = ports.claim(vm("a"), requests)
+    before = registry_of(vm("a"))
+    os.unlink(os.path.join(vm("a").host, "ports.json"))
+    with socket.socket() as own:
+        own.bind((HERE, held["x"]))
+        ports.restore(vm("a"), requests, held)
+    assert registry_of(vm("a")) == before
+    ports.restore(vm("a"), requests, held)
+    assert registry_of(vm("a")) == before
+    ports.restore(vm("b"), cable("b", "a"), {key: held[key] for key in held if key[0] == "/"})
+    assert ports.claim(vm("b"), cable("b", "a")) == {
+        key: held[key] for key in held if key[0] == "/"
+    }
+    with pytest.raises(OptionError, match="taken by the VM l/a"):
+        ports.claim(vm("c"), [request("z", 20999)])
+
+
+def test_two_vms_with_one_port_do_not_block_each_other(vm):
+    """The registry was lost, and another VM has got the port meanwhile."""
+    held = ports.claim(vm("a"), [request("x")])
+    os.unlink(os.path.join(vm("a").host, "ports.json"))
+    assert ports.claim(vm("b"), [request("x")]) == held
+    ports.restore(vm("a"), [request("x")], held)
+    assert registry_of(vm("b"))["tcp/%d" % held["x"]]["vms"] == ["l/b"]
+    with ports.ports_for_start(vm("a"), [request("x")], held) as allocated:
+        assert allocated["x"] != held["x"]
+    with ports.ports_for_start(vm("b"), [request("x")], held) as others:
+        assert others == held
+
+
+def test_a_vm_that_does_not_exist_holds_no_port(vm):
+    """Ports are released last: a killed removal leaves them."""
+    gone = vm("a")
+    ports.claim(gone, [request("x", 20999)])
+    os.unlink(gone.lock)
+    assert ports.claim(vm("b"), [request("x", 20999)]) == {"x": 20999}
+
+
+def cable(vm, other):
+    keys = ["/l/%s/e" % vm, "/l/%s/e" % other]
+    return [ports.PortRequest(key, "udp", HERE, "auto", "o", True) for key in keys]
+
+
+def as_qemu(address, port):
+    """Bind a UDP port as QEMU does."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, port))
+    return made
+
+
+def test_an_auto_port_that_was_taken_is_allocated_anew(vm):
+    requests = [request("x"), *cable("a", "b")]
+    held = ports.claim(vm("a"), requests)
+    own, far = "/l/a/e", "/l/b/e"
+    address = ports.cable_address(vm("a").root)
+    with socket.socket() as listener, as_qemu(address, held[own]):
+        listener.bind((HERE, held["x"]))
+        listener.listen(1)
+        with ports.ports_for_start(vm("a"), requests, held) as allocated:
+            assert allocated["x"] != held["x"] and allocated[own] != held[own]
+            assert allocated[far] == held[far]
+            as_qemu(address, allocated[own]).close()
+    assert ports.claim(vm("b"), cable("b", "a")) == {key: allocated[key] for key in (own, far)}
+
+
+def test_the_end_of_a_cable_does_not_move_while_the_other_vm_runs(vm):
+    held = ports.claim(vm("a"), cable("a", "b"))
+    assert ports.claim(vm("b"), cable("b", "a")) == held
+    with open(vm("b").exit_code, "w", encoding="ascii") as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        with as_qemu(ports.cable_address(vm("a").root), held["/l/a/e"]):
+            with pytest.raises(HostError, match="stop the VM l/b at the other end"):
+                with ports.ports_for_start(vm("a"), cable("a", "b"), held):
+                    pass
+
+
+def test_a_start_sees_that_the_other_end_has_moved(vm):
+    held = ports.claim(vm("a"), cable("a", "b"))
+    assert ports.claim(vm("b"), cable("b", "a")) == held
+    with pytest.raises(HostError, match="allocated anew meanwhile"):
+        with ports.ports_for_start(vm("b"), cable("b", "a"), held):
+            with as_qemu(ports.cable_address(vm("a").root), held["/l/a/e"]):
+                with ports.ports_for_start(vm("a"), cable("a", "b"), held) as moved:
+                    assert moved != held
+
+
+def test_a_given_udp_port_of_another_root_is_an_error(tmp_path, vm):
+    """The registry of another root does not have it, and QEMU would bind it all the same."""
+    request = ports.PortRequest("nics/e/local", "udp", "127.70.0.1", 10001, "o", True)
+    with ports.ports_for_start(vm("a"), [], {}, [request]):
+        other = Folder(str(tmp_path / "other"), "l", "a")
+        with pytest.raises(HostError, match="^o: port udp/10001 on 127.70.0.1 is taken by process"):
+            with ports.ports_for_start(other, [], {}, [request]):
+                pass
+
+
+_RACER = """
+import sys
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import ports
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.tests.unit.plugins.module_utils._vm.test_ports import as_qemu
+root = sys.argv[1]
+folder = Folder(root, "l", "a")
+request = ports.PortRequest("nics/e/local", "udp", "127.0.0.1", "auto", "o", True)
+for line in sys.stdin:
+    held = ports.claim(folder, [request])
+    with ports.ports_for_start(folder, [request], held) as allocated:
+        qemu = as_qemu("127.0.0.1", allocated["nics/e/local"])
+    print(allocated["nics/e/local"], flush=True)
+    sys.stdin.readline()
+    qemu.close()
+    ports.release(folder)
+"""
+
+
+@pytest.mark.parametrize("races", [int(os.environ.get("VLAB_PORT_RACES", "20"))])
+def test_races_of_two_roots(tmp_path, races):
+    """Two runs start a VM at the same moment, each with the registry of its own root."""
+    words = [sys.executable, "-c", _RACER]
+    racers = [
+        subprocess.Popen(
+            [*words, str(tmp_path / name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+        )
+        for name in ("one", "two")
+    ]
+    try:
+        for _race in range(races):
+            for _step in range(2):
+                for racer in racers:
+                    racer.stdin.write("\n")
+                    racer.stdin.flush()
+                if not _step:
+                    ports = [racer.stdout.readline() for racer in racers]
+                    assert "" not in ports and ports[0] != ports[1]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+
+
+def test_addresses_differ_between_roots():
+    roots = [ports.SYSTEM_ROOT] + ["/home/u%d/.local/state/vlab" % n for n in range(50)]
+    for address in ("127.64.0.1", "127.100.7.9", "127.191.255.254"):
+        made = [ports.address_of_root(root, address) for root in roots]
+        assert made[0] == address and len(set(made)) == len(roots)
+        assert all(ports.is_derived(other) for other in made)
+    for address in ("127.0.0.1", "127.63.0.1", "127.192.0.1", "10.64.0.1", "::1"):
+        assert ports.address_of_root(roots[1], address) == address
+    pairs = {ports.address_of_root(roots[1], "127.%d.3.1" % n) for n in range(64, 192)}
+    assert len(pairs) == 128, "within a root no two addresses become one"
+    assert ports.cable_address(ports.SYSTEM_ROOT) == HERE
+
+
+def test_nothing_to_release(tmp_path):
+    ports.release(Folder(str(tmp_path), "l", "a"))
     assert os.listdir(tmp_path) == []
     assert ports.who_has("tcp", 1) == "another process"
