@@ -283,7 +283,7 @@ def test_a_given_udp_port_of_another_root_is_an_error(tmp_path, vm):
 
 
 _RACER = """
-import sys
+import sys, time
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import ports
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.tests.unit.plugins.module_utils._vm.test_ports import as_qemu
@@ -293,6 +293,7 @@ request = ports.PortRequest("nics/e/local", "udp", "127.0.0.1", "auto", "o", Tru
 for line in sys.stdin:
     held = ports.claim(folder, [request])
     with ports.ports_for_start(folder, [request], held) as allocated:
+        time.sleep(0.005)  # QEMU needs longer
         qemu = as_qemu("127.0.0.1", allocated["nics/e/local"])
     print(allocated["nics/e/local"], flush=True)
     sys.stdin.readline()
