@@ -144,8 +144,9 @@ def _claim(
                 probe = functools.partial(_is_free, request.protocol, request.address)
                 port = _find(request, held, probe)
             name = "%s/%s" % (request.protocol, port)
-            _drop_stale(folder, held, name)
-            _check_holder(request, name, held.get(name), owner, keys)
+            if request.port != "auto":
+                _drop_stale(folder, held, name)
+                _check_holder(request, name, held.get(name), owner, keys)
         claimed[request.key] = _split(name)[1]
         vms = held[name]["vms"] if name == old else []
         held[name] = dict(_entry(request, folder), vms=sorted({owner, *vms}))
