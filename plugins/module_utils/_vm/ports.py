@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 SYSTEM_ROOT = "/var/lib/vlab"
-_PROBE_TIMEOUT, _PROBE_INTERVAL = 0.3, 0.02  # seconds
+_CHECK_TIMEOUT, _CHECK_INTERVAL = 0.3, 0.02  # seconds
 _RANGES = {"tcp": range(20000, 26000), "udp": range(26000, 32000)}
 _VNC_RANGE = range(5900, 6900)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
@@ -271,13 +271,13 @@ class Reservation:
 
         Another run may be checking the same port at this moment.
         """
-        deadline = time.monotonic() + _PROBE_TIMEOUT
+        deadline = time.monotonic() + _CHECK_TIMEOUT
         while True:
             if self._try(request, address, port):
                 return True
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_PROBE_INTERVAL)
+            time.sleep(_CHECK_INTERVAL)
 
     def _try(self, request: PortRequest, address: str, port: int) -> bool:
         if not request.is_shared:
@@ -321,14 +321,14 @@ def ports_for_start(
             and not reservation.add(request, _address(request, folder), _port(request, ports))
         ]
         if taken:
-            ports.update(_allocate_anew(folder, taken, ports, reservation))
+            ports.update(_allocate_again(folder, taken, ports, reservation))
         yield ports
         if any(request.is_cable for request in requests):
             # The start of the other VM may have moved its end before it could see this QEMU.
             with _registry(folder.host) as registry:
                 if not _is_registered(registry, owner, requests, ports):
                     raise HostError(
-                        "the ports of a cable of the VM %s were allocated anew meanwhile, by the "
+                        "the ports of a cable of the VM %s were allocated again meanwhile, by the "
                         "start of the VM at its other end: run it again" % folder.name
                     )
 
@@ -342,7 +342,7 @@ def _port(request: PortRequest, held: Mapping[str, int]) -> int:
     return held[request.key] if request.key in held else int(request.port)
 
 
-def _allocate_anew(
+def _allocate_again(
     folder: Folder,
     taken: Collection[PortRequest],
     held: Mapping[str, int],

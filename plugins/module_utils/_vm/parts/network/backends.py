@@ -33,7 +33,8 @@ Backend = Dict[str, Any]
 class LinkContext(NamedTuple):
     """What a backend depends on beside its link.
 
-    ports: {key of a PortRequest: port}. option: the path of the link, for errors. root: of all labs.
+    ports: {key of a PortRequest: port}. option: the path of the link, for errors.
+    root: the folder of all labs.
     """
 
     lab: str

@@ -236,7 +236,7 @@ def as_qemu(address, port):
     return made
 
 
-def test_an_auto_port_that_was_taken_is_allocated_anew(vm):
+def test_an_auto_port_that_was_taken_is_allocated_again(vm):
     requests = [request("x"), *cable("a", "b")]
     held = ports.claim(vm("a"), requests)
     own, far = "/l/a/e", "/l/b/e"
@@ -265,7 +265,7 @@ def test_the_end_of_a_cable_does_not_move_while_the_other_vm_runs(vm):
 def test_a_start_sees_that_the_other_end_has_moved(vm):
     held = ports.claim(vm("a"), cable("a", "b"))
     assert ports.claim(vm("b"), cable("b", "a")) == held
-    with pytest.raises(HostError, match="allocated anew meanwhile"):
+    with pytest.raises(HostError, match="allocated again meanwhile"):
         with ports.ports_for_start(vm("b"), cable("b", "a"), held):
             with as_qemu(ports.cable_address(vm("a").root), held["/l/a/e"]):
                 with ports.ports_for_start(vm("a"), cable("a", "b"), held) as moved:
