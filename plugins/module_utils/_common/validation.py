@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
@@ -71,3 +71,11 @@ def check_listen_address(path: str, text: str) -> str:
 def _short(value: object) -> str:
     text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "the number"
     return text if len(text) <= 60 else text[:60] + "..."
+
+
+def suggestion(name: object, choices: Iterable[str]) -> str:
+    """Return the part of a message that names the choice most similar to name, if there is one."""
+    import difflib  # an error is rare: the import would slow down each run
+
+    found = difflib.get_close_matches(name, list(choices), 1) if isinstance(name, str) else []
+    return "; did you mean %s?" % found[0] if found else ""

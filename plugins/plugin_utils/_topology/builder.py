@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing imp
     assign_addresses,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.linking import (
+    check_mac_bases,
     connect_nics,
     numbered,
 )
@@ -61,6 +62,7 @@ def build(data: Any) -> Topology:
     nodes = _nodes(complete, problems)
     topology = Topology(str(complete.get("name", "")), nodes, [], {}, complete)
     connect_nics(topology, problems)
+    check_mac_bases(topology, problems)
     _check_start_order(topology, problems)
     assign_addresses(topology, problems)
     problems.check()

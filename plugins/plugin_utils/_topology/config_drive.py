@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.linking import counted_macs
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 
 # The guest learns the names of at least so many data NICs at its start.
@@ -41,8 +42,11 @@ def _shell_files(topology: Topology, node: Node, files: Mapping[str, str]) -> di
     mac_of = {nic.name: nic.mac for nic in node.nics.values()}
     if naming.block_size > 1:
         # Include the NICs of links that are added later, so that they do not change the drive.
-        for name in itertools.islice(naming.names(), _NAMED_NICS):
-            mac_of.setdefault(name, macs.derived(topology.name, node.name, name))
+        names = list(itertools.islice(naming.names(), _NAMED_NICS))
+        counted = counted_macs(node, names)
+        for name in names:
+            mac = counted.get(name) or macs.derived(topology.name, node.name, name)
+            mac_of.setdefault(name, mac)
     derived = {
         "hostname": node.name + "\n",
         "interfaces": "".join(

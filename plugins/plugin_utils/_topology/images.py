@@ -13,12 +13,10 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import merge
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
-    Problems,
-    suggestion,
-)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import images_schema
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.validation import valid_part
 

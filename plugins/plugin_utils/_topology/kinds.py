@@ -13,10 +13,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
-    Problems,
-    suggestion,
-)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")

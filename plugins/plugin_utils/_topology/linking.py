@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
@@ -61,6 +62,50 @@ def connect_nics(topology: Topology, problems: Problems) -> None:
 def numbered(items: Iterable[_Item] | None) -> Iterator[tuple[int, _Item]]:
     """Yield the valid items of a list, each with its index in the file."""
     return ((number, item) for number, item in enumerate(items or ()) if item is not REMOVED)
+
+
+def counted_macs(node: Node, more: Iterable[str] = ()) -> dict[str, str]:
+    """Return the MACs that mac_base gives to the NICs of a node, and to NICs it can have later.
+
+    Empty without mac_base. They are counted by the numbers that qemu_vm gives to the NICs.
+    """
+    base = node.settings.get("mac_base")
+    if not base:
+        return {}
+    names = [*node.nics, *(name for name in more if name not in node.nics)]
+    requests = [
+        ("nics/" + name.replace("/", "_"), "nic", node.nic_naming.position(name), "mac_base")
+        for name in names
+    ]
+    try:
+        base, slots = macs.normalise("mac_base", base), addresses.assign({}, requests)
+    except OptionError:
+        return {}  # reported elsewhere
+    return {
+        name: macs.counted(base, slots[request[0]]["index"])
+        for name, request in zip(names, requests)
+    }
+
+
+def check_mac_bases(topology: Topology, problems: Problems) -> None:
+    """Record MACs that the mac_base of two nodes gives to both of them."""
+    owners: dict[str, tuple[Node, str]] = {}
+    for node in topology.nodes.values():
+        for name, mac in counted_macs(node).items():
+            if node.nics[name].mac != mac:
+                continue
+            other, other_nic = owners.setdefault(mac, (node, name))
+            if other is not node:
+                problems.add(
+                    "nodes.%s.mac_base" % node.name,
+                    "it gives %s to %s, which %s of the node %s also has: set a mac_base of its own"
+                    " for each node",
+                    mac,
+                    name,
+                    other_nic,
+                    other.name,
+                )
+                break
 
 
 class _Linker:
@@ -240,6 +285,9 @@ class _Linker:
         for name in naming.missing(node.nics):
             node.nics[name] = self._nic(node, name)
         node.nics = {name: node.nics[name] for name in sorted(node.nics, key=naming.sort_key)}
+        for name, mac in counted_macs(node).items():
+            if not node.nics[name].settings.get("mac"):
+                node.nics[name].mac = mac
         name_of: dict[str, str] = {}
         for nic in node.nics.values():
             if nic.mac in name_of:

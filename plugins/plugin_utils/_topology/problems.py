@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,11 +41,3 @@ class Problems:
         """Raise TopologyError if an error was recorded."""
         if self.found:
             raise TopologyError(self.found)
-
-
-def suggestion(name: Any, choices: Iterable[str]) -> str:
-    """Return the part of a message that names the choice most similar to name, if there is one."""
-    if not isinstance(name, str):
-        return ""
-    found = difflib.get_close_matches(name, list(choices), 1)
-    return "; did you mean %s?" % found[0] if found else ""

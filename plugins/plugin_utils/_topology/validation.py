@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.fast_validation import (
     is_surely_valid,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import jsonschema
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
-    Problems,
-    suggestion,
-)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import (
     NAME_RULES,
     Schema,

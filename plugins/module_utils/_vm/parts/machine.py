@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     check_properties,
@@ -22,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
 
 if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import Capabilities
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
         Params,
@@ -121,6 +123,12 @@ def uses_icount(definition: Definition) -> bool:
     return "-icount" in definition["extra_args"] or "--icount" in definition["extra_args"]
 
 
+def _machine_names(capabilities: Capabilities) -> list[str]:
+    """Return the machine types and their aliases."""
+    aliases = [facts["alias"] for facts in capabilities.machines.values() if facts.get("alias")]
+    return [*capabilities.machines, *aliases]
+
+
 class Machine(Part):
     """The part that owns the machine itself."""
 
@@ -186,8 +194,13 @@ class Machine(Part):
         if not capabilities.machine_name(desired["machine"]):
             raise OptionError(
                 "machine",
-                "%s does not have the machine %r; it has %s"
-                % (host.binary, desired["machine"], ", ".join(sorted(capabilities.machines))),
+                "%s does not have the machine %r; it has %s%s"
+                % (
+                    host.binary,
+                    desired["machine"],
+                    ", ".join(sorted(capabilities.machines)),
+                    suggestion(desired["machine"], _machine_names(capabilities)),
+                ),
             )
         desired["family"] = addresses.family(
             capabilities.machine_name(desired["machine"]) or "", host.arch

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # IEEE 802: bits of the first byte.
@@ -48,3 +52,8 @@ def counted(base: str, index: int) -> str:
     number = int(base.replace(":", ""), 16)
     number = number & ~0xFFFFFF | (number + index) & 0xFFFFFF
     return ":".join("%02x" % (number >> shift & 0xFF) for shift in range(40, -8, -8))
+
+
+def default(base: str | None, index: int, folder: Folder, nic: str) -> str:
+    """Return the MAC address of a NIC without its own: counted from base, else derived."""
+    return counted(base, index) if base else derived(folder.lab, folder.name, nic)

@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     OptionError,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import nic_models
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     device,
@@ -135,6 +136,7 @@ class Network(Part):
                 "nics",
                 "%d NICs are too many: %d at most" % (len(desired["nics"]), addresses.MAX_NICS),
             )
+        self._clear_derived_macs(desired, saved, given, host)
         other = desired["mac_copy_from"]
         copied = by_name(host.other_definition(other, "mac_copy_from")["nics"]) if other else {}
         for nic in desired["nics"]:
@@ -147,17 +149,34 @@ class Network(Part):
             self._check_capture(path + ".capture", nic)
 
     @staticmethod
+    def _clear_derived_macs(
+        desired: Definition, saved: Definition, given: Params, host: Host
+    ) -> None:
+        """Remove the MACs that the former mac_base, or names, gave: they follow a new mac_base."""
+        old_base = saved.get("mac_base")
+        if desired["mac_base"] == old_base:
+            return
+        explicit = {nic["name"] for nic in given.get("nics") or () if nic.get("mac")}
+        for nic in desired["nics"]:
+            slot = saved.get("slots", {}).get(slot_key(nic["name"]))
+            if nic["mac"] and slot and nic["name"] not in explicit:
+                old = macs.default(old_base, slot["index"], host.folder, nic["name"])
+                if nic["mac"] == old:
+                    nic["mac"] = None
+
+    @staticmethod
     def _complete_model(path: str, model: str, desired: Definition, host: Host) -> str:
         """Return the model; virtio as the virtio NIC that suits the machine."""
         if model in ("virtio", "virtio-net", "virtio-net-pci"):
             model = {"s390x": "virtio-net-ccw"}.get(
                 host.arch, "virtio-net-device" if desired["family"] == "none" else "virtio-net-pci"
             )
-        if host.capabilities.device_name(model) not in nic_models(host.capabilities):
+        models = nic_models(host.capabilities)
+        if host.capabilities.device_name(model) not in models:
             raise OptionError(
                 path + ".model",
-                "%s has no NIC model %r; it has %s"
-                % (host.binary, model, ", ".join(nic_models(host.capabilities))),
+                "%s has no NIC model %r; it has %s%s"
+                % (host.binary, model, ", ".join(models), suggestion(model, models)),
             )
         return model
 
@@ -208,11 +227,7 @@ class Network(Part):
         for nic in desired["nics"]:
             if not nic["mac"]:
                 index = desired["slots"][slot_key(nic["name"])]["index"]
-                nic["mac"] = (
-                    macs.counted(desired["mac_base"], index)
-                    if desired["mac_base"]
-                    else macs.derived(host.folder.lab, host.folder.name, nic["name"])
-                )
+                nic["mac"] = macs.default(desired["mac_base"], index, host.folder, nic["name"])
         owners: dict[str, str] = {}
         for nic in desired["nics"]:
             if nic["mac"] in owners:

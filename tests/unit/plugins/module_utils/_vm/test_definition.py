@@ -632,6 +632,40 @@ def test_macs_are_copied_from_another_vm(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        (None, "52:54:00:00:00:00"),
+        ("52:54:00:00:00:00", "52:54:00:00:01:00"),
+        ("52:54:00:00:00:00", ""),
+    ],
+)
+def test_derived_macs_follow_a_changed_mac_base(before, after):
+    nics = [{"name": "eth1"}, {"name": "eth2", "mac": "52:54:00:11:11:11"}, {"name": "x"}]
+    saved = compose(SMALL, nics=nics, mac_base=before)
+    changed = compose({"mac_base": after}, saved=saved)
+    assert changed["nics"] == compose(SMALL, nics=nics, mac_base=after)["nics"] != saved["nics"]
+    assert changed["nics"][1]["mac"] == "52:54:00:11:11:11"
+    assert compose({"mac_base": after}, saved=changed) == changed, "it is idempotent"
+    kept = [{"name": "eth1", "mac": saved["nics"][0]["mac"]}]
+    named = compose({"mac_base": after, "nics": kept}, saved=saved)
+    assert named["nics"][0]["mac"] == saved["nics"][0]["mac"], "an explicit MAC stays"
+
+
+@pytest.mark.parametrize(
+    "given, hint",
+    [
+        ({"machine": "q36"}, "did you mean q35?"),
+        ({"nics": [dict(NIC, model="e1000f")]}, "did you mean e1000"),
+        ({"nics": [dict(NIC, model="virtio-net-pcie")]}, "did you mean virtio-net-pci?"),
+    ],
+)
+def test_a_similar_name_is_suggested(given, hint):
+    with pytest.raises(OptionError) as caught:
+        compose(SMALL, **given)
+    assert hint in caught.value.message
+
+
 def test_one_writer_for_an_image(tmp_path):
     host = FakeHost(name="old", root=tmp_path)
     host.folder.make()

@@ -218,7 +218,7 @@ CHANGES = [
     ({"nics": [{"name": "g"}]}, "nics[g]", LIVE),
     ({"nics": [{"name": "eth31"}]}, "nics[eth31]", RESTART),
     ({"remove_nics": ["e"]}, "nics[e]", LIVE),
-    ({"mac_base": "52:54:00:00:00:00"}, "mac_base", LIVE),
+    ({"mac_base": "52:54:00:00:00:00"}, "nics[e].mac", RESTART),
     ({"cdroms": [{"name": "c", "path": "/x.iso"}]}, "cdroms[c].path", LIVE),
     ({"cdroms": [{"name": "x"}]}, "cdroms[x]", RESTART),
     ({"floppies": [{"name": "x"}]}, "floppies[x]", RESTART),

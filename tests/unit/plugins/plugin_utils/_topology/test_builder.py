@@ -189,6 +189,27 @@ def test_macs_are_derived_or_given():
     assert topology.nodes["r2"].nics["eth1"].mac == macs.derived("t", "r2", "eth1")
 
 
+def test_mac_base_counts_the_macs_of_a_node():
+    own = {"mac_base": "52:54:00:00:00:00", "nics": {"eth2": {"mac": "52:54:00:11:11:11"}}}
+    nodes = {"r1": own, "r2": {"mac_base": "52:54:00:00:01:00"}, "r3": {}}
+    links = ["r1:eth1 -- r2:eth3", "r1:eth2 -- r3:eth1"]
+    made = builder.build(lab(links, nodes)).nodes
+    assert {name: made["r1"].nics[name].mac for name in ("eth1", "eth2", "eth4")} == {
+        "eth1": "52:54:00:00:00:01",
+        "eth2": "52:54:00:11:11:11",
+        "eth4": "52:54:00:00:00:04",
+    }
+    assert made["r2"].nics["eth3"].mac == "52:54:00:00:01:03"
+    assert made["r3"].nics["eth1"].mac == macs.derived("t", "r3", "eth1")
+
+
+def test_a_mac_base_that_gives_one_mac_to_two_nodes():
+    data = lab(["r1:eth1 -- r2:eth1"], defaults={"kind": "tiny", "mac_base": "52:54:00:00:00:00"})
+    found = dict(problems(data))
+    assert set(found) == {"nodes.r2.mac_base", "nodes.r3.mac_base"}
+    assert "the node r1 also has: set a mac_base of its own" in found["nodes.r2.mac_base"]
+
+
 def test_nics_are_checked_like_those_of_qemu_vm():
     nics = {
         "eth1": {"link": {"type": "usr"}},

@@ -395,6 +395,15 @@ def test_memory_of_an_image(memory, result):
     assert not wrong and found["memory"] == result and "initrd" not in found
 
 
+def test_the_config_drive_names_the_nics_of_mac_base():
+    topology = build({"n1": {"mac_base": "52:54:00:00:00:00"}})
+    (vm,) = share(topology)["hv1"]["vms"]
+    interfaces = vm["options"]["config_drive"]["files"]["interfaces"].splitlines()
+    macs = {nic["name"]: nic["mac"] for nic in vm["options"]["nics"]}
+    assert macs["eth1"] == "52:54:00:00:00:01"
+    assert "eth1 52:54:00:00:00:01" in interfaces and "eth9 52:54:00:00:00:09" in interfaces
+
+
 def test_placeholders():
     topology = build(
         {"n1": {"kind": "k", "vars": {"serial": 7}}},
