@@ -300,7 +300,8 @@ options:
       - The MAC address that the NICs of the VM count up from, each by its number. By default, MAC
         addresses are derived from names.
       - It applies to NICs without O(nics[].mac). NICs whose MAC address was derived or counted
-        follow a change, which requires a restart of a running VM.
+        follow a change, which requires a restart of a running VM. Without such NICs, changes do
+        not concern a running VM.
     type: str
   mac_copy_from:
     description:
