@@ -91,6 +91,8 @@ vms:
   description:
     - The VMs, by lab and name. One that cannot be queried has only C(name), C(lab), C(error) and
       C(status=unknown). One whose monitor does not answer has C(status=unresponsive) and C(error).
+      One with a damaged file has only C(name), C(lab), C(folder), C(pid), C(error) and
+      C(status=damaged).
   returned: success
   type: list
   elements: dict
@@ -112,7 +114,8 @@ vms:
       sample: /var/lib/vlab/default/r1
     status:
       description:
-        - V(stopped), V(crashed) when QEMU ended by itself or was killed, V(unresponsive) when it
+        - V(damaged) when a saved file of the VM cannot be used, so that it can only be removed;
+          V(stopped), V(crashed) when QEMU ended by itself or was killed, V(unresponsive) when it
           runs but its monitor does not answer, so that it can only be stopped; or while it runs
           QEMU's own word, such as V(running), V(paused), V(prelaunch) (started paused),
           V(io-error), V(guest-panicked), V(inmigrate) or V(shutdown).
@@ -572,7 +575,7 @@ vms:
       sample: the guest agent did not answer guest-network-get-interfaces in time
     error:
       description: Why the VM cannot be queried, or why its monitor does not answer.
-      returned: for the status V(unknown) and V(unresponsive)
+      returned: for the status V(unknown), V(unresponsive) and V(damaged)
       type: str
       sample: no QEMU listens at /var/lib/vlab/default/r1/qmp.sock
 """

@@ -16,6 +16,7 @@ import stat
 from typing import IO, Any, Iterator, overload
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.json_input import parse_json
 
 
 def write_atomically(path: str, data: bytes | str, mode: int = 0o600) -> None:
@@ -134,7 +135,7 @@ def read_json(path: str) -> Any:
     """
     try:
         with open(path, "rb") as stream:
-            return json.loads(stream.read())
+            return parse_json(stream.read())
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -187,7 +188,12 @@ def make_folder(path: str) -> None:
 def make_private_folder(path: str) -> None:
     """Make a folder that only the current user can enter, or make an existing one private."""
     make_folder(path)
-    state = os.lstat(path)
+    try:
+        state = os.lstat(path)
+        if state.st_uid == os.geteuid() and stat.S_ISDIR(state.st_mode) and state.st_mode & 0o077:
+            os.chmod(path, 0o700)
+    except OSError as error:
+        raise HostError("cannot make %s private: %s" % (path, error.strerror), path=path)
     if not stat.S_ISDIR(state.st_mode):
         raise HostError("%s exists but is not a directory" % path, path=path)
     if state.st_uid != os.geteuid():
@@ -196,8 +202,6 @@ def make_private_folder(path: str) -> None:
             "or use another root" % (path, state.st_uid, os.geteuid()),
             path=path,
         )
-    if state.st_mode & 0o077:
-        os.chmod(path, 0o700)
 
 
 def remove_file(path: str) -> bool:

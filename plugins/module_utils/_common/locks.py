@@ -44,8 +44,7 @@ def file_lock(
             _acquire(handle, path, timeout)
             if remake and not is_same_file(handle, path):
                 continue
-            # Fixed width: truncating costs milliseconds.
-            os.pwrite(handle, b"%-20d\n" % os.getpid(), 0)
+            _write_holder(handle, path)
             yield
             return
         finally:
@@ -61,12 +60,22 @@ def _open(path: str, create: int) -> int | None:
         raise HostError("cannot open the lock %s: %s" % (path, error.strerror), path=path)
 
 
+def _write_holder(handle: int, path: str) -> None:
+    try:
+        # Fixed width: truncating costs milliseconds.
+        os.pwrite(handle, b"%-20d\n" % os.getpid(), 0)
+    except OSError as error:
+        raise HostError("cannot write the lock %s: %s" % (path, error.strerror), path=path)
+
+
 def _acquire(handle: int, path: str, timeout: float) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
     except BlockingIOError:
         pass
+    except OSError as error:
+        raise HostError("cannot lock %s: %s" % (path, error.strerror), path=path)
     # flock has no timeout, and polling would wake late: a helper thread waits in the kernel.
     waiter = os.dup(handle)
     done = threading.Event()

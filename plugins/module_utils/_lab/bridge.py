@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_folder,
     read_text,
     write_atomically,
 )
@@ -106,7 +107,7 @@ class Bridge:
         if self.bridge is None:
             shutil.rmtree(self.path, ignore_errors=True)
             return
-        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        make_folder(self.path)
         if not self._observation.desired_exists:
             self._create(self.bridge)
         _ip("set the bridge %s up" % self.bridge, "set", "dev", self.bridge, "up")

@@ -73,6 +73,7 @@ class LabRun:
         # Whether what the topology does not name is removed.
         self.removes_unnamed = params["purge"] or params["state"] == "absent"
         self.nodes = {node["name"]: self._node(node) for node in params["vms"]}
+        self.damaged: dict[str, VlabError | None] = {}  # left as they are
         self.unnamed = self._unnamed_vms()
         if self.removes_unnamed:
             for name in self.unnamed:
@@ -157,10 +158,18 @@ class LabRun:
 
     def _observe(self) -> None:
         self._for_each(self.nodes.values(), NodeRun.observe, "observe")
+        for name in [name for name, node in self.nodes.items() if node.is_left_damaged]:
+            self.damaged[name] = self.nodes.pop(name).vm.observation.damage
         for segment in self.segments:
             segment.observe()
 
     def _plan(self) -> None:
+        self._for_each(
+            [node for node in self.nodes.values() if node.state != "absent"],
+            lambda node: node.vm.observation.check_damage(),
+            "plan",
+            workers=1,
+        )
         for node in self.nodes.values():
             node.vm.request_state(node.state, self.params["allow_container"])
         for node in self.nodes.values():
@@ -297,6 +306,7 @@ class LabRun:
         for segment in self.segments:
             changes += segment.changes
         warnings = [warning for node in nodes for warning in node.vm.warnings]
+        warnings += ["%s: %s" % (name, error) for name, error in self.damaged.items()]
         if self.unnamed and not self.removes_unnamed:
             warnings.insert(
                 0,

@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     Item,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
     MonitorError,
     VlabError,
 )
@@ -41,7 +42,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     keyval,
     netdev,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import process
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import process, shapes
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import (
     PortRequest,
@@ -99,13 +100,26 @@ class Hub:
 
     def observe(self) -> None:
         """Find out whether the hub runs, and which ports it has."""
-        self._record = read_json(self.folder.run) or {}
+        self._record = self._read_record()
         is_alive = (
             bool(self._record)
             and self._record["boot_id"] == boot_id()
             and process_start_time(self._record["pid"]) == self._record["start"]
         )
         self._running = self._record["ports"] if is_alive else None
+
+    def _read_record(self) -> dict[str, Any]:
+        """Return the record of the run. A damaged one counts as missing for a hub to remove."""
+        try:
+            record = read_json(self.folder.run)
+            wrong = shapes.hub("", record) if record is not None else None
+            if wrong is not None:
+                raise shapes.damaged(self.folder.run, wrong)
+        except HostError:
+            if self.ports is None:
+                return {}  # the removal ends its process as that of a killed run
+            raise
+        return record or {}
 
     def plan(self) -> None:
         """Plan the changes."""

@@ -41,6 +41,8 @@ class NodeRun:
         self.node = node
         self.ready: dict[str, Any] = node.get("ready") or {}
         self.after: dict[str, str] = node.get("after") or {}
+        # A VM that the run leaves as it is, and that is damaged.
+        self.is_left_damaged = False
         self.folder = Folder(root, lab, self.name)
         self.vm = VmRun(Host(self.folder), settings)
 
@@ -48,7 +50,9 @@ class NodeRun:
         """Observe the VM."""
         self.vm.observe()
         if self.state == "keep":
-            self.state = "present" if self.vm.observation.saved else "absent"
+            is_defined = self.vm.observation.saved or self.vm.observation.damage
+            self.state = "present" if is_defined else "absent"
+            self.is_left_damaged = self.vm.observation.damage is not None
 
     def plan(self, allow_restart: bool) -> None:
         """Plan the changes of the VM. Raises VlabError."""

@@ -61,7 +61,7 @@ _MAX_NUMBER_IN_NAME = 31
 
 # The number of units of each bus. IDE: two channels of two; AHCI: six ports; the i82078 floppy
 # controller: two drives.
-_UNITS = {
+UNITS = {
     "ide": 4,
     "sata": 6,
     "scsi": 256,
@@ -101,8 +101,8 @@ def assign(slots: Slots, requests: Iterable[SlotRequest]) -> Slots:
     for key, kind, index, option in requests:
         old = slots.get(key)
         if index is not None:
-            if not 0 <= index < _UNITS[kind]:
-                raise OptionError(option, "%s has the units 0 to %d" % (kind, _UNITS[kind] - 1))
+            if not 0 <= index < UNITS[kind]:
+                raise OptionError(option, "%s has the units 0 to %d" % (kind, UNITS[kind] - 1))
         elif old and old["kind"] == kind:
             index = old["index"]
         if index is None:
@@ -124,11 +124,11 @@ def assign(slots: Slots, requests: Iterable[SlotRequest]) -> Slots:
             taken[kind, number] = key
     for key, kind, option in unassigned:
         if key not in assigned:
-            index = next((n for n in range(_UNITS[kind]) if (kind, n) not in taken), None)
+            index = next((n for n in range(UNITS[kind]) if (kind, n) not in taken), None)
             if index is None:
                 raise OptionError(
                     option,
-                    "%s has no free unit for %s (maximum: %d)" % (kind, key, _UNITS[kind]),
+                    "%s has no free unit for %s (maximum: %d)" % (kind, key, UNITS[kind]),
                 )
             assigned[key] = {"kind": kind, "index": index}
             taken[kind, index] = key

@@ -90,6 +90,7 @@ def converge_item(
     with folder.locked(False, run.settings["lock_timeout"]):
         run.observe()
         try:
+            run.observation.check_damage()
             if run.observation.saved is None:
                 if remove is None:
                     raise OptionError("vm", no_such_vm(folder))

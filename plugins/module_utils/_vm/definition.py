@@ -7,18 +7,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, shapes
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
         Params,
+        RunRecord,
     )
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
@@ -70,10 +72,28 @@ def add_defaults(definition: Definition) -> None:
     for name, option in OPTIONS.items():
         if name not in definition:
             definition[name] = plain_copy(option.default)
-        for item in definition[name] if option.item_defaults else ():
+        items = definition[name] if option.item_defaults else ()
+        for item in items if isinstance(items, list) else ():
+            if not isinstance(item, dict):
+                continue  # the check of the shape finds it
             for key, default in (option.item_defaults or {}).items():
                 if key not in item:
                     item[key] = plain_copy(default)
+
+
+def _wrong_value(path: str, definition: Definition) -> str | None:
+    """Return the path of the first value in a saved definition that cannot be used, or None."""
+    wrong = shapes.definition(path, definition)
+    if wrong is not None:
+        return wrong
+    try:
+        # What the values of a link or a device need of each other, only the parts know.
+        port_requests(definition)
+        keys = [slot[0] for part in PARTS for slot in part.slots(definition)]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, VlabError):
+        return path
+    missing = next((key for key in keys if key not in definition["slots"]), None)
+    return None if missing is None else "%sslots[%s]" % (path and path + ".", missing)
 
 
 def load(folder: Folder) -> Definition | None:
@@ -82,7 +102,7 @@ def load(folder: Folder) -> Definition | None:
     Raises HostError for a damaged one, and for one of a newer version of the collection.
     """
     saved = read_json(folder.definition)
-    if saved is None:
+    if saved is None and not folder.exists():
         return None
     saved_format = saved.get("format") if isinstance(saved, dict) else None
     if isinstance(saved_format, int):
@@ -101,7 +121,28 @@ def load(folder: Folder) -> Definition | None:
         )
     definition: Definition = saved
     add_defaults(definition)
+    wrong = _wrong_value("", definition)
+    if wrong is not None:
+        raise shapes.damaged(folder.definition, wrong)
     return definition
+
+
+def load_run(folder: Folder) -> RunRecord:
+    """Return the record in run.json; empty if it does not exist. Raises HostError."""
+    saved = read_json(folder.run)
+    if saved is None and not os.path.exists(folder.run):
+        return {}
+    wrong = shapes.run("", saved)
+    if wrong is None and saved.get("pid"):
+        wrong = shapes.alive_run("", saved)
+    if wrong is None and "definition" in saved:
+        migrate(saved["definition"])
+        add_defaults(saved["definition"])
+        wrong = _wrong_value("definition", saved["definition"])
+    if wrong is not None:
+        raise shapes.damaged(folder.run, wrong)
+    record: RunRecord = saved
+    return record
 
 
 def save(folder: Folder, definition: Definition) -> None:

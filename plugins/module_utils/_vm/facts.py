@@ -38,7 +38,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describ
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
-    definitions,
+    vm_names,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 
@@ -66,7 +66,7 @@ def vm_facts(
             check_name(option, value)
     facts: list[Result] = []
     warnings = []
-    for vm_lab, vm_name, _definition in definitions(root):
+    for vm_lab, vm_name in vm_names(root):
         if lab not in (None, vm_lab) or name not in (None, vm_name):
             continue
         try:
@@ -82,6 +82,15 @@ def vm_facts(
 def _vm_facts(folder: Folder, ask_agent: bool, agent_timeout: float) -> Result:
     observation = observe(folder)
     try:
+        if observation.damage:
+            return {
+                "name": folder.name,
+                "lab": folder.lab,
+                "folder": folder.path,
+                "status": observation.status,
+                "pid": observation.pid,
+                "error": observation.damage.message,
+            }
         facts = report(observation, observation.saved)
         if observation.monitor_error:
             facts["error"] = observation.monitor_error.message

@@ -11,7 +11,6 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import (
     find_qemu,
     find_qemu_img,
@@ -77,9 +76,11 @@ class Host:
 
     def other_definition(self, name: str, option: str) -> Definition:
         """Return the definition of another VM of the lab. Raises OptionError if it is missing."""
+        from ansible_collections.vlab.qemu.plugins.module_utils._vm.definition import load
+
         check_name(option, name)
         folder = Folder(self.folder.root, self.folder.lab, name)
-        definition: Definition | None = read_json(folder.definition)
+        definition = load(folder)
         if definition is None:
             raise OptionError(option, no_such_vm(folder))
         return definition

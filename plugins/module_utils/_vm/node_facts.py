@@ -29,9 +29,13 @@ def _path(root: str | None, lab: str) -> str:
 def read_node_facts(root: str | None, lab: str) -> NodeFacts:
     """Return the facts of a lab's nodes; nothing for VMs that no topology defines."""
     try:
-        return (read_json(_path(root, lab)) or {}).get("nodes") or {}
+        saved = read_json(_path(root, lab))
     except HostError:
         return {}
+    nodes = saved.get("nodes") if isinstance(saved, dict) else None
+    if not isinstance(nodes, dict):
+        return {}
+    return {name: facts for name, facts in nodes.items() if isinstance(facts, dict)}
 
 
 def write_node_facts(root: str | None, lab: str, nodes: NodeFacts) -> None:

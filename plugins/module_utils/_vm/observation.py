@@ -19,11 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorTimeout,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
-    read_json,
-    read_text,
-    tail,
-)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, tail
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
@@ -63,10 +59,12 @@ class Observation:
     saved: the definition in vm.json, or None.
     run: the record in run.json, empty if the VM has not run or was stopped.
     alive: whether the recorded QEMU runs. pid, start: its process, None if it does not run.
-    status: absent, stopped, crashed, unresponsive, or as QEMU reports it (running, paused, ...).
+    status: absent, stopped, crashed, damaged, unresponsive, or as QEMU reports it (running, paused, ...).
     running: the definition that QEMU runs, corrected by what QEMU reports; else empty.
     devices: {id: type}. media: {id: path or None} of the removable drives.
     monitor: open while alive, else None.
+    damage: why a saved file cannot be used; the status is then damaged, and the VM can only be
+    removed.
     monitor_error: why the monitor of our QEMU does not answer; its status is then unresponsive.
     orphan: the pid of a QEMU that a killed run started, or None.
     resume: "running" or "paused", if a run was killed in the middle of a power cycle, else None.
@@ -76,11 +74,17 @@ class Observation:
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
-        self.saved: Definition | None = definitions.load(folder)
-        self.run: RunRecord = read_json(folder.run) or {}
-        if isinstance(self.run.get("definition"), dict):
-            definitions.migrate(self.run["definition"])
-            definitions.add_defaults(self.run["definition"])
+        self.damage: HostError | None = None
+        self.saved: Definition | None = None
+        self.run: RunRecord = {}
+        try:
+            self.saved = definitions.load(folder)
+        except HostError as error:
+            self.damage = error
+        try:
+            self.run = definitions.load_run(folder)
+        except HostError as error:
+            self.damage = self.damage or error
         self.alive = False
         self.status: str = "stopped" if self.saved else "absent"
         self.running: Definition = {}
@@ -96,6 +100,13 @@ class Observation:
         self.media: dict[str, str | None] = {}
         self.log = ""
 
+    def check_damage(self) -> None:
+        """Raise HostError for a VM with a damaged file."""
+        if self.damage:
+            raise HostError(
+                self.damage.message + ". The state absent removes the VM", **self.damage.facts
+            )
+
     def close(self) -> None:
         """Close the monitor, which serves one client at a time."""
         if self.monitor:
@@ -110,15 +121,22 @@ def observe(folder: Folder) -> Observation:
     MonitorError only if the process in run.json is no QEMU of this VM.
     """
     observation = Observation(folder)
-    run = observation.run
+    _observe_run(observation)
+    if observation.damage:
+        observation.status = "damaged"
+    return observation
+
+
+def _observe_run(observation: Observation) -> None:
+    folder, run = observation.folder, observation.run
     if not run.get("pid"):
         _find_orphan(observation)
-        return observation
+        return
     if run["boot_id"] != boot_id() or process_start_time(run["pid"]) != run["start"]:
         _find_orphan(observation)
         if not observation.resume:
             _find_exit_reason(observation)
-        return observation
+        return
     pid, start = observation.pid, observation.start = run["pid"], run["start"]
     monitor = observation.monitor = Monitor(folder.qmp)
     try:
@@ -135,7 +153,6 @@ def observe(folder: Folder) -> Observation:
             if not is_peer and not is_qemu_of(folder, pid):
                 raise
             _set_unresponsive(observation, pid, error)
-    return observation
 
 
 def _ending_timeout(folder: Folder) -> float:

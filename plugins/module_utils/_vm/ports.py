@@ -90,6 +90,29 @@ def _registry_path(host_folder: str) -> str:
     return os.path.join(host_folder, "ports.json")
 
 
+_NAME = re.compile(r"(tcp|udp)/[0-9]{1,5}", re.ASCII)
+
+
+def _checked(path: str, held: Any) -> _Registry:
+    """Return the content of the registry. Raises HostError for one of another shape."""
+    is_valid = isinstance(held, dict) and all(
+        _NAME.fullmatch(name)
+        and isinstance(entry, dict)
+        and isinstance(entry.get("vms"), list)
+        and all(isinstance(vm, str) for vm in entry["vms"])
+        and isinstance(entry.get("key"), str)
+        for name, entry in held.items()
+    )
+    if not is_valid:
+        raise HostError(
+            "%s is damaged: it is not a registry of ports. Restore it, or remove it while no VM "
+            "of this root runs" % path,
+            path=path,
+        )
+    registry: _Registry = held
+    return registry
+
+
 @contextlib.contextmanager
 def _registry(host_folder: str) -> Iterator[_Registry]:
     """Lock and yield the registry of the host, and save it."""
@@ -100,7 +123,7 @@ def _registry(host_folder: str) -> Iterator[_Registry]:
 
     path, lock = _registry_path(host_folder), os.path.join(host_folder, "ports.lock")
     with file_lock(lock, remake=remake):
-        held = read_json(path) or {}
+        held = _checked(path, read_json(path) or {})
         before = dict(held)
         yield held
         if not held:
@@ -207,9 +230,15 @@ def _owner(folder: Folder) -> str:
 
 def release(folder: Folder) -> None:
     """Release all ports of a VM."""
-    if os.path.exists(os.path.join(folder.host, "ports.json")):
-        with _registry(folder.host) as held:
-            _release(held, _owner(folder))
+    path = _registry_path(folder.host)
+    if not os.path.exists(path):
+        return
+    try:
+        _checked(path, read_json(path) or {})
+    except HostError:
+        return  # A damaged registry does not keep a VM from its removal.
+    with _registry(folder.host) as held:
+        _release(held, _owner(folder))
 
 
 def restore(folder: Folder, requests: Collection[PortRequest], held: Mapping[str, int]) -> None:
@@ -219,7 +248,8 @@ def restore(folder: Folder, requests: Collection[PortRequest], held: Mapping[str
     """
     owner = _owner(folder)
     try:
-        registry = read_json(_registry_path(folder.host)) or {}
+        path = _registry_path(folder.host)
+        registry = _checked(path, read_json(path) or {})
     except HostError:
         return  # the runs that need the registry report it
     if _is_registered(registry, owner, requests, held):
@@ -310,7 +340,8 @@ def ports_for_start(
     owner, ports = _owner(folder), dict(held)
     if requests:
         restore(folder, requests, ports)
-        registry = read_json(_registry_path(folder.host)) or {}
+        path = _registry_path(folder.host)
+        registry = _checked(path, read_json(path) or {})
         if not _is_registered(registry, owner, requests, ports):
             ports = claim(folder, requests)
     with Reservation() as reservation:

@@ -53,9 +53,11 @@ class VmRun:
     def request_state(self, state: str, allow_container: bool) -> None:
         """Decide how the VM gets into a state.
 
-        Raises HostError for a start in a container, before QEMU is looked for: containers seldom
+        Raises HostError for a damaged VM, and for a start in a container, before QEMU is looked for: containers seldom
         have it.
         """
+        if state != "absent":
+            self.observation.check_damage()
         self._allow_container = allow_container
         self._power = plan_power(self.observation, state)
         if "start" in self._power.steps:

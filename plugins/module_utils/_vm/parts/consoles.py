@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
+    HostError,
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
@@ -257,14 +259,46 @@ def socket_path(folder: Folder, number: int) -> str:
     return folder.socket("console.sock" if number == 0 else "console%d.sock" % number)
 
 
+def _read_object(path: str) -> dict[str, Any]:
+    """Return the object in a JSON file, empty if it does not exist. Raises HostError."""
+    saved = read_json(path)
+    if saved is None:
+        return {}
+    if not isinstance(saved, dict):
+        raise HostError("%s is damaged: it is not a JSON object. Restore it" % path, path=path)
+    return saved
+
+
+def _check_consoles(folder: Folder, definition: Any) -> None:
+    """Raise HostError for consoles of another shape in a saved definition."""
+    with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
+        ports = definition.get("ports", {})
+        if all(
+            isinstance(console["name"], str)
+            and (
+                console["type"] == "unix"
+                or isinstance(console["host"], str)
+                and 0 < int(ports["console/" + console["name"]]) < 65536
+            )
+            for console in definition["consoles"]
+        ):
+            return
+    raise HostError(
+        "%s is damaged: the consoles of the VM %s cannot be used. Restore it"
+        % (folder.definition, folder.name),
+        path=folder.definition,
+    )
+
+
 def console_address(folder: Folder, name: str | None = None) -> str | tuple[str, int]:
     """Return where a console listens: a path, or (host, port). Raises VlabError.
 
     name: of the console; None for the first one.
     """
-    definition = (read_json(folder.run) or {}).get("definition") or read_json(folder.definition)
-    if definition is None:
+    definition = _read_object(folder.run).get("definition") or _read_object(folder.definition)
+    if not definition:
         raise GuestError(no_such_vm(folder))
+    _check_consoles(folder, definition)
     consoles = definition["consoles"]
     number = next(
         (number for number, console in enumerate(consoles) if name in (None, console["name"])), None

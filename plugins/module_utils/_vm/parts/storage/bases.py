@@ -79,7 +79,9 @@ def _verify(option: str, path: str, expected: str, is_first_mib: bool, host_fold
     images.check_readable(option, path)
     status = os.stat(path)
     cache = os.path.join(host_folder, "checksums.json")
-    cached = read_json(cache) or {}
+    cached = read_json(cache)
+    if not isinstance(cached, dict):
+        cached = {}
     key = "%s %s%s" % (path, expected, " first MiB" if is_first_mib else "")
     identity = [status.st_size, status.st_mtime_ns, status.st_ino]
     if cached.get(key) == identity:

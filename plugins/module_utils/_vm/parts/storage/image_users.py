@@ -14,16 +14,38 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 
 
-def definitions(root: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield (lab, name, definition) of all VMs under root, except damaged ones."""
+def vm_names(root: str) -> Iterator[tuple[str, str]]:
+    """Yield (lab, name) of all VMs under root, also of damaged ones."""
     for lab in sorted(_folders(root)):
         for name in sorted(_folders(os.path.join(root, lab))):
-            try:
-                definition = read_json(os.path.join(root, lab, name, "vm.json"))
-            except HostError:
-                continue
-            if isinstance(definition, dict):
-                yield lab, name, definition
+            if os.path.exists(os.path.join(root, lab, name, "vm.json")):
+                yield lab, name
+
+
+def definitions(root: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield (lab, name, definition) of all VMs under root, except damaged ones."""
+    for lab, name in vm_names(root):
+        try:
+            definition = read_json(os.path.join(root, lab, name, "vm.json"))
+        except HostError:
+            continue
+        if isinstance(definition, dict):
+            yield lab, name, definition
+
+
+def _disks(definition: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the disks of a definition, except damaged ones."""
+    disks = definition.get("disks")
+    for disk in disks if isinstance(disks, list) else ():
+        if (
+            isinstance(disk, dict)
+            and isinstance(disk.get("name"), str)
+            and all(
+                path is None or isinstance(path, str) and "\0" not in path
+                for path in (disk.get("path"), disk.get("backing_file"))
+            )
+        ):
+            yield disk
 
 
 def _folders(path: str) -> list[str]:
@@ -54,7 +76,7 @@ def users_of(root: str, path: str) -> list[User]:
     real, users = os.path.realpath(path), []
     for lab, name, definition in definitions(root):
         vm = "%s/%s" % (lab, name)
-        for disk in definition.get("disks", ()):
+        for disk in _disks(definition):
             default = "%s.%s" % (disk["name"], disk.get("format"))
             image = disk.get("path") or os.path.join(root, lab, name, default)
             if os.path.realpath(image) == real:

@@ -8,7 +8,7 @@ import os
 import threading
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common import files
+from ansible_collections.vlab.qemu.plugins.module_utils._common import files, locks
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 
 
@@ -87,3 +87,24 @@ def test_new_file_replaces_nothing(tmp_path, kind):
         (tmp_path / "x").write_text("mine")
     assert (tmp_path / "x").read_text() == "mine"
     assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("call", ["open", "pwrite", "flock", "mkdir", "chmod", "replace"])
+def test_a_full_disk_is_an_error_with_the_path(tmp_path, monkeypatch, code, call):
+    def refuse(*_args, **_more):
+        raise OSError(code, os.strerror(code))
+
+    path, folder = str(tmp_path / "lock"), tmp_path / "folder"
+    if call == "chmod":
+        folder.mkdir(mode=0o755)
+    monkeypatch.setattr(files.fcntl if call == "flock" else os, call, refuse)
+    with pytest.raises(HostError, match=os.strerror(code)) as caught:
+        if call in ("mkdir", "chmod"):
+            files.make_private_folder(str(folder))
+        elif call == "replace":
+            files.write_json(path, {})
+        else:
+            with locks.file_lock(path):
+                pass
+    assert caught.value.facts["path"] in (path, str(folder))

@@ -249,3 +249,17 @@ def test_a_display_password_is_set_in_each_run_and_kept_nowhere(lab, tmp_path, m
         for word in ("secret-1", "secret-2")
     ]
     assert "secret" not in kept and not any(digest in kept for digest in digests)
+
+
+def test_a_damaged_vm_that_is_left_as_it_is_stops_no_other(lab, tmp_path):
+    define(tmp_path, "r1")
+    define(tmp_path, "r2")
+    with open(Folder(str(tmp_path), "lab1", "r2").definition, "w", encoding="utf-8") as stream:
+        stream.write("[]")
+    result = lab([node("r1"), node("r2", "keep")])
+    assert [vm["name"] for vm in result["vms"]] == ["r1"]
+    assert "vm.json is damaged" in result["warnings"][0]
+    with pytest.raises(VlabError, match="r2: .*is damaged.* The state absent removes the VM"):
+        lab([node("r1"), node("r2")])
+    result = lab([node("r1"), node("r2", "absent")], check_mode=False)
+    assert not os.path.exists(str(tmp_path / "lab1" / "r2"))
