@@ -59,7 +59,8 @@ class Observation:
     saved: the definition in vm.json, or None.
     run: the record in run.json, empty if the VM has not run or was stopped.
     alive: whether the recorded QEMU runs. pid, start: its process, None if it does not run.
-    status: absent, stopped, crashed, damaged, unresponsive, or as QEMU reports it (running, paused, ...).
+    status: absent, stopped, crashed, damaged,
+      unresponsive, or as QEMU reports it (running, paused, ...).
     running: the definition that QEMU runs, corrected by what QEMU reports; else empty.
     devices: {id: type}. media: {id: path or None} of the removable drives.
     monitor: open while alive, else None.

@@ -53,7 +53,8 @@ class VmRun:
     def request_state(self, state: str, allow_container: bool) -> None:
         """Decide how the VM gets into a state.
 
-        Raises HostError for a damaged VM, and for a start in a container, before QEMU is looked for: containers seldom
+        Raises HostError for a damaged VM, and for a start in a container,
+        before QEMU is looked for: containers seldom
         have it.
         """
         if state != "absent":
