@@ -49,6 +49,7 @@ _CHECK_TIMEOUT, _CHECK_INTERVAL = 0.3, 0.02  # seconds
 _RANGES = {"tcp": range(20000, 26000), "udp": range(26000, 32000)}
 _VNC_RANGE = range(5900, 6900)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
+_NAME = re.compile(r"(tcp|udp)/[0-9]{1,5}", re.ASCII)
 _TCP_LISTEN = "0A"  # TCP_LISTEN in include/net/tcp_states.h
 
 # {"udp/26000": {"vms": [...], "key": ..., "address": ...}}: the VMs that rely on a port; both VMs
@@ -88,9 +89,6 @@ def port_number(path: str, value: str | int) -> int | str:
 
 def _registry_path(host_folder: str) -> str:
     return os.path.join(host_folder, "ports.json")
-
-
-_NAME = re.compile(r"(tcp|udp)/[0-9]{1,5}", re.ASCII)
 
 
 def _checked(path: str, held: Any) -> _Registry:
