@@ -375,10 +375,12 @@ vm:
       sample: /var/lib/vlab/default/r1
     status:
       description:
-        - V(stopped), V(crashed) when QEMU ended by itself or was killed, V(unresponsive) when it
-          runs but its monitor does not answer, so that it can only be stopped; or while it runs
-          QEMU's own word, such as V(running), V(paused), V(prelaunch) (started paused),
-          V(io-error), V(guest-panicked), V(inmigrate) or V(shutdown).
+        - V(stopped); V(crashed) if QEMU ended by itself or was killed; V(unresponsive) if QEMU
+          runs but its monitor does not answer, so that the VM can only be stopped; V(damaged) if
+          a saved file of the VM cannot be used, so that the VM can only be removed.
+        - For a running VM, QEMU's run state, such as V(running), V(paused), V(prelaunch)
+          (started paused), V(suspended), V(io-error), V(guest-panicked), V(inmigrate) or
+          V(shutdown).
       returned: always
       type: str
       sample: running
