@@ -192,7 +192,7 @@ def _kind_parts() -> list[_Part]:
     return [
         ("kinds.NAME", "", table(kind, where="kinds.NAME.")),
         *(
-            (path, "", table(kind["properties"][path.split(".")[-1]], where=path + "."))
+            (path, "", table(kind["properties"][path.rpartition(".")[2]], where=path + "."))
             for path in ("kinds.NAME.nic", "kinds.NAME.config")
         ),
     ]

@@ -220,7 +220,8 @@ def cache_compiled_code(archive: str) -> None:
             with open(kept, "rb") as stream:
                 return marshal.load(stream)
         except (OSError, EOFError, ValueError, TypeError):
-            code = compile_source(path, source)
+            pass  # it is not there yet, or damaged
+        code = compile_source(path, source)
         temporary = "%s.%d" % (kept, os.getpid())
         with open(temporary, "wb") as stream:
             marshal.dump(code, stream)

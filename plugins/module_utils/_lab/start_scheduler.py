@@ -105,7 +105,8 @@ class StartScheduler:
 
     def _wait_until_ready(self, node: NodeRun) -> None:
         observation = node.vm.observation
-        assert observation.pid is not None and observation.start is not None
+        if observation.pid is None or observation.start is None:
+            raise HostError("the VM %s does not run" % node.name)
         Readiness(
             node.folder,
             node.vm.desired or {},

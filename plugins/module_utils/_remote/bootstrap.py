@@ -33,13 +33,13 @@ def main() -> None:
     """
     request = read_message(sys.stdin.buffer)
     if request is None:
-        sys.exit("there is no request on standard input")
+        raise SystemExit("there is no request on standard input")
     target = sys.stdout.buffer
     archive = io.BytesIO(request.pieces[1]) if len(request.pieces) > 1 else None
     try:
         loaded = load(request.content["code_bundle"], archive)
     except OSError as error:
-        sys.exit("cannot cache the collection's code on this host: %s" % error)
+        raise SystemExit("cannot cache the collection's code on this host: %s" % error)
     if loaded:
         service = importlib.import_module("%s.%s" % (PACKAGE, request.content["service"]))
         handle_request(service.HANDLERS, request, target)

@@ -167,13 +167,19 @@ class Applier:
             raise MonitorClosed("the monitor of the VM %s is not open" % self.folder.name)
         return monitor
 
+    @property
+    def _pid(self) -> int:
+        pid = self.observation.pid
+        if pid is None:
+            raise MonitorClosed("the VM %s does not run" % self.folder.name)
+        return pid
+
     def _live_vm(self) -> Live:
         observation = self.observation
-        assert observation.pid is not None
         return Live(
             self.host,
             self._monitor,
-            observation.pid,
+            self._pid,
             observation.running,
             observation.devices,
             self.settings["unplug_timeout"],
@@ -301,14 +307,13 @@ class Applier:
             if not self.plan.starts:
                 self._end_run()
             return
-        assert observation.pid is not None
         if self.plan.starts:
             # If this run is killed now, the next one starts the VM again.
             resume = "running" if "resume" in self.plan.steps else "paused"
             write_json(self.folder.run, dict(observation.run, resume=resume))
         self.stopped_by = process.shut_down(
             observation.monitor,
-            observation.pid,
+            self._pid,
             observation.start,
             self.settings["shutdown"],
             (observation.running or observation.saved or {})["family"],
@@ -351,8 +356,7 @@ class Applier:
                 self._launch()
         except VlabError:
             if self.observation.alive:
-                assert self.observation.pid is not None
-                process.kill(self.observation.pid, self.observation.start)
+                process.kill(self._pid, self.observation.start)
                 self._end_run()
             raise
         self.actions.append("start")
@@ -384,7 +388,8 @@ class Applier:
         """Set up a QEMU that was just started, and record it."""
         desired, observation, host = self.desired, self.observation, self.host
         pid = monitor.peer_pid
-        assert pid is not None
+        if pid is None:
+            raise MonitorClosed("the QEMU of the VM %s has ended" % self.folder.name)
         start = process_start_time(pid)
         status, peripheral = monitor.batch(
             [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]

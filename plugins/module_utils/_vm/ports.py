@@ -291,6 +291,10 @@ class Reservation:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Release all ports of the reservation."""
         for reserved in self._sockets:
             reserved.close()
 
@@ -342,7 +346,8 @@ def ports_for_start(
         registry = _checked(path, read_json(path) or {})
         if not _is_registered(registry, owner, requests, ports):
             ports = claim(folder, requests)
-    with Reservation() as reservation:
+    reservation = Reservation()
+    try:
         taken = [
             request
             for request in (*requests, *private)
@@ -360,6 +365,8 @@ def ports_for_start(
                         "the ports of a cable of the VM %s were allocated again meanwhile, by the "
                         "start of the VM at its other end: run it again" % folder.name
                     )
+    finally:
+        reservation.release()
 
 
 def _is_own(request: PortRequest, folder: Folder) -> bool:

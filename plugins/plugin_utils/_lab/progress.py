@@ -70,7 +70,8 @@ class Progress:
 
     def _read(self) -> bytes:
         """Return what was added to the file; nothing if it cannot be read."""
-        assert self.path is not None
+        if self.path is None:
+            return b""
         if self._connection is None:
             try:
                 with open(self.path, "rb") as stream:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.errors import AnsibleError, AnsibleFileNotFound
+from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.plugins.connection import ConnectionBase
 
@@ -102,7 +102,8 @@ class GuestConnection(ConnectionBase):
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Send a request about this guest to the hypervisor."""
         self._connect()
-        assert self._hypervisor is not None
+        if self._hypervisor is None:
+            raise AnsibleConnectionFailure("the connection to the hypervisor is closed")
         common = {
             "channel": self.channel,
             "connect_timeout": self.get_option("connect_timeout"),

@@ -74,7 +74,8 @@ class NicNaming:
         if name in self.management:
             return self.management.index(name)
         number = self.number(name)
-        assert number is not None, "supports() rejects other names"
+        if number is None:
+            raise ValueError(name)  # supports() rejects such names
         return len(self.management) + number - self.first
 
     def sort_key(self, name: str) -> tuple[int, int, str]:

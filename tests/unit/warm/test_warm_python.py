@@ -55,7 +55,8 @@ def test_a_module_on_standard_input(servers, tmp_path):
 
 
 def test_modules_of_one_user_have_one_server(servers, tmp_path):
-    parents = {json.loads(run(servers, input=REPORT).stdout.split("\n")[0])["parent"] for _ in "ab"}
+    reports = [run(servers, input=REPORT).stdout.split("\n")[0] for number in range(2)]
+    parents = {json.loads(report)["parent"] for report in reports}
     assert len(parents) == 1
 
 

@@ -28,10 +28,10 @@ def _fake_host(monkeypatch):
 class _Run(converge.VmRun):
     """A run that does not ask a QEMU which accelerators it has."""
 
-    def make_plan(self, compose_definition, allow_restart):
+    def make_plan(self, compose, allow_restart):  # pylint: disable=redefined-outer-name
         self.host.accel, self.host.accel_reason = "tcg", ""
         self.request_state("present", True)
-        super().make_plan(compose_definition, allow_restart)
+        super().make_plan(compose, allow_restart)
 
 
 def known_vm(root, name, **options):
