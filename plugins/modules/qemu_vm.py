@@ -273,6 +273,9 @@ EXAMPLES = r"""
 - name: A network card of the host for the guest alone
   vlab.qemu.qemu_vm:
     name: fast
+    disks:
+      - name: root
+        backing_file: /srv/images/debian-12.qcow2
     accel: kvm
     memory: 4G
     memory_backend:
