@@ -64,8 +64,8 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def call(*argv: str) -> str:
-    """Run a program that must succeed; return its output."""
+def call(*argv: str, cwd: pathlib.Path | None = None) -> str:
+    """Run a program that must succeed, in a folder; return its output."""
     done = subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,
@@ -73,6 +73,7 @@ def call(*argv: str) -> str:
         stderr=subprocess.PIPE,
         text=True,
         check=False,
+        cwd=cwd,
     )
     if done.returncode:
         raise Failure(
