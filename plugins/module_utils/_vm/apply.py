@@ -151,6 +151,8 @@ class Applier:
                 log=tail(self.folder.log),
             )
         self.observation.status = status
+        if self.observation.run.pop("resume", None):
+            write_json(self.folder.run, self.observation.run)
         self.actions.append("resume")
 
     def refresh(self) -> None:
@@ -216,8 +218,8 @@ class Applier:
     def _undo_define(self, is_new: bool, files: set[str]) -> None:
         """After a failed start, remove a new VM, or restore the definition of one that existed."""
         if is_new:
-            remove_folder(self.folder, {self.folder.file(name) for name in files})
             ports.release(self.folder)
+            remove_folder(self.folder, {self.folder.file(name) for name in files})
             self.observation.status = "absent"
         elif "define" in self.plan.steps:
             definitions.save(self.folder, self._previous_definition())
@@ -236,8 +238,9 @@ class Applier:
 
     def _remove(self) -> None:
         process.end_orphans(self.folder)
-        remove_folder(self.folder, self._kept_images())
+        # Before the definition goes: after a kill in between, the next run finds the VM.
         ports.release(self.folder)
+        remove_folder(self.folder, self._kept_images())
         self.observation.status = "absent"
         self.actions.append("remove %s" % self.folder.path)
 
@@ -419,6 +422,9 @@ class Applier:
             "console_from": console_from,
             "definition": desired,
         }
+        if "resume" in self.plan.steps:
+            # If this run is killed before the guest runs, the next one lets it run.
+            observation.run["resume"] = "running"
         write_json(self.folder.run, observation.run)
         observation.pid, observation.start, observation.devices = pid, start, live.devices
         observation.running = plain_copy(desired)

@@ -120,6 +120,8 @@ def plan_power(observation: Observation, state: str) -> PowerPlan:
         if state == "started":
             _check_movable(observation)
         steps = _power_steps_alive(status, state)
+        if state == "present" and observation.resume == "running" and status == "prelaunch":
+            steps = ["resume"]  # a killed run has started the VM and not let it run
     elif state == "stopped":
         steps = ["stop"] if observation.resume else []
     elif state == "present":

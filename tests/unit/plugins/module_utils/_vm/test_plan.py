@@ -422,3 +422,10 @@ def test_differences():
         "before": {"b": 0},
         "after": {"a": 1},
     }
+
+
+@pytest.mark.parametrize(("resume", "steps"), [("running", ["resume"]), ("paused", []), (None, [])])
+def test_present_lets_a_vm_run_that_a_killed_run_has_started(resume, steps):
+    now = observation("prelaunch")
+    now.resume = resume
+    assert plan(now, compose(BASE, saved=now.saved), "present").steps == steps
