@@ -261,5 +261,5 @@ def test_a_damaged_vm_that_is_left_as_it_is_stops_no_other(lab, tmp_path):
     assert "vm.json is damaged" in result["warnings"][0]
     with pytest.raises(VlabError, match="r2: .*is damaged.* The state absent removes the VM"):
         lab([node("r1"), node("r2")])
-    result = lab([node("r1"), node("r2", "absent")], check_mode=False)
+    result = lab([node("r1", "keep"), node("r2", "absent")], check_mode=False)
     assert not os.path.exists(str(tmp_path / "lab1" / "r2"))
