@@ -79,3 +79,15 @@ def suggestion(name: object, choices: Iterable[str]) -> str:
 
     found = difflib.get_close_matches(name, list(choices), 1) if isinstance(name, str) else []
     return "; did you mean %s?" % found[0] if found else ""
+
+
+def names_hint(name: str, names: Sequence[str], limit: int | None = None) -> str:
+    """Return the end of a message about a missing name: a similar one, or the existing names.
+
+    limit: of the names that are listed.
+    """
+    similar = suggestion(name, names)
+    if similar:
+        return similar[2:]
+    more = ["..."] if limit is not None and len(names) > limit else []
+    return "it has %s" % (", ".join([*names[:limit], *more]) or "none")

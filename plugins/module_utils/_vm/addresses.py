@@ -169,6 +169,13 @@ def pci(machine_family: str, slot: Slot) -> dict[str, str]:
     return {"bus": "nics%d" % bridge if is_nic else "devices", "addr": "%x" % (number + 1)}
 
 
+def virtio_suffix(machine_family: str, arch: str) -> str:
+    """Return the suffix of the names of virtio devices on a machine."""
+    if arch == "s390x":
+        return "ccw"
+    return "device" if machine_family == "none" else "pci"
+
+
 def single(machine_family: str, name: str) -> dict[str, str]:
     """Return bus and addr of a device that a machine has once; its name is a key of _SINGLE."""
     if machine_family == "none":

@@ -10,7 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_texts
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
+    check_texts,
+    names_hint,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
@@ -158,23 +161,14 @@ _CHANGES_OF_NIC = {"name", "link_down", "capture"}
 
 def _check_item(saved: Definition, option: str, item: dict[str, Any]) -> None:
     """Raise OptionError for a change of an unknown NIC: it is more likely a typo than a NIC."""
-    import difflib
-
     names = [nic["name"] for nic in saved[option]]
     given = {key for key, value in item.items() if value is not None}
     if option != "nics" or item["name"] in names or not given - {"name"} or given - _CHANGES_OF_NIC:
         return
-    similar = difflib.get_close_matches(item["name"], names, 1)
     raise OptionError(
         "name",
         "the VM %s has no NIC %s: %s. To add a NIC, give what it is, for example model or link"
-        % (
-            saved["name"],
-            item["name"],
-            "did you mean %s?" % similar[0]
-            if similar
-            else "it has %s" % (", ".join(names) or "none"),
-        ),
+        % (saved["name"], item["name"], names_hint(item["name"], names)),
     )
 
 

@@ -22,6 +22,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     write_atomically,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import names_hint
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -86,8 +87,6 @@ def existing(root: str | None, lab: str, name: str) -> Folder:
 
 def no_such_vm(folder: Folder) -> str:
     """Return the message for a missing VM, with a similar name or the VMs of the lab."""
-    import difflib
-
     lab = os.path.dirname(folder.path)
     try:
         names = sorted(
@@ -97,12 +96,7 @@ def no_such_vm(folder: Folder) -> str:
         )
     except OSError:
         names = []
-    similar = difflib.get_close_matches(folder.name, names, 1)
-    if similar:
-        hint = "did you mean %s?" % similar[0]
-    else:
-        more = ["..."] if len(names) > _MAX_LISTED_NAMES else []
-        hint = "it has %s" % (", ".join(names[:_MAX_LISTED_NAMES] + more) or "none")
+    hint = names_hint(folder.name, names, _MAX_LISTED_NAMES)
     return "the lab %s has no VM %s under %s: %s" % (folder.lab, folder.name, folder.root, hint)
 
 

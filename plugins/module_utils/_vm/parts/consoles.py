@@ -187,9 +187,7 @@ class Consoles(Part):
 
     @staticmethod
     def _agent_arguments(desired: Definition, host: Host) -> list[str]:
-        suffix = (
-            "ccw" if host.arch == "s390x" else "device" if desired["family"] == "none" else "pci"
-        )
+        suffix = addresses.virtio_suffix(desired["family"], host.arch)
         words = device(
             {
                 "driver": "virtio-serial-" + suffix,

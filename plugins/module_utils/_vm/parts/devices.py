@@ -120,7 +120,7 @@ class Devices(Part):
 
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         kind, words = desired["family"], []
-        suffix = "ccw" if host.arch == "s390x" else "device" if kind == "none" else "pci"
+        suffix = addresses.virtio_suffix(kind, host.arch)
 
         def single(name: str) -> dict[str, str]:
             return addresses.single(kind, name)

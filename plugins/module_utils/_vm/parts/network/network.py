@@ -168,9 +168,7 @@ class Network(Part):
     def _complete_model(path: str, model: str, desired: Definition, host: Host) -> str:
         """Return the model; virtio as the virtio NIC that suits the machine."""
         if model in ("virtio", "virtio-net", "virtio-net-pci"):
-            model = {"s390x": "virtio-net-ccw"}.get(
-                host.arch, "virtio-net-device" if desired["family"] == "none" else "virtio-net-pci"
-            )
+            model = "virtio-net-" + addresses.virtio_suffix(desired["family"], host.arch)
         models = nic_models(host.capabilities)
         if host.capabilities.device_name(model) not in models:
             raise OptionError(

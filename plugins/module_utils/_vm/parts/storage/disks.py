@@ -197,7 +197,7 @@ def _bus_device(bus: str, slot: addresses.Slot, family: str, arch: str) -> dict[
     """Return the driver and the address of a disk's device."""
     index = slot["index"]
     if bus == "virtio":
-        driver = "virtio-blk-" + _virtio_suffix(family, arch)
+        driver = "virtio-blk-" + addresses.virtio_suffix(family, arch)
         return {"driver": driver, **addresses.pci(family, slot)}
     if bus == "nvme":
         return {"driver": "nvme", **addresses.pci(family, slot)}
@@ -210,13 +210,6 @@ def _bus_device(bus: str, slot: addresses.Slot, family: str, arch: str) -> dict[
     if bus == "sd":
         return {"driver": "sd-card", "bus": "sd-bus"}
     return {"driver": "floppy", "unit": index}
-
-
-def _virtio_suffix(family: str, arch: str) -> str:
-    """Return the suffix of virtio devices on a machine."""
-    if arch == "s390x":
-        return "ccw"
-    return "device" if family == "none" else "pci"
 
 
 def ide_unit(family: str, slot: addresses.Slot) -> dict[str, Any]:
@@ -234,7 +227,7 @@ def controllers(kinds: Collection[str], family: str, arch: str) -> list[dict[str
     """Return the controllers, as devices, that disks in these kinds of slots need."""
     devices: list[dict[str, Any]] = []
     if "scsi" in kinds:
-        driver = "virtio-scsi-" + _virtio_suffix(family, arch)
+        driver = "virtio-scsi-" + addresses.virtio_suffix(family, arch)
         devices.append({"driver": driver, "id": "scsi", **addresses.single(family, "scsi")})
     if "sata" in kinds and family != "q35":
         devices.append({"driver": "ahci", "id": "sata", **addresses.single(family, "sata")})
