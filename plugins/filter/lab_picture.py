@@ -10,7 +10,7 @@ version_added: 1.0.0
 short_description: Draw a lab as a picture
 description:
   - Draws the nodes, links and segments of a topology of M(vlab.qemu.qemu_lab), with their
-    addresses.
+    addresses, the links to networks of the host, forwarded ports, and captures.
   - With the result of M(vlab.qemu.qemu_vm_info), the picture also shows the state of each node and
     how to open its console.
   - The same input always gives the same picture.
@@ -31,6 +31,13 @@ options:
     type: str
     choices: [svg, mermaid, html]
     default: svg
+  scheme:
+    description:
+      - V(light) and V(dark) have these colours everywhere. V(auto) follows the browser or the
+        system, and for V(mermaid) the viewer.
+    type: str
+    choices: [auto, light, dark]
+    default: auto
   vms:
     description:
       - The VMs of all hypervisors, as M(vlab.qemu.qemu_vm_info) returns them. Each can have the key
@@ -41,6 +48,12 @@ options:
     elements: dict
   placement:
     description: The hypervisor of each node, by name, for nodes whose hypervisor is not in O(vms).
+    type: dict
+  consoles:
+    description:
+      - The command that opens the console of each node, by name, as the filter
+        P(vlab.qemu.console_command#filter) returns it. By default, those in O(vms), for a terminal
+        on the hypervisor.
     type: dict
 notes:
   - This filter runs on the controller, and requires the Python libraries jsonschema and netaddr
@@ -89,6 +102,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Vl
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.mermaid import mermaid
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.page import page
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.svg import svg
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import AUTO, SCHEMES
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import view_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder, libraries
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
@@ -102,8 +116,14 @@ def lab_picture(
     format: str = "svg",  # pylint: disable=redefined-builtin
     vms: Any = None,
     placement: Any = None,
+    consoles: Any = None,
+    scheme: str = AUTO,
 ) -> str:
     """Return the picture of a lab."""
+    if scheme not in SCHEMES:
+        raise AnsibleFilterError(
+            "lab_picture: there is no scheme %r; the schemes are %s" % (scheme, ", ".join(SCHEMES))
+        )
     if format not in _FORMATS:
         raise AnsibleFilterError(
             "lab_picture: there is no format %r; the formats are %s" % (format, ", ".join(_FORMATS))
@@ -114,10 +134,14 @@ def lab_picture(
         raise AnsibleFilterError(
             "lab_picture: vms must be a list of VMs, as qemu_vm_info returns them in vms"
         )
-    if placement is not None and not isinstance(placement, Mapping):
-        raise AnsibleFilterError(
-            "lab_picture: placement must be a dictionary with the hypervisor of each node"
-        )
+    for name, value, content in (
+        ("placement", placement, "hypervisor"),
+        ("consoles", consoles, "command"),
+    ):
+        if value is not None and not isinstance(value, Mapping):
+            raise AnsibleFilterError(
+                "lab_picture: %s must be a dictionary with the %s of each node" % (name, content)
+            )
     missing = libraries.missing()
     if missing:
         raise AnsibleFilterError("lab_picture: %s" % missing_required_lib(missing))
@@ -127,7 +151,9 @@ def lab_picture(
                 builder.build(_read(topology) if isinstance(topology, str) else topology),
                 vms,
                 placement,
-            )
+                consoles,
+            ),
+            scheme,
         )
     except (VlabError, TopologyError) as error:
         # Ansible would add the message of the cause, which is the same.

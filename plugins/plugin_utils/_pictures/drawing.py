@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Union
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import arrange
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import Box
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import Box, Point
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.labels import hide_overlaps
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.routing import (
     PORT_GAP,
@@ -37,6 +37,8 @@ _MAX_LARGE_CARDS = 30
 _ICON_SIZE = 40
 _MIN_CARD_WIDTH, _MIN_SMALL_CARD_WIDTH, _MIN_SEGMENT_WIDTH = 118, 84, 100
 _MAX_CARD_WIDTH = 210
+# How much further from each other cards can be, for the labels of short links.
+_SCALES = (1.0, 1.15, 1.3, 1.5)
 _SEGMENT_TITLE_WIDTH = 170
 
 
@@ -76,8 +78,7 @@ def drawing_of(view: View) -> Drawing:
     ]
     boxes = {key: card.box for key, card in cards.items()}
     stack_routes = arrange.arrange(boxes, edges, view.tiered, small)
-    routes = route_links(view, boxes, edges, stack_routes)
-    hide_overlaps(routes, list(boxes.values()), small)
+    routes = _routes_with_labels(view, boxes, edges, stack_routes, small)
     width, height = _move_to_origin(boxes, routes)
     return Drawing(
         width,
@@ -86,6 +87,33 @@ def drawing_of(view: View) -> Drawing:
         [cards["segment", name] for name in view.segments],
         routes,
     )
+
+
+def _routes_with_labels(
+    view: View,
+    boxes: Mapping[Key, Box],
+    edges: Sequence[tuple[Key, Key]],
+    stack_routes: Mapping[int, list[Point]],
+    small: bool,
+) -> list[Route]:
+    """Return the routes of all links. Spread the boxes if that makes room for hidden labels."""
+    places = [(box.x, box.y) for box in boxes.values()]
+    scales = _SCALES if not small and not view.tiered else _SCALES[:1]
+
+    def routes_at(scale: float) -> tuple[int, list[Route]]:
+        for box, (x, y) in zip(boxes.values(), places):
+            box.x, box.y = x * scale, y * scale
+        routes = route_links(view, boxes, edges, stack_routes)
+        return hide_overlaps(routes, list(boxes.values()), small), routes
+
+    best, best_scale = None, scales[0]
+    for scale in scales:
+        hidden, routes = routes_at(scale)
+        if best is None or hidden < best:
+            best, best_scale = hidden, scale
+        if not hidden:
+            return routes
+    return routes_at(best_scale)[1]
 
 
 def _move_to_origin(boxes: Mapping[Key, Box], routes: list[Route]) -> tuple[float, float]:

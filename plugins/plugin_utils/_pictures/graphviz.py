@@ -33,9 +33,14 @@ def place_in_rows(
 ) -> None:
     """Place boxes in rows, each from left to right as given, and the others where they fit."""
     ids = _ids(boxes)
+    # A link between neighbours of a row needs space for its labels.
+    is_beside = any(
+        tail != head and boxes[tail].row is not None and boxes[tail].row == boxes[head].row
+        for tail, head in edges
+    )
     lines = [
         "digraph lab {",
-        "graph [nodesep=0.36, ranksep=1.2, splines=line]",
+        "graph [nodesep=%s, ranksep=1.2, splines=line]" % (1.3 if is_beside else 0.36),
         *_graph(boxes, edges, "->"),
     ]
     for row in rows:

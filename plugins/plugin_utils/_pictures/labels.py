@@ -29,13 +29,18 @@ if TYPE_CHECKING:
 _SIZE = 9.5
 # From a card to the labels at its links.
 _DISTANCE = 13
+# Between labels one above the other.
+_ROW = 14
+# If more than one in this number of a group is hidden, all of them are.
+_MOST_HIDDEN = 4
 
 
 @dataclasses.dataclass
 class Label:
     """A text at a link, centred at x, y. part: nic, prefix or down.
 
-    group: labels of one group are all shown or all hidden, so that a picture is consistent.
+    group: labels of which most are shown or all are hidden, so that a picture is consistent.
+    places: where else it can be. style: how it is shown, if not as all of its part.
     """
 
     x: float
@@ -43,6 +48,8 @@ class Label:
     text: str
     group: Hashable
     part: str
+    places: list[Point] = dataclasses.field(default_factory=list)
+    style: str = ""
     shown: bool = True
 
     @property
@@ -59,31 +66,47 @@ def labels_of(link: Link, line: Sequence[Point], boxes: Sequence[Box]) -> list[L
     rows = tuple(box.row for box in boxes)
     labels = []
     for number, end in enumerate(link.ends):
-        x, y = _nic_position(line if number == 0 else line[::-1], boxes[number], end.nic)
-        labels.append(Label(x, y, end.nic, ("nic", rows, number), "nic"))
-    x, y = point_along(line, line_length(line) / 2)
+        text = end.nic + ", capture" * end.captured
+        (x, y), *places = _nic_places(line if number == 0 else line[::-1], boxes[number], text)
+        style = "word-capture" if end.captured else ""
+        labels.append(Label(x, y, text, ("nic", rows, number), "nic", places, style))
+    (x, y), *places = _middle_places(line)
     if link.down:
-        labels.append(Label(x, y, "down", None, "down"))
+        labels.append(Label(x, y, "down", None, "down", places, "word-down"))
     elif link.prefixes and not link.segment:
-        labels.append(Label(x, y, link.prefixes[0], ("prefix", rows), "prefix"))
+        labels.append(Label(x, y, link.prefixes[0], ("prefix", rows), "prefix", places))
     return labels
 
 
-def _nic_position(line: Sequence[Point], box: Box, text: str) -> Point:
-    """Return the position of a NIC's label: all those of one side of a card are in a row."""
+def _middle_places(line: Sequence[Point]) -> list[Point]:
+    """Return where a label between the ends can be: on the line, else above or below it."""
+    length = line_length(line)
+    on_line = [point_along(line, length * share) for share in (0.5, 0.4, 0.6)]
+    x, y = on_line[0]
+    return [*on_line, (x, y - _ROW), (x, y + _ROW), (x, y - 2 * _ROW), (x, y + 2 * _ROW)]
+
+
+def _nic_places(line: Sequence[Point], box: Box, text: str) -> list[Point]:
+    """Return where a NIC's label can be: all those of one side of a card are in a row."""
     x, y = line[0]
     if x in (box.left, box.right):
         x, y = point_along(line, 9 + text_width(text, _SIZE) / 2)
-        return x, y - 8
-    for first, second in zip(line, line[1:]):
-        if abs(second[1] - y) >= _DISTANCE:
-            share = (_DISTANCE - abs(first[1] - y)) / abs(second[1] - first[1])
-            return point_between(first, second, share)
-    return point_along(line, _DISTANCE)
+        return [(x, y - 8), (x, y + 8)]
+    places = []
+    for distance in (_DISTANCE, _DISTANCE + _ROW):
+        for first, second in zip(line, line[1:]):
+            if abs(second[1] - y) >= distance:
+                share = (distance - abs(first[1] - y)) / abs(second[1] - first[1])
+                places.append(point_between(first, second, share))
+                break
+    return places or [point_along(line, _DISTANCE)]
 
 
-def hide_overlaps(routes: Sequence[Route], boxes: Sequence[Box], small: bool) -> None:
-    """Hide labels that would cover something. The picture still shows them on hovering."""
+def hide_overlaps(routes: Sequence[Route], boxes: Sequence[Box], small: bool) -> int:
+    """Move labels that would cover something, and hide those without another place.
+
+    Return how many are hidden. The picture still shows them on hovering.
+    """
     lines = [route.line for route in routes]
     labels = [
         (number, label)
@@ -92,23 +115,32 @@ def hide_overlaps(routes: Sequence[Route], boxes: Sequence[Box], small: bool) ->
         for label in route.labels
         if label.part == part
     ]
-    hidden = set()
     taken = list(boxes)
     for number, label in labels:
-        if label.group in hidden:
-            continue
-        box = label.box
-        free = not any(box.overlaps(other) for other in taken)
-        # The label of a NIC may touch neighbouring links; that of a prefix may not.
-        if free and label.part == "prefix":
-            free = not any(
-                crosses(line, box) for other, line in enumerate(lines) if other != number
-            )
-        if free and not (small and label.part == "down"):
-            taken.append(box)
-        elif label.group:
-            hidden.add(label.group)
-        else:
-            label.shown = False
+        others = [line for other, line in enumerate(lines) if other != number]
+        label.shown = not (small and label.part == "down") and _place(label, taken, others)
+        if label.shown:
+            taken.append(label.box)
+    groups: dict[Hashable, list[Label]] = {}
     for _number, label in labels:
-        label.shown = label.shown and label.group not in hidden
+        if label.group:
+            groups.setdefault(label.group, []).append(label)
+    for group in groups.values():
+        if sum(not label.shown for label in group) * _MOST_HIDDEN > len(group):
+            for label in group:
+                label.shown = False
+    return sum(not label.shown for _number, label in labels)
+
+
+def _place(label: Label, taken: Sequence[Box], lines: Sequence[Sequence[Point]]) -> bool:
+    """Move a label to the first of its places that is free. Return whether there is one."""
+    for x, y in [(label.x, label.y), *label.places]:
+        box = Box(label.box.width, label.box.height, None, x, y)
+        if any(box.overlaps(other) for other in taken):
+            continue
+        # The label of a NIC may touch neighbouring links; that of a prefix may not.
+        if label.part == "prefix" and any(crosses(line, box) for line in lines):
+            continue
+        label.x, label.y = x, y
+        return True
+    return False

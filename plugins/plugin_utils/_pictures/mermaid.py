@@ -10,11 +10,24 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import printable
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import main_address
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import (
+    AUTO,
+    DARK,
+    LIGHT,
+    printable,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import (
+    main_address,
+    outside_texts,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import Link, Node, View
 
 _PLAIN = re.compile(r"[\w .,:/()+-]", re.ASCII)
+_THEMES: dict[str, tuple[str, ...]] = {
+    AUTO: (),
+    LIGHT: ("config:", "  theme: default"),
+    DARK: ("config:", "  theme: dark"),
+}
 _STYLES = """\
   classDef up stroke:#1a9c55,stroke-width:2px
   classDef held stroke:#c98a00,stroke-width:2px
@@ -25,13 +38,14 @@ _STYLES = """\
 """
 
 
-def mermaid(view: View) -> str:
-    """Return the source of a View's flowchart."""
+def mermaid(view: View, scheme: str = AUTO) -> str:
+    """Return the source of a View's flowchart. scheme: AUTO is that of the viewer."""
     node_ids = {name: "n%d" % number for number, name in enumerate(view.nodes)}
     segment_ids = {name: "s%d" % number for number, name in enumerate(view.segments)}
     lines = [
         "---",
         'title: "%s"' % _quoted(view.name),
+        *_THEMES[scheme],
         "---",
         "flowchart %s" % ("TB" if view.tiered else "LR"),
     ]
@@ -41,7 +55,8 @@ def mermaid(view: View) -> str:
         lines.append('  %s["%s"]%s' % (node_ids[name], text, style))
     for name, segment in view.segments.items():
         text = "<br/>".join(map(_quoted, [name, *segment.prefixes]))
-        lines.append('  %s(["%s"])' % (segment_ids[name], text))
+        shape = '[["%s"]]' if segment.outside else '(["%s"])'
+        lines.append("  %s%s" % (segment_ids[name], shape % text))
     lines += [_link_line(link, view, node_ids, segment_ids) for link in view.links]
     return "\n".join(lines) + "\n" + (_STYLES if view.has_states else "")
 
@@ -55,7 +70,8 @@ def _link_line(
     ids = [node_ids[end.node] for end in ends]
     if link.segment:
         ids.append(segment_ids[link.segment])
-    texts = [ends[0].nic, *link.prefixes, *(["down"] * link.down), *(end.nic for end in ends[1:])]
+    nics = [end.nic + " (capture)" * end.captured for end in ends]
+    texts = [nics[0], *link.prefixes, *(["down"] * link.down), *nics[1:]]
     joint = "-.-" if link.down else "---"
     return '  %s %s|"%s"| %s' % (ids[0], joint, " · ".join(map(_quoted, texts)), ids[1])
 
@@ -64,7 +80,8 @@ def _node_texts(node: Node) -> list[str]:
     kind = node.kind + (", AS %s" % node.asn if node.asn else "")
     address = ", ".join(node.loopbacks) or main_address(node)
     state = ", ".join(filter(None, (node.state, node.hypervisor)))
-    return [text for text in (node.name, kind, address, state) if text]
+    texts = [node.name, kind, address, *outside_texts(node), state]
+    return [text for text in texts if text]
 
 
 def _quoted(text: str) -> str:

@@ -4,18 +4,28 @@ document.documentElement.classList.add("js");
 const all = (selector) => Array.from(document.querySelectorAll(selector));
 const nodes = all(".vl-node");
 const links = all(".vl-link");
+const labels = new Map(all(".vl-labels").map((group) => [group.dataset.labels, group]));
 const nodeRows = all("#nodes tbody tr");
 const linkRows = all("#links tbody tr");
 const endsOf = (link) => link.dataset.ends.split(" ");
 const firstCard = document.querySelector(".vl-segment, .vl-node");
 let chosen = "";
 
+function toggle(link, style, isOn) {
+  link.classList.toggle(style, isOn);
+  const group = labels.get(link.dataset.link);
+  if (group) { group.classList.toggle(style, isOn); }
+}
+
 function highlightLinks(name) {
   links.forEach((link) => {
     const isEnd = name !== "" && endsOf(link).includes(name);
-    link.classList.toggle("vl-lit", isEnd);
-    // Draw its labels above those of other links, but below the cards.
-    if (isEnd) { link.parentNode.insertBefore(link, firstCard); }
+    toggle(link, "vl-lit", isEnd);
+    if (!isEnd) { return; }
+    // Draw it above other links but below all labels, and its labels above those but below cards.
+    const group = labels.get(link.dataset.link);
+    if (group) { group.parentNode.insertBefore(group, firstCard); }
+    link.parentNode.insertBefore(link, document.querySelector(".vl-labels") || firstCard);
   });
 }
 
@@ -40,9 +50,9 @@ function search(text) {
   });
   nodeRows.forEach((row) => row.classList.toggle("vl-dim", !found.has(row.dataset.row)));
   nodes.forEach((node) => node.classList.toggle("vl-dim", !found.has(node.dataset.node)));
-  links.concat(linkRows).forEach((link) => {
-    link.classList.toggle("vl-dim", !endsOf(link).some((end) => found.has(end)));
-  });
+  const isDim = (link) => !endsOf(link).some((end) => found.has(end));
+  links.forEach((link) => toggle(link, "vl-dim", isDim(link)));
+  linkRows.forEach((row) => row.classList.toggle("vl-dim", isDim(row)));
 }
 
 async function copy(button) {
@@ -77,7 +87,7 @@ nodes.forEach((node) => {
   node.addEventListener("mouseleave", () => highlightLinks(chosen));
 });
 links.forEach((link) => {
-  link.addEventListener("mouseenter", () => link.classList.add("vl-lit"));
+  link.addEventListener("mouseenter", () => toggle(link, "vl-lit", true));
   link.addEventListener("mouseleave", () => highlightLinks(chosen));
 });
 document.addEventListener("click", (event) => {

@@ -10,33 +10,40 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import markupsafe
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.svg import svg
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import read, render
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import (
+    AUTO,
+    read,
+    render,
+    style,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import Link, Node, View
 
 _LINK_COLUMNS = ["From", "Address", "To", "Address", "Network"]
 
 
-def page(view: View) -> str:
-    """Return the page of a View."""
-    style, script = read("picture.css") + read("page.css"), read("page.js")
+def page(view: View, scheme: str = AUTO) -> str:
+    """Return the page of a View. scheme: AUTO, LIGHT or DARK."""
+    sheet = style("picture.css", scheme) + style("page.css", scheme)
+    script = read("page.js")
     # The page loads nothing, and runs only this style and this script, whatever a name contains.
     policy = "default-src 'none'; img-src data:; style-src '%s'; script-src '%s'" % (
-        _hash(style),
+        _hash(sheet),
         _hash(script),
     )
     return render(
         "page.html.j2",
         view=view,
         policy=policy,
-        style=markupsafe.Markup(style),
+        style=markupsafe.Markup(sheet),
+        scheme="light dark" if scheme == AUTO else scheme,
         script=markupsafe.Markup(script),
-        picture=markupsafe.Markup(svg(view, standalone=False)),
+        picture=markupsafe.Markup(svg(view, scheme, standalone=False)),
         nodes=[_node(node, view) for node in view.nodes.values()],
         node_table=_node_table(view),
         link_columns=_LINK_COLUMNS + ["State"] * _has_link_states(view),
@@ -60,7 +67,13 @@ def _node(node: Node, view: View) -> dict[str, Any]:
         ("loopback", node.loopbacks),
         ("management", [node.management]),
         ("reached at", [address for nic in node.nics for address in nic.reachable_at]),
-        *((nic.name, nic.addresses) for nic in node.nics if nic.name not in connected),
+        *(
+            (nic.name, [*nic.addresses, nic.outside])
+            for nic in node.nics
+            if nic.name not in connected
+        ),
+        ("forwards", [text for nic in node.nics for text in nic.forwards]),
+        ("captures", _captures(node)),
     ]
     facts = [(name, [value for value in values if value]) for name, values in facts]
     return {
@@ -68,7 +81,7 @@ def _node(node: Node, view: View) -> dict[str, Any]:
         "state": node.state,
         "tone": node.tone,
         "console": node.console,
-        "hypervisor": node.hypervisor,
+        "where": _where(node),
         "leaves": "; Ctrl-] leaves" if "escape=0x1d" in node.console else "",
         "facts": [(name, values) for name, values in facts if values],
         "links": [
@@ -78,6 +91,7 @@ def _node(node: Node, view: View) -> dict[str, Any]:
                 "node": other.node if other else "",
                 "to": str(other) if other else link.segment,
                 "down": link.down,
+                "captured": end.captured,
                 "addresses": ", ".join(end.addresses),
             }
             for link, end, other in links
@@ -85,25 +99,46 @@ def _node(node: Node, view: View) -> dict[str, Any]:
     }
 
 
+def _where(node: Node) -> str:
+    """Return where the command of a node's console has to run."""
+    if node.console.startswith("ssh "):
+        return "On the controller"
+    return "On %s" % (node.hypervisor or "its hypervisor")
+
+
 _NODE_COLUMNS: tuple[tuple[str, Callable[[Node], dict[str, Any]]], ...] = (
-    ("State", lambda node: _cell(node.state, node.tone)),
-    ("Kind", lambda node: _cell(node.kind)),
-    ("Groups", lambda node: _cell(", ".join(node.groups))),
-    ("Hypervisor", lambda node: _cell(node.hypervisor)),
-    ("AS", lambda node: _cell(node.asn or "")),
-    ("Loopback", lambda node: _cell(", ".join(node.loopbacks))),
-    ("Management", lambda node: _cell(node.management or "")),
+    ("State", lambda node: _cell([node.state], "tone-%s" % node.tone)),
+    ("Kind", lambda node: _cell([node.kind])),
+    ("Groups", lambda node: _cell(node.groups)),
+    ("Hypervisor", lambda node: _cell([node.hypervisor])),
+    ("AS", lambda node: _cell([node.asn])),
+    ("Loopback", lambda node: _cell(node.loopbacks)),
+    ("Management", lambda node: _cell([node.management])),
     ("Addresses", lambda node: _cell(_all_addresses(node))),
-    ("Console", lambda node: _cell(node.console, code=True)),
+    ("Outside", lambda node: _cell(_all_outside(node))),
+    ("Captures", lambda node: _cell(_captures(node), "long")),
+    ("Console", lambda node: _cell([node.console], "long", code=True)),
 )
 
 
-def _all_addresses(node: Node) -> str:
-    return ", ".join(
+def _all_addresses(node: Node) -> list[str]:
+    return [
         "%s %s" % (nic.name, address)
         for nic in node.nics
         for address in nic.addresses + nic.reachable_at
-    )
+    ]
+
+
+def _all_outside(node: Node) -> list[str]:
+    return [
+        "%s %s" % (nic.name, ", ".join([nic.outside, *nic.forwards]))
+        for nic in node.nics
+        if nic.outside
+    ]
+
+
+def _captures(node: Node) -> list[str]:
+    return ["%s: %s" % (nic.name, nic.capture) for nic in node.nics if nic.capture]
 
 
 def _node_table(view: View) -> dict[str, Any]:
@@ -114,7 +149,7 @@ def _node_table(view: View) -> dict[str, Any]:
     used = [
         number
         for number in range(len(_NODE_COLUMNS))
-        if any(row[number]["text"] for row in cells.values())
+        if any(row[number]["texts"] for row in cells.values())
     ]
     return {
         "columns": ["Node"] + [_NODE_COLUMNS[number][0] for number in used],
@@ -131,18 +166,17 @@ def _has_link_states(view: View) -> bool:
 def _link_row(link: Link, view: View) -> dict[str, Any]:
     first, second = link.ends[0], None if link.segment else link.ends[1]
     cells = [
-        _cell(first),
-        _cell(", ".join(first.addresses)),
-        _cell(second or link.segment),
-        _cell(", ".join(second.addresses) if second else ""),
-        _cell(", ".join(link.prefixes)),
+        _cell([first]),
+        _cell(first.addresses),
+        _cell([second or link.segment]),
+        _cell(second.addresses if second else []),
+        _cell(link.prefixes),
     ]
     if _has_link_states(view):
-        cells.append(_cell("down", "bad") if link.down else _cell("up", "up"))
+        cells.append(_cell(["down"], "tone-bad") if link.down else _cell(["up"], "tone-up"))
     return {"number": link.number, "names": " ".join(end.node for end in link.ends), "cells": cells}
 
 
-def _cell(value: Any, tone: str = "", code: bool = False) -> dict[str, Any]:
-    text = str(value)
-    style = "tone-%s" % tone if tone else "long" if code or ", " in text else ""
-    return {"text": text, "style": style, "code": code and bool(text)}
+def _cell(values: Sequence[Any], style: str = "", code: bool = False) -> dict[str, Any]:
+    texts = [str(value) for value in values if value]
+    return {"texts": texts, "style": style or ("list" if len(texts) > 1 else ""), "code": code}

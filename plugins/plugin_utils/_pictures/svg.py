@@ -16,8 +16,15 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.drawing import
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import Box
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.icons import SHAPES
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.routing import Route
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import read, render
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import text_width
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates import (
+    AUTO,
+    render,
+    style,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import (
+    outside_texts,
+    text_width,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import (
     Link,
     Node,
@@ -31,10 +38,11 @@ _MIDDLE = markupsafe.Markup(' text-anchor="middle"')
 _END = markupsafe.Markup(' text-anchor="end"')
 
 
-def svg(view: View, standalone: bool = True) -> str:
+def svg(view: View, scheme: str = AUTO, standalone: bool = True) -> str:
     """Return the picture of a View.
 
-    standalone: with style, heading and background; without them, it is part of a page.
+    scheme: AUTO, LIGHT or DARK. standalone: with style, heading and background; without them, it
+    is part of a page.
     """
     drawing = drawing_of(view)
     width = drawing.width
@@ -45,7 +53,7 @@ def svg(view: View, standalone: bool = True) -> str:
     return render(
         "picture.svg.j2",
         view=view,
-        style=markupsafe.Markup(read("picture.css")) if standalone else None,
+        style=markupsafe.Markup(style("picture.css", scheme)) if standalone else None,
         role="img" if standalone else "group",
         tag="g" if standalone else "a",
         width=_rounded(width),
@@ -75,7 +83,7 @@ def _link(route: Route) -> dict[str, Any]:
         "tooltip": _link_tooltip(link),
         "labels": [
             {
-                "kind": "word-down" if label.part == "down" else label.part,
+                "kind": label.style or label.part,
                 "shown": label.shown,
                 "x": _rounded(label.x),
                 "y": _rounded(label.y + 3.3),
@@ -87,7 +95,9 @@ def _link(route: Route) -> dict[str, Any]:
 
 
 def _link_tooltip(link: Link) -> str:
-    parts = [" ".join([str(end), *end.addresses]) for end in link.ends]
+    parts = [
+        " ".join([str(end), *end.addresses, *["(capture)"] * end.captured]) for end in link.ends
+    ]
     if link.segment:
         parts.append(link.segment)
     return " -- ".join(parts) + (", down" if link.down else "")
@@ -103,7 +113,12 @@ def _segment(card: Card) -> dict[str, Any]:
     first = box.y - _LINE_HEIGHT / 2 * (len(texts) - 1) + 4.5
     return {
         "name": segment.name,
-        "tooltip": ", ".join(["segment %s" % segment.name, segment.type, *segment.prefixes]),
+        "outside": segment.outside,
+        "tooltip": (
+            "%s, outside the lab" % segment.name
+            if segment.outside
+            else ", ".join(["segment %s" % segment.name, segment.type, *segment.prefixes])
+        ),
         **_frame(box),
         "lines": [
             _line(text, kind, box.x, first + _LINE_HEIGHT * number, _MIDDLE)
@@ -157,6 +172,7 @@ def _node_tooltip(node: Node) -> str:
         *node.loopbacks,
         node.state,
         node.hypervisor,
+        *outside_texts(node),
     ]
     return "%s: %s" % (node.name, ", ".join(filter(None, parts)))
 

@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from typing import Any
 
 import jinja2
 import markupsafe
+
+# Follow the browser or the system, or always the same.
+AUTO, LIGHT, DARK = SCHEMES = ("auto", "light", "dark")
+_DARK_RULES = re.compile(r"^@media \(prefers-color-scheme: dark\) \{\n(.*?)^\}\n", re.M | re.S)
 
 
 def printable(value: Any) -> str:
@@ -35,6 +40,19 @@ def read(name: str) -> str:
     """Return the content of a file in this folder."""
     with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as stream:
         return stream.read()
+
+
+def style(name: str, scheme: str) -> str:
+    """Return a style sheet of this folder for a scheme.
+
+    Its rules for dark pages are in blocks of their own, each of which ends with a brace at the
+    beginning of a line.
+    """
+    text = read(name)
+    if scheme == AUTO:
+        return text
+    text = _DARK_RULES.sub(lambda block: block[1] if scheme == DARK else "", text)
+    return text.replace("color-scheme: light dark", "color-scheme: %s" % scheme)
 
 
 @functools.lru_cache(maxsize=None)

@@ -14,6 +14,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import No
 
 TITLE_SIZE, LINE_SIZE = 13, 11
 
+# A card shows no more links to the outside. Its tooltip and the page show all of them.
+_MAX_OUTSIDE_LINES = 3
+
 # State and hypervisor, at the bottom of a card.
 Footer = tuple[str, str]
 
@@ -24,8 +27,19 @@ def card_texts(node: Node, view: View, small: bool) -> tuple[list[str], Footer |
         return [node.state or main_address(node) or _kind_and_as(node)], None
     address = main_address(node)
     lines = [_kind_and_as(node)] + ([address] if address else [])
+    lines += outside_texts(node)[:_MAX_OUTSIDE_LINES]
     hypervisor = node.hypervisor if len(view.hypervisors) > 1 or not node.state else ""
     return lines, (node.state, hypervisor) if node.state or hypervisor else None
+
+
+def outside_texts(node: Node) -> list[str]:
+    """Return the links of a node to the outside that are not drawn as lines."""
+    texts = []
+    for nic in node.nics:
+        if nic.outside and not nic.is_shared:
+            words = [nic.outside, *nic.forwards] + ["capture"] * bool(nic.capture)
+            texts.append("%s: %s" % (nic.name, ", ".join(words)))
+    return texts
 
 
 def _kind_and_as(node: Node) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import icons
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.nics import Nic, Vm, nics_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.tiers import Tiers, tiers_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
@@ -40,22 +41,6 @@ _TONES = {
     "internal-error": "bad",
     "watchdog": "bad",
 }
-
-# A VM as qemu_vm_info returns it; it may also have a hypervisor.
-Vm = Mapping[str, Any]
-
-
-@dataclasses.dataclass
-class Nic:
-    """A NIC that is connected or has an address.
-
-    reachable_at: where, according to the hypervisor, the guest can be reached through it.
-    """
-
-    name: str
-    mac: str
-    addresses: list[str]
-    reachable_at: list[str]
 
 
 @dataclasses.dataclass
@@ -87,6 +72,7 @@ class End:
     node: str
     nic: str
     addresses: list[str]
+    captured: bool = False
 
     def __str__(self) -> str:
         return "%s:%s" % (self.node, self.nic)
@@ -109,12 +95,13 @@ class Link:
 
 @dataclasses.dataclass
 class Segment:
-    """A network of any number of NICs."""
+    """A network of any number of NICs. outside: it is not part of the lab."""
 
     name: str
     type: str
     prefixes: list[str]
     tier: int | None = None
+    outside: bool = False
 
 
 @dataclasses.dataclass
@@ -154,8 +141,9 @@ class View:
             _count(len(self.nodes), "node"),
             _count(sum(not link.segment for link in self.links), "link"),
         ]
-        if self.segments:
-            parts.append(_count(len(self.segments), "segment"))
+        segments = sum(not segment.outside for segment in self.segments.values())
+        if segments:
+            parts.append(_count(segments, "segment"))
         states = [node.state for node in self.nodes.values() if node.state]
         parts += [
             "%d %s" % (states.count(state), state)
@@ -172,13 +160,14 @@ def view_of(
     topology: model.Topology,
     vms: Sequence[Vm] | None = None,
     placement: Mapping[str, str] | None = None,
+    consoles: Mapping[str, str] | None = None,
 ) -> View:
     """Return the View of a topology.
 
     vms: None if the states are unknown. placement: {node: hypervisor}, for nodes whose VM does
-    not have its hypervisor.
+    not have its hypervisor. consoles: {node: command for its console}, else those of vms.
     """
-    return _Builder(topology, vms, placement).view()
+    return _Builder(topology, vms, placement, consoles).view()
 
 
 class _Builder:
@@ -189,8 +178,9 @@ class _Builder:
         topology: model.Topology,
         vms: Sequence[Vm] | None,
         placement: Mapping[str, str] | None,
+        consoles: Mapping[str, str] | None,
     ) -> None:
-        self.topology, self.placement = topology, placement or {}
+        self.topology, self.placement, self.consoles = topology, placement or {}, consoles or {}
         self.has_states = vms is not None
         self.vm_of: dict[Any, Vm] = {
             vm.get("name"): vm for vm in vms or () if vm.get("lab", topology.name) == topology.name
@@ -215,6 +205,7 @@ class _Builder:
             segments[name] = Segment(name, segment.kind, _prefixes(segment), tier)
             for end in self._ends(segment):
                 self._add_link(segment, "%s -- %s" % (end, name), [end], name)
+        segments.update(self._outside())
         return View(
             self.topology.name,
             self.nodes,
@@ -224,12 +215,34 @@ class _Builder:
             has_states=self.has_states,
         )
 
+    def _outside(self) -> dict[str, Segment]:
+        """Add the links to what is outside the lab and has a name. Return that as segments."""
+        several = len({node.hypervisor for node in self.nodes.values() if node.hypervisor}) > 1
+        found: dict[str, Segment] = {}
+        for node in self.nodes.values():
+            for nic in node.nics:
+                if not nic.is_shared:
+                    continue
+                # Names of segments have no spaces, so it is none of them.
+                name = nic.outside
+                if several and node.hypervisor:
+                    name += " (%s)" % node.hypervisor
+                found[name] = Segment(name, nic.outside.partition(" ")[0], [], outside=True)
+                end = End(node.name, nic.name, list(nic.addresses), bool(nic.capture))
+                down = self._is_down(end)
+                self.links.append(
+                    Link(len(self.links), "%s -- %s" % (end, name), [end], [], name, down)
+                )
+        return {name: found[name] for name in sorted(found, key=natural_key)}
+
     def _node(self, node: model.Node) -> Node:
         vm = self.vm_of.get(node.name) or {}
         state = "absent" if self.has_states else ""
         if vm:
             state = str(vm.get("status") or "unknown")
-        consoles = vm.get("consoles") or [{}]
+        console = self.consoles.get(node.name)
+        if console is None:
+            console = (vm.get("consoles") or [{}])[0].get("command")
         hypervisor = (
             vm.get("hypervisor")
             or self.placement.get(node.name)
@@ -245,15 +258,19 @@ class _Builder:
             node.asn,
             [address for address in (node.loopback, node.loopback6) if address],
             node.management,
-            _nics(node, vm),
+            nics_of(node, vm),
             str(hypervisor),
             state,
             _TONES.get(state, "unknown") if state else "",
-            str(consoles[0].get("command") or ""),
+            str(console or ""),
         )
 
     def _ends(self, network: model.Network) -> list[End]:
-        ends = [End(end.node, end.nic, list(self._nic(end).addresses)) for end in network.ends]
+        ends = []
+        for end in network.ends:
+            nics = self.nodes[end.node].nics
+            captured = any(nic.capture for nic in nics if nic.name == end.nic)
+            ends.append(End(end.node, end.nic, list(self._nic(end).addresses), captured))
         return sorted(ends, key=lambda end: natural_key(str(end)))
 
     def _nic(self, end: End | model.End) -> model.Nic:
@@ -271,29 +288,10 @@ class _Builder:
         if self._nic(end).settings.get("link_down") or tone in ("off", "absent", "bad"):
             return True
         nics = self.vm_of.get(end.node, {}).get("nics") or ()
-        nic: Mapping[str, Any] = next((nic for nic in nics if nic.get("name") == end.nic), {})
+        nic: Mapping[str, Any] = next(
+            (nic for nic in nics if nic.get("name") == self._nic(end).vm_name), {}
+        )
         return bool(nic.get("link_down") or (tone == "up" and nic.get("carrier") is False))
-
-
-def _nics(node: model.Node, vm: Vm) -> list[Nic]:
-    """Return the NICs of a node that are worth showing."""
-    vm_nics = {nic.get("name"): nic for nic in vm.get("nics") or ()}
-    nics = []
-    for nic in node.nics.values():
-        found = vm_nics.get(nic.name, {}).get("addresses") or ()
-        reachable_at = [_reachable_at(entry) for entry in found]
-        if nic.network is not None or nic.addresses or nic.settings.get("link") or reachable_at:
-            nics.append(Nic(nic.name, nic.mac, list(nic.addresses), reachable_at))
-    return nics
-
-
-def _reachable_at(entry: Mapping[str, Any]) -> str:
-    text = str(entry.get("address"))
-    if entry.get("port"):
-        text += " port %s" % entry["port"]
-    if entry.get("guest_port"):
-        text += " for port %s" % entry["guest_port"]
-    return text
 
 
 def _prefixes(network: model.Network) -> list[str]:

@@ -41,6 +41,8 @@ def test_the_default_is_svg():
         ((LAB, "svg", {"r1": "running"}), "vms must be a list"),
         ((LAB, "svg", "r1"), "vms must be a list"),
         ((LAB, "svg", None, ["hv1"]), "placement must be a dictionary"),
+        ((LAB, "svg", None, None, ["x"]), "consoles must be a dictionary"),
+        ((LAB, "svg", None, None, None, "pink"), "the schemes are auto, light, dark"),
     ],
 )
 def test_mistakes_are_reported(given, message):

@@ -147,7 +147,9 @@ def check_picture(page, expected):
                 and box["y"] - 2 <= y <= box["y"] + box["height"] + 2
             ), "%s ends elsewhere" % title
         is_down = any(end.split(":")[0] in expected["stopped"] for end in ends)
-        assert title.endswith(", down") == is_down and ("down" in page.texts(link)) == is_down
+        number = link.get_attribute("data-link")
+        words = page.texts(page.one(".vl-labels[data-labels='%s']" % number))
+        assert title.endswith(", down") == is_down and ("down" in words) == is_down
         assert (page.style(wire, "strokeDasharray") != "none") == is_down
     connected = {frozenset(link.split(" ")) for link in expected["links"]}
     assert set(links) == connected, set(links) ^ connected

@@ -14,7 +14,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ProgramError,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import drawing, graphviz
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import (
+    drawing,
+    graphviz,
+    outside,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import crosses
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.mermaid import mermaid
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.page import page
@@ -106,6 +110,28 @@ LABS = {
         },
     ),
     "two parts": lab("abcd", ["a -- b", "c -- d"]),
+    "peer link": lab(
+        {
+            "s": {"groups": ["spine"]},
+            "l1": {"groups": ["leaf"]},
+            "l2": {"groups": ["leaf"]},
+        },
+        ["s -- l1", "s -- l2", "l1 -- l2"],
+        groups={"spine": {}, "leaf": {}},
+    ),
+    "outside": lab(
+        {
+            "a": {"nics": {"eth8": {"link": {"type": "bridge", "bridge": "br0"}}}},
+            "b": {"nics": {"eth8": {"link": {"type": "bridge", "bridge": "br0"}, "capture": True}}},
+            "c": {
+                "nics": {
+                    "eth7": {"link": {"type": "tap", "interface": "tap0"}},
+                    "eth8": {"link": {"type": "user", "forwards": [{"guest_port": 22}]}},
+                }
+            },
+        },
+        ["a -- b", {"endpoints": ["b", "c"], "capture": True}],
+    ),
     "long": lab(["x" * 63, "y"], ["%s -- y" % ("x" * 63)]),
 }
 
@@ -134,8 +160,13 @@ def test_every_node_segment_and_link_is_in_the_svg(name):
         if part.get("data-link")
     }
     assert sorted(links) == [link.number for link in view.links]
+    labels = {
+        int(part.get("data-labels")): [text.text for text in part.iter(SVG + "text")]
+        for part in picture.iter(SVG + "g")
+        if part.get("data-labels")
+    }
     for link in view.links:
-        words = [text.text for text in links[link.number].iter(SVG + "text")]
+        words = [text.removesuffix(", capture") for text in labels[link.number]]
         assert [end.nic for end in link.ends] == words[: len(link.ends)]
         assert all(str(end) in links[link.number].find(SVG + "title").text for end in link.ends)
     left, top, width, height = map(float, picture.get("viewBox").split())
@@ -325,6 +356,151 @@ def test_addresses_and_consoles_of_nodes():
         and "192.0.2.7" in shown
         and "<code>socat - x</code>" in shown
     )
+
+
+@pytest.mark.parametrize("name", ["two", "triangle", "parallel", "peer link", "segments", "ring"])
+def test_short_links_have_all_labels(name):
+    drawn = drawing.drawing_of(seen(LABS[name]))
+    assert not [
+        (str(route.link), label.text)
+        for route in drawn.routes
+        for label in route.labels
+        if not label.shown
+    ]
+
+
+def test_labels_are_above_all_links():
+    picture = svg(seen(LABS["mesh"]))
+    assert picture.rindex('class="vl-wire"') < picture.index('class="vl-labels"')
+
+
+def outside_lab(**vm_b):
+    data = lab(
+        {
+            "a": {"nics": {"eth8": {"link": {"type": "bridge", "bridge": "br0"}}}},
+            "b": {
+                "nics": {
+                    "eth7": {"link": {"type": "bridge", "bridge": "br0"}},
+                    "eth8": {
+                        "link": {
+                            "type": "user",
+                            "forwards": [
+                                {"guest_port": 22},
+                                {"guest_port": 53, "host_port": 5353, "protocol": "udp"},
+                                {"guest_port": 80, "host_port": 80, "host_address": "0.0.0.0"},
+                            ],
+                        },
+                        "capture": True,
+                    },
+                }
+            },
+        }
+    )
+    return seen(data, [vm("a"), vm("b", **vm_b)] if vm_b else None)
+
+
+def test_links_to_a_network_of_the_host_lead_to_one_segment():
+    view = outside_lab()
+    assert [(str(link), link.segment) for link in view.links] == [
+        ("a:eth8 -- bridge br0", "bridge br0"),
+        ("b:eth7 -- bridge br0", "bridge br0"),
+    ]
+    assert view.segments["bridge br0"].outside and "segment" not in view.summary
+    assert 'vl-outside" data-segment="bridge br0"' in svg(view)
+    assert '  s0[["bridge br0"]]' in mermaid(view).splitlines()
+    assert "<div>bridge br0</div>" in page(view)
+
+
+def test_bridges_of_two_hypervisors_are_two():
+    data = lab(
+        {name: {"nics": {"eth8": {"link": {"type": "bridge", "bridge": "br0"}}}} for name in "ab"}
+    )
+    view = seen(data, None, {"a": "hv1", "b": "hv2"})
+    assert list(view.segments) == ["bridge br0 (hv1)", "bridge br0 (hv2)"]
+
+
+def test_forwards_and_captures_of_links_to_the_outside():
+    text = "eth8: user, auto \u2192 22, 5353 \u2192 53 udp, 0.0.0.0:80 \u2192 80, capture"
+    view = outside_lab()
+    assert text in svg(view) and "eth8#58; user, auto" in mermaid(view)
+    shown = page(view)
+    assert "<dd>0.0.0.0:80 \u2192 80</dd>" in shown and "<div>eth8: yes</div>" in shown
+    nics = [{"name": "eth8", "capture": {"path": "/captures/eth8.pcap"}}]
+    forwards = [{"nic": "eth8", "host_address": "127.0.0.1", "host_port": 20022, "guest_port": 22}]
+    view = outside_lab(nics=nics, forwards=forwards)
+    assert "eth8: user, 20022 \u2192 22, capture" in svg(view)
+    assert "eth8: /captures/eth8.pcap" in page(view)
+    view = outside_lab(nics=[{"name": "eth8", "capture": None}], forwards=forwards)
+    assert "capture</text>" not in svg(view)
+
+
+@pytest.mark.parametrize(
+    "link, text, shared",
+    [
+        ({"type": "none"}, "", False),
+        ({"type": "user"}, "user", False),
+        ({"type": "tap"}, "tap", False),
+        ({"type": "tap", "interface": "tap0"}, "tap tap0", True),
+        ({"type": "mcast", "group": "230.0.0.1", "port": 9000}, "mcast 230.0.0.1:9000", True),
+        ({"type": "vde", "path": "/run/vde"}, "vde /run/vde", True),
+        (
+            {"type": "udp", "local_port": 1, "remote_address": "192.0.2.1", "remote_port": 2},
+            "udp 192.0.2.1:2",
+            False,
+        ),
+        ({"peer": "x:eth1"}, "udp x:eth1", False),
+        ({"type": "passt"}, "passt", False),
+    ],
+)
+def test_every_type_of_link_to_the_outside(link, text, shared):
+    assert (outside.destination(link), outside.is_shared(link)) == (text, shared)
+
+
+def test_captures_of_links_are_at_their_first_end():
+    data = lab(["a", "b"], [{"endpoints": ["b", "a"], "capture": True}])
+    view = seen(data)
+    assert [(str(end), end.captured) for end in view.links[0].ends] == [
+        ("a:eth1", False),
+        ("b:eth1", True),
+    ]
+    assert '<text class="vl-word vl-word-capture"' in svg(view)
+    assert "eth1, capture</text>" in svg(view) and "(capture)" in mermaid(view)
+    assert "b:eth1 10.0.0.2/30 (capture)" in svg(view)
+
+
+def test_nics_with_slashes_are_found_in_the_vm():
+    data = lab(["a", "b"], ["a:ge-0/0/0 -- b"])
+    vms = [vm("a", nics=[{"name": "ge-0_0_0", "link_down": True}]), vm("b")]
+    assert seen(data, vms).links[0].down
+
+
+def test_consoles_over_ssh():
+    command = "ssh -t hv1 'socat - x'"
+    vms = [vm("a", consoles=[{"command": "socat - x"}], hypervisor="hv1")]
+    shown = page(view_of(builder.build(lab(["a"])), vms, consoles={"a": command}))
+    assert "ssh -t hv1 &#39;socat - x&#39;" in shown and "On the controller" in shown
+    assert "On hv1" in page(seen(lab(["a"]), vms))
+
+
+@pytest.mark.parametrize("make", [svg, page])
+def test_schemes(make):
+    view = seen(LABS["two"])
+    auto, light, dark = make(view), make(view, "light"), make(view, "dark")
+    assert "@media (prefers-color-scheme: dark)" in auto and "#10151d" in auto
+    assert "prefers-color-scheme" not in light and "#10151d" not in light
+    assert "prefers-color-scheme" not in dark and "#10151d" in dark
+    # Its rules stand behind those that they override.
+    assert dark.rindex(".vl-paper") > dark.index(".vl-bad")
+    assert "light dark" not in light + dark
+
+
+def test_schemes_of_a_diagram():
+    view = seen(LABS["two"])
+    assert [mermaid(view, scheme).splitlines()[2:4] for scheme in ("auto", "light", "dark")] == [
+        ["---", "flowchart TB"],
+        ["config:", "  theme: default"],
+        ["config:", "  theme: dark"],
+    ]
 
 
 def test_icons():
