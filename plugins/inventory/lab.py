@@ -95,7 +95,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-# lab.yml - a lab from its topology file, on this host
+# pair.lab.yml - a lab from its topology file, on this host
 plugin: vlab.qemu.lab
 topology: triangle.yml
 

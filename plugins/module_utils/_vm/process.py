@@ -104,6 +104,7 @@ class Child:
                 start_new_session=True,
                 cwd="/",
                 env=dict(os.environ, **environment),
+                umask=0o077,  # of captures and sockets outside the VM's folder
             )
         except OSError as error:
             raise LaunchError("cannot run %s: %s" % (argv[0], error.strerror), cmd=argv)

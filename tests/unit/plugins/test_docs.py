@@ -101,3 +101,15 @@ def test_marks_are_understood(page):
 def test_a_page_with_examples_has_one_that_runs_or_says_why_not(page):
     text = page.read_text(encoding="utf-8")
     assert "<!-- run: " in text or re.search(r"^<!-- not run: \w+", text, re.MULTILINE)
+
+
+def test_security_names_tests_that_exist():
+    text = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    prefixes = {
+        "U/": "tests/unit/plugins/module_utils/",
+        "I/": "tests/integration/targets/",
+        "tests/": "tests/",
+    }
+    named = re.findall(r"`(U/|I/|tests/)([\w./]+)`", text)
+    assert len(named) > 30
+    assert not [rest for head, rest in named if not (ROOT / (prefixes[head] + rest)).exists()]

@@ -242,6 +242,13 @@ def test_arguments_and_environment_arrive(folder, tmp_path):
     assert open(folder.log, encoding="utf-8").read() == "|".join(words + ["x y\n$z", ""])
 
 
+def test_files_that_qemu_creates_are_private(folder, tmp_path):
+    path = tmp_path / "capture"
+    child = processes.Child([program(tmp_path, 'echo x >"$1"'), str(path)], folder, {})
+    assert child.process.wait(10) == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_no_program(folder):
     with pytest.raises(LaunchError, match="(?s)exit code 127.*not found"):
         processes.Child(["/nonexistent/q"], folder, {}).connect(5)
