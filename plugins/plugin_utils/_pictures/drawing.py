@@ -106,7 +106,8 @@ def _routes_with_labels(
         routes = route_links(view, boxes, edges, stack_routes)
         return hide_overlaps(routes, list(boxes.values()), small), routes
 
-    best, best_scale = None, scales[0]
+    best: int | None = None
+    best_scale = scales[0]
     for scale in scales:
         hidden, routes = routes_at(scale)
         if best is None or hidden < best:

@@ -422,7 +422,7 @@ def test_bridges_of_two_hypervisors_are_two():
 def test_forwards_and_captures_of_links_to_the_outside():
     text = "eth8: user, auto \u2192 22, 5353 \u2192 53 udp, 0.0.0.0:80 \u2192 80, capture"
     view = outside_lab()
-    assert text in svg(view) and "eth8#58; user, auto" in mermaid(view)
+    assert text in svg(view) and "eth8: user, auto" in mermaid(view)
     shown = page(view)
     assert "<dd>0.0.0.0:80 \u2192 80</dd>" in shown and "<div>eth8: yes</div>" in shown
     nics = [{"name": "eth8", "capture": {"path": "/captures/eth8.pcap"}}]
@@ -465,7 +465,7 @@ def test_captures_of_links_are_at_their_first_end():
     ]
     assert '<text class="vl-word vl-word-capture"' in svg(view)
     assert "eth1, capture</text>" in svg(view) and "(capture)" in mermaid(view)
-    assert "b:eth1 10.0.0.2/30 (capture)" in svg(view)
+    assert re.search(r"b:eth1 \S+ \(capture\)", svg(view))
 
 
 def test_nics_with_slashes_are_found_in_the_vm():
