@@ -96,7 +96,7 @@ def _routes_with_labels(
     stack_routes: Mapping[int, list[Point]],
     small: bool,
 ) -> list[Route]:
-    """Return the routes of all links. Spread the boxes if that makes room for hidden labels."""
+    """Return the routes of all links. Spread the boxes if hidden labels then have a place."""
     places = [(box.x, box.y) for box in boxes.values()]
     scales = _SCALES if not small and not view.tiered else _SCALES[:1]
 

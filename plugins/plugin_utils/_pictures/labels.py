@@ -32,7 +32,7 @@ _DISTANCE = 13
 # Between labels one above the other.
 _ROW = 14
 # If more than one in this number of a group is hidden, all of them are.
-_MOST_HIDDEN = 4
+_HIDDEN_SHARE = 8
 
 
 @dataclasses.dataclass
@@ -126,7 +126,7 @@ def hide_overlaps(routes: Sequence[Route], boxes: Sequence[Box], small: bool) ->
         if label.group:
             groups.setdefault(label.group, []).append(label)
     for group in groups.values():
-        if sum(not label.shown for label in group) * _MOST_HIDDEN > len(group):
+        if sum(not label.shown for label in group) * _HIDDEN_SHARE > len(group):
             for label in group:
                 label.shown = False
     return sum(not label.shown for _number, label in labels)

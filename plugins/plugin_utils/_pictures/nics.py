@@ -66,18 +66,18 @@ def nics_of(node: model.Node, vm: Vm) -> list[Nic]:
 
 
 def _capture(node: model.Node, nic: model.Nic, vm_nic: Mapping[str, Any]) -> str:
-    """Return the file of a NIC's capture, yes if it is not known, empty if there is none."""
-    wanted = nic.settings.get("capture")
+    """Return the file of a NIC's capture, yes if it is not known, empty without one."""
+    capture = nic.settings.get("capture")
     network = nic.network
     # A link is captured at its first end.
     if network is not None and network.ends[0] == (node.name, nic.name):
-        wanted = network.settings.get("capture", wanted)
+        capture = network.settings.get("capture", capture)
     if "capture" in vm_nic:
-        wanted = vm_nic["capture"]
-    if isinstance(wanted, Mapping):
-        enabled = wanted.get("enabled", True)
-        return str(wanted.get("path") or "yes") if enabled else ""
-    return "yes" if wanted else ""
+        capture = vm_nic["capture"]
+    if isinstance(capture, Mapping):
+        enabled = capture.get("enabled", True)
+        return str(capture.get("path") or "yes") if enabled else ""
+    return "yes" if capture else ""
 
 
 def _reachable_at(entry: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ _SHARED = ("bridge", "tap", "mcast", "vde")
 
 
 def link_type(link: Mapping[str, Any] | None) -> str:
-    """Return the type of a link to the outside, empty if there is none."""
+    """Return the type of a link to the outside, empty without one."""
     if not link:
         return ""
     kind = str(link.get("type") or ("udp" if "peer" in link else "none"))

@@ -227,7 +227,8 @@ class _Builder:
                 name = nic.outside
                 if several and node.hypervisor:
                     name += " (%s)" % node.hypervisor
-                found[name] = Segment(name, nic.outside.partition(" ")[0], [], outside=True)
+                tier = _tier_above(node.tier, found.get(name))
+                found[name] = Segment(name, nic.outside.partition(" ")[0], [], tier, outside=True)
                 end = End(node.name, nic.name, list(nic.addresses), bool(nic.capture))
                 down = self._is_down(end)
                 self.links.append(
@@ -292,6 +293,13 @@ class _Builder:
             (nic for nic in nics if nic.get("name") == self._nic(end).vm_name), {}
         )
         return bool(nic.get("link_down") or (tone == "up" and nic.get("carrier") is False))
+
+
+def _tier_above(tier: int | None, segment: Segment | None) -> int | None:
+    """Return the tier of what is above a node of this tier, and above those that it has already."""
+    if tier is None or segment is None or segment.tier is None:
+        return None if tier is None else tier - 1
+    return min(tier - 1, segment.tier)
 
 
 def _prefixes(network: model.Network) -> list[str]:
