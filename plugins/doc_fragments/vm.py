@@ -102,10 +102,11 @@ status:
   description:
     - V(stopped); V(crashed) if QEMU ended by itself or was killed; V(unresponsive) if QEMU
       runs but its monitor does not answer, so that the VM can only be stopped; V(damaged) if
-      a saved file of the VM cannot be used, so that the VM can only be removed.
+      a saved file of the VM cannot be used, so that the VM can only be removed; V(suspended) if
+      the memory of the guest is saved and no QEMU runs.
     - For a running VM, QEMU's run state, such as V(running), V(paused), V(prelaunch)
-      (started paused), V(suspended), V(io-error), V(guest-panicked), V(inmigrate) or
-      V(shutdown).
+      (started paused), V(suspended) (the guest sleeps), V(io-error), V(guest-panicked),
+      V(inmigrate) or V(shutdown).
   returned: always
   type: str
   sample: running

@@ -51,8 +51,10 @@ options:
     description:
       - The state of the nodes.
       - V(present) defines them and leaves their power state as it is. V(absent) removes the lab.
+      - V(suspended) stops all guests of a hypervisor at the same time, saves their memory and ends
+        their QEMUs; V(started) continues them. The nodes must run.
     type: str
-    choices: [started, stopped, paused, present, absent]
+    choices: [started, stopped, paused, suspended, present, absent]
     default: started
   nodes:
     description:

@@ -56,22 +56,25 @@ options:
     required: true
   state:
     description:
-      - V(started) defines the VM and starts it. A paused VM is resumed, a suspended guest is woken,
-        and a guest that has panicked is reset.
+      - V(started) defines the VM and starts it. A paused VM is resumed, a guest that sleeps (ACPI
+        S3) is woken, a VM that was suspended continues, and a guest that has panicked is reset.
       - V(present) defines the VM and leaves its power state as it is. It is restarted only if a
         change needs that and O(allow_restart=true).
       - V(stopped) defines the VM and stops it, see O(shutdown).
       - V(paused) pauses the VM. A VM that did not run is started and paused before its first
         instruction.
+      - V(suspended) saves the memory of a running VM on the disk of the hypervisor and ends its
+        QEMU. V(started) continues the guest from there, also after the hypervisor was restarted,
+        and V(stopped) discards the saved memory. Until then the definition cannot change.
       - V(restarted) stops the VM if it runs, and starts it with all changes.
       - V(reset) resets a running VM, as its reset button does.
       - V(absent) stops the VM at once and removes it with its folder. The guest is asked to shut
         down first only if O(shutdown) or O(keep_disks) is set. Base images, and images outside of
         the folder, are kept.
-      - For an unknown VM, V(reset) is an error, and so are V(stopped), V(paused) and V(restarted)
-        if the task has no option that describes the VM.
+      - For an unknown VM, V(reset) and V(suspended) are errors, and so are V(stopped), V(paused)
+        and V(restarted) if the task has no option that describes the VM.
     type: str
-    choices: [started, present, stopped, paused, restarted, reset, absent]
+    choices: [started, present, stopped, paused, suspended, restarted, reset, absent]
     default: started
   allow_container:
     description:
@@ -380,10 +383,11 @@ vm:
       description:
         - V(stopped); V(crashed) if QEMU ended by itself or was killed; V(unresponsive) if QEMU
           runs but its monitor does not answer, so that the VM can only be stopped; V(damaged) if
-          a saved file of the VM cannot be used, so that the VM can only be removed.
+          a saved file of the VM cannot be used, so that the VM can only be removed; V(suspended) if
+          the memory of the guest is saved and no QEMU runs.
         - For a running VM, QEMU's run state, such as V(running), V(paused), V(prelaunch)
-          (started paused), V(suspended), V(io-error), V(guest-panicked), V(inmigrate) or
-          V(shutdown).
+          (started paused), V(suspended) (the guest sleeps), V(io-error), V(guest-panicked),
+          V(inmigrate) or V(shutdown).
       returned: always
       type: str
       sample: running

@@ -16,7 +16,7 @@ ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "lab": {"type": "str"},
     "state": {
         "type": "str",
-        "choices": ["started", "stopped", "paused", "present", "absent"],
+        "choices": ["started", "stopped", "paused", "suspended", "present", "absent"],
         "default": "started",
     },
     "nodes": {"type": "list", "elements": "str"},

@@ -220,6 +220,7 @@ class LabRun:
     def _apply(self) -> None:
         nodes = list(self.nodes.values())
         changing = [node for node in nodes if node.vm.plan.steps and not node.starts]
+        self._for_each(changing, lambda node: node.vm.stop_guest(), "stop")
         # First what frees resources, then what no guest waits for, then the starts.
         self._for_each([n for n in changing if not n.is_running], self._apply_node, "change")
         for segment in self.segments:

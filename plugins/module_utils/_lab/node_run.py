@@ -78,7 +78,8 @@ class NodeRun:
         """Whether QEMU runs after this run, or after a later call of it."""
         if self.state == "present":
             return self.vm.observation.alive or bool(self.node.get("later"))
-        return self.state in ("started", "paused")
+        # The others see a suspended guest as one that stands still.
+        return self.state in ("started", "paused", "suspended")
 
     @property
     def is_planned(self) -> bool:

@@ -105,6 +105,11 @@ class QemuImg:
         """Make a qcow2 overlay on backing_file; see create()."""
         self.create(path, "qcow2", size, options, backing_file, backing_format)
 
+    def layer(self, path: str, backing_file: str, size: int) -> None:
+        """Make a qcow2 overlay on a qcow2 image that a running QEMU may have open."""
+        words = ["-u", "-f", "qcow2", "-F", "qcow2", "-b", os.path.abspath(backing_file)]
+        self._make("create", words, path, "qcow2", None, 0o600, last=[str(size)])
+
     def convert(
         self,
         source: str,

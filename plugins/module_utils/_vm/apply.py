@@ -49,6 +49,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import clock, suspend
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -88,6 +89,8 @@ class Applier:
         """Raise a VlabError for anything that would prevent the plan, before any change."""
         if self.observation.monitor_error and "stop" not in self.plan.steps:
             raise self.observation.monitor_error
+        if "suspend" in self.plan.steps:
+            suspend.check(self.observation)
         changed = {change.path[0] for change in self.plan.changes if change.verb != "remove"}
         for part in PARTS:
             part.check_files(self.desired, None if self.plan.starts else changed)
@@ -142,6 +145,8 @@ class Applier:
 
     def resume(self) -> None:
         """Let the guest run. Raises LaunchError if it does not."""
+        if self.observation.resume and not self.plan.starts:
+            suspend.cancel(self.observation)
         self._monitor.execute("cont")
         status = self._monitor.execute("query-status")["status"]
         if status not in ("running", "inmigrate", "shutdown"):
@@ -153,6 +158,8 @@ class Applier:
         self.observation.status = status
         if self.observation.run.pop("resume", None):
             write_json(self.folder.run, self.observation.run)
+        if self.host.saved_memory:
+            self.host.warnings += clock.set_guest_clock(self.folder, self.desired)
         self.actions.append("resume")
 
     def refresh(self) -> None:
@@ -255,7 +262,10 @@ class Applier:
         saved = self.observation.saved
         if saved is None:
             return set(images_in(self.folder))
-        return {disk_path(self.folder, disk) for disk in saved["disks"]}
+        if any(disk.get("image") for disk in saved["disks"]):
+            suspend.merge_disks(self.observation, self.host)
+        disks = (self.observation.saved or saved)["disks"]
+        return {disk_path(self.folder, disk) for disk in disks}
 
     # Live changes.
 
@@ -362,6 +372,8 @@ class Applier:
                 process.kill(self._pid, self.observation.start)
                 self._end_run()
             raise
+        if self.observation.suspended:
+            suspend.discard(self.folder)  # from now on the guest is in QEMU
         self.actions.append("start")
 
     def _launch(self) -> None:
@@ -374,7 +386,9 @@ class Applier:
             # It goes to the background once its socket exists, which QEMU connects to.
             run_program(argv, timeout=self.settings["start_timeout"])
         argv = command_line.build(desired, host)
-        console_from = log_size(folder, desired)
+        console_from = host.console_from
+        if console_from is None:
+            console_from = log_size(folder, desired)
         child = process.Child(argv, folder, desired["environment"])
         try:
             self.observation.monitor = child.connect(self.settings["start_timeout"])
@@ -394,6 +408,8 @@ class Applier:
         if pid is None:
             raise MonitorClosed("the QEMU of the VM %s has ended" % self.folder.name)
         start = process_start_time(pid)
+        if host.saved_memory:
+            suspend.load(monitor, host.saved_memory, self.settings["save_timeout"])
         status, peripheral = monitor.batch(
             [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]
         )
@@ -418,6 +434,7 @@ class Applier:
             "qemu_version": host.capabilities.version_text,
             "accel": host.accel,
             "accel_reason": host.accel_reason,
+            "machine_type": host.machine_type or host.capabilities.machine_name(desired["machine"]),
             "started": int(time.time()),
             "console_from": console_from,
             "definition": desired,
@@ -454,6 +471,26 @@ class Applier:
             if entry.name.endswith(".sock"):
                 remove_file(entry.path)
 
+    # Saved state.
+
+    def _suspend(self) -> None:
+        """Save the state of the guest, and end QEMU."""
+        observation = self.observation
+        if not observation.suspended:
+            suspend.save(self.host, observation, self.settings["save_timeout"])
+        policy = dict(self.settings["shutdown"], acpi=False)
+        family, status = observation.running["family"], observation.status
+        process.shut_down(observation.monitor, self._pid, observation.start, policy, family, status)
+        self._end_run()
+        observation.status, observation.suspended = "suspended", True
+        self.actions.append("suspend")
+
+    def _discard(self) -> None:
+        """Delete the saved state of a suspended VM."""
+        suspend.discard(self.folder)
+        self.observation.status, self.observation.suspended = "stopped", False
+        self.actions.append("discard the saved state")
+
     # Power of a running VM.
 
     def _wake(self) -> None:
@@ -483,6 +520,8 @@ _STEPS = {
     "clear": Applier._clear,
     "define": Applier._define,
     "live": Applier._change_live,
+    "discard": Applier._discard,
+    "suspend": Applier._suspend,
     "stop": Applier._stop,
     "start": Applier._start,
     "resume": Applier.resume,

@@ -60,7 +60,7 @@ def converge_vm(params: Params, check_mode: bool) -> Result:
     folder = Folder(params.get("root"), params["lab"], params["name"])
     host = Host(folder, incoming=params.get("incoming") or None)
     run = VmRun(host, settings_of(params))
-    create = not check_mode and params["state"] not in ("absent", "reset")
+    create = not check_mode and params["state"] not in ("absent", "reset", "suspended")
     with folder.locked(create, run.settings["lock_timeout"]):
         run.observe()
         try:
@@ -120,7 +120,7 @@ def _check_vm_exists(folder: Folder, status: str, params: Params) -> None:
     if status != "absent" or params["state"] in ("started", "present", "absent"):
         return
     describes = any(params.get(name) is not None for name in definitions.argument_spec())
-    if params["state"] == "reset" or not describes:
+    if params["state"] in ("reset", "suspended") or not describes:
         raise OptionError("name", no_such_vm(folder))
 
 

@@ -24,14 +24,15 @@ Params = Dict[str, Any]
 Definition = Dict[str, Any]
 
 # The run of a QEMU, as run.json keeps it: pid, start, boot_id (the identity of the process), uuid,
-# argv, qemu_version, accel, accel_reason, started, console_from: where the run begins in the log of
-# the first console, definition: the one that it runs; resume: "running" or "paused" while a power
-# cycle is in progress.
+# argv, qemu_version, accel, accel_reason, machine_type: the versioned type, started, console_from:
+# where the run begins in the log of the first console, definition: the one that it runs; resume:
+# "running" or "paused" while a power cycle is in progress.
 RunRecord = Dict[str, Any]
 
 # What a module returns of a VM, or the whole result of a module.
 Result = Dict[str, Any]
 
 # How to change and stop a VM (settings.settings_of): shutdown: {acpi, timeout, quit_timeout,
-# term_timeout, force}, keep_disks: bool, start_timeout, unplug_timeout, lock_timeout: int, seconds.
+# term_timeout, force}, keep_disks: bool, start_timeout, unplug_timeout, lock_timeout, save_timeout:
+# int, seconds.
 Settings = Dict[str, Any]

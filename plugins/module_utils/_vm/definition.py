@@ -135,14 +135,24 @@ def load_run(folder: Folder) -> RunRecord:
     wrong = shapes.run("", saved)
     if wrong is None and saved.get("pid"):
         wrong = shapes.alive_run("", saved)
-    if wrong is None and "definition" in saved:
-        migrate(saved["definition"])
-        add_defaults(saved["definition"])
-        wrong = _wrong_value("definition", saved["definition"])
     if wrong is not None:
         raise shapes.damaged(folder.run, wrong)
+    if "definition" in saved:
+        check_saved(folder.run, "definition", saved["definition"])
     record: RunRecord = saved
     return record
+
+
+def check_saved(file: str, path: str, definition: Definition) -> None:
+    """Convert and complete a definition that is part of a file, in place.
+
+    path: where it is in the file. Raises HostError for a damaged one.
+    """
+    migrate(definition)
+    add_defaults(definition)
+    wrong = _wrong_value(path, definition)
+    if wrong is not None:
+        raise shapes.damaged(file, wrong)
 
 
 def save(folder: Folder, definition: Definition) -> None:

@@ -118,6 +118,10 @@ class Folder:
         self.exit_code = self.file("exit_code")
         self.captures = self.file("captures")
         self.lock = self.file("lock")
+        # Exists while the saved state of the guest is complete: see saved/record.py.
+        self.suspended = self.file(os.path.join("suspended", "snapshot.json"))
+        # Exists while a run returns the VM to the snapshot that it names.
+        self.reverting = self.file("reverting")
 
     def file(self, name: str) -> str:
         """Return the path of a file in the folder."""

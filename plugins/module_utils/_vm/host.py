@@ -39,6 +39,9 @@ class Host:
     secrets: what this run was given and no file keeps. warnings: for the user.
     machine_properties: what parts add to -machine. spawns_programs: whether QEMU itself starts
     programs; set by the arguments of the network.
+    saved_memory, machine_type, console_from: the saved state of a guest to load at a start, the
+    machine type that it needs, and where its run begins in the log of the first console; None for
+    a start from nothing. reverts: whether this run returns to a snapshot.
     """
 
     def __init__(
@@ -53,6 +56,15 @@ class Host:
         self.warnings: list[str] = []
         self.machine_properties: dict[str, Any] = {}
         self.spawns_programs = False
+        self.saved_memory: str | None = None
+        self.machine_type: str | None = None
+        self.console_from: int | None = None
+        self.reverts = False
+
+    def load(self, memory: str, record: dict[str, Any]) -> None:
+        """Let the next start load the saved state of a guest. record: of the state."""
+        self.saved_memory, self.incoming = memory, "defer"
+        self.machine_type, self.console_from = record["machine_type"], record["console_from"]
 
     def find(self, arch: str | None, binary: str | None) -> None:
         """Find the QEMU binary. Raises OptionError."""

@@ -59,8 +59,9 @@ class Observation:
     saved: the definition in vm.json, or None.
     run: the record in run.json, empty if the VM has not run or was stopped.
     alive: whether the recorded QEMU runs. pid, start: its process, None if it does not run.
-    status: absent, stopped, crashed, damaged,
-      unresponsive, or as QEMU reports it (running, paused, ...).
+    status: absent, stopped, crashed, damaged, unresponsive, suspended (its state is saved), or as
+      QEMU reports it (running, paused, suspended: by ACPI, ...).
+    suspended: whether the state of the guest is saved, so that the next start continues it.
     running: the definition that QEMU runs, corrected by what QEMU reports; else empty.
     devices: {id: type}. media: {id: path or None} of the removable drives.
     monitor: open while alive, else None.
@@ -70,6 +71,7 @@ class Observation:
     orphan: the pid of a QEMU that a killed run started, or None.
     resume: "running" or "paused", if a run was killed in the middle of a power cycle, else None.
     debris: whether a killed run left a folder without a definition.
+    reverting: the snapshot to which a killed run was returning the VM, or None.
     exit_code: of the last run, None if unknown. log: the end of QEMU's log, if it crashed.
     """
 
@@ -96,6 +98,8 @@ class Observation:
         self.orphan: int | None = None
         self.resume: str | None = self.run.get("resume")
         self.debris = self.saved is None and folder.is_debris()
+        self.suspended = os.path.exists(folder.suspended)
+        self.reverting = (read_text(folder.reverting) or "").strip() or None
         self.exit_code: int | None = None
         self.devices: dict[str, str] = {}
         self.media: dict[str, str | None] = {}
@@ -106,6 +110,14 @@ class Observation:
         if self.damage:
             raise HostError(
                 self.damage.message + ". The state absent removes the VM", **self.damage.facts
+            )
+
+    def check_reverted(self) -> None:
+        """Raise HostError for a VM that is in the middle of its return to a snapshot."""
+        if self.reverting:
+            raise HostError(
+                "a run that returned the VM %s to the snapshot %s was interrupted: repeat it with"
+                " qemu_snapshot and state: reverted" % (self.folder.name, self.reverting)
             )
 
     def close(self) -> None:
@@ -123,6 +135,8 @@ def observe(folder: Folder) -> Observation:
     """
     observation = Observation(folder)
     _observe_run(observation)
+    if observation.suspended and observation.saved and not observation.alive:
+        observation.status = "suspended"
     if observation.damage:
         observation.status = "damaged"
     return observation

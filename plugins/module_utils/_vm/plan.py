@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
 
-STATES = ["started", "present", "stopped", "paused", "restarted", "reset", "absent"]
+STATES = [
+    "started",
+    "present",
+    "stopped",
+    "paused",
+    "suspended",
+    "restarted",
+    "reset",
+    "absent",
+]
 
 # QEMU's run states (qapi/run-state.json) by what a guest needs to run; a state that is in no group
 # is a running guest. cont is enough, a wake-up (ACPI S3), a reset:
@@ -43,12 +52,16 @@ _MOVED = {
     "save-vm": "QEMU is saving the state of the VM %s: wait for it, or use state: stopped",
     "restore-vm": "QEMU is loading a state of the VM %s: wait for it, or use state: stopped",
 }
+# What a run was doing with the guest that it let run again at its end, if it was killed.
+_INTERRUPTED = ("paused", "prelaunch", *_MOVED)
 _NOT_RUNNING = _PAUSED + _ASLEEP + _BROKEN + _WAITING + tuple(_MOVED)
 
 # The diff of a new VM leaves out defaults, except these.
 _ALWAYS_REPORTED = ("memory", "vcpus", "machine", "arch")
 
 _STATUS_AFTER = {
+    "discard": "stopped",
+    "suspend": "suspended",
     "stop": "stopped",
     "start": "prelaunch",
     "resume": "running",
@@ -72,7 +85,8 @@ class Plan(NamedTuple):
       clear   end the QEMU that a killed run left
       define  write the definition; for a VM that does not run, or is to be stopped: its files
       live    make the LIVE changes
-      stop, start (leaves the guest paused), resume, wake, pause, reset
+      discard (the saved state of a suspended VM), stop, start (leaves the guest paused), resume,
+      wake, pause, reset, suspend
       remove  delete the folder
     """
 
@@ -117,11 +131,13 @@ def plan_power(observation: Observation, state: str) -> PowerPlan:
             )
         steps = ["reset"] + (["resume"] if status in _PAUSED + _ASLEEP + _BROKEN else [])
     elif alive:
-        if state == "started":
-            _check_movable(observation)
-        steps = _power_steps_alive(status, state)
-        if state == "present" and observation.resume == "running" and status == "prelaunch":
-            steps = ["resume"]  # a killed run has started the VM and not let it run
+        steps = _steps_alive(observation, state)
+    elif status == "suspended":
+        steps = _STEPS_SUSPENDED[state]
+    elif state == "suspended":
+        raise HostError(
+            "state: the VM %s does not run, so it cannot be suspended" % observation.folder.name
+        )
     elif state == "stopped":
         steps = ["stop"] if observation.resume else []
     elif state == "present":
@@ -135,6 +151,32 @@ def plan_power(observation: Observation, state: str) -> PowerPlan:
 def _check_movable(observation: Observation) -> None:
     if observation.status in _MOVED:
         raise HostError("state: " + _MOVED[observation.status] % observation.folder.name)
+
+
+_STEPS_SUSPENDED = {
+    "started": ["start", "resume"],
+    "present": [],
+    "stopped": ["discard"],
+    "paused": ["start"],
+    "suspended": [],
+    "restarted": ["discard", "start", "resume"],
+}
+
+
+def _steps_alive(observation: Observation, state: str) -> list[str]:
+    status = observation.status
+    is_interrupted = observation.resume == "running" and status in _INTERRUPTED
+    if state == "suspended":
+        if observation.suspended:
+            return ["suspend"]  # a killed run has saved the guest and not ended QEMU
+        if is_interrupted:
+            return ["resume", "suspend"]
+        return ["suspend"]
+    if is_interrupted and state in ("started", "present"):
+        return ["resume"]  # a killed run has stopped or started the guest and not let it run
+    if state == "started":
+        _check_movable(observation)
+    return _power_steps_alive(status, state)
 
 
 def _start(paused: bool) -> list[str]:
@@ -173,8 +215,10 @@ def plan(
         changes = [Change(("state",), observation.status, "absent", FILE)] if steps else []
         return Plan(changes, steps)
     changes = _changes(observation, desired, pending)
+    if changes and observation.status == "suspended" and not observation.alive:
+        _check_discarded(observation, steps, changes)
     restart = [change for change in changes if change.how == RESTART and "stop" not in steps]
-    if restart and not allow_restart:
+    if restart and (not allow_restart or power.state == "suspended"):
         raise _restart_required(desired["name"], restart)
     if restart:
         stays_paused = power.state == "paused" or (
@@ -192,6 +236,16 @@ def plan(
     if after != observation.status or set(steps) - {"clear", "define", "live"}:
         changes = changes + [Change(("state",), observation.status, after, FILE)]
     return Plan(changes, steps)
+
+
+def _check_discarded(observation: Observation, steps: list[str], changes: list[Change]) -> None:
+    """Raise HostError for a change of a suspended VM: its guest would find another machine."""
+    if "discard" not in steps:
+        raise HostError(
+            "the VM %s is suspended, so its definition cannot change (%s): use state: started"
+            " first, or state: stopped, which discards the saved state"
+            % (observation.folder.name, ", ".join(change.option for change in changes))
+        )
 
 
 def _restart_required(name: str, changes: list[Change]) -> RestartRequired:
@@ -260,7 +314,8 @@ def _defaults(desired: Definition) -> dict[str, Any]:
 
 
 def _status_after(observation: Observation, steps: list[str]) -> str:
-    status = observation.status if observation.alive else "stopped"
+    has_status = observation.alive or observation.status == "suspended"
+    status = observation.status if has_status else "stopped"
     for step in steps:
         status = _STATUS_AFTER.get(step, status)
     # A crashed VM stays crashed until it runs again.

@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import O
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan, plan, plan_power
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import suspend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +60,8 @@ class VmRun:
         """
         if state != "absent":
             self.observation.check_damage()
+        if state not in ("absent", "stopped") and not self.host.reverts:
+            self.observation.check_reverted()
         self._allow_container = allow_container
         self._power = plan_power(self.observation, state)
         if "start" in self._power.steps:
@@ -76,8 +79,18 @@ class VmRun:
         self.plan = plan(observation, self.desired, self._power, allow_restart, pending)
         if self.plan.starts and "start" not in self._power.steps:
             refuse_start(self._allow_container)  # a change needs a restart
+        record = None
+        if self.plan.starts and self.observation.suspended and "discard" not in self.plan.steps:
+            record = suspend.plan_load(self.host)
         self._applier = Applier(self.host, observation, self.desired, self.plan, self.settings)
         self._applier.check()
+        if record:
+            suspend.check_load(self.host, record)
+
+    def stop_guest(self) -> None:
+        """Stop the guest, if the plan suspends it, so that several can stop at the same time."""
+        if "suspend" in self.plan.steps:
+            suspend.stop_guest(self.observation)
 
     def apply(self, defer_resume: bool = False) -> None:
         """Take the steps of the plan.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Params, Settings
 
 SHUTDOWN = {"acpi": True, "timeout": 30, "quit_timeout": 10, "term_timeout": 10, "force": True}
+SAVE_TIMEOUT = 600  # seconds to write or load the memory of a guest
 _UNIT, _MAX_SECONDS = "a time in seconds", 1000000
 PLACE_SPEC: dict[str, dict[str, Any]] = {
     "lab": {"type": "str", "default": "default"},
@@ -48,6 +49,7 @@ def settings_of(params: Params) -> Settings:
     if params.get("state") == "absent" and not given and not keep_disks:
         policy["acpi"] = False  # no data is kept, so the guest need not shut down
     settings: Settings = {"shutdown": policy, "keep_disks": keep_disks}
+    settings["save_timeout"] = params.get("save_timeout") or SAVE_TIMEOUT
     for key in ("start_timeout", "unplug_timeout", "lock_timeout"):
         settings[key] = SETTINGS_SPEC[key]["default"] if params.get(key) is None else params[key]
         check_number(key, settings[key], 1, _MAX_SECONDS, _UNIT)

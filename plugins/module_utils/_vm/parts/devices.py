@@ -73,6 +73,10 @@ def _devices(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return value
 
 
+# Devices whose state QEMU cannot save, or that are outside QEMU.
+_NOT_SAVED = ("nvme", "vfio-", "vhost-user-", "virtio-9p", "ivshmem")
+
+
 class Devices(Part):
     """The part that owns single devices."""
 
@@ -117,6 +121,17 @@ class Devices(Part):
     def check_start(self, desired: Definition, host: Host) -> None:
         for address in desired["passthrough"]:
             _check_host_device(address)
+
+    def memory_blockers(self, definition: Definition) -> list[str]:
+        found = []
+        if definition["passthrough"]:
+            found.append("passthrough: QEMU cannot save the state of a device of the host")
+        for number, entry in enumerate(definition["devices"]):
+            if entry["driver"].startswith(_NOT_SAVED):
+                found.append(
+                    "devices[%d]: QEMU cannot save the state of %s" % (number, entry["driver"])
+                )
+        return found
 
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         kind, words = desired["family"], []

@@ -167,6 +167,9 @@ class Firmware(Part):
             make_private_folder(host.folder.file("tpm"))
         return done
 
+    def state_files(self, definition: Definition, host: Host) -> list[str]:
+        return [os.path.basename(_variables(host)), "tpm"]
+
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         words = []
         if desired["firmware"] == "uefi":

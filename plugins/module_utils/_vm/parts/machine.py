@@ -257,7 +257,7 @@ class Machine(Part):
             "-uuid",
             desired["uuid"],
             "-machine",
-            keyval(desired["machine"], properties),
+            keyval(host.machine_type or desired["machine"], properties),
             "-accel",
             host.accel,
             "-smp",

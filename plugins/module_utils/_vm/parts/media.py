@@ -378,6 +378,9 @@ class Media(Part):
                 )
         return done
 
+    def state_files(self, definition: Definition, host: Host) -> list[str]:
+        return [os.path.basename(_seed_path(host.folder, drive)) for drive in _seeds(definition)]
+
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         words = []
         for option in ("cdroms", "floppies"):

@@ -52,6 +52,7 @@ class Part:
     plan      pending, compare, check_files, check_start
     apply     port_requests; release after a stop; prepare and delete_files for a VM that does not
               run, apply and delete_files for one that does
+    save      memory_blockers, state_files
     start     before_launch, helper_processes, arguments, leading_arguments, verify, before_continue
     result    refresh, report
     """
@@ -140,6 +141,16 @@ class Part:
 
     def delete_files(self, change: Change, running: Definition, host: Host) -> None:
         """Delete the files of an item that change removed. running: has the item."""
+
+    # Save the state of a guest.
+
+    def memory_blockers(self, definition: Definition) -> list[str]:
+        """Return why the memory of a guest with this definition cannot be saved, with options."""
+        return []
+
+    def state_files(self, definition: Definition, host: Host) -> list[str]:
+        """Return the names of files and folders, other than disks, with the state of the guest."""
+        return []
 
     # Start.
 

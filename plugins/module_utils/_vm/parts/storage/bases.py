@@ -13,6 +13,7 @@ overlay was made.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
@@ -35,14 +36,21 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import Disk
 
+# The name of the overlay that a disk continues on after a snapshot.
+OVERLAY_NAME = re.compile(r".+\.[0-9a-f]{8}\.qcow2")
+
 # The fingerprint of a base image, with its path.
 BaseRecord = dict[str, Any]
 
 
 def disk_path(folder: Folder, disk: Disk) -> str:
-    """Return the path of a disk's image: path, or NAME.FORMAT in the VM's folder."""
+    """Return the path of a disk's image: path, or NAME.FORMAT in the VM's folder.
+
+    After a snapshot, the disk has the key image: the name of the overlay in the VM's folder.
+    """
     path: str | None = disk["path"]
-    return path or folder.file("%s.%s" % (disk["name"], disk["format"]))
+    default = "%s.%s" % (disk["name"], disk["format"])
+    return path or folder.file(disk.get("image") or default)
 
 
 def is_owned(folder: Folder, disk: Disk) -> bool:
@@ -157,6 +165,7 @@ def follow_base(
 
     Raises ImageError if the content at the new path differs.
     """
+    path = layers_of(path)[-1]
     header = images.probe(path)
     desired = disk["backing_file"]
     current = header.backing_file and os.path.normpath(
@@ -182,6 +191,17 @@ def follow_base(
         )
     qemu_img.rebase(path, desired, disk["backing_format"], unsafe=True)
     return "rebase %s on %s" % (path, desired)
+
+
+def layers_of(path: str) -> list[str]:
+    """Return the image of a disk and the layers of snapshots under it, in the same folder."""
+    found = [path]
+    while OVERLAY_NAME.fullmatch(os.path.basename(found[-1])):
+        backing = images.probe(found[-1]).backing_file
+        if not backing or os.path.dirname(backing) != os.path.dirname(path) or backing in found:
+            break
+        found.append(backing)
+    return found
 
 
 def size_of(path: str, qemu_img: QemuImg) -> int:

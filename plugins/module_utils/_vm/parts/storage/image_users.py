@@ -42,7 +42,7 @@ def _disks(definition: dict[str, Any]) -> Iterator[dict[str, Any]]:
             and isinstance(disk.get("name"), str)
             and all(
                 path is None or isinstance(path, str) and "\0" not in path
-                for path in (disk.get("path"), disk.get("backing_file"))
+                for path in (disk.get("path"), disk.get("backing_file"), disk.get("image"))
             )
         ):
             yield disk
@@ -77,7 +77,7 @@ def users_of(root: str, path: str) -> list[User]:
     for lab, name, definition in definitions(root):
         vm = "%s/%s" % (lab, name)
         for disk in _disks(definition):
-            default = "%s.%s" % (disk["name"], disk.get("format"))
+            default = disk.get("image") or "%s.%s" % (disk["name"], disk.get("format"))
             image = disk.get("path") or os.path.join(root, lab, name, default)
             if os.path.realpath(image) == real:
                 writes = not disk.get("read_only") and not disk.get("snapshot")

@@ -204,6 +204,7 @@ class Storage(Part):
                 key if key in _APPLY else "none",
             )
             for key in changed_keys(old, new)
+            if key != "image"  # only snapshots change it
         ]
 
     def _added(self, disk: Disk, running: Definition, desired: Definition) -> Change:

@@ -81,6 +81,7 @@ def observation(status, saved=None, running=None):
         folder=FakeHost().folder,
         orphan=None,
         resume=None,
+        suspended=False,
         debris=False,
     )
 
@@ -108,6 +109,8 @@ def table_row(status, state):
         if status in MOVED:
             return MOVED[status]
         return ["reset", "resume"] if status in HELD | BROKEN | {"suspended"} else ["reset"]
+    if state == "suspended":
+        return ["suspend"] if status in ALIVE else "does not run, so it cannot be suspended"
     define = ["define"] if status == "absent" else []
     if status in DEAD:
         return (
@@ -182,12 +185,73 @@ def test_power(status, state):
             "stopped": "stopped",
             "paused": "prelaunch" if status in DEAD else "paused",
             "reset": "running" if "resume" in expected else status,
+            "suspended": "suspended",
         }.get(state, "running")
         assert [(change.before, change.after) for change in power] == [(status, after)]
     elif status == "absent" and state != "absent":
         assert [(change.before, change.after) for change in power] == [("absent", "stopped")]
     else:
         assert not power
+
+
+# The steps of a VM whose memory is saved, without QEMU: to each state.
+SUSPENDED = {
+    "started": (["start", "resume"], "running"),
+    "present": ([], "suspended"),
+    "stopped": (["discard"], "stopped"),
+    "paused": (["start"], "prelaunch"),
+    "suspended": ([], "suspended"),
+    "restarted": (["discard", "start", "resume"], "running"),
+    "absent": (["remove"], "absent"),
+}
+
+
+def suspended():
+    now = observation("stopped")
+    now.status, now.suspended = "suspended", True
+    return now
+
+
+@pytest.mark.parametrize("state", SUSPENDED)
+def test_power_of_a_suspended_vm(state):
+    now, (steps, after) = suspended(), SUSPENDED[state]
+    made = plan(now, None if state == "absent" else copy.deepcopy(now.saved), state)
+    assert made.steps == steps
+    agree(made)
+    assert made.status_after("suspended") == after
+
+
+def test_a_suspended_vm_keeps_its_definition():
+    now = suspended()
+    desired = compose(BASE, saved=now.saved, memory="128")
+    for state in ("started", "present", "suspended", "paused"):
+        with pytest.raises(
+            HostError, match="is suspended, so its definition cannot change .memory"
+        ):
+            plan(now, desired, state)
+    assert plan(now, desired, "stopped").steps == ["define", "discard"]
+    with pytest.raises(HostError, match="cannot be reset"):
+        plan(now, desired, "reset")
+
+
+def test_a_change_that_needs_a_restart_is_not_combined_with_suspended():
+    desired = compose(BASE, saved=SAVED, memory="128")
+    with pytest.raises(RestartRequired, match="memory"):
+        plan(observation("running"), desired, "suspended", allow_restart=True)
+
+
+# A run was killed while it saved the guest, which is to run again.
+@pytest.mark.parametrize("status", ["paused", "prelaunch", "postmigrate", "finish-migrate"])
+def test_power_of_a_vm_whose_saving_was_killed(status):
+    now = observation(status)
+    now.resume = "running"
+    desired = copy.deepcopy(now.saved)
+    for state in ("started", "present"):
+        assert plan(now, desired, state).steps == ["resume"]
+    assert plan(now, desired, "suspended").steps == ["resume", "suspend"]
+    now.suspended = True  # killed between the end of the saving and that of QEMU
+    assert plan(now, desired, "suspended").steps == ["suspend"]
+    assert plan(now, desired, "stopped").steps == ["stop"]
 
 
 # What a user says, and how it reaches a running VM: option of the change, how.
@@ -384,7 +448,9 @@ def test_changes_agree_for_any_options(seed):
             continue
         status, state = (
             chance.choice(DEAD + ALIVE),
-            chance.choice([state for state in STATES if state not in ("absent", "reset")]),
+            chance.choice(
+                [state for state in STATES if state not in ("absent", "reset", "suspended")]
+            ),
         )
         if status in MOVED and state == "started":
             continue

@@ -1,0 +1,141 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""Save the memory and the devices of a VM to a file, and load them into a new QEMU.
+
+The file is what QEMU's migration sends. Source: QEMU, docs/devel/migration and qapi/migration.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    MonitorError,
+    MonitorTimeout,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import remove_file
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+
+# QEMU sends 128 MiB/s by default: bytes per second that no disk reaches.
+_BANDWIDTH = 1 << 40
+_ENDED = ("completed", "failed", "cancelled")
+_EVENTS = {"capabilities": [{"capability": "events", "state": True}]}
+_FILE_TRANSPORT = (8, 2)  # the first QEMU with file:, and the last ones refuse fd: of a file
+_CANCEL_TIMEOUT = 10
+
+
+def save_memory(monitor: Monitor, path: str, timeout: float) -> int:
+    """Write the state of a stopped guest to a new file, mode 0600; return its size in bytes.
+
+    The VM stays in the run state postmigrate, from which cont continues. Raises MonitorError and
+    HostError; then there is no file, and cont continues the guest as well.
+    """
+    handle = _create(path)
+    try:
+        transport = _transport(monitor, path, handle)
+        monitor.batch(
+            [
+                ("migrate-set-capabilities", _EVENTS),
+                ("migrate-set-parameters", {"max-bandwidth": _BANDWIDTH}),
+            ]
+        )
+        monitor.execute("migrate", {"uri": transport})
+        _wait(monitor, timeout, "the state of the guest was not written to %s" % path)
+        return os.fstat(handle).st_size
+    except (MonitorError, HostError) as error:
+        with contextlib.suppress(MonitorError):
+            cancel(monitor)
+        error.message += _space_left(path)
+        remove_file(path)
+        raise
+    finally:
+        os.close(handle)
+
+
+def load_memory(monitor: Monitor, path: str, timeout: float) -> None:
+    """Load the state in a file into a QEMU that was started with -incoming defer.
+
+    The guest stays paused. Raises HostError and MonitorError; QEMU may end.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError("cannot read the saved memory %s: %s" % (path, error.strerror), path=path)
+    try:
+        transport = _transport(monitor, path, handle)
+        monitor.batch([("migrate-set-capabilities", _EVENTS)])
+        monitor.execute("migrate-incoming", {"uri": transport})
+        _wait(monitor, timeout, "QEMU did not load the state of the guest from %s" % path)
+    finally:
+        os.close(handle)
+
+
+def cancel(monitor: Monitor) -> None:
+    """End a migration that a killed run started, so that the guest can continue."""
+    status = monitor.execute("query-migrate").get("status")
+    if status not in ("setup", "active", "device", "pre-switchover", "cancelling"):
+        return
+    monitor.batch([("migrate-set-capabilities", _EVENTS)])
+    monitor.execute("migrate_cancel")
+    with contextlib.suppress(HostError):
+        _wait(monitor, _CANCEL_TIMEOUT, "")
+
+
+def _create(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
+
+
+def _transport(monitor: Monitor, path: str, handle: int) -> str:
+    """Return the URI of a file for QEMU; the sandbox forbids exec:."""
+    if monitor.version[:2] >= _FILE_TRANSPORT:
+        return "file:" + path
+    monitor.execute("getfd", {"fdname": "state"}, fds=[handle])
+    return "fd:state"
+
+
+def _wait(monitor: Monitor, timeout: float, failure: str) -> None:
+    """Wait for the end of a migration. Raises HostError if it fails, MonitorTimeout if it lasts."""
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise MonitorTimeout("%s within %d s: raise save_timeout" % (failure, timeout))
+        try:
+            event = monitor.wait_event("MIGRATION", timeout=left)
+        except MonitorTimeout:
+            continue
+        status = event["data"].get("status")
+        if status == "completed":
+            return
+        if status in _ENDED:
+            raise HostError("%s: %s" % (failure, _reason(monitor, status)))
+
+
+def _reason(monitor: Monitor, status: str) -> Any:
+    with contextlib.suppress(MonitorError):
+        return monitor.execute("query-migrate").get("error-desc", status)
+    return status
+
+
+def _space_left(path: str) -> str:
+    try:
+        free = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return ""
+    return " (%s are free in %s)" % (
+        format_size(free.f_bavail * free.f_frsize),
+        os.path.dirname(path),
+    )

@@ -1,0 +1,198 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""Take a snapshot of one VM, in steps that a run of many VMs takes side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    MonitorClosed,
+    VlabError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import layers, memory
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import (
+    Record,
+    SavedState,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+
+# A VM in another run state cannot be saved.
+SAVED_STATUSES = ("running", "paused")
+_MIB = 1 << 20
+_RESERVE = 64 * _MIB  # what the device states and the new overlays take at most, by experience
+
+
+def check_savable(
+    observation: Observation, definition: Definition, saves_memory: bool, saves_disks: bool = True
+) -> None:
+    """Raise HostError with everything that keeps the VM from being saved, before it is stopped."""
+    folder = observation.folder
+    if observation.alive and observation.status not in SAVED_STATUSES:
+        raise HostError(
+            "the VM %s is %s, and only a running, a paused or a stopped one can be saved"
+            % (folder.name, observation.status)
+        )
+    reasons = layers.blockers(folder, definition, saves_memory) if saves_disks else []
+    if saves_memory:
+        reasons += [reason for part in PARTS for reason in part.memory_blockers(definition)]
+        if observation.monitor:
+            answer = observation.monitor.execute("query-migrate")
+            reasons += [str(reason) for reason in answer.get("blocked-reasons") or ()]
+    if reasons:
+        raise HostError("the VM %s cannot be saved: %s" % (folder.name, "; ".join(reasons)))
+
+
+def check_space(states: list[SavedState], pids: list[int]) -> None:
+    """Raise HostError if the memory of these processes does not fit on the file system."""
+    if not states or not pids:
+        return
+    folder = os.path.dirname(states[0].vm.path)
+    need = sum(map(_resident, pids)) + _RESERVE
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return
+    free = status.f_bavail * status.f_frsize
+    if free < need:
+        raise HostError(
+            "the memory of the guests takes up to %d MiB, and %s has %d MiB free: free some space,"
+            " remove other snapshots, or set memory: false"
+            % (-(-need // _MIB), folder, free // _MIB),
+            path=folder,
+        )
+
+
+def _resident(pid: int) -> int:
+    """Return the resident memory of a process in bytes: its saved state is not larger."""
+    try:
+        with open("/proc/%d/statm" % pid, encoding="ascii") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def record_resume(observation: Observation, value: str | None) -> None:
+    """Record whether the next run lets the guest run, if this one is killed; None: it does not."""
+    run = dict(observation.run, resume=value)
+    if value is None:
+        del run["resume"]
+    observation.run = run
+    write_json(observation.folder.run, run)
+
+
+class Saver:
+    """Takes one snapshot; the methods are called in the order in which they stand.
+
+    observation: of the VM. state: the snapshot, incomplete. saves_memory, saves_disks: what of the
+    VM is saved.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        observation: Observation,
+        state: SavedState,
+        saves_memory: bool,
+        saves_disks: bool = True,
+    ) -> None:
+        self.host, self.observation, self.state = host, observation, state
+        self.definition: Definition = observation.running or observation.saved or {}
+        self.saves_memory, self.is_paused = saves_memory and observation.alive, False
+        self.was_running = observation.status == "running"
+        self.layers = layers.frozen_layers(state.vm, self.definition) if saves_disks else []
+
+    @property
+    def _monitor(self) -> Monitor:
+        monitor = self.observation.monitor
+        if monitor is None:
+            raise MonitorClosed("the monitor of the VM %s is not open" % self.state.vm.name)
+        return monitor
+
+    def prepare(self) -> None:
+        """Create what can be created while the guest runs."""
+        self.state.make()
+        if self.layers:
+            layers.make_overlays(self.layers, self.host.qemu_img)
+        if self.observation.alive and self.was_running:
+            # If this run is killed while the guest is stopped, the next one lets it run.
+            record_resume(self.observation, "running")
+
+    def pause(self) -> None:
+        """Stop the guest."""
+        if self.observation.alive and self.was_running:
+            self.is_paused = True
+            self._monitor.execute("stop")
+
+    def save(self, description: str, timeout: float) -> None:
+        """Freeze the disks and write the state of the stopped guest.
+
+        timeout: seconds for the memory.
+        """
+        if self.layers:
+            self._switch()
+        if self.saves_memory:
+            memory.save_memory(self._monitor, self.state.memory, timeout)
+        names = [name for part in PARTS for name in part.state_files(self.definition, self.host)]
+        self._complete(description, self.state.copy_files(names))
+
+    def _switch(self) -> None:
+        """Let the VM continue on the overlays, which are recorded first.
+
+        If this run is killed in between, the next start finds empty overlays on what it wrote.
+        """
+        observation, folder = self.observation, self.state.vm
+        if observation.saved:
+            observation.saved = layers.with_overlays(observation.saved, self.layers)
+            definitions.save(folder, observation.saved)
+        if observation.alive:
+            running = layers.with_overlays(observation.running, self.layers)
+            observation.running = running
+            observation.run = dict(observation.run, definition=running)
+            write_json(folder.run, observation.run)
+            layers.switch(self._monitor, self.layers)
+
+    def _complete(self, description: str, files: list[str]) -> None:
+        run = self.observation.run
+        record: Record = {
+            "name": self.state.name or "",
+            "description": description,
+            "status": self.observation.status if self.observation.alive else "stopped",
+            "memory": self.saves_memory,
+            "qemu_version": list(self.host.capabilities.version),
+            "machine_type": run.get("machine_type")
+            or self.host.capabilities.machine_name(self.definition["machine"]),
+            "accel": run.get("accel"),
+            "console_from": run.get("console_from", 0),
+            "definition": self.definition,
+            "disks": {layer.disk: os.path.basename(layer.frozen) for layer in self.layers},
+            "files": files,
+        }
+        self.state.save(record)
+
+    def resume(self) -> None:
+        """Let the guest run again, if it ran before."""
+        if self.is_paused:
+            self._monitor.execute("cont")
+            self.is_paused = False
+        if self.observation.alive and self.was_running:
+            record_resume(self.observation, None)
+
+    def abandon(self) -> None:
+        """After a failure, let the guest run again."""
+        with contextlib.suppress(VlabError):
+            self.resume()
