@@ -45,6 +45,7 @@ options:
         lab is up.
       - The nodes are on the O(hypervisors) on which P(vlab.qemu.lab#role) places them; with
         O(ask=true), on those that have their VMs.
+      - Addresses are those of a new lab; with O(ask=true), those that the lab has.
     type: list
     elements: str
     default: []
@@ -356,8 +357,9 @@ def _add_reported(nodes: Nodes, reports: Reports) -> None:
     for hypervisor, report in reports.items():
         for vm in report["vms"]:
             facts = report["node_facts"].get(vm["lab"], {}).get(vm["name"], {})
-            node = nodes.setdefault((vm["lab"], vm["name"]), {"facts": facts})
-            node.update(vm=vm, hypervisor=hypervisor)
+            node = nodes.setdefault((vm["lab"], vm["name"]), {"facts": {}})
+            # A lab keeps its addresses, which need not be those of its topology file.
+            node.update(vm=vm, hypervisor=hypervisor, facts={**node["facts"], **facts})
 
 
 def _fact_variables(facts: Mapping[str, Any], vm: Mapping[str, Any]) -> dict[str, Any]:

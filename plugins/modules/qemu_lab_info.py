@@ -58,8 +58,9 @@ ansible_facts:
       description:
         - The fact, with C(lab), C(memory_available_mb), C(cpus), C(disk_free_mb),
           C(qemu_version), C(accel), C(missing_files), C(vms), which has C(status) and
-          C(memory_mb) of each VM of the lab by its name, and C(container), which is the kind of
-          application container, and none on a machine.
+          C(memory_mb) of each VM of the lab by its name, C(record), which is the text of the lab's
+          record, and C(container), which is the kind of application container, and none on a
+          machine.
       type: dict
       sample:
         lab: fabric

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change, module_diff
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.address_changes import address_changes
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import available_resources
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import (
@@ -35,6 +38,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     remove_empty_lab,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import (
+    read_node_facts,
     remove_node_facts,
     write_node_facts,
 )
@@ -60,6 +64,7 @@ class LabRun:
 
     params: the options of qemu_lab and the share that the controller computed:
       vms: the nodes, see NodeRun. segments: [{"name", "ports"} for a hub, or {"name", "bridge"}].
+      record: what the controller derived for the record of the lab, see lab_record.Derived.
       limits: {"booting", "memory_overcommit", "vcpu_ratio"}. node_facts: for the inventory.
       progress: the path of the progress file.
     """
@@ -79,6 +84,8 @@ class LabRun:
             for name in self.unnamed:
                 self.nodes[name] = self._node({"name": name, "state": "absent", "options": {}})
         self.segments = self._segments()
+        self.record = lab_record.LabRecord()
+        self.address_changes: list[Change] = []
         self.progress = Progress(params.get("progress"))
 
     def run(self) -> Result:
@@ -94,6 +101,14 @@ class LabRun:
                 )
                 stack.callback(node.folder.tidy)
                 stack.callback(node.vm.close)
+            self.record = self._read_record()
+            if lab_record.is_unknown(self.record, self.params.get("record")):
+                # The controller derives the share again.
+                return {
+                    "changed": False,
+                    "vms": [],
+                    "lab_record": lab_record.to_text(self.record),
+                }
             self._observe()
             self._plan()
             if not self.check_mode:
@@ -154,6 +169,17 @@ class LabRun:
             node.plug_into_segments(scripts)
         return segments
 
+    def _read_record(self) -> lab_record.LabRecord:
+        """Return the record of the lab. Raises HostError for a damaged one that is needed."""
+        try:
+            return lab_record.read(self.folder)
+        except HostError:
+            derived = self.params.get("record")
+            if self.params["state"] != "absent" and not (derived and derived["based_on"]):
+                raise
+            # The removal of the lab needs none, and the controller has that of another hypervisor.
+            return lab_record.LabRecord()
+
     # Observe and plan.
 
     def _observe(self) -> None:
@@ -188,6 +214,9 @@ class LabRun:
         self._check_resources()
         for segment in self.segments:
             segment.plan()
+        self.address_changes = address_changes(
+            read_node_facts(self.root, self.lab), self.params.get("node_facts") or {}
+        )
 
     def _check_resources(self, other_error: str = "") -> None:
         """Raise HostError with a table of what this host lacks. other_error: to be added to it."""
@@ -218,6 +247,7 @@ class LabRun:
     # Apply.
 
     def _apply(self) -> None:
+        self._save_record()
         nodes = list(self.nodes.values())
         changing = [node for node in nodes if node.vm.plan.steps and not node.starts]
         self._for_each(changing, lambda node: node.vm.stop_guest(), "stop")
@@ -289,8 +319,19 @@ class LabRun:
         if failed:
             raise _failure(failed, what)
 
+    def _save_record(self) -> None:
+        """Save what the lab has, before anything is made with it."""
+        record = lab_record.updated(self.record, self.lab, self.params.get("record"))
+        has_nodes = any(node.state != "absent" for node in self.nodes.values())
+        if record != self.record and (has_nodes or self.params.get("segments")):
+            make_folder(self.root)
+            make_folder(self.folder)
+            lab_record.write(self.folder, record)
+            self.record = record
+
     def _remove_folder(self) -> None:
         remove_node_facts(self.root, self.lab)
+        lab_record.remove(self.folder)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(self.folder, SEGMENTS))
             remove_empty_lab(self.folder)
@@ -306,6 +347,7 @@ class LabRun:
         ]
         for segment in self.segments:
             changes += segment.changes
+        changes += self.address_changes
         warnings = [warning for node in nodes for warning in node.vm.warnings]
         warnings += ["%s: %s" % (name, error) for name, error in self.damaged.items()]
         if self.unnamed and not self.removes_unnamed:

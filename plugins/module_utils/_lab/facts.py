@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
@@ -42,6 +43,12 @@ def hypervisor_facts(root: str | None, lab: str, files: Sequence[str]) -> tuple[
     facts["vms"] = {
         vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in vms
     }
+    try:
+        record = lab_record.read(os.path.join(root, lab))
+        facts["record"] = lab_record.to_text(record) if record.revision else None
+    except VlabError as error:
+        facts["record"] = None
+        warnings.append(error.message)
     try:
         path, arch = find_qemu()
         capabilities = get_capabilities(path)

@@ -11,6 +11,8 @@ replaces it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from typing import Any, Dict, NamedTuple, Optional
 
@@ -20,12 +22,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     remove_file,
     write_json,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.json_input import parse_json
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import LAB_RECORD
 
-FILE = "lab.json"
 _FORMAT = 1
 _MAX_REVISION = 1 << 62
 
-# {kind of value: {what has it: value}}, see plugin_utils/_topology/allocations.py.
+# {kind of value: {what has it: value}}, see plugin_utils/_topology/kept.py.
 Allocations = Dict[str, Dict[str, Any]]
 
 
@@ -44,24 +47,24 @@ class LabRecord(NamedTuple):
 
 
 def read(folder: str) -> LabRecord:
-    """Return the record in the folder of a lab; an empty one if there is none.
+    """Return the record in the folder of a lab; an empty one if it is missing.
 
     Raises HostError for a damaged one.
     """
-    path = os.path.join(folder, FILE)
+    path = os.path.join(folder, LAB_RECORD)
     saved = read_json(path)
     if saved is None:
         return LabRecord()
     if not _is_valid(saved):
         raise HostError(
             "%s is damaged: it is not the record of a lab. Restore it from another hypervisor of "
-            "the lab, or remove it: its addresses are then derived anew" % path,
+            "the lab, or remove it: the addresses of the lab are then derived again" % path,
             path=path,
         )
     if saved["format"] > _FORMAT:
         raise HostError(
-            "%s has the format %d of a newer version of vlab.qemu; this one knows up to %d: "
-            "update the collection" % (path, saved["format"], _FORMAT),
+            "%s has format %d; this version of vlab.qemu reads up to %d: use a newer one"
+            % (path, saved["format"], _FORMAT),
             path=path,
         )
     return LabRecord(saved["name"], saved["origin"], saved["revision"], saved["allocations"])
@@ -83,20 +86,62 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX_REVISION
 
 
+def _data(record: LabRecord) -> dict[str, Any]:
+    return dict(record._asdict(), format=_FORMAT)
+
+
 def write(folder: str, record: LabRecord) -> None:
     """Save the record in the folder of a lab, which must exist, unless the file has it already."""
-    write_json(
-        os.path.join(folder, FILE),
-        {
-            "format": _FORMAT,
-            "name": record.name,
-            "origin": record.origin,
-            "revision": record.revision,
-            "allocations": record.allocations,
-        },
-    )
+    write_json(os.path.join(folder, LAB_RECORD), _data(record))
 
 
 def remove(folder: str) -> None:
     """Remove the record, also if the lab's folder stays for disks that are kept."""
-    remove_file(os.path.join(folder, FILE))
+    remove_file(os.path.join(folder, LAB_RECORD))
+
+
+def to_text(record: LabRecord) -> str:
+    """Return a record as a hypervisor sends it. Ansible processes a text faster than a dict."""
+    return json.dumps(_data(record))
+
+
+def from_text(text: Any) -> LabRecord:
+    """Return the record that a hypervisor sent; an empty one if it sent something else."""
+    try:
+        saved = parse_json(text) if isinstance(text, str) else None
+    except ValueError:
+        saved = None
+    if saved is None or not _is_valid(saved):
+        return LabRecord()
+    return LabRecord(saved["name"], saved["origin"], saved["revision"], saved["allocations"])
+
+
+# What the controller derived: {"allocations", "revision": theirs, "based_on": the revision of the
+# record that it used, 0 for none, "digest": of the record that it assumed, None if it was sent}.
+Derived = Dict[str, Any]
+
+
+def digest(allocations: Allocations) -> str:
+    """Return the digest of the allocations of a record."""
+    return hashlib.sha256(json.dumps(allocations, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def is_unknown(saved: LabRecord, derived: Derived | None) -> bool:
+    """Return whether the controller has to derive again, with the saved record.
+
+    It did not use that record, and derived something else.
+    """
+    if derived is None or saved.allocations == derived["allocations"]:
+        return False
+    assumed: str | None = derived["digest"]
+    based_on: int = derived["based_on"]
+    return digest(saved.allocations) != assumed if assumed else saved.revision > based_on
+
+
+def updated(saved: LabRecord, lab: str, derived: Derived | None) -> LabRecord:
+    """Return the record of a lab with what the controller derived."""
+    if derived is None:
+        return saved
+    is_same = saved.allocations == derived["allocations"]
+    revision = max(saved.revision, derived["revision"]) if is_same else derived["revision"]
+    return saved._replace(name=lab, revision=revision, allocations=derived["allocations"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
@@ -117,7 +118,7 @@ class NodeRun:
             for nic in options["nics"]
             if "spare" in nic and self.vm.observation.alive and nic["name"] not in nic_names
         }
-        digest = _digest(options)
+        digest = _digest(options, (saved or {}).get("digest"))
         if postponed:
             digest += " without %d" % len(postponed)
         if saved and saved.get("digest") == digest and not _display_password(options):
@@ -157,11 +158,14 @@ def _display_password(options: Params) -> str | None:
     return (options.get("display") or {}).get("password")
 
 
-def _digest(options: Params) -> str:
+def _digest(options: Params, saved: str | None) -> str:
     """Return the digest of the options, which is kept in the definition.
 
-    It covers whether there is a display password, not the password.
+    It covers whether there is a display password, not the password. Other options may have
+    passwords in them: the digest begins with a salt, which is that of the saved digest.
     """
     if _display_password(options):
         options = dict(options, display=dict(options["display"], password=True))
-    return hashlib.sha256(json.dumps(options, sort_keys=True).encode("utf-8")).hexdigest()
+    salt = (saved or "").rpartition(":")[0] or os.urandom(8).hex()
+    text = salt + json.dumps(options, sort_keys=True)
+    return "%s:%s" % (salt, hashlib.sha256(text.encode("utf-8")).hexdigest())

@@ -37,6 +37,8 @@ _SOCKETS_RECORD = "socket_folder"
 
 # In a lab's folder: what its topology says of its nodes, see node_facts.
 NODE_FACTS = ".nodes.json"
+# In a lab's folder: what it keeps for all of its runs, see _lab/lab_record.
+LAB_RECORD = "lab.json"
 
 
 def default_root() -> str:
@@ -107,6 +109,8 @@ class Folder:
         self.root = os.path.abspath(root or default_root())
         self.lab = check_name("lab", lab)
         self.name = check_name("name", name)
+        if name == LAB_RECORD:
+            raise OptionError("name", "%s is the name of a file of the lab" % name)
         self._set_paths(os.path.join(self.root, lab, name))
 
     def _set_paths(self, path: str) -> None:
@@ -282,6 +286,8 @@ def remove_folder(folder: Folder, keep: Collection[str]) -> None:
 
 def remove_empty_lab(path: str) -> None:
     """Remove the folder of a lab. Raises OSError if the lab has VMs."""
-    if os.listdir(path) == [NODE_FACTS]:
-        os.unlink(os.path.join(path, NODE_FACTS))
+    names = os.listdir(path)
+    if {*names} <= {NODE_FACTS, LAB_RECORD}:
+        for name in names:
+            os.unlink(os.path.join(path, name))
     os.rmdir(path)

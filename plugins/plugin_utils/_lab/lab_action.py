@@ -21,8 +21,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import trust_as_template
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Derived
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.used_record import (
+    UsedRecord,
+    existing_vms,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.progress import Progress
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share_runner import (
     Params,
     Result,
@@ -49,6 +55,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_varia
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
 
+_MAX_ATTEMPTS = 4  # to derive a share, while other runs change the lab
 _READY_TIMEOUT = 300  # seconds, for a node whose kind has none
 _START_TIMEOUT = 120  # seconds for everything before the first node of another host is ready
 
@@ -58,7 +65,8 @@ class Lab(NamedTuple):
 
     only: the nodes that the run is limited to, None for all. placed: {node: host}. states: {node:
     its state in this run}. runs: {node: whether it runs after that}. phases: {node: start phase},
-    empty if no node waits for one of another host.
+    empty if no node waits for one of another host. record: the record of the lab that was used to
+    derive the topology. derived: what the hosts are to record.
     """
 
     topology: Topology
@@ -68,6 +76,8 @@ class Lab(NamedTuple):
     states: dict[str, str]
     runs: dict[str, bool]
     phases: dict[str, int]
+    record: UsedRecord
+    derived: Derived
 
 
 class LabAction(ShareRunner):
@@ -96,13 +106,22 @@ class LabAction(ShareRunner):
         if "share" in args:
             raise AnsibleActionFail("share is not for playbooks: give topology")
         params = _validated(args)
-        lab = self._lab(params)
-        if lab.phases:
-            result = self._run_in_phases(lab, params)
-        else:
-            result = self._run_once(lab, params, lab.states)
-        result["placement"] = lab.placed
-        return result
+        record: str | None = None
+        for _attempt in range(_MAX_ATTEMPTS):
+            lab = self._lab(params, record)
+            if lab.phases:
+                result = self._run_in_phases(lab, params)
+            else:
+                result = self._run_once(lab, params, lab.states)
+            record = result.get("lab_record")
+            if not record:
+                result["placement"] = lab.placed
+                self._remember(lab, params, result)
+                return result
+            # The host changed nothing: it has given other addresses before.
+        raise AnsibleActionFail(
+            "other runs keep changing the lab %s: run it again" % lab.topology.name
+        )
 
     def _run_once(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Result:
         """Run this host's share with these states of the nodes."""
@@ -137,7 +156,10 @@ class LabAction(ShareRunner):
                 starting = [name for name in phases if phases[name] == phase]
                 self._wait_for_other_hosts(lab, barrier, starting)
                 states = _states_in_phase(lab.states, phases, phase)
-                total = joined_results(total, self._run_once(lab, params, states))
+                result = self._run_once(lab, params, states)
+                if result.get("lab_record"):
+                    return result
+                total = joined_results(total, result)
                 if total.get("failed"):
                     failed = total.get("failed_nodes") or phases
                     barrier.report(
@@ -201,12 +223,28 @@ class LabAction(ShareRunner):
                     )
                 )
 
-    def _lab(self, params: Params) -> Lab:
-        """Return the lab and what this run does with it. Raises TopologyError."""
+    def _remember(self, lab: Lab, params: Params, result: Result) -> None:
+        """Keep the record of the lab for the next run on this controller."""
+        if result.get("failed"):
+            return
+        if params["state"] == "absent" and not lab.only:
+            lab.record.remove()
+        else:
+            lab.record.remember(None if self._task.check_mode else lab.derived)
+
+    def _lab(self, params: Params, record: str | None) -> Lab:
+        """Return the lab and what this run does with it. Raises TopologyError.
+
+        record: the record of the lab that this host has sent.
+        """
         data = self._read(params.get("topology"))
         if params.get("lab") and isinstance(data, dict):
             data = dict(data, name=params["lab"])
-        topology = builder.build(data)
+        name = data.get("name") if isinstance(data, dict) else None
+        hosts, facts = self._hosts(name)
+        cache = RecordCache(self.host, str(params.get("root")), str(name))
+        used = UsedRecord(cache, facts, record)
+        topology = builder.build(data, used.kept, existing_vms(params, hosts, facts))
         state, only = params["state"], params.get("nodes")
         if only is not None:
             only = [name.strip() for name in only]
@@ -222,7 +260,6 @@ class LabAction(ShareRunner):
         if state != "absent":
             images.apply_images(topology, params.get("images"), problems)
         problems.check()
-        hosts, facts = self._hosts(topology.name)
         placed = placement.place(topology, hosts, facts)
         states = _states(topology, state, only, facts)
         runs = placement.will_run(topology, states, facts)
@@ -239,7 +276,8 @@ class LabAction(ShareRunner):
             phases = placement.start_phases(topology, placed)
         if not any(phases.values()):
             phases = {}
-        return Lab(topology, only, placed, udp, states, runs, phases)
+        derived = used.derived(topology, udp)
+        return Lab(topology, only, placed, udp, states, runs, phases, used, derived)
 
     def _share(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Params:
         """Return this host's share with these states of the nodes."""
@@ -257,6 +295,7 @@ class LabAction(ShareRunner):
                 # A later phase of this run starts it: its neighbours keep their carriers.
                 vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
             share["node_facts"] = facts_of_nodes(topology, [vm["name"] for vm in share["vms"]])
+            share["record"] = lab.derived
         share["limits"] = topology.data["limits"]
         return share
 
@@ -278,13 +317,13 @@ class LabAction(ShareRunner):
         except yaml.YAMLError as error:
             raise AnsibleActionFail("topology: %s is not YAML: %s" % (path, error))
 
-    def _hosts(self, lab: str) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    def _hosts(self, lab: Any) -> tuple[list[str], dict[str, dict[str, Any]]]:
         """Return the hosts of the play and the facts about this lab that qemu_lab_info found."""
         hosts = list(self.task_vars.get("ansible_play_hosts_all") or [self.host])
         hostvars = self.task_vars.get("hostvars", {})
         facts = {}
         for host in hosts:
-            if host in hostvars:
+            if lab and host in hostvars:
                 found = hostvars[host].get("vlab_hypervisor") or {}
                 if found.get("lab") == lab:
                     facts[host] = found

@@ -6,14 +6,14 @@
 
 """Assign addresses from pools.
 
-What a node, link or segment gets depends on its name, not on its position in the file, so that
-a new link does not change the addresses of others.
+What a lab has given before is kept. What is new gets a free address that depends on its name, not
+on its position in the file.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.libraries import netaddr
@@ -31,6 +31,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
+_MAX_AS_NUMBER = (1 << 32) - 1  # RFC 6793
 _LINK_LENGTH, _LAN_LENGTH = 30, 24
 _POOLS = ("loopback", "loopback6", "links", "links6", "lans", "lans6", "management")
 # The subnets of the lab's own IPv6 network: {pool: (index of its first /64, prefix length)}.
@@ -74,6 +75,13 @@ class _Allocation:
         self.subnets[_key(subnet)] = subnet, path
         for key in _supernet_keys(subnet):
             self.supernets.setdefault(key, (subnet, path))
+
+    def take_if_free(self, subnet: _Subnet, path: str) -> bool:
+        """Record a subnet as used; return False if it overlaps another."""
+        if not self.is_free(subnet):
+            return False
+        self.take(subnet, path)
+        return True
 
     def is_free(self, subnet: _Subnet) -> bool:
         """Return whether the subnet overlaps no allocated one."""
@@ -157,64 +165,104 @@ def _assign_node_addresses(
             else:
                 used[interface.ip] = node
     if pool is not None:
-        # By name, so that the address of r1 ends in 1, as people expect.
-        for node in _nodes_in_order(topology):
-            if node.settings.get(key) in (None, True):
-                address = _pick_address(pool, node.name, used)
-                if address is None:
-                    problems.add(
-                        "addressing.%s" % key,
-                        "%s is too small for %d nodes",
-                        pool,
-                        len(topology.nodes),
-                    )
-                    break
-                used[address] = node
+        _assign_from_pool(topology, key, pool, used, problems)
     for address, node in used.items():
         setattr(node, key, str(address))
 
 
-def _parse_interface(text: str) -> _Subnet | None:
+def _assign_from_pool(
+    topology: Topology,
+    key: str,
+    pool: _Subnet,
+    used: dict[_Address, Node],
+    problems: Problems,
+) -> None:
+    """Add the addresses of nodes without an explicit one to used: the kept ones, then new ones."""
+    # By name, so that the address of r1 ends in 1, as people expect.
+    nodes = [node for node in _nodes_in_order(topology) if node.settings.get(key) in (None, True)]
+    new = []
+    for node in nodes:
+        kept = _parse_interface(topology.kept.node(node.name, key))
+        if kept is not None and kept.ip in pool and kept.ip not in used:
+            used[kept.ip] = node
+        else:
+            new.append(node)
+    if len(new) < len(nodes):
+        new.sort(key=lambda node: trailing_number(node.name) is None)
+    reserved = {str(text) for text in topology.reserved.node_values(key)}
+    for node in new:
+        address = _pick_address(pool, node.name, used, reserved)
+        if address is None:
+            problems.add(
+                "addressing.%s" % key, "%s is too small for %d nodes", pool, len(topology.nodes)
+            )
+            break
+        used[address] = node
+
+
+def _parse_interface(text: Any) -> _Subnet | None:
     """Return an address with its prefix length, None if text is not an address."""
+    if not isinstance(text, str):
+        return None
     try:
         return netaddr.IPNetwork(text)
     except (netaddr.AddrFormatError, ValueError):
         return None
 
 
-def _pick_address(pool: _Subnet, name: str, used: Mapping[_Address, Node]) -> _Address | None:
+def _pick_address(
+    pool: _Subnet, name: str, used: Collection[_Address], reserved: Collection[str] = ()
+) -> _Address | None:
     """Return a free address: the number at the end of the name, else its hash, chooses it.
 
-    If that one is used, the next free one follows.
+    If that one is used, the next free one follows. A reserved one is taken if no other is free.
     """
     # Neither the address of a network nor an IPv4 broadcast address, if it is large enough.
     hosts = pool.size if pool.version == 6 or pool.size <= 2 else pool.size - 2
     offset = 0 if pool.size <= 2 else 1
     number = trailing_number(name)
     start = number - 1 if number and number <= hosts else _hash(name) % min(hosts, 1 << 62)
+    spare = None
     for step in range(min(hosts, _MAX_ADDRESS_STEPS)):
         index = offset + (start + step) % hosts
         if index < pool.size:
             address = netaddr.IPAddress(pool.first + index, pool.version)
-            if address not in used:
+            if address in used:
+                continue
+            if not reserved or str(address) not in reserved:
                 return address
-    return None
+            spare = spare or address
+    return spare
 
 
 def _assign_as_numbers(topology: Topology) -> None:
-    """Assign AS numbers: those that nodes ask for, then free ones in the order of names."""
+    """Assign AS numbers: those that nodes ask for, then the kept ones, then free ones by name."""
     first = topology.data["addressing"].get("asn")
     used = {
         node.settings["asn"]
         for node in topology.nodes.values()
         if isinstance(node.settings.get("asn"), int)
     }
-    for node in _nodes_in_order(topology):
+    nodes = _nodes_in_order(topology)
+    for node in nodes:
         node.asn = node.settings.get("asn")
+        kept = _kept_as_number(topology, node, first)
+        if node.asn is None and kept is not None and kept not in used:
+            node.asn = kept
+            used.add(kept)
+    used.update(topology.reserved.node_values("asn"))
+    for node in nodes:
         if node.asn is None and isinstance(first, int):
             candidates = range(first, first + len(topology.nodes) + len(used) + 1)
             node.asn = next(number for number in candidates if number not in used)
             used.add(node.asn)
+
+
+def _kept_as_number(topology: Topology, node: Node, first: Any) -> int | None:
+    """Return the AS number that the lab has given to a node, counted from the same first one."""
+    kept = topology.kept.node(node.name, "asn")
+    is_valid = isinstance(kept, int) and 0 < kept <= _MAX_AS_NUMBER and isinstance(first, int)
+    return kept if is_valid and topology.kept.node(node.name, "asn_first") == first else None
 
 
 class _Family(NamedTuple):
@@ -238,7 +286,7 @@ def _complete_networks(topology: Topology) -> list[Network]:
 
 
 def _assign_subnets(topology: Topology, pools: _Pools, problems: Problems) -> None:
-    """Assign each network its subnets: those it asks for first, then free ones of the pools."""
+    """Assign each network its subnets: those it asks for, then the kept ones, then free ones."""
     allocation = _Allocation(problems)
     networks = _complete_networks(topology)
     for family in _FAMILIES:
@@ -267,40 +315,71 @@ def _assign_from_pools(
         "links6": 64,
         "lans6": 64,
     }
+    new = []
     for network in sorted(networks, key=lambda network: network.name):
         pool_name = ("links" if isinstance(network, Link) else "lans") + family.suffix
         pool, length = pools.get(pool_name), lengths[pool_name]
         if getattr(network, family.key) is None and pool is not None:
-            subnet = _pick_subnet(pool, length, network.name, allocation)
-            if subnet is None:
-                allocation.problems.add(
-                    "addressing.%s" % pool_name,
-                    "%s is too small for %d networks with prefix length %d",
-                    pool,
-                    len(networks),
-                    length,
-                )
-                break
-            allocation.take(subnet, network.path)
-            setattr(network, family.key, str(subnet))
+            kept = _kept_subnet(network, family, pool, length)
+            if kept is not None and allocation.take_if_free(kept, network.path):
+                setattr(network, family.key, str(kept))
+            else:
+                new.append((network, pool_name, pool, length))
+    reserved = _Allocation(allocation.problems)
+    for text in topology.reserved.prefixes(family.key):
+        subnet = _parse_interface(text)
+        if subnet is not None:
+            reserved.take_if_free(subnet.cidr, "")
+    for network, pool_name, pool, length in new:
+        subnet = _pick_subnet(pool, length, network.name, allocation, reserved)
+        if subnet is None:
+            allocation.problems.add(
+                "addressing.%s" % pool_name,
+                "%s is too small for %d networks with prefix length %d",
+                pool,
+                len(networks),
+                length,
+            )
+            break
+        allocation.take(subnet, network.path)
+        setattr(network, family.key, str(subnet))
 
 
-def _pick_subnet(pool: _Subnet, length: int, name: str, allocation: _Allocation) -> _Subnet | None:
-    """Return the subnet that the hash of the name chooses, the next free one if it is used."""
+def _kept_subnet(network: Network, family: _Family, pool: _Subnet, length: int) -> _Subnet | None:
+    """Return the subnet that the lab has given to a network, if it is still one of the pool."""
+    kept = _parse_interface(network.kept.get(family.key))
+    if kept is None or kept.version != pool.version or kept.prefixlen != length:
+        return None
+    return kept.cidr if kept.cidr in pool else None
+
+
+def _pick_subnet(
+    pool: _Subnet, length: int, name: str, allocation: _Allocation, reserved: _Allocation
+) -> _Subnet | None:
+    """Return the subnet that the hash of the name chooses, the next free one if it is used.
+
+    A reserved one is taken if no other is free.
+    """
     if length < pool.prefixlen:
         return None
     count = 1 << (length - pool.prefixlen)
     start, size = _hash(name) % count, 1 << ((32 if pool.version == 4 else 128) - length)
+    spare = None
     for step in range(min(count, _MAX_SUBNET_STEPS)):
         first = netaddr.IPAddress(pool.first + (start + step) % count * size, pool.version)
         subnet = netaddr.IPNetwork("%s/%d" % (first, length))
         if allocation.is_free(subnet):
-            return subnet
-    return None
+            if not reserved.subnets or reserved.is_free(subnet):
+                return subnet
+            spare = spare or subnet
+    return spare
 
 
 def _assign_nic_addresses(topology: Topology, network: Network, problems: Problems) -> None:
-    """Assign the NICs of a network the addresses they ask for, then the lowest free ones."""
+    """Assign the NICs of a network the addresses they ask for, then the kept ones.
+
+    The others get the lowest free ones.
+    """
     subnets = [netaddr.IPNetwork(text) for text in (network.prefix, network.prefix6) if text]
     nics = {end: topology.nodes[end.node].nics[end.nic] for end in network.ends}
     used: dict[_Address, End] = {}
@@ -308,17 +387,42 @@ def _assign_nic_addresses(topology: Topology, network: Network, problems: Proble
         for text in _given_addresses(nic):
             _keep_given_address(network, end, nic, text, subnets, used, problems)
     for subnet in subnets:
-        hosts = subnet.iter_hosts()
+        new = []
         for end in sorted(nics, key=lambda end: natural_key(str(end))):
-            nic = nics[end]
-            if any(_version(address) == subnet.version for address in nic.addresses):
-                continue
-            address = next((address for address in hosts if address not in used), None)
+            if not any(_version(address) == subnet.version for address in nics[end].addresses):
+                kept = _kept_address(topology, end, subnet)
+                if kept is None or kept in used:
+                    new.append(end)
+                else:
+                    used[kept] = end
+                    nics[end].addresses.append("%s/%d" % (kept, subnet.prefixlen))
+        for end, address in zip(new, _free_addresses(topology, subnet, used)):
             if address is None:
                 problems.add(network.path, "%s is too small for %d NICs", subnet, len(nics))
                 break
             used[address] = end
-            nic.addresses.append("%s/%d" % (address, subnet.prefixlen))
+            nics[end].addresses.append("%s/%d" % (address, subnet.prefixlen))
+
+
+def _kept_address(topology: Topology, end: End, subnet: _Subnet) -> _Address | None:
+    """Return the address in a subnet that the lab has given to a NIC."""
+    for text in topology.kept.addresses(str(end)):
+        kept = _parse_interface(text)
+        if kept is not None and kept.cidr == subnet:
+            return kept.ip
+    return None
+
+
+def _free_addresses(
+    topology: Topology, subnet: _Subnet, used: Collection[_Address]
+) -> Iterator[_Address | None]:
+    """Yield the free addresses of a subnet, those that are reserved last, and then None."""
+    reserved = topology.reserved.all_addresses()
+    for are_reserved in (False, True) if reserved else (False,):
+        for address in subnet.iter_hosts():
+            if address not in used and (str(address) in reserved) == are_reserved:
+                yield address
+    yield None
 
 
 def _version(address: str) -> int:

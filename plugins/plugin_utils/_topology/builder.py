@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
     assign_addresses,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.linking import (
     check_mac_bases,
     connect_nics,
@@ -42,10 +43,11 @@ _MAPPINGS = (
 )
 
 
-def build(data: Any) -> Topology:
+def build(data: Any, kept: Kept | None = None, existing: Collection[str] | None = None) -> Topology:
     """Return the topology that data, as read from a file, describes.
 
-    Raise TopologyError with all errors found in it.
+    kept: what the lab has given before. existing: the VMs that keep theirs although the file does
+    not name them, None for all. Raise TopologyError with all errors found in data.
     """
     problems = Problems()
     if not isinstance(data, dict):
@@ -60,7 +62,15 @@ def build(data: Any) -> Topology:
     # Errors against the schema are reported together with those in the rest.
     complete = _with_all_keys(valid_part(data, problems))
     nodes = _nodes(complete, problems)
-    topology = Topology(str(complete.get("name", "")), nodes, [], {}, complete)
+    kept = kept or Kept()
+    unnamed = {
+        name
+        for name in kept.nodes
+        if name not in complete["nodes"] and (existing is None or name in existing)
+    }
+    topology = Topology(
+        str(complete.get("name", "")), nodes, [], {}, complete, kept, kept.of_nodes(unnamed)
+    )
     connect_nics(topology, problems)
     check_mac_bases(topology, problems)
     _check_start_order(topology, problems)

@@ -63,11 +63,18 @@ class UdpEndpoints:
                 if placed[end.node] != home:
                     self.exposed[str(end)] = placed[end.node]
                     self.exposed[_hub_port_name(segment, end)] = home
-        # In the order of names, which decides who gets a port that two names hash to.
-        self._used: set[tuple[str, int]] = set()
-        self.ports = {
-            name: self._free_port(name, host) for name, host in sorted(self.exposed.items())
+        self.ports = self._kept_ports()
+        # The ports in use, and those of links to VMs that the file does not name.
+        self._used = {(self.exposed[name], port) for name, port in self.ports.items()}
+        self._reserved = {
+            (host, port)
+            for host in set(self.exposed.values())
+            for port in topology.reserved.ports(host).values()
         }
+        # In the order of names, which decides who gets a port that two names hash to.
+        for name, host in sorted(self.exposed.items()):
+            if name not in self.ports:
+                self.ports[name] = self._free_port(name, host)
 
     def ports_between_hosts(self) -> dict[str, dict[int, tuple[str, str]]]:
         """Return the ports of NICs for frames of other hosts: {host: {port: (node, NIC)}}."""
@@ -80,22 +87,38 @@ class UdpEndpoints:
     def _is_between_hosts(self, ends: Iterable[End]) -> bool:
         return len({self.placed[end.node] for end in ends}) > 1
 
+    def _kept_ports(self) -> dict[str, int]:
+        """Return the ports that ends have from earlier runs."""
+        kept: dict[str, int] = {}
+        used: set[tuple[str, int]] = set()
+        for host in sorted(set(self.exposed.values())):
+            for name, port in sorted(self.topology.kept.ports(host).items()):
+                is_possible = 0 <= port - _FIRST_PORT < _PORT_COUNT and (host, port) not in used
+                if self.exposed.get(name) == host and is_possible:
+                    kept[name] = port
+                    used.add((host, port))
+        return kept
+
     def _free_port(self, name: str, host: str) -> int:
         """Return the port that the hash of the name chooses, the next free one if it is used."""
         text = "%s\0%s" % (self.topology.name, name)
         start = int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:4], "big")
-        for step in range(_PORT_COUNT):
-            port = _FIRST_PORT + (start + step) % _PORT_COUNT
-            if (host, port) not in self._used:
-                self._used.add((host, port))
-                return port
+        for avoided in (self._reserved, ()):
+            for step in range(_PORT_COUNT):
+                port = _FIRST_PORT + (start + step) % _PORT_COUNT
+                if (host, port) not in self._used and (host, port) not in avoided:
+                    self._used.add((host, port))
+                    return port
         raise OverflowError("all %d ports of %s are in use" % (_PORT_COUNT, host))
 
     def home(self, segment: Segment) -> str:
-        """Return the host that runs the hub of a segment."""
+        """Return the host that runs the hub of a segment: where it runs already, if that can be."""
         given: str | None = segment.settings.get("hypervisor")
         hosts = [self.placed[end.node] for end in segment.ends]
-        return given or max(sorted(set(hosts)), key=hosts.count)
+        kept: str | None = segment.kept.get("home")
+        if given or kept in hosts:
+            return given or str(kept)
+        return max(sorted(set(hosts)), key=hosts.count)
 
     def nic(self, end: End) -> Endpoint:
         """Return where a NIC receives frames."""

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
@@ -18,6 +18,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
     normalise_nic,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept_links import (
+    LinkRequest,
+    find_links,
+    kept_nics,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import (
     End,
@@ -67,7 +73,8 @@ def numbered(items: Iterable[_Item] | None) -> Iterator[tuple[int, _Item]]:
 def counted_macs(node: Node, more: Iterable[str] = ()) -> dict[str, str]:
     """Return the MACs that mac_base gives to the NICs of a node, and to NICs it can have later.
 
-    Empty without mac_base. They are counted by the numbers that qemu_vm gives to the NICs.
+    Empty without mac_base. They are counted by the numbers that qemu_vm gives to the NICs; those
+    that the lab has given before do not change.
     """
     base = node.settings.get("mac_base")
     if not base:
@@ -78,13 +85,26 @@ def counted_macs(node: Node, more: Iterable[str] = ()) -> dict[str, str]:
         for name in names
     ]
     try:
-        base, slots = macs.normalise("mac_base", base), addresses.assign({}, requests)
+        base = macs.normalise("mac_base", base)
+        slots = addresses.assign(_kept_slots(base, node.kept_macs), requests)
     except OptionError:
         return {}  # reported elsewhere
     return {
         name: macs.counted(base, slots[request[0]]["index"])
         for name, request in zip(names, requests)
     }
+
+
+def _kept_slots(base: str, kept: Mapping[str, str]) -> addresses.Slots:
+    """Return the slots from which the MACs of NICs were counted."""
+    slots: addresses.Slots = {}
+    numbers = set()
+    for name, mac in kept.items():
+        number = macs.number_of(base, mac)
+        if number is not None and number < addresses.MAX_NICS and number not in numbers:
+            numbers.add(number)
+            slots["nics/" + name.replace("/", "_")] = {"kind": "nic", "index": number}
+    return slots
 
 
 def check_mac_bases(topology: Topology, problems: Problems) -> None:
@@ -115,22 +135,65 @@ class _Linker:
         self.topology, self.problems = topology, problems
 
     def connect(self) -> None:
-        """Connect the NICs that ends name, then, in the order of the file, the next free ones."""
+        """Connect the NICs that ends name, then those that the lab has given before.
+
+        The others get the next free NIC, in the order of the file.
+        """
         requests = self._link_requests() + self._segment_requests()
         connected: list[dict[int, End]] = [{} for _request in requests]
         for (network, ends), found in zip(requests, connected):
             for number, end in enumerate(ends):
                 if end.nic and self._plug(network, end, end.nic):
                     found[number] = End(end.node, end.nic)
+        kept = self._kept_nics(requests)
+        for (network, ends), found, nics in zip(requests, connected, kept):
+            for number, nic in nics.items():
+                end = ends[number]
+                if self._can_have(end.node, nic) and self._plug(network, end, nic):
+                    found[number] = End(end.node, nic)
         for (network, ends), found in zip(requests, connected):
             for number, end in enumerate(ends):
-                name = None if end.nic else self._next_free(end)
+                name = None if end.nic or number in found else self._next_free(end)
                 if name and self._plug(network, end, name):
                     found[number] = End(end.node, name)
         for node in self.topology.nodes.values():
             self._add_other_nics(node)
         for (network, _ends), found in zip(requests, connected):
             network.ends = [end for _number, end in sorted(found.items())]
+
+    def _kept_nics(self, requests: list[_Request]) -> list[dict[int, str]]:
+        """Return the NICs of ends that name none: {number of the end: NIC} for each request.
+
+        They are those that the lab has given before. Links and segments get their kept values.
+        """
+        kept = self.topology.kept
+        if not kept:
+            return [{} for _request in requests]
+        links = [request for request in requests if isinstance(request.network, Link)]
+        entries = find_links(
+            kept,
+            [
+                LinkRequest(network.given_name, [(end.node, end.nic) for end in ends])
+                for network, ends in links
+            ],
+        )
+        found = []
+        for number, (network, ends) in enumerate(requests):
+            nics: list[str | None] = [None] * len(ends)
+            if isinstance(network, Segment):
+                network.kept = kept.segment(network.name)
+                nics = _kept_member_nics(kept, network, ends)
+            elif number in entries:
+                network.kept = entries[number]
+                nics = list(kept_nics([end.node for end in ends], network.kept))
+            found.append({side: nic for side, nic in enumerate(nics) if nic and not ends[side].nic})
+        return found
+
+    def _can_have(self, node_name: str, nic: str) -> bool:
+        """Return whether an end that names no NIC can keep one: no other link may have it."""
+        node = self.topology.nodes[node_name]
+        naming = node.nic_naming
+        return _is_free(node, nic) and naming.number(nic) is not None and naming.supports(nic)
 
     def _link_requests(self) -> list[_Request]:
         requests = []
@@ -254,10 +317,17 @@ class _Linker:
     def _next_free(self, end: _EndRequest) -> str | None:
         """Return the first data NIC of a node that nothing uses."""
         node = self.topology.nodes[end.node]
-        naming, settings = node.nic_naming, node.nic_settings
-        for name in naming.names():
-            if name not in node.nics and not settings.get(name, {}).get("link"):
+        naming = node.nic_naming
+        free = (name for name in naming.names() if _is_free(node, name))
+        # The NICs of links to VMs that the file does not name come last.
+        reserved = self.topology.reserved.nics_of_links(node.name)
+        spare = None
+        for name in free:
+            if name not in reserved:
                 return name
+            spare = spare or name
+        if spare:
+            return spare
         self.problems.add(
             end.path,
             "node %s has no free NIC: kind %s supports %d",
@@ -285,6 +355,8 @@ class _Linker:
         for name in naming.missing(node.nics):
             node.nics[name] = self._nic(node, name)
         node.nics = {name: node.nics[name] for name in sorted(node.nics, key=naming.sort_key)}
+        if node.settings.get("mac_base"):
+            node.kept_macs = self.topology.kept.macs(node.name)
         for name, mac in counted_macs(node).items():
             if not node.nics[name].settings.get("mac"):
                 node.nics[name].mac = mac
@@ -298,3 +370,20 @@ class _Linker:
                     name_of[nic.mac],
                 )
             name_of[nic.mac] = nic.name
+
+
+def _is_free(node: Node, nic: str) -> bool:
+    """Return whether nothing uses a NIC of a node."""
+    return nic not in node.nics and not (node.nic_settings.get(nic) or {}).get("link")
+
+
+def _kept_member_nics(
+    kept: Kept, segment: Network, ends: Sequence[_EndRequest]
+) -> list[str | None]:
+    """Return the NICs that the lab has given to the members of a segment that name none."""
+    named = {(end.node, end.nic) for end in ends}
+    left = {
+        node: [nic for nic in kept.member_nics(segment.name, node) if (node, nic) not in named]
+        for node in {end.node for end in ends}
+    }
+    return [left[end.node].pop(0) if left[end.node] and not end.nic else None for end in ends]

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import KindSpec
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
 
@@ -31,7 +32,7 @@ class Network:
     """What connects NICs: a link or a segment.
 
     path: its option path in the topology. given_name: the name that the topology gives it.
-    prefix, prefix6: its IPv4 and IPv6 networks.
+    prefix, prefix6: its IPv4 and IPv6 networks. kept: its values in the record of the lab.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Network:
     ends: list[End] = dataclasses.field(default_factory=list)
     prefix: str | None = None
     prefix6: str | None = None
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -92,7 +94,8 @@ class Node:
     """A VM of the lab.
 
     settings: the options of qemu_vm and of nodes, merged from defaults, kind, groups and the
-    node itself. after: {node that must come first: started or ready}.
+    node itself. after: {node that must come first: started or ready}. kept_macs: the MACs that
+    mac_base gave to its NICs, by their names.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Node:
     loopback6: str | None = None
     management: str | None = None
     asn: int | None = None
+    kept_macs: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def nic_naming(self) -> NicNaming:
@@ -125,13 +129,19 @@ class Node:
 
 @dataclasses.dataclass
 class Topology:
-    """A whole lab. data: the valid part of the file, with empty values for absent keys."""
+    """A whole lab. data: the valid part of the file, with empty values for absent keys.
+
+    kept: what the lab has given before. reserved: the part of it that belongs to VMs which the file
+    does not name.
+    """
 
     name: str
     nodes: dict[str, Node]
     links: list[Link]
     segments: dict[str, Segment]
     data: dict[str, Any]
+    kept: Kept = dataclasses.field(default_factory=Kept)
+    reserved: Kept = dataclasses.field(default_factory=Kept)
 
     @property
     def networks(self) -> list[Network]:

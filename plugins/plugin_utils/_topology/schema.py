@@ -222,8 +222,8 @@ _SEGMENT: Schema = {
 
 _ADDRESSING: Schema = {
     "type": "object",
-    "description": "Pools to assign addresses from. What is assigned depends on names only, "
-    "never on the order in the file.",
+    "description": "Pools to assign addresses from. What is assigned is kept; the order in the "
+    "file does not matter.",
     "properties": {
         "loopback": _prefix("IPv4 loopbacks, one address for each node."),
         "loopback6": _prefix("IPv6 loopbacks, one address for each node."),

@@ -54,6 +54,13 @@ def counted(base: str, index: int) -> str:
     return ":".join("%02x" % (number >> shift & 0xFF) for shift in range(40, -8, -8))
 
 
+def number_of(base: str, mac: str) -> int | None:
+    """Return the index from which counted() makes this MAC, None for an address of another kind."""
+    if not _MAC.fullmatch(mac) or mac[:8] != base[:8]:
+        return None
+    return (int(mac.replace(":", ""), 16) - int(base.replace(":", ""), 16)) & 0xFFFFFF
+
+
 def default(base: str | None, index: int, folder: Folder, nic: str) -> str:
     """Return the MAC address of a NIC without its own: counted from base, else derived."""
     return counted(base, index) if base else derived(folder.lab, folder.name, nic)

@@ -13,7 +13,11 @@ import types
 import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._lab import converge, node_run
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import (
+    converge,
+    lab_record,
+    node_run,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import run as vm_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import settings
@@ -263,3 +267,76 @@ def test_a_damaged_vm_that_is_left_as_it_is_stops_no_other(lab, tmp_path):
         lab([node("r1"), node("r2")])
     result = lab([node("r1", "keep"), node("r2", "absent")], check_mode=False)
     assert not os.path.exists(str(tmp_path / "lab1" / "r2"))
+
+
+def derived(allocations, based_on=0, revision=1, digest=None):
+    return {
+        "allocations": allocations,
+        "based_on": based_on,
+        "revision": revision,
+        "digest": digest,
+    }
+
+
+def test_the_record_is_written_by_a_run_only_and_only_when_it_changed(lab, tmp_path):
+    define(tmp_path, "a")
+    given, path = derived({"nodes": {"a": {}}}), tmp_path / "lab1" / "lab.json"
+    assert not lab([node("a", "present")], record=given)["changed"] and not path.exists()
+    lab([node("a", "present")], check_mode=False, record=given)
+    first = path.stat()
+    lab([node("a", "present")], check_mode=False, record=given)
+    assert path.stat().st_mtime_ns == first.st_mtime_ns and first.st_mode & 0o777 == 0o600
+    assert lab_record.read(str(path.parent)).revision == 1
+
+
+def test_a_share_that_was_derived_without_the_record_changes_nothing(lab, tmp_path):
+    define(tmp_path, "a")
+    saved = lab_record.LabRecord("lab1", None, 2, {"nodes": {"a": {"asn": 1}}})
+    lab_record.write(str(tmp_path / "lab1"), saved)
+    given = derived({"nodes": {"a": {}, "b": {}}})
+    result = lab([node("a", "present"), node("b", "present")], check_mode=False, record=given)
+    assert not result["changed"] and result["vms"] == []
+    assert lab_record.from_text(result["lab_record"]) == saved
+    assert sorted(os.listdir(tmp_path / "lab1")) == ["a", "lab.json"]
+    # The one that knows it goes on.
+    given = derived({"nodes": {"a": {}}}, based_on=2, revision=3)
+    assert "lab_record" not in lab([node("a", "present")], check_mode=False, record=given)
+    assert lab_record.read(str(tmp_path / "lab1")).revision == 3
+
+
+def test_a_damaged_record_stops_a_run_unless_another_hypervisor_has_it(lab, tmp_path):
+    define(tmp_path, "a")
+    path = tmp_path / "lab1" / "lab.json"
+    path.write_text("[]", encoding="utf-8")
+    with pytest.raises(HostError, match="lab.json is damaged"):
+        lab([node("a", "present")], check_mode=False, record=derived({"nodes": {}}))
+    lab([node("a", "present")], check_mode=False, record=derived({"nodes": {}}, 4, 4))
+    assert lab_record.read(str(path.parent)).revision == 4
+    path.write_text("[]", encoding="utf-8")
+    assert lab([], check_mode=False, state="absent")["changed"] and not path.exists()
+
+
+def test_addresses_that_change_are_in_the_changes(lab, tmp_path):
+    define(tmp_path, "a")
+    facts = {"a": {"loopback": "10.0.0.1"}}
+    lab([node("a", "present")], check_mode=False, node_facts=facts)
+    moved = {"a": {"loopback": "10.0.0.2"}, "b": {"loopback": "10.0.0.1"}}
+    result = lab([node("a", "present")], node_facts=moved)
+    assert result["changed"] and options_of(result) == ["a.loopback"]
+    assert result["diff"] == {
+        "before": {"a.loopback": "10.0.0.1"},
+        "after": {"a.loopback": "10.0.0.2"},
+    }
+    lab([node("a", "present")], check_mode=False, node_facts=moved)
+    assert not lab([node("a", "present")], node_facts=moved)["changed"]
+
+
+def test_the_digest_of_the_options_has_a_salt():
+    options = {"cloud_init": {"user_data": "password: guess"}, "nics": []}
+    one, other = node_run._digest(options, None), node_run._digest(options, None)
+    assert one != other and len(one.partition(":")[0]) == 16
+    assert node_run._digest(options, one) == one
+    assert node_run._digest(options, one + " without 2") == one
+    assert node_run._digest(dict(options, nics=[1]), one) != one
+    unsalted = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
+    assert unsalted not in one and not node_run._digest(options, unsalted).startswith(unsalted)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 
 import pytest
@@ -12,9 +13,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
 from ansible_collections.vlab.qemu.plugins.module_utils._remote import protocol
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab import (
     lab_action,
+    record_cache,
     share_runner,
     start_barrier,
 )
@@ -301,3 +304,125 @@ def test_hosts_report_to_each_other(tmp_path):
     other.report({"r3": ""})
     assert second.wait(["r1", "r2"], 5) == {"r1": "", "r2": "it failed there"}
     assert second.wait(["r1", "r3"], 0) == {"r1": "", "r3": None}
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    """The cache of the controller, in a folder of the test."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(record_cache, "cache_folder", lambda: str(folder))
+    return folder
+
+
+class Host:
+    """A hypervisor that keeps the record of a lab, and answers as qemu_lab does."""
+
+    def __init__(self, record=lab_record.LabRecord()):
+        self.record, self.requests = record, 0
+
+    def run_share(self, params, share):
+        self.requests += 1
+        derived = json.loads(json.dumps(share.get("record")))
+        if lab_record.is_unknown(self.record, derived):
+            text = lab_record.to_text(self.record)
+            return {"changed": False, "vms": [], "progress": [], "lab_record": text}
+        if params["state"] == "absent":
+            self.record = lab_record.LabRecord()
+        else:
+            self.record = lab_record.updated(self.record, share["lab"], derived)
+        return {"changed": True, "vms": [], "progress": []}
+
+    def run(self, facts=False, **args):
+        """Run qemu_lab on this host; return how many requests that took."""
+        made = action(**args)
+        made.run_share = self.run_share
+        if facts:
+            made.task_vars["hostvars"]["hv1"]["vlab_hypervisor"] = self.facts()
+        before = self.requests
+        result = run(made)
+        assert not result.get("failed"), result
+        return self.requests - before
+
+    def facts(self):
+        text = lab_record.to_text(self.record) if self.record.revision else None
+        return {
+            "lab": "pair",
+            "record": text,
+            "vms": {name: {"status": "running"} for name in "ab"},
+            "memory_available_mb": 10000,
+            "cpus": 8,
+            "disk_free_mb": 10000,
+        }
+
+
+POOLED = dict(PAIR, addressing={"loopback": "10.0.0.0/28"})
+# It sorts first, and its hash would take the address of another node.
+GROWN = dict(POOLED, nodes={"6": {}, **POOLED["nodes"]}, links=["6 -- a", "6 -- b", "a -- b"])
+
+
+def loopbacks(host):
+    return {name: node.get("loopback") for name, node in host.record.allocations["nodes"].items()}
+
+
+def test_a_run_without_changes_needs_one_request(cache):
+    host = Host()
+    assert [host.run(topology=POOLED) for _run in range(3)] == [1, 1, 1]
+    first = loopbacks(host)
+    assert host.record.revision == 1 and not cache.exists()
+    assert host.run(topology=GROWN) == 2, "the host sends its record"
+    grown = loopbacks(host)
+    assert {name: grown[name] for name in "ab"} == first
+    assert [host.run(topology=GROWN) for _run in range(3)] == [1, 1, 1]
+    assert [host.run(topology=GROWN, check_mode=True)] == [1]
+    assert host.record.revision == 2 and loopbacks(host) == grown
+    # Another controller has no cache.
+    for path in cache.iterdir():
+        path.unlink()
+    assert [host.run(topology=GROWN, check_mode=True) for _run in range(2)] == [2, 1]
+
+
+def test_a_cached_record_of_a_lab_that_was_made_anew_is_not_used(cache):
+    host = Host()
+    for topology in (POOLED, GROWN, GROWN):
+        host.run(topology=topology)
+    host.record = lab_record.LabRecord()
+    assert host.run(topology=POOLED) == 2
+    pure = Host()
+    pure.run(topology=POOLED)
+    assert host.record == pure.record
+    assert host.run(topology=POOLED, state="absent") == 1 and list(cache.iterdir()) == []
+
+
+def test_facts_spare_the_second_request(cache):
+    host = Host()
+    host.run(topology=POOLED, facts=True)
+    first = loopbacks(host)
+    assert host.run(topology=GROWN, facts=True) == 1
+    assert {name: loopbacks(host)[name] for name in "ab"} == first and not cache.exists()
+
+
+def test_the_newest_record_of_all_hosts_is_used(cache):
+    old, new = Host(), Host()
+    old.run(topology=POOLED)
+    for topology in (POOLED, GROWN):
+        new.run(topology=topology)
+    made = action(hosts=("hv1", "hv2"), topology=GROWN)
+    made.run_share = old.run_share
+    for host, facts in (("hv1", old.facts()), ("hv2", new.facts())):
+        made.task_vars["hostvars"][host]["vlab_hypervisor"] = facts
+    run(made)
+    assert old.record.revision == 3 and loopbacks(old) == loopbacks(new)
+
+
+def test_a_lab_that_other_runs_keep_changing_is_an_error(cache):
+    made = action()
+    numbers = iter(range(5, 100))
+    made.run_share = lambda _params, _share: {
+        "changed": False,
+        "vms": [],
+        "lab_record": lab_record.to_text(
+            lab_record.LabRecord("pair", None, next(numbers), {"nodes": {"x": {}}})
+        ),
+    }
+    result = run(made)
+    assert result["failed"] and "other runs keep changing the lab pair" in result["msg"]

@@ -1,0 +1,81 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The record of a lab as a run on the controller knows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.allocations import allocations
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.endpoints import UdpEndpoints
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Topology
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.placement import Facts
+
+
+class UsedRecord:
+    """The newest record of a lab that is known.
+
+    facts: what qemu_lab_info found, empty if it did not run. sent: the text of the record that this
+    host has sent, because it did not agree with what an earlier attempt assumed. Without any of
+    these, the record in the cache is assumed.
+    """
+
+    def __init__(self, cache: RecordCache, facts: Facts, sent: str | None) -> None:
+        self._cache = None if facts else cache
+        self._is_assumed = not facts and sent is None
+        if self._is_assumed:
+            self._record = cache.read()
+        else:
+            texts = [sent, *(found.get("record") for found in facts.values())]
+            self._record = max(
+                map(lab_record.from_text, texts),
+                key=lambda record: (record.revision, str(record.allocations)),
+            )
+        self.kept = Kept(self._record.allocations)
+
+    def derived(self, topology: Topology, endpoints: UdpEndpoints) -> lab_record.Derived:
+        """Return what the hosts of the lab are to record."""
+        found, record = allocations(topology, endpoints), self._record
+        return {
+            "allocations": found,
+            "revision": max(1, record.revision + (found != record.allocations)),
+            "based_on": record.revision,
+            "digest": lab_record.digest(record.allocations) if self._is_assumed else None,
+        }
+
+    def remember(self, derived: lab_record.Derived | None) -> None:
+        """Keep the record, if the next run cannot derive it from the topology alone.
+
+        derived: what the host has recorded, None if it has recorded nothing.
+        """
+        if self._cache and self._record.revision:
+            record = self._record
+            if derived is not None:
+                record = record._replace(
+                    revision=derived["revision"], allocations=derived["allocations"]
+                )
+            self._cache.write(record)
+
+    def remove(self) -> None:
+        """Remove the record, because the lab is removed."""
+        if self._cache:
+            self._cache.remove()
+
+
+def existing_vms(params: dict[str, Any], hosts: list[str], facts: Facts) -> set[str] | None:
+    """Return the VMs of the lab that keep their addresses after this run without a node.
+
+    None: any, because not all hosts have been queried.
+    """
+    if params["purge"] and params.get("nodes") is None:
+        return set()
+    if not set(hosts) <= set(facts):
+        return None
+    return {name for found in facts.values() for name in found.get("vms", {})}
