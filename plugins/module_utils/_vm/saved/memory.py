@@ -32,6 +32,7 @@ _ENDED = ("completed", "failed", "cancelled")
 _EVENTS = {"capabilities": [{"capability": "events", "state": True}]}
 _FILE_TRANSPORT = (8, 2)  # the first QEMU with file:, and the last ones refuse fd: of a file
 _CANCEL_TIMEOUT = 10
+_POLL_INTERVAL = 0.005  # seconds: no event reports this
 
 
 def save_memory(monitor: Monitor, path: str, timeout: float) -> int:
@@ -51,6 +52,7 @@ def save_memory(monitor: Monitor, path: str, timeout: float) -> int:
         )
         monitor.execute("migrate", {"uri": transport})
         _wait(monitor, timeout, "the state of the guest was not written to %s" % path)
+        _wait_for_end(monitor, timeout)
         return os.fstat(handle).st_size
     except (MonitorError, HostError) as error:
         with contextlib.suppress(MonitorError):
@@ -84,11 +86,13 @@ def cancel(monitor: Monitor) -> None:
     """End a migration that a killed run started, so that the guest can continue."""
     status = monitor.execute("query-migrate").get("status")
     if status not in ("setup", "active", "device", "pre-switchover", "cancelling"):
+        _wait_for_end(monitor, _CANCEL_TIMEOUT)
         return
     monitor.batch([("migrate-set-capabilities", _EVENTS)])
     monitor.execute("migrate_cancel")
     with contextlib.suppress(HostError):
         _wait(monitor, _CANCEL_TIMEOUT, "")
+    _wait_for_end(monitor, _CANCEL_TIMEOUT)
 
 
 def _create(path: str) -> int:
@@ -122,6 +126,16 @@ def _wait(monitor: Monitor, timeout: float, failure: str) -> None:
             return
         if status in _ENDED:
             raise HostError("%s: %s" % (failure, _reason(monitor, status)))
+
+
+def _wait_for_end(monitor: Monitor, timeout: float) -> None:
+    """Wait until QEMU lets the guest continue, soon after it has reported the completion."""
+    deadline = time.monotonic() + timeout
+    while monitor.execute("query-status")["status"] == "finish-migrate":
+        if time.monotonic() > deadline:
+            raise MonitorTimeout("QEMU did not finish its migration within %d s" % timeout)
+        with contextlib.suppress(MonitorTimeout):
+            monitor.wait_event(["RESUME", "STOP"], timeout=_POLL_INTERVAL)
 
 
 def _reason(monitor: Monitor, status: str) -> Any:

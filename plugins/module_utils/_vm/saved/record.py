@@ -12,8 +12,8 @@
 
 The layers of disks, which nobody writes to any more, stay in the folder of the VM.
 
-The record is written last and removed first. Memory holds secrets of the guest: files have the mode
-0600, and the folder 0700.
+The record is written last, and renamed before anything is removed. Memory holds secrets of the
+guest: files have the mode 0600, and the folder 0700.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 FORMAT = 1
-_RECORD = "snapshot.json"
+_RECORD, _RETIRED = "snapshot.json", "removed.json"
 
 # The content of a record: format, name, description: str; created: seconds since 1970; status: of
 # the VM when it was saved (running, paused, stopped); memory: whether it was saved; qemu_version:
@@ -109,6 +109,24 @@ class SavedState:
     def save(self, record: Record) -> None:
         """Write the record, which completes the state."""
         write_json(self.record, dict(record, format=FORMAT, created=int(time.time())))
+
+    def retire(self) -> list[str]:
+        """Make the state incomplete, to be removed; return the files of its layers.
+
+        The folder goes last: until then, the next run sees that there is something to remove.
+        """
+        retired = os.path.join(self.path, _RETIRED)
+        if self.exists():
+            try:
+                os.replace(self.record, retired)
+            except OSError as error:
+                raise HostError(
+                    "cannot rename %s: %s" % (self.record, error.strerror), path=self.record
+                )
+        record = read_json(retired)
+        layers = record.get("disks") if isinstance(record, dict) else None
+        names = layers.values() if isinstance(layers, dict) else ()
+        return [name for name in names if shapes.file_name("", name) is None]
 
     def size(self) -> int:
         """Return the space that the files take, without layers, in bytes."""

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Iterable
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     users_of,
@@ -61,6 +62,21 @@ def merge_disks(observation: Observation, qemu_img: QemuImg) -> None:
     observation.saved = dict(saved, disks=disks)
 
 
+def _complete_switch(observation: Observation) -> None:
+    """Let QEMU continue on overlays that a killed run has recorded, and record that QEMU does."""
+    saved, running, monitor = observation.saved, observation.running, observation.monitor
+    if not saved or not running or not monitor:
+        return
+    pending = layers.pending_switch(observation.folder, saved)
+    layers.switch(monitor, pending)
+    names = {layer.disk for layer in pending} & {disk["name"] for disk in running["disks"]}
+    updated = layers.with_overlays(running, [layer for layer in pending if layer.disk in names])
+    if updated != running:
+        observation.running = updated
+        observation.run = dict(observation.run, definition=updated)
+        write_json(observation.folder.run, observation.run)
+
+
 def collect(
     observation: Observation,
     removed: list[str],
@@ -77,14 +93,9 @@ def collect(
     folder = observation.folder
     paths = list(dropped)
     for name in removed:
-        state = SavedState(folder, name)
-        if state.exists():
-            paths += [folder.file(layer) for layer in state.load()["disks"].values()]
-        state.remove()
+        paths += [folder.file(layer) for layer in SavedState(folder, name).retire()]
+    _complete_switch(observation)
     definitions = [one for one in (observation.saved, observation.running) if one]
-    if observation.monitor and observation.saved:
-        # A killed run may have recorded the overlays before QEMU continued on them.
-        layers.switch(observation.monitor, layers.pending_switch(folder, observation.saved))
     kept = {
         bases.disk_path(folder, disk) for definition in definitions for disk in definition["disks"]
     }
@@ -93,3 +104,5 @@ def collect(
             kept |= {folder.file(layer) for layer in state.load()["disks"].values()}
     kept |= {path for path in paths if _other_users(folder, path)}
     layers.Collector(folder, kept, qemu_img, observation.monitor, timeout).collect(paths)
+    for name in removed:
+        SavedState(folder, name).remove()
