@@ -17,8 +17,9 @@ description:
     also work without it.
   - The VM can be on another host than the controller. Ansible's connection to that host is then
     used.
-  - While the guest boots, the host is unreachable; M(ansible.builtin.wait_for_connection) and
-    C(until) wait for it. If the VM does not run or has no channel for an agent, the task fails.
+  - While the guest boots, and if it ends or restarts during a task, the host is unreachable;
+    M(ansible.builtin.wait_for_connection) and C(until) wait for it, and M(ansible.builtin.reboot)
+    works. If the VM does not run or has no channel for an agent, the task fails.
 requirements:
   - The QEMU guest agent in the guest, with C(guest-exec) allowed. Some distributions block it.
   - A VM with O(vlab.qemu.qemu_vm#module:guest_agent=true)

@@ -22,8 +22,11 @@ description:
   - The log of the console continues during a task. Other clients of the console wait.
   - The VM can be on another host than the controller. Ansible's connection to that host is then
     used.
-  - While the guest boots, the host is unreachable; M(ansible.builtin.wait_for_connection) and
-    C(until) wait for it. If the VM does not run or the guest refuses the login, the task fails.
+  - While the guest boots, and if it ends or restarts during a task, the host is unreachable;
+    M(ansible.builtin.wait_for_connection) and C(until) wait for it, and M(ansible.builtin.reboot)
+    works. If the VM does not run or the guest refuses the login, the task fails.
+  - An end or a restart is recognised by what the console shows, such as the banner of a kernel or
+    of a firmware, a kernel panic, or a prompt for a login.
 requirements:
   - For O(shell=posix), C(sh), C(base64), C(grep), C(sed), C(mktemp), C(stty), and one of
     C(sha256sum), C(sha256) and C(cksum) in the guest.

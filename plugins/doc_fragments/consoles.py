@@ -22,7 +22,7 @@ options:
       name:
         description:
           - The name of the console. Default is V(console) for the first, and V(console1),
-            V(console2) and so on for others. V(qemu) is reserved.
+            V(console2) and so on for others. V(qemu) and V(relay) are reserved.
         type: str
       type:
         description:
@@ -44,6 +44,21 @@ options:
         description:
           - Whether QEMU logs all output to C(NAME.log) in the folder of the VM. Default is V(true).
         type: bool
+      clients:
+        description:
+          - V(one), the default, is QEMU's own service; further clients wait until the first one
+            leaves.
+          - With V(many), up to 32 clients see the output at the same time. A process beside QEMU
+            serves them, starts and ends with the VM, and is started again by the next run if it has
+            died. A client that does not read its output is disconnected.
+        type: str
+        choices: [one, many]
+      writers:
+        description:
+          - With O(consoles[].clients=many), who can type. V(many), the default, is every client.
+          - V(one) is the first client that types, until it disconnects; the others only read.
+        type: str
+        choices: [one, many]
   monitors:
     description:
       - Monitors in addition to the two of each VM, one for the collection and one for the user,
@@ -109,6 +124,40 @@ consoles:
       returned: always
       type: str
       sample: /var/lib/vlab/default/r1/console.log
+    clients:
+      description: How many clients it serves at a time, V(one) or V(many).
+      returned: always
+      type: str
+      sample: one
+    writers:
+      description: How many of them can type at a time, V(one) or V(many).
+      returned: always
+      type: str
+      sample: one
+    relay:
+      description: The process that serves several clients.
+      returned: while the VM runs, with C(clients=many)
+      type: dict
+      contains:
+        status:
+          description: V(running) or V(ended).
+          returned: always
+          type: str
+          sample: running
+        pid:
+          description: Its process; none if it has ended.
+          returned: always
+          type: int
+          sample: 4712
+        exit_code:
+          description: Its exit code, if it has ended; none if that is unknown.
+          returned: always
+          type: int
+        log:
+          description: Its log, which names the clients that were disconnected.
+          returned: always
+          type: str
+          sample: /var/lib/vlab/default/r1/relay.log
     command:
       description: A command that connects to it.
       returned: always

@@ -55,9 +55,10 @@ options:
       - name: ansible_timeout
       - name: vlab_connect_timeout
   command_timeout:
-    description: Seconds that a command may take. With V(0), it may take until the VM ends.
+    description:
+      - Seconds that a command may take. With V(0), it may take until the guest ends or restarts.
+      - Default is V(3600), or V(60) for O(vlab.qemu.serial#connection:shell=cli).
     type: int
-    default: 0
     vars:
       - name: vlab_command_timeout
   pipelining:

@@ -114,7 +114,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 transcript:
-  description: The output of the console, with secrets masked.
+  description: The output of the console, the last MiB of it at most, with secrets masked.
   returned: always
   type: str
   sample: "login: root\nPassword: \n# "
@@ -131,7 +131,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import ConsoleScript
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import console_address
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import open_console
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -142,7 +142,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     folder = existing(params["root"], params["lab"], params["vm"])
     script = ConsoleScript(
-        console_address(folder, params["console"]),
+        open_console(folder, params["console"]),
         params["steps"],
         params["timeout"],
         params["newline"],

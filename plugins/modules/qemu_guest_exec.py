@@ -96,6 +96,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import 
     wait_for_agent,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.guest_cause import check_agent
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -109,7 +110,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if not params["argv"] and not params["cmd"]:
         raise OptionError("argv", "a program is required")
     folder = existing(params["root"], params["lab"], params["vm"])
-    with wait_for_agent(folder.socket("agent.sock"), params["ready_timeout"]) as agent:
+    timeout, socket = params["ready_timeout"], folder.socket("agent.sock")
+    with wait_for_agent(socket, timeout, lambda error: check_agent(error, folder)) as agent:
         result = run_in_guest(
             agent,
             params["argv"] or ["/bin/sh", "-c", params["cmd"]],

@@ -49,10 +49,14 @@ options:
       - C(execute) is a command, with C(arguments), a dictionary, and C(fds), a list of file
         descriptors to pass, as C(getfd) and C(add-fd) need them. Each has C(path) and C(mode),
         which is C(r), C(w) or C(rw). Names may have underscores instead of hyphens.
-      - C(human) is a command line of the human monitor.
+      - C(human) is a command line of the human monitor. If its output is an error, the entry fails.
       - C(event) is the name of an event to wait for, with C(match), a dictionary that the data of
-        the event must contain. An event that came earlier in the same run counts.
-      - Each may have C(timeout), the seconds that it may take; 30 by default.
+        the event must contain. The value C(null) matches only a key that is absent or null. An
+        event that came earlier in the same run counts.
+      - C(event) may also be a list of events, of which the first that comes is the reply. An entry
+        of it is a name, or a dictionary with C(event) and its own C(match).
+      - Each may have C(timeout), the seconds that it may take; 30 by default. For an event, V(0)
+        considers only those that have come until now.
     type: list
     elements: raw
     required: true
@@ -123,6 +127,18 @@ EXAMPLES = r"""
           guest: false
         timeout: 10
 
+- name: Wait for the end of a job or of the guest, whichever comes first
+  vlab.qemu.qemu_qmp:
+    vm: r1
+    commands:
+      - event:
+          - event: JOB_STATUS_CHANGE
+            match:
+              id: backup1
+              status: concluded
+          - SHUTDOWN
+        timeout: 600
+
 - name: Query a QEMU that the collection did not start
   vlab.qemu.qemu_qmp:
     socket: /run/other/qmp.sock
@@ -143,7 +159,7 @@ replies:
     - {event: RESET, data: {guest: false, reason: host-qmp-system-reset}, time: 1795251066.93}
 events:
   description: Events that arrived without being waited for.
-  returned: success
+  returned: success, and failure of an entry
   type: list
   elements: dict
   sample: [{event: STOP, data: {}, time: 1795251066.93}]

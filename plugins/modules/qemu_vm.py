@@ -503,6 +503,40 @@ vm:
           returned: always
           type: str
           sample: /var/lib/vlab/default/r1/console.log
+        clients:
+          description: How many clients it serves at a time, V(one) or V(many).
+          returned: always
+          type: str
+          sample: one
+        writers:
+          description: How many of them can type at a time, V(one) or V(many).
+          returned: always
+          type: str
+          sample: one
+        relay:
+          description: The process that serves several clients.
+          returned: while the VM runs, with C(clients=many)
+          type: dict
+          contains:
+            status:
+              description: V(running) or V(ended).
+              returned: always
+              type: str
+              sample: running
+            pid:
+              description: Its process; none if it has ended.
+              returned: always
+              type: int
+              sample: 4712
+            exit_code:
+              description: Its exit code, if it has ended; none if that is unknown.
+              returned: always
+              type: int
+            log:
+              description: Its log, which names the clients that were disconnected.
+              returned: always
+              type: str
+              sample: /var/lib/vlab/default/r1/relay.log
         command:
           description: A command that connects to it.
           returned: always

@@ -81,5 +81,9 @@ class GuestNotReady(GuestError):
     """The VM runs, but its guest does not answer yet: it may still be booting."""
 
 
+class GuestGone(GuestError):
+    """The guest went away while it was used: it ended, rebooted, or stopped answering."""
+
+
 class LoginFailed(GuestError):
     """The guest rejected the login."""

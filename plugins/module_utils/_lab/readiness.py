@@ -13,7 +13,7 @@ import select
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Iterator
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -34,6 +34,8 @@ _POLL_INTERVAL = 0.05  # seconds: no event reports the progress of a guest
 _PORT_POLL_INTERVAL, _MAX_PORT_POLLS = 0.25, 8
 _TIMEOUT = 300
 _AGENT_TIMEOUT = 2
+# Bytes of a console's log that are read at once, and that the next search begins before.
+_LOG_PIECE, _LOG_OVERLAP = 1 << 20, 1 << 12
 _MAX_SHOWN_OUTPUT = 200  # characters of a command's output, in an error
 CHECKS = ("console", "agent", "port", "command")
 
@@ -71,7 +73,8 @@ class Readiness:
         log_from: int = 0,
     ) -> None:
         self.folder, self.definition, self.ready = folder, definition, ready
-        self.monitor, self.log_from = monitor, log_from
+        self.monitor = monitor
+        self._searched_to, self._last_output = log_from, b""
         self._pause = threading.Event()
         self._problem = ""
 
@@ -85,6 +88,7 @@ class Readiness:
         for check in CHECKS:
             if not self.ready.get(check):
                 continue
+            self._check_channel(check)
             while not _CHECKS[check](self, deadline):
                 if process_start_time(pid) != start:
                     raise self._failure(check, "its QEMU has ended")
@@ -92,24 +96,52 @@ class Readiness:
                     raise self._failure(check, "within %d s" % timeout)
                 self._pause.wait(_POLL_INTERVAL)
 
-    def _console(self, _deadline: float) -> bool:
-        console = self.definition["consoles"][0]
-        try:
-            with open(self.folder.file(log_name(console)), "rb") as stream:
-                stream.seek(self.log_from)
-                text = stream.read().decode("utf-8", "replace")
-        except OSError:
-            text = ""
-        failed = (
-            re.search(self.ready["failed"], text, re.MULTILINE)
-            if self.ready.get("failed")
-            else None
-        )
-        if failed:
-            self._problem = "the guest reported"
-            raise self._failure("console", failed.group(0).strip())
+    def _check_channel(self, check: str) -> None:
+        """Raise GuestError for a check that can never pass, as the VM lacks what it needs."""
+        self._problem = "it"
+        if check in ("agent", "command") and not self.definition.get("guest_agent"):
+            hint = "has no channel for a guest agent: give it guest_agent: true"
+            raise self._failure(check, hint)
+        if check == "console" and not self._log_path():
+            raise self._failure(check, "has no console with a log: give it one in consoles")
+
+    def _log_path(self) -> str:
+        """Return the path of the log of the first console, empty without one."""
+        consoles = self.definition["consoles"]
+        has_log = consoles and consoles[0].get("log", True)
+        return self.folder.file(log_name(consoles[0])) if has_log else ""
+
+    def _console(self, deadline: float) -> bool:
+        """Search what the console has shown since the last look."""
+        for text in self._new_output():
+            failed = self.ready.get("failed") and re.search(
+                self.ready["failed"], text, re.MULTILINE
+            )
+            if failed:
+                self._problem = "the guest reported"
+                raise self._failure("console", failed.group(0).strip())
+            if re.search(self.ready["console"], text, re.MULTILINE):
+                return True
+            if time.monotonic() > deadline:
+                break
         self._problem = "its console has not shown %r" % self.ready["console"]
-        return re.search(self.ready["console"], text, re.MULTILINE) is not None
+        return False
+
+    def _new_output(self) -> Iterator[str]:
+        """Yield new output in pieces, each after the end of the one before."""
+        try:
+            with open(self._log_path(), "rb") as stream:
+                stream.seek(self._searched_to)
+                while True:
+                    piece = stream.read(_LOG_PIECE)
+                    if not piece:
+                        return
+                    self._searched_to += len(piece)
+                    self._last_output = (self._last_output + piece)[-len(piece) - _LOG_OVERLAP :]
+                    yield self._last_output.decode("utf-8", "replace")
+                    self._last_output = self._last_output[-_LOG_OVERLAP:]
+        except OSError:
+            pass  # it does not exist yet
 
     def _agent(self, deadline: float) -> bool:
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
@@ -183,8 +215,8 @@ class Readiness:
 
     def _failure(self, check: str, reason: str) -> GuestError:
         passed = [name for name in CHECKS[: CHECKS.index(check)] if self.ready.get(name)]
-        path = self.folder.file(log_name(self.definition["consoles"][0]))
-        log = tail(path) if os.path.exists(path) else ""
+        path = self._log_path()
+        log = tail(path) if path and os.path.exists(path) else ""
         return GuestError(
             "%s is not ready (%s): %s %s; passed before: running%s.%s "
             "Last output of its console:\n%s"

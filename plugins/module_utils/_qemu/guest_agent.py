@@ -22,6 +22,7 @@ from typing import Any, Mapping, NoReturn, TypeVar
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
+    GuestGone,
     GuestNotReady,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.json_input import parse_json
@@ -36,8 +37,8 @@ class GuestAgent:
     """One connection to a guest agent; a context manager that connects and synchronises.
 
     timeout: seconds for each call that has none of its own; default 5.
-    Raises GuestError if there is no socket, and if the agent does not answer in time or refuses a
-    command.
+    Raises GuestError if there is no socket and if the agent refuses a command, GuestNotReady if it
+    does not answer in time, GuestGone if the VM ends.
     """
 
     def __init__(self, path: str | os.PathLike[str], timeout: float = 5) -> None:
@@ -81,21 +82,26 @@ class GuestAgent:
         timeout: float | None = None,
         answers: bool = True,
         max_answer: int = MAX_ANSWER,
+        silence: float | None = None,
     ) -> Any:
         """Run one command of the agent; return its result.
 
         answers: False for a command that does not answer if it succeeds, such as guest-shutdown:
         then return at once.
-        max_answer: the most bytes to accept.
+        max_answer: the most bytes to accept. silence: seconds until the answer must begin.
         The shape of the result is not checked: see field().
         """
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         if not self._synchronised:
-            self._synchronise(deadline)
+            self._synchronise(
+                deadline if silence is None else min(deadline, time.monotonic() + silence)
+            )
         self._send(b"", command, arguments, deadline)
         if not answers:
             self._synchronised = False
             return None
+        if silence is not None and not self._received:
+            self._read(min(deadline, time.monotonic() + silence), command)
         message = self._receive(deadline, command, max_answer)
         if "error" in message:
             raise GuestError(
@@ -106,7 +112,7 @@ class GuestAgent:
         return message["return"]
 
     def pause(self, seconds: float) -> None:
-        """Wait for seconds, but raise GuestError as soon as the VM ends."""
+        """Wait for seconds, but raise GuestGone as soon as the VM ends."""
         channel = self._connected()
         if select.select([channel], [], [], seconds)[0]:
             try:
@@ -115,6 +121,7 @@ class GuestAgent:
                 data = b""
             if not data:
                 self._fail_closed()
+            select.select([], [], [], seconds)  # the guest sends what nobody asked for
 
     def interfaces(self) -> list[dict[str, Any]]:
         """Return the guest's network interfaces: dicts with name, mac and addresses.
@@ -218,13 +225,13 @@ class GuestAgent:
                 "it started?" % self.path,
                 path=self.path,
             )
-        raise GuestError(
+        raise GuestNotReady(
             "the guest agent did not answer %s in time" % command, path=self.path, command=command
         )
 
     def _fail_closed(self) -> NoReturn:
         self._synchronised = False
-        raise GuestError(
+        raise GuestGone(
             "the connection to the guest agent at %s was closed: the VM has ended" % self.path,
             path=self.path,
         )

@@ -38,11 +38,18 @@ MAX_EVENT = 1 << 16  # bytes
 Command = Tuple[str, Optional[Mapping[str, Any]]]  # name, arguments
 
 
+# An event to wait for: its name, and what its data contains.
+DesiredEvent = Tuple[str, Optional[Mapping[str, Any]]]
+
+
 def _contains(data: Any, part: Any) -> bool:
-    """Return whether data has all of part: keys of dicts at any depth, and equal values."""
+    """Return whether data has all of part: keys of dicts at any depth, and equal values.
+
+    None equals a missing key: QMP omits the optional members that have no value.
+    """
     if isinstance(part, Mapping):
         return isinstance(data, dict) and all(
-            key in data and _contains(data[key], value) for key, value in part.items()
+            _contains(data.get(key), value) for key, value in part.items()
         )
     return bool(data == part)
 
@@ -169,35 +176,49 @@ class Monitor:
         names: one or several. match: what its data contains.
         """
         names = (names,) if isinstance(names, str) else tuple(names)
-        deadline = self._deadline(timeout)
-        event = self._take_event(names, match)
-        if event is None and not self._negotiated:
-            self._exchange([], (), deadline)
-            event = self._take_event(names, match)
-        while event is None:
-            message = self._collect(deadline)
-            if message is None:
-                raise MonitorTimeout(
-                    "QEMU did not send %s%s within %g s"
-                    % (
-                        " or ".join(names),
-                        " with %s" % json.dumps(match) if match else "",
-                        self._seconds(timeout),
-                    ),
-                    path=self.path,
-                )
+        return self.wait_any([(name, match) for name in names], timeout)
 
-            event = self._take_event(names, match, max(len(self.events) - 1, 0))
+    def wait_any(
+        self, desired: Sequence[DesiredEvent], timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Remove and return the first event that is one of those desired.
+
+        timeout: 0 to consider only the events that QEMU has sent until now.
+        """
+        deadline = self._deadline(timeout)
+        event = self._take_event(desired)
+        if event is None and (timeout == 0 or not self._negotiated):
+            # QEMU sends the reply to a command after all earlier events.
+            queries: list[Command] = [("query-name", None)] if timeout == 0 else []
+            self._exchange(queries, (), self._deadline(None) if timeout == 0 else deadline)
+            event = self._take_event(desired)
+        while event is None:
+            message = None if timeout == 0 else self._collect(deadline)
+            if message is None:
+                raise self._no_event(desired, timeout)
+            event = self._take_event(desired, max(len(self.events) - 1, 0))
         return event
 
-    def _take_event(
-        self, names: Sequence[str], match: Mapping[str, Any] | None, start: int = 0
-    ) -> dict[str, Any] | None:
-        """Remove and return the first matching event of the queue, from index start on."""
+    def _no_event(self, desired: Sequence[DesiredEvent], timeout: float | None) -> MonitorTimeout:
+        names = [
+            name + (" with %s" % json.dumps(match) if match else "") for name, match in desired
+        ]
+        return MonitorTimeout(
+            "QEMU did not send %s %s"
+            % (
+                " or ".join(names),
+                "until now" if timeout == 0 else "within %g s" % self._seconds(timeout),
+            ),
+            path=self.path,
+        )
+
+    def _take_event(self, desired: Sequence[DesiredEvent], start: int = 0) -> dict[str, Any] | None:
+        """Remove and return the first desired event of the queue, from index start on."""
         for index in range(start, len(self.events)):
             event = self.events[index]
-            if event["event"] in names and _contains(event["data"], match or {}):
-                return self.events.pop(index)
+            for name, match in desired:
+                if event["event"] == name and _contains(event["data"], match or {}):
+                    return self.events.pop(index)
         return None
 
     def _exchange(

@@ -15,6 +15,7 @@ import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
+    GuestGone,
     GuestNotReady,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
@@ -32,17 +33,18 @@ MAX_OUTPUT = 16 << 20  # bytes of the output of a command
 class SerialCli:
     """A session on a command line; a context manager that logs in if a login is requested.
 
-    Raises GuestNotReady, LoginFailed.
+    Raises GuestNotReady, LoginFailed, GuestGone if the system ends the session or restarts.
     """
 
     def __init__(self, console: Console, login: Login | None = None, timeout: float = 10) -> None:
         self.console, self.login, self.timeout = console, login or Login(), timeout
         self._prompt = compile_pattern("prompt", self.login.prompt)
+        self._login_prompt = compile_pattern("login_prompt", self.login.login_prompt)
 
     def __enter__(self) -> SerialCli:
         login = self.login
         prompts = [
-            compile_pattern("login_prompt", login.login_prompt),
+            self._login_prompt,
             compile_pattern("password_prompt", login.password_prompt),
             self._prompt,
         ]
@@ -98,16 +100,9 @@ class SerialCli:
     def _until_prompt(self, line: str, deadline: float) -> bytes:
         before = b""
         while True:
-            _number, match = self.console.expect([self._prompt], deadline)
+            number, match = self.console.expect([self._prompt, self._login_prompt], deadline)
             if match is None or time.monotonic() > deadline:
-                raise GuestError(
-                    "no prompt came after %r in time: does prompt match what the system shows? It "
-                    "printed last: %s"
-                    % (
-                        line,
-                        (before + self.console.printed)[-200:].decode("utf-8", "replace").strip(),
-                    )
-                )
+                raise self._no_prompt(line, before + self.console.printed)
             before += match.string[: match.end()]
             if len(before) > MAX_OUTPUT:
                 raise GuestError("%r printed more than %d MiB" % (line, MAX_OUTPUT >> 20))
@@ -115,10 +110,28 @@ class SerialCli:
             if not self.console.printed and not self.console.read(
                 min(deadline, time.monotonic() + 2 * QUIET_TIME)
             ):
+                if number == 1:
+                    raise GuestGone(
+                        "the session on the console %s has ended: it asks for a login"
+                        % self.console.location
+                    )
                 break
         lines = before.replace(b"\r", b"").split(b"\n")
         # The first is the echo of the command, the last is the prompt.
         return b"\n".join(lines[1:-1]) + b"\n" if len(lines) > 2 else b""
+
+    def _no_prompt(self, line: str, output: bytes) -> GuestError:
+        shown = output[-200:].decode("utf-8", "replace").strip()
+        # A command may print the same as a start of the system.
+        if self.console.has_restarted(output):
+            return GuestGone(
+                "no prompt came after %r: the system has ended or is restarting. It printed last: "
+                "%s" % (line, shown)
+            )
+        return GuestError(
+            "no prompt came after %r in time: does prompt match what the system shows? It printed "
+            "last: %s" % (line, shown)
+        )
 
     def _settle(self, deadline: float) -> None:
         """Discard output until the console is idle, or until deadline."""

@@ -24,6 +24,7 @@ from typing import Iterable, NamedTuple, Optional, Pattern, Sequence
 from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import posix_cksum
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
+    GuestGone,
     GuestNotReady,
     LoginFailed,
 )
@@ -93,7 +94,8 @@ class SerialShell:
 
     console: open. timeout: seconds for the login, and for each answer that does not depend on a
     program of the user.
-    Raises GuestNotReady if nothing answers, LoginFailed, GuestError.
+    Raises GuestNotReady if nothing answers, GuestGone if the guest ends or restarts, LoginFailed,
+    GuestError.
     """
 
     def __init__(self, console: Console, login: Login | None = None, timeout: float = 10) -> None:
@@ -131,7 +133,7 @@ class SerialShell:
     ) -> tuple[int, bytes, bytes]:
         """Run a line of the guest's sh; return (exit code, output, error output), in bytes.
 
-        data: its standard input. timeout: seconds for the command; default: wait for ever.
+        data: its standard input. timeout: seconds for the command; default: until the guest ends.
         """
         if len(command) < MAX_LINE // 2 and not data:
             line = _RUN % _base64(command)
@@ -186,7 +188,7 @@ class SerialShell:
         """Send a line and wait for our token and answer (a pattern) after it.
 
         again: the line to send if the answer is missing or damaged; default: line.
-        timeout: in seconds; 0: that of the session; None: wait for ever.
+        timeout: in seconds; 0: that of the session; None: until the guest ends.
         """
         expected = re.compile(re.escape(self._marker("")) + answer)
         self._send(line)
@@ -196,7 +198,7 @@ class SerialShell:
         while True:
             pause = time.monotonic() + _retry_interval(tries)
             # A guest that has rebooted asks for a login each time it gets a line.
-            which, match = self.console.expect(
+            which, match = self.console.expect_alive(
                 [expected, login] if tries > 3 else [expected],
                 pause if limit is None else min(pause, limit),
             )
@@ -204,12 +206,13 @@ class SerialShell:
                 return match
             prompts += which == 1
             if prompts > 2:
-                raise GuestError(
+                raise GuestGone(
                     "the guest's shell has ended: the console at %s asks for a login"
                     % self.console.location
                 )
             if limit is not None and time.monotonic() >= limit:
-                raise GuestError(
+                error = GuestError if timeout else GuestNotReady
+                raise error(
                     "the guest did not answer within %d s on its console"
                     % (timeout or self.timeout)
                 )
@@ -266,7 +269,7 @@ class SerialShell:
             end = re.compile(re.escape(self._marker("end")) + b":%d:" % number)
             self._send("echo VLAB-%s-end:%d:" % (self.token, number))
             while len(found) < total:
-                which, match = self.console.expect([line, end], min(deadline, limit))
+                which, match = self.console.expect_alive([line, end], min(deadline, limit))
                 if match is None or which == 1 or time.monotonic() > deadline:
                     break
                 index, piece = int(match.group(1)), match.group(2)

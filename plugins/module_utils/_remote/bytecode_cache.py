@@ -113,6 +113,11 @@ class _ArchiveFinder(CachingFinder):
             spec.submodule_search_locations = [os.path.join(self.archive, *name.split("."))]
         return spec
 
+    def get_source(self, name: str) -> str | None:
+        """Return the text of a module, as loaders do that support it."""
+        with zipfile.ZipFile(self.archive) as opened:
+            return opened.read(name.replace(".", "/") + ".py").decode("utf-8")
+
     def _compile(self, name: str, path: Sequence[str] | None) -> bool:
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or not isinstance(spec.loader, zipimport.zipimporter):

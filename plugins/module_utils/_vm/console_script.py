@@ -15,24 +15,26 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
-    Console,
-    compile_pattern,
-)
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
 
 _MASK = "********"
 _ANSWER_TIMEOUT = 3  # seconds for a console to answer an empty line
 _FINAL_OUTPUT_TIMEOUT = 0.2  # seconds for output after the last step
 _MAX_SHOWN_OUTPUT = 500  # characters of the last output, in an error
+_MAX_OUTPUT = 1 << 20  # bytes of the transcript
+_MAX_MATCH = 1 << 16  # bytes of the text that a pattern matched
+_OMITTED = "[earlier output is omitted]\n"
 
 
 class ConsoleScript:
     """A script and, after run, its outcome.
 
-    address: of the console. steps: dicts with expect, send, secret, enter, timeout.
+    console: not open yet. steps: dicts with expect, send, secret, enter, timeout.
     timeout: seconds for a step without its own. newline: what ends a typed line.
     unless: a pattern; if the console answers an empty line with it, run does nothing.
     matches: for each step the text that its pattern matched, or None. changed: whether anything was
@@ -41,31 +43,37 @@ class ConsoleScript:
 
     def __init__(
         self,
-        address: str | tuple[str, int],
+        console: Console,
         steps: Sequence[dict[str, Any]],
         timeout: float = 30,
         newline: str = "\r",
         unless: str | None = None,
     ) -> None:
-        self.address, self.steps, self.timeout, self.newline = address, steps, timeout, newline
+        self.console, self.steps, self.timeout, self.newline = console, steps, timeout, newline
         self.matches: list[str | None] = []
         self.changed = False
         self._unless = compile_pattern("unless", unless) if unless else None
         self._patterns = [_check_step("steps[%d]" % n, step) for n, step in enumerate(steps)]
         self._output = b""
+        self._is_cut = False
 
     @property
     def transcript(self) -> str:
-        """All output of the console, with secrets masked."""
+        """The output of the console, the last MiB of it at most, with secrets masked."""
         text = self._output.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
         for step in self.steps:
             if step.get("secret"):
                 text = text.replace(step["secret"], _MASK)
-        return text
+        return _OMITTED + text.partition("\n")[2] if self._is_cut else text
+
+    def _record(self, output: bytes) -> None:
+        self._output += output
+        if len(self._output) > _MAX_OUTPUT:
+            self._output, self._is_cut = self._output[-_MAX_OUTPUT:], True
 
     def run(self) -> None:
         """Run the steps. Raises GuestError naming the step that failed, with the transcript."""
-        with Console(self.address) as console:
+        with self.console as console:
             try:
                 if self._unless and self._is_done(console, self._unless):
                     return
@@ -76,7 +84,7 @@ class ConsoleScript:
                     raise console.input_error()
                 self._read_until(console, time.monotonic() + _FINAL_OUTPUT_TIMEOUT)
             except GuestError as error:
-                self._output += console.printed
+                self._record(console.printed)
                 raise GuestError(error.message, transcript=self.transcript, matches=self.matches)
 
     def _is_done(self, console: Console, unless: re.Pattern[bytes]) -> bool:
@@ -91,7 +99,7 @@ class ConsoleScript:
         if pattern:
             matched = self._expect(console, pattern, deadline)
             if matched is None:
-                self._output += console.printed
+                self._record(console.printed)
                 console.printed = b""
                 raise GuestError(
                     "steps[%d].expect: the console did not show %r within %d s. Its last output: %s"
@@ -102,7 +110,9 @@ class ConsoleScript:
                         self.transcript[-_MAX_SHOWN_OUTPUT:].strip() or "nothing",
                     )
                 )
-        self.matches.append(matched.decode("utf-8", "replace") if matched is not None else None)
+        self.matches.append(
+            matched[:_MAX_MATCH].decode("utf-8", "replace") if matched is not None else None
+        )
         text = step["secret"] if step.get("secret") is not None else step.get("send")
         if text is not None:
             end = self.newline if step.get("enter") is not False else ""
@@ -116,14 +126,16 @@ class ConsoleScript:
         _number, match = console.expect([pattern], deadline)
         if match is None:
             return None
-        self._output += match.string[: match.end()]
+        self._record(match.string[: match.end()])
         matched: bytes = match.group()
         return matched
 
     def _read_until(self, console: Console, deadline: float) -> None:
-        while console.read(deadline):
-            pass
-        self._output += console.printed
+        # A console may print without a pause: check the clock after each read.
+        while console.read(deadline) and time.monotonic() < deadline:
+            self._record(console.printed)
+            console.printed = b""
+        self._record(console.printed)
         console.printed = b""
 
 

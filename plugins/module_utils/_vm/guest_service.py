@@ -17,19 +17,27 @@ from typing import Any, Iterator
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
+    GuestGone,
     GuestNotReady,
-    HostError,
     LoginFailed,
-    MonitorError,
     VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.protocol import (
     Handler,
     RequestError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
-_ERROR_KINDS = ((GuestNotReady, "not_ready"), (LoginFailed, "login"), (VlabError, "error"))
+_ERROR_KINDS = (
+    (GuestNotReady, "not_ready"),
+    (GuestGone, "gone"),
+    (LoginFailed, "login"),
+    (VlabError, "error"),
+)
+# Seconds for a command: a guest may stop in the middle of it without a sign. A command line of a
+# network system has a default of its own.
+_COMMAND_TIMEOUT = 3600
+_NO_TIMEOUT = 10**8
 
 
 def _handler(handle: Handler) -> Handler:
@@ -48,8 +56,13 @@ def _handler(handle: Handler) -> Handler:
 
 @_handler
 def _exec(parameters: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    timeout = parameters.get("timeout")
+    if timeout == 0:
+        timeout = _NO_TIMEOUT
+    elif timeout is None and not parameters.get("cli"):
+        timeout = _COMMAND_TIMEOUT
     with _open_session(parameters) as session:
-        code, out, error = session.run(parameters["command"], data, parameters.get("timeout"))
+        code, out, error = session.run(parameters["command"], data, timeout)
     return {"rc": code}, [out, error]
 
 
@@ -88,6 +101,9 @@ def _open_session(parameters: dict[str, Any]) -> Iterator[Any]:
 
     Only if that fails, inspect the VM for the cause: each request would pay for it.
     """
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.hangup import end_with_client
+
+    end_with_client()
     folder = Folder(parameters.get("root"), parameters["lab"], parameters["vm"])
     agent = parameters["channel"] == "agent"
     with contextlib.ExitStack() as stack:
@@ -97,33 +113,12 @@ def _open_session(parameters: dict[str, Any]) -> Iterator[Any]:
         except LoginFailed:
             raise
         except GuestError as error:
-            raise _with_cause(error, folder, agent)
+            from ansible_collections.vlab.qemu.plugins.module_utils._vm.guest_cause import (
+                with_cause,
+            )
+
+            raise with_cause(error, folder, agent)
         yield session
-
-
-def _with_cause(error: GuestError, folder: Folder, agent: bool) -> GuestError:
-    """Return an error that says what is wrong with the VM; the given one if nothing is."""
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
-
-    if not folder.exists():
-        return GuestError(no_such_vm(folder))
-    try:
-        observation = observe(folder)
-    except (MonitorError, HostError) as failure:
-        return GuestNotReady("%s; and %s" % (error.message, failure.message))
-    observation.close()
-    if observation.monitor_error:
-        return GuestNotReady("%s; and %s" % (error.message, observation.monitor_error.message))
-    name = "%s of the lab %s" % (folder.name, folder.lab)
-    if not observation.alive:
-        return GuestError("the VM %s does not run: it is %s" % (name, observation.status))
-    if observation.status == "paused":
-        return GuestError("the VM %s is paused: state=started resumes it" % name)
-    if agent and not observation.running.get("guest_agent"):
-        return GuestError(
-            "the VM %s has no channel for a guest agent: give it guest_agent: true" % name
-        )
-    return error
 
 
 class _AgentSession:
@@ -168,20 +163,17 @@ def _agent_session(parameters: dict[str, Any], folder: Folder) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _serial_session(parameters: dict[str, Any], folder: Folder) -> Iterator[Any]:
-    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import (
         Login,
         SerialShell,
     )
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import (
-        console_address,
-    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import open_console
 
     options = parameters.get("login") or {}
     login = Login(**{name: value for name, value in options.items() if value is not None})
     timeout = parameters.get("connect_timeout") or 10
     shell_class = SerialCli if parameters.get("cli") else SerialShell
-    with Console(console_address(folder, parameters.get("console")), timeout) as console:
+    with open_console(folder, parameters.get("console"), timeout) as console:
         with shell_class(console, login, timeout) as shell:
             yield shell

@@ -23,7 +23,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     read_text,
-    remove_file,
     tail,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
@@ -33,10 +32,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
     process_handle,
     process_start_time,
     send_signal,
-    start_program,
     wait_for_exit,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.supervisor import (
+    SCRIPT,
+    start_supervised,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,10 +46,6 @@ if TYPE_CHECKING:
 
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
-# The shell waits for QEMU, keeps its exit code, and reaps it where PID 1 does not. Its standard
-# input is the file of the exit code: opened before, so that a shell that ends late never writes to
-# the file of the next run, and locked as long as the shell lives.
-_SUPERVISOR = '"$@" </dev/null; code=$?; echo $code >&0; exit $code'
 _SUPERVISOR_NAME = "vlab-qemu"
 _POLL_INTERVAL = 0.004  # seconds: no event reports a new socket
 _ORPHAN_TIMEOUT = 10
@@ -91,26 +89,17 @@ class Child:
 
     def __init__(self, argv: list[str], folder: Folder, environment: Mapping[str, str]) -> None:
         self.argv, self.folder = argv, folder
-        remove_file(folder.exit_code)
-        log = _open(folder.log, os.O_WRONLY | os.O_APPEND)
-        exit_code = _open(folder.exit_code, os.O_RDWR)
-        fcntl.flock(exit_code, fcntl.LOCK_EX)
         try:
-            self.process = start_program(
-                ["/bin/sh", "-c", _SUPERVISOR, _SUPERVISOR_NAME] + argv,
-                stdin=exit_code,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
+            self.process = start_supervised(
+                _SUPERVISOR_NAME,
+                argv,
+                folder.exit_code,
+                folder.log,
                 env=dict(os.environ, **environment),
                 umask=0o077,  # of captures and sockets outside the VM's folder
             )
         except OSError as error:
             raise LaunchError("cannot run %s: %s" % (argv[0], error.strerror), cmd=argv)
-        finally:
-            os.close(log)
-            os.close(exit_code)
 
     def connect(self, timeout: float) -> Monitor:
         """Return the open monitor as soon as it answers.
@@ -147,13 +136,6 @@ class Child:
         """Kill what was started."""
         end_orphans(self.folder)
         self.process.wait(10)
-
-
-def _open(path: str, flags: int) -> int:
-    try:
-        return os.open(path, flags | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
 
 
 def _hint(log: str) -> str:
@@ -205,7 +187,7 @@ def _processes(folder: Folder) -> list[int]:
 
 
 def _is_supervisor(pid: int) -> bool:
-    return command_line(pid)[:4] == ["/bin/sh", "-c", _SUPERVISOR, _SUPERVISOR_NAME]
+    return command_line(pid)[:4] == ["/bin/sh", "-c", SCRIPT, _SUPERVISOR_NAME]
 
 
 def _runs_its_program(pid: int) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import Any, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     OptionError,
+    VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
     check_number,
@@ -38,9 +40,18 @@ _KEYS = {
     "human": {"human", "timeout"},
     "event": {"event", "match", "timeout"},
 }
+# How the human monitor begins a line that reports an error: monitor/hmp.c, hmp_handle_error() and
+# the commands that print their own. The output of "info" may begin in any way.
+_HUMAN_ERROR = re.compile(
+    r"^(?:Error: |unknown command: |Try \"help |Command '.*' not available)", re.MULTILINE
+)
+_HUMAN_COMMAND_ERROR = re.compile(
+    r"^(?:unknown key: |[Ii]nvalid |[Cc]ould not |[Cc]an'?t |[Ff]ailed to |.* not found\s*$)",
+    re.MULTILINE,
+)
 
-# One of execute, human and event; kind: which one; timeout: in seconds; fds: [(path, mode)]; and
-# optionally arguments or match.
+# One of execute, human and event; kind: which one; timeout: in seconds; fds: [(path, mode)];
+# optionally arguments; of an event, a list of (name, match).
 Step = Dict[str, Any]
 
 
@@ -67,25 +78,51 @@ def _parse_step(path: str, entry: Any) -> Step:
     unknown = sorted(set(step) - _KEYS[kind])
     if unknown:
         raise OptionError("%s.%s" % (path, unknown[0]), "not supported by an entry with %s" % kind)
-    names = step[kind] if kind == "event" and isinstance(step[kind], list) else [step[kind]]
-    for name in names:
-        if not isinstance(name, str):
-            raise OptionError("%s.%s" % (path, kind), "%r is not a text" % (name,))
+    if kind == "event":
+        step["event"] = _parse_events(path, step["event"], step.pop("match", None))
+    elif not isinstance(step[kind], str):
+        raise OptionError("%s.%s" % (path, kind), "%r is not a text" % (step[kind],))
     if kind == "execute":
         step["execute"] = to_qmp(step["execute"])[0]
-    for key in ("arguments", "match"):
-        if step.get(key) is not None and not isinstance(step[key], dict):
-            raise OptionError("%s.%s" % (path, key), "it must be a dict")
+    _check_dict(path + ".arguments", step.get("arguments"))
     step["timeout"] = _parse_timeout(path + ".timeout", step.get("timeout"))
+    if not step["timeout"] and kind != "event":
+        raise OptionError(path + ".timeout", "0 is only for an event: a command takes time")
     step["fds"] = _parse_descriptors(path + ".fds", step.get("fds") or [])
     step["kind"] = kind
     return step
 
 
+def _parse_events(path: str, entries: Any, match: Any) -> list[tuple[str, dict[str, Any] | None]]:
+    """Return the events to wait for: [(name, match)]. match: of those without their own."""
+    _check_dict(path + ".match", match)
+    events = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        name, own = entry, match
+        if isinstance(entry, dict) and "event" in entry and set(entry) <= {"event", "match"}:
+            name, own = entry["event"], entry.get("match") or match
+            _check_dict(path + ".event.match", own)
+        if not isinstance(name, str):
+            raise OptionError(
+                path + ".event",
+                "%r is not the name of an event, nor {event: ..., match: ...}" % (entry,),
+            )
+        events.append((name, own))
+    return events
+
+
+def _check_dict(path: str, value: Any) -> None:
+    if value is not None and not isinstance(value, dict):
+        raise OptionError(path, "it must be a dict")
+
+
 def _parse_timeout(path: str, value: Any) -> float:
     what = "a time in seconds"
+    given = _DEFAULT_TIMEOUT if value is None or value == "" else value
     try:
-        seconds: float = check_number(path, float(value or _DEFAULT_TIMEOUT), 0, _MAX_TIMEOUT, what)
+        if isinstance(given, bool):
+            raise ValueError(given)
+        seconds: float = check_number(path, float(given), 0, _MAX_TIMEOUT, what)
     except (TypeError, ValueError):
         raise OptionError(path, "%r is not %s" % (value, what))
     return seconds
@@ -135,19 +172,17 @@ def run_session(
                 continue
             try:
                 replies.append(_run(monitor, step))
-            except MonitorError as error:
-                error.facts.update(entry=number, replies=replies)
+            except VlabError as error:
+                error.facts.update(entry=number, replies=replies, events=monitor.events)
                 raise
         return replies, monitor.events
 
 
 def _run(monitor: Monitor, step: Step) -> Any:
     if step["kind"] == "event":
-        return monitor.wait_event(step["event"], step.get("match"), timeout=step["timeout"])
+        return monitor.wait_any(step["event"], timeout=step["timeout"])
     if step["kind"] == "human":
-        return monitor.execute(
-            "human-monitor-command", {"command-line": step["human"]}, timeout=step["timeout"]
-        )
+        return _run_human(monitor, step)
     with contextlib.ExitStack() as stack:
         handles = []
         for path, mode in step["fds"]:
@@ -158,3 +193,19 @@ def _run(monitor: Monitor, step: Step) -> Any:
             stack.callback(os.close, handles[-1])
         command, arguments = to_qmp(step["execute"], step.get("arguments"))
         return monitor.execute(command, arguments, fds=handles, timeout=step["timeout"])
+
+
+def _run_human(monitor: Monitor, step: Step) -> str:
+    """Run a line of the human monitor, which reports an error as its output."""
+    output = monitor.execute(
+        "human-monitor-command", {"command-line": step["human"]}, timeout=step["timeout"]
+    )
+    if not isinstance(output, str):
+        raise MonitorError("QEMU's human monitor did not answer with a text", command=step["human"])
+    if _HUMAN_ERROR.search(output) or may_change(step) and _HUMAN_COMMAND_ERROR.search(output):
+        raise MonitorError(
+            "QEMU refused %s: %s" % (step["human"], output.strip()),
+            command=step["human"],
+            error_class="GenericError",
+        )
+    return output

@@ -197,7 +197,8 @@ _OPTION_CHECKS: dict[str, Check] = {
                 "log": boolean,
                 "host": optional(text),
                 "port": optional(_auto_port),
-            }
+            },
+            {"clients": one_of(("one", "many")), "writers": one_of(("one", "many"))},
         )
     ),
     "monitors": list_of(record({"name": file_name, "type": one_of(("hmp", "qmp"))})),

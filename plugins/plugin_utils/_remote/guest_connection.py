@@ -18,6 +18,7 @@ from ansible.plugins.connection import ConnectionBase
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import Hypervisor
 
 _CHUNK = 4 << 20  # bytes of a file in one request
+_TEST_TIMEOUT = 30  # seconds for the guest to run nothing
 
 
 class GuestConnection(ConnectionBase):
@@ -54,7 +55,12 @@ class GuestConnection(ConnectionBase):
 
     def transport_test(self, connect_timeout: int) -> None:
         """Check that the guest runs commands; wait_for_connection calls this first."""
-        self._request("exec", command="true", connect_timeout=connect_timeout)
+        self._request(
+            "exec",
+            command="true",
+            connect_timeout=connect_timeout,
+            timeout=max(connect_timeout, _TEST_TIMEOUT),
+        )
 
     def exec_command(
         self, cmd: str, in_data: bytes | None = None, sudoable: bool = True
@@ -70,7 +76,7 @@ class GuestConnection(ConnectionBase):
             "exec",
             in_data if isinstance(in_data, bytes) else to_bytes(in_data or ""),
             command=to_text(cmd, errors="surrogate_or_strict"),
-            timeout=self.get_option("command_timeout") or None,
+            timeout=self.get_option("command_timeout"),
         )
         return result["rc"], out, error
 

@@ -26,7 +26,12 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.client import (
 )
 
 _SERVICE = "_vm.guest_service"
-_ERRORS = {"not_ready": AnsibleConnectionFailure, "login": AnsibleAuthenticationFailure}
+_SIGNALLED = 128  # the exit codes of a shell above this: a signal, or the end of SSH (255)
+_ERRORS = {
+    "not_ready": AnsibleConnectionFailure,
+    "gone": AnsibleConnectionFailure,
+    "login": AnsibleAuthenticationFailure,
+}
 _COMMON_VARIABLES = (
     "ansible_connection",
     "ansible_python_interpreter",
@@ -55,8 +60,9 @@ class Hypervisor:
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Have the guest service on the hypervisor handle a request; return its result and data.
 
-        Raises AnsibleConnectionFailure if the guest does not answer yet,
-        AnsibleAuthenticationFailure if it refuses the login, else AnsibleError with the cause.
+        Raises AnsibleConnectionFailure if the guest does not answer or goes away, or if the request
+        is cut off, AnsibleAuthenticationFailure if the guest refuses the login, else AnsibleError
+        with the cause.
         """
         interpreter = interpreter_of(self.variables)
         reply = send_request(self._run, interpreter, _SERVICE, name, parameters, data)
@@ -65,6 +71,11 @@ class Hypervisor:
             if reply.incomplete:
                 raise AnsibleConnectionFailure(
                     "the connection to the hypervisor %s ended within a reply" % self.name
+                )
+            if reply.started and (reply.code < 0 or reply.code > _SIGNALLED or not reply.output):
+                raise AnsibleConnectionFailure(
+                    "the connection to the hypervisor %s ended, or the process there (exit code "
+                    "%s), before the guest had answered" % (self.name, reply.code)
                 )
             raise AnsibleError(
                 "the hypervisor %s could not handle the request of the connection: python3 there "

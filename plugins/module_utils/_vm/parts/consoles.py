@@ -12,6 +12,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     HostError,
@@ -26,12 +27,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     escape,
     keyval,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, relay
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name, no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
 if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
         Params,
@@ -39,9 +41,11 @@ if TYPE_CHECKING:
     )
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
 
 _ISA_PORTS = 4
+_RELAY = "relay"  # in an observed definition: set if the relay has ended
 
 
 def _consoles(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -61,12 +65,22 @@ def _consoles(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
             raise OptionError(
                 item_path + ".name", "qemu.log is the log of QEMU itself: use another name"
             )
+        if name == "relay":
+            raise OptionError(
+                item_path + ".name", "relay.log is the log of the relay: use another name"
+            )
         numbers[name] = number
         kind = given.get("type") or "unix"
         if kind == "unix" and (given.get("port") or given.get("host")):
             raise OptionError(item_path + ".type", "host and port need type: tcp or telnet")
+        clients, writers = given.get("clients") or "one", given.get("writers")
+        if writers == "many" and clients == "one":
+            raise OptionError(item_path + ".writers", "it needs clients: many")
+        # Only where it is given: a definition of before is the same as one without.
+        more = {"clients": "many", "writers": writers or "many"} if clients == "many" else {}
         consoles.append(
             {
+                **more,
                 "name": name,
                 "type": kind,
                 "log": given.get("log") is not False,
@@ -114,6 +128,8 @@ class Consoles(Part):
                     "host": {"type": "str"},
                     "port": {"type": "str"},
                     "log": {"type": "bool"},
+                    "clients": {"type": "str", "choices": ["one", "many"]},
+                    "writers": {"type": "str", "choices": ["one", "many"]},
                 },
             },
             [{"name": "console", "type": "unix", "log": True, "host": None, "port": None}],
@@ -156,7 +172,9 @@ class Consoles(Part):
         for number, console in enumerate(desired["consoles"]):
             name = "console%d" % number
             where = {"id": name, "server": True, "wait": False}
-            if console["type"] == "unix":
+            if _has_many(console):
+                where["path"] = _relayed_path(host.folder, number)
+            elif console["type"] == "unix":
                 where["path"] = socket_path(host.folder, number)
             else:
                 where.update(
@@ -219,15 +237,50 @@ class Consoles(Part):
         )
         return words
 
+    # The relay of the consoles with many clients.
+
+    def reconcile_observed(self, observation: Observation) -> None:
+        if _relayed(observation.running) and relay.running_pid(observation.folder) is None:
+            observation.running[_RELAY] = "ended"
+
+    def compare(self, running: Definition, desired: Definition) -> list[Change]:
+        changes = super().compare(running, desired)
+        if running.get(_RELAY) and running["consoles"] == desired["consoles"]:
+            path = ("consoles", _RELAY)
+            changes.append(Change(path, running[_RELAY], "running", LIVE, self.name))
+        return changes
+
+    def prepare(self, desired: Definition, host: Host) -> list[str]:
+        relay.end(host.folder)  # one that a killed run left would hold its ports
+        return []
+
+    def apply(self, change: Change, desired: Definition, live: Live) -> None:
+        live.running.pop(_RELAY, None)
+        _start_relay(live.folder, live.running)
+
+    def before_continue(self, desired: Definition, live: Live) -> None:
+        _start_relay(live.folder, desired)
+
+    def release(self, definition: Definition, host: Host) -> None:
+        relay.end(host.folder)
+
+    # Result.
+
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         folder = observation.folder
+        has_relay = observation.alive and bool(_relayed(definition))
+        state = relay.state(folder) if has_relay else None
         result["consoles"] = []
         for number, console in enumerate(definition["consoles"]):
             entry = {
                 "name": console["name"],
                 "type": console["type"],
                 "log": folder.file(log_name(console)) if console["log"] else None,
+                "clients": console.get("clients", "one"),
+                "writers": console.get("writers", "one"),
             }
+            if state and _has_many(console):
+                entry["relay"] = state
             if console["type"] == "unix":
                 entry["path"] = socket_path(folder, number)
                 entry["command"] = "socat -,raw,echo=0,escape=0x1d %s" % shlex.quote(
@@ -255,6 +308,42 @@ class Consoles(Part):
 def socket_path(folder: Folder, number: int) -> str:
     """Return the socket of a console by its number."""
     return folder.socket("console.sock" if number == 0 else "console%d.sock" % number)
+
+
+def _has_many(console: dict[str, Any]) -> bool:
+    return console.get("clients") == "many"
+
+
+def _relayed(definition: Definition) -> list[int]:
+    """Return the numbers of the consoles with many clients."""
+    consoles = definition.get("consoles", ())
+    return [number for number, console in enumerate(consoles) if _has_many(console)]
+
+
+def _relayed_path(folder: Folder, number: int) -> str:
+    """Return the socket of QEMU that the relay connects to."""
+    return folder.socket("relay%d.sock" % number)
+
+
+def _start_relay(folder: Folder, definition: Definition) -> None:
+    """Start the relay of a VM if its definition needs one. Raises HostError."""
+    settings = []
+    for number in _relayed(definition):
+        console = definition["consoles"][number]
+        listen: Any = socket_path(folder, number)
+        if console["type"] != "unix":
+            listen = [console["host"], definition["ports"]["console/" + console["name"]]]
+        settings.append(
+            {
+                "name": console["name"],
+                "backend": _relayed_path(folder, number),
+                "listen": listen,
+                "telnet": console["type"] == "telnet",
+                "writers": console["writers"],
+            }
+        )
+    if settings:
+        relay.start(folder, settings)
 
 
 def _read_object(path: str) -> dict[str, Any]:
@@ -288,11 +377,13 @@ def _check_consoles(folder: Folder, definition: Any) -> None:
     )
 
 
-def console_address(folder: Folder, name: str | None = None) -> str | tuple[str, int]:
-    """Return where a console listens: a path, or (host, port). Raises VlabError.
+def open_console(folder: Folder, name: str | None = None, timeout: float = 5) -> Console:
+    """Return the Console of a VM, which connects when it is entered. Raises VlabError.
 
     name: of the console; None for the first one.
     """
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
+
     definition = _read_object(folder.run).get("definition") or _read_object(folder.definition)
     if not definition:
         raise GuestError(no_such_vm(folder))
@@ -311,9 +402,11 @@ def console_address(folder: Folder, name: str | None = None) -> str | tuple[str,
                 ", ".join(console["name"] for console in consoles) or "none",
             ),
         )
-    if consoles[number]["type"] == "unix":
-        return socket_path(folder, number)
-    return consoles[number]["host"], int(definition["ports"]["console/" + consoles[number]["name"]])
+    console = consoles[number]
+    if console["type"] == "unix":
+        return Console(socket_path(folder, number), timeout)
+    port = int(definition["ports"]["console/" + console["name"]])
+    return Console((console["host"], port), timeout, telnet=console["type"] == "telnet")
 
 
 def console_logs(folder: Folder, definition: Definition) -> list[str]:

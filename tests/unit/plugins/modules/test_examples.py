@@ -25,6 +25,7 @@ KEYWORDS = {
     "vars",
     "delegate_to",
     "become",
+    "no_log",
 }
 
 

@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import readiness
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, check_ready
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import forward_key
 
@@ -103,3 +104,44 @@ def test_a_connection_counts_when_the_guest_has_accepted_it(states, accepted):
     monitor = types.SimpleNamespace(execute=lambda command, arguments: text)
     readiness = Readiness(types.SimpleNamespace(name="r1"), DEFINITION, {}, monitor)
     assert readiness._has_guest_accepted(20022) == accepted
+
+
+@pytest.mark.parametrize(
+    "definition, ready, message",
+    [
+        ({"guest_agent": False}, {"agent": True}, "give it guest_agent: true"),
+        ({}, {"command": "true"}, "give it guest_agent: true"),
+        ({"consoles": []}, {"console": "ready"}, "has no console with a log"),
+        (
+            {"consoles": [{"name": "a", "log": False}]},
+            {"console": "x"},
+            "has no console with a log",
+        ),
+    ],
+)
+def test_what_cannot_be_waited_for_is_reported_at_once(tmp_path, definition, ready, message):
+    folder = types.SimpleNamespace(name="r1", file=lambda name: str(tmp_path / name))
+    definition = {"consoles": [{"name": "console"}], **definition}
+    began = time.monotonic()
+    with pytest.raises(GuestError, match=message):
+        Readiness(folder, definition, {**ready, "timeout": 30}, None).wait(
+            os.getpid(), process_start_time(os.getpid())
+        )
+    assert time.monotonic() - began < 2
+
+
+def test_a_long_log_is_read_once_in_pieces(tmp_path, monkeypatch):
+    """A pattern across two pieces is found."""
+    monkeypatch.setattr(readiness, "_LOG_PIECE", 1000)
+    monkeypatch.setattr(readiness, "_LOG_OVERLAP", 50)
+    wait(tmp_path, "x" * 100_995 + "\nvlab: ready\n" + "y" * 5000)
+    folder = types.SimpleNamespace(name="r1", file=lambda name: str(tmp_path / name))
+    made = Readiness(folder, {"consoles": [{"name": "console"}]}, READY, None, log_from=101_500)
+    assert not made._console(time.monotonic() + 5)
+    with open(tmp_path / "console.log", "a", encoding="ascii") as stream:
+        stream.write("vlab: rea")
+        stream.flush()
+        assert not made._console(time.monotonic() + 5)
+        stream.write("dy")
+        stream.flush()
+    assert made._console(time.monotonic() + 5)

@@ -10,7 +10,12 @@ import threading
 import time
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
+    GuestGone,
+    GuestNotReady,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import guest_exec
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
 
 
@@ -155,3 +160,76 @@ def test_interfaces(path):
             {"name": "lo", "mac": None, "addresses": ["127.0.0.1"]},
             {"name": "eth0", "mac": "52:54:00:ab:cd:ef", "addresses": []},
         ]
+
+
+def test_a_guest_that_restarts_under_a_program(path):
+    """The new agent does not know the process."""
+    unknown = {"error": {"class": "GenericError", "desc": "PID 7 does not exist"}}
+    answers = {"guest-exec": {"pid": 7}, "guest-exec-status": unknown}
+    with FakeAgent(path, answers), GuestAgent(path) as agent:
+        with pytest.raises(GuestGone, match="does not know the process of reboot any more"):
+            guest_exec.exec_in_guest(agent, ["reboot"])
+
+
+def test_a_request_that_is_lost_in_a_restart_is_sent_again(path, monkeypatch):
+    monkeypatch.setattr(guest_exec, "MAX_SILENCE", 0.2)
+    answers = {"guest-exec": {"pid": 7}, "guest-exec-status": None}
+    with FakeAgent(path, answers) as server, GuestAgent(path) as agent:
+        threading.Timer(
+            0.5, answers.update, [{"guest-exec-status": {"exited": True, "exitcode": 3}}]
+        ).start()
+        assert guest_exec.exec_in_guest(agent, ["x"]) == (3, b"", b"")
+        assert server.requests.count("guest-exec-status") > 2
+
+
+def test_a_guest_that_hangs_under_a_program(path, monkeypatch):
+    monkeypatch.setattr(guest_exec, "MAX_SILENCE", 0.2)
+    monkeypatch.setattr(guest_exec, "REPLY_TIMEOUT", 0.6)
+    answers = {"guest-exec": {"pid": 7}, "guest-exec-status": None}
+    with FakeAgent(path, answers), GuestAgent(path, timeout=0.1) as agent:
+        with pytest.raises(GuestGone, match="the guest stopped answering while it ran x"):
+            guest_exec.exec_in_guest(agent, ["x"])
+
+
+def test_a_vm_that_ends_under_a_program(path):
+    answers = {"guest-exec": {"pid": 7}, "guest-exec-status": "hang up"}
+    with FakeAgent(path, answers), GuestAgent(path) as agent:
+        with pytest.raises(GuestGone, match="was closed: the VM has ended"):
+            guest_exec.exec_in_guest(agent, ["poweroff"])
+
+
+class Repeating(FakeAgent):
+    """Answers twice."""
+
+    def _answer(self, client, request):
+        super()._answer(client, request)
+        if request["execute"] == "guest-exec-status":
+            super()._answer(client, request)
+            self.requests.pop()
+
+
+def test_an_agent_that_sends_what_nobody_asked_for_is_not_polled_without_a_pause(path):
+    answers = {"guest-exec": {"pid": 7}, "guest-exec-status": {"exited": False}}
+    with Repeating(path, answers) as server, GuestAgent(path, timeout=0.1) as agent:
+        with pytest.raises(GuestError, match="did not end within 1 s"):
+            guest_exec.exec_in_guest(agent, ["x"], timeout=1)
+        assert len(server.requests) < 40
+
+
+def test_waiting_for_an_agent_has_pauses_and_ends_if_it_is_in_vain(path):
+    calls = []
+    with pytest.raises(GuestError, match="no guest agent answers at"):
+        guest_exec.wait_for_agent(path, 1, calls.append)
+    assert 1 < len(calls) < 8
+
+    def in_vain(error):
+        raise GuestError("give it guest_agent: true")
+
+    with pytest.raises(GuestError, match="give it guest_agent"):
+        guest_exec.wait_for_agent(path, 60, in_vain)
+
+
+def test_silence_is_no_refusal(path):
+    with FakeAgent(path, {"guest-x": None}), GuestAgent(path, timeout=0.1) as agent:
+        with pytest.raises(GuestNotReady, match="did not answer guest-x in time"):
+            agent.execute("guest-x")

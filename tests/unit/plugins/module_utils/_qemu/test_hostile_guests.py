@@ -347,6 +347,8 @@ class Answering:
                 return index, match
         return None, None
 
+    expect_alive = expect
+
 
 @pytest.mark.parametrize(
     "answer",

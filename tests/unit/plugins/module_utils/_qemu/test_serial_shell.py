@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import posix_cksum
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
+    GuestGone,
     GuestNotReady,
     LoginFailed,
     OptionError,
@@ -247,3 +248,75 @@ def test_posix_cksum(data):
     assert posix_cksum(data) == int(
         subprocess.run(["cksum"], input=data, stdout=subprocess.PIPE, check=True).stdout.split()[0]
     )
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh"], indirect=True)
+@pytest.mark.parametrize(
+    "sign",
+    [
+        "[    0.000000] Linux version 6.1.0",
+        "[   99.000001] reboot: Restarting system",
+        "[   99.000001] Kernel panic - not syncing: Attempted to kill init!",
+        "SeaBIOS (version 1.16.2)",
+    ],
+)
+def test_a_guest_that_goes_away_in_a_command(shell, sign):
+    """A command without a limit ends as soon as the console shows it."""
+    guest, console = connect(shell)
+    begin = time.monotonic()
+    with pytest.raises(GuestGone, match=re.escape(sign)):
+        guest.run("echo '%s' >/dev/tty; sleep 60" % sign)
+    assert time.monotonic() - begin < 5
+    console.__exit__()
+
+
+REBOOTING = r"""
+import os, signal, subprocess
+subprocess.run(["/bin/sh", "-i"])
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+os.tcsetpgrp(0, os.getpgrp())
+os.system("stty echo icanon")
+while True:
+    input("guest login: ")
+"""
+
+
+def test_a_guest_that_asks_for_a_login_again(tmp_path):
+    """A quiet kernel shows nothing else of a new boot."""
+    with FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", REBOOTING]) as fake:
+        guest, console = connect(fake)
+        begin = time.monotonic()
+        # The shell of the session, and the one of the login.
+        with pytest.raises(GuestGone, match="asks for a login"):
+            guest.run("kill -9 $(ps -o ppid= $PPID) $PPID")
+        assert time.monotonic() - begin < 60
+        console.__exit__()
+
+
+RELOADING = r"""
+while True:
+    command = input("router1> ")
+    if command == "reload":
+        print("[    0.000000] Linux version 4.19.0")
+        while True:
+            input()
+    if command == "exit":
+        input("router login: ")
+    print("Linux version 4.19 runs here")
+    print("the login: of whom")
+"""
+
+
+def test_a_network_system_that_goes_away(tmp_path):
+    with (
+        FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", RELOADING]) as fake,
+        Console(fake.path) as console,
+    ):
+        with SerialCli(console, Login(prompt=r"^[\w-]+> *$"), timeout=5) as cli:
+            expected = b"Linux version 4.19 runs here\nthe login: of whom\n"
+            assert cli.run("show version") == (0, expected, b"")
+            with pytest.raises(GuestGone, match="the session on .* has ended"):
+                cli.run("exit", timeout=5)
+            cli.run("back", timeout=5)
+            with pytest.raises(GuestGone, match="no prompt came after 'reload': the system has"):
+                cli.run("reload", timeout=1)

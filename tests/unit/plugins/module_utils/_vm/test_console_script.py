@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sys
+import time
+import tracemalloc
 
 import pytest
 
@@ -11,8 +13,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     OptionError,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import console_script
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import ConsoleScript
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
+from ansible_collections.vlab.qemu.tests.unit.flood import Flood
 
 ROUTER = r"""
 name = "router"
@@ -32,7 +37,7 @@ def router(tmp_path):
 
 
 def held(router, steps, **more):
-    script = ConsoleScript(router.path, steps, timeout=5, **more)
+    script = ConsoleScript(Console(router.path), steps, timeout=5, **more)
     script.run()
     return script
 
@@ -85,5 +90,38 @@ def test_what_does_not_come(router):
 )
 def test_mistakes(tmp_path, steps, more, option):
     with pytest.raises(OptionError) as caught:
-        ConsoleScript(str(tmp_path / "none"), steps, **more)
+        ConsoleScript(Console(str(tmp_path / "none")), steps, **more)
     assert caught.value.facts["option"] == option
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"expect": "never", "timeout": 1}],
+        [{"expect": "noise", "timeout": 5}],
+        [{"expect": "(?s)n.*"}, {"expect": "noise"}, {"expect": "noise"}],
+    ],
+)
+def test_a_console_that_prints_without_a_pause(tmp_path, steps):
+    """The script ends in time, and keeps a bounded transcript."""
+    with Flood(tmp_path / "console.sock", b"a line of noise\r\n") as flood:
+        script = ConsoleScript(Console(flood.path), steps, timeout=3)
+        tracemalloc.start()
+        begin = time.monotonic()
+        try:
+            script.run()
+        except GuestError:
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert time.monotonic() - begin < 6
+    assert peak < 64 << 20
+    assert len(script.transcript) <= 2 << 20
+
+
+def test_a_long_transcript_keeps_its_end(router, monkeypatch):
+    monkeypatch.setattr(console_script, "_MAX_OUTPUT", 40)
+    steps = [{"send": ""}] + [{"expect": "> ", "send": "hostname edge%d" % n} for n in range(9)]
+    script = held(router, [*steps, {"expect": "edge8> "}])
+    assert script.transcript.startswith("[earlier output is omitted]\n")
+    assert script.transcript.endswith("edge8> ") and len(script.transcript) < 80

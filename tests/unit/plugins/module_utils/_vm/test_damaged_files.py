@@ -21,7 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import converge, por
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import read_node_facts
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import console_address
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import open_console
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     users_of,
 )
@@ -129,7 +129,7 @@ def use(folder):
     with contextlib.suppress(VlabError):
         converge_vm(folder, "present")
     with contextlib.suppress(VlabError):
-        console_address(folder)
+        open_console(folder)
     users_of(folder.root, "/a.iso")
     facts = {vm["name"]: vm for vm in vm_facts(folder.root)[0]}
     assert facts["good"]["status"] == "stopped"

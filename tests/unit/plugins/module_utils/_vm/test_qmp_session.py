@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
@@ -34,10 +35,22 @@ PLAIN = {"timeout": 30.0, "fds": []}
             ),
         ),
         ({"human": "info status", "timeout": None}, dict(PLAIN, kind="human", human="info status")),
-        ({"event": "STOP"}, dict(PLAIN, kind="event", event="STOP")),
+        ({"event": "STOP"}, dict(PLAIN, kind="event", event=[("STOP", None)])),
+        (
+            {"event": "STOP", "timeout": 0},
+            dict(PLAIN, kind="event", event=[("STOP", None)], timeout=0.0),
+        ),
         (
             {"event": ["STOP", "RESUME"], "match": {"a": 1}},
-            dict(PLAIN, kind="event", event=["STOP", "RESUME"], match={"a": 1}),
+            dict(PLAIN, kind="event", event=[("STOP", {"a": 1}), ("RESUME", {"a": 1})]),
+        ),
+        (
+            {"event": [{"event": "STOP", "match": {"a": None}}, {"event": "RESUME"}, "RESET"]},
+            dict(
+                PLAIN,
+                kind="event",
+                event=[("STOP", {"a": None}), ("RESUME", None), ("RESET", None)],
+            ),
         ),
         (
             {"execute": "getfd", "fds": [{"path": "/x"}, {"path": "/y", "mode": "rw"}]},
@@ -62,6 +75,13 @@ def test_steps(given, expected):
         ({"event": "A", "arguments": {}}, ".arguments"),
         ({"execute": "a", "arguments": [1]}, ".arguments"),
         ({"event": "A", "match": "x"}, ".match"),
+        ({"event": [{"event": "A", "match": "x"}]}, ".event.match"),
+        ({"event": [{"event": 5}]}, ".event"),
+        ({"event": [{"event": "A", "timeout": 5}]}, ".event"),
+        ({"event": ["A", 5]}, ".event"),
+        ({"execute": "a", "timeout": 0}, ".timeout"),
+        ({"human": "a", "timeout": 0}, ".timeout"),
+        ({"event": "A", "timeout": True}, ".timeout"),
         ({"execute": "a", "timeout": "soon"}, ".timeout"),
         ({"execute": "a", "timeout": -1}, ".timeout"),
         ({"execute": 5}, ".execute"),
@@ -143,7 +163,8 @@ def test_an_event_is_waited_for(tmp_path):
 
 
 def test_check_mode_passes_over_what_changes(tmp_path):
-    with FakeQmp(tmp_path / "q", {"query-status": {"status": "running"}}) as fake:
+    answers = {"query-status": {"status": "running"}, "human-monitor-command": "text"}
+    with FakeQmp(tmp_path / "q", answers) as fake:
         replies, _events = qmp_session.run_session(
             fake.path,
             qmp_session.parse_steps(
@@ -155,7 +176,7 @@ def test_check_mode_passes_over_what_changes(tmp_path):
             {"skipped": True},
             {"status": "running"},
             {"skipped": True},
-            {},
+            "text",
             {"skipped": True},
         ]
         assert fake.commands() == ["query-status", "human-monitor-command"]
@@ -189,3 +210,109 @@ def test_nobody_listens(tmp_path):
         qmp_session.run_session(
             str(tmp_path / "q"), qmp_session.parse_steps(["query-status"]), False
         )
+
+
+def session(tmp_path, steps, answers=(), events=()):
+    """Run steps on a QEMU that sends events with its reply to stop."""
+    with FakeQmp(tmp_path / "q", dict(answers)) as fake:
+        fake.answers["stop"] = lambda arguments: [fake.event(*event) for event in events] and {}
+        return qmp_session.run_session(fake.path, qmp_session.parse_steps(steps), False)
+
+
+@pytest.mark.parametrize(
+    "match, data, matches",
+    [
+        ({"reason": None}, {}, True),
+        ({"reason": None}, {"reason": None}, True),
+        ({"reason": None}, {"reason": "host-qmp-quit"}, False),
+        ({"reason": None, "guest": True}, {"guest": True}, True),
+        ({"reason": None, "guest": True}, {"guest": False}, False),
+        ({"info": {"tray": None}}, {"info": {"id": 1}}, True),
+        ({"info": {"tray": None}}, {"info": {"tray": "x"}}, False),
+        ({"info": {"tray": None}}, {}, False),
+        (None, {"reason": "any"}, True),
+        ({}, {"reason": "any"}, True),
+    ],
+)
+def test_null_matches_null_and_nothing(tmp_path, match, data, matches):
+    steps = ["stop", {"event": "SHUTDOWN", "match": match, "timeout": 0}]
+    if matches:
+        assert session(tmp_path, steps, events=[("SHUTDOWN", data)])[0][1]["data"] == data
+    else:
+        with pytest.raises(MonitorError, match="did not send SHUTDOWN .*until now") as caught:
+            session(tmp_path, steps, events=[("SHUTDOWN", data)])
+        assert [event["data"] for event in caught.value.facts["events"]] == [data]
+
+
+def test_a_timeout_of_0_looks_once(tmp_path):
+    """All events that came until now count, and nothing is waited for."""
+    noise = [("NOISE", {"number": number}) for number in range(200)]
+    steps = ["stop", {"event": "STOP", "timeout": 0}]
+    replies, events = session(tmp_path, steps, events=[*noise, ("STOP", {})])
+    assert replies[1]["event"] == "STOP" and len(events) == 200
+    begin = time.monotonic()
+    with pytest.raises(MonitorError, match="did not send RESET until now"):
+        session(tmp_path, [{"event": "RESET", "timeout": 0}])
+    assert time.monotonic() - begin < 2
+
+
+def test_several_events_each_with_its_match(tmp_path):
+    steps = [
+        "stop",
+        {
+            "event": [
+                {"event": "JOB_STATUS_CHANGE", "match": {"id": "a", "status": "concluded"}},
+                {"event": "SHUTDOWN", "match": {"guest": True}},
+                "RESET",
+            ],
+            "timeout": 0,
+        },
+    ]
+    events = [
+        ("JOB_STATUS_CHANGE", {"id": "a", "status": "running"}),
+        ("SHUTDOWN", {"guest": False}),
+        ("JOB_STATUS_CHANGE", {"id": "b", "status": "concluded"}),
+    ]
+    for last in (
+        ("JOB_STATUS_CHANGE", {"id": "a", "status": "concluded"}),
+        ("SHUTDOWN", {"guest": True}),
+        ("RESET", {}),
+    ):
+        replies, left = session(tmp_path, steps, events=[*events, last])
+        assert (replies[1]["event"], replies[1]["data"]) == last and len(left) == 3
+    with pytest.raises(MonitorError, match="JOB_STATUS_CHANGE with {.*} or SHUTDOWN .* or RESET"):
+        session(tmp_path, steps, events=events)
+
+
+def test_events_come_with_a_failure(tmp_path):
+    with pytest.raises(MonitorError) as caught:
+        session(tmp_path, ["stop", "cont"], {"cont": Refusal("no")}, [("STOP", {"a": 1})])
+    assert [event["event"] for event in caught.value.facts["events"]] == ["STOP"]
+
+
+@pytest.mark.parametrize(
+    "line, output, fails",
+    [
+        ("info status", "VM status: running\r\n", False),
+        ("info nonsense", "unknown command: 'info nonsense'\r\n", True),
+        ("info block", "invalid0: not found\r\n", False),
+        ("nonsense", "unknown command: 'nonsense'\r\n", True),
+        ("device_del x", "Error: Device 'x' not found\r\n", True),
+        ("hostfwd_remove tcp::22", "host forwarding rule for tcp::22 not found\r\n", True),
+        ("hostfwd_add tcp:x", "invalid host forwarding rule 'tcp:x' (bad)\r\n", True),
+        ("hostfwd_add tcp::22-:22", "could not set up host forwarding rule 'tcp::22-:22'\n", True),
+        ("sendkey nokey", "unknown key: 'nokey'\r\n", True),
+        ("x /10", 'Try "help x" for more information\r\n', True),
+        ("cont", "", False),
+        ("help cont", "cont|c  -- resume emulation\r\n", False),
+    ],
+)
+def test_errors_of_the_human_monitor_are_failures(tmp_path, line, output, fails):
+    answers = {"human-monitor-command": output}
+    if not fails:
+        assert session(tmp_path, [{"human": line}], answers)[0] == [output]
+        return
+    with pytest.raises(MonitorError, match="QEMU refused ") as caught:
+        session(tmp_path, ["query-status", {"human": line}], answers)
+    assert caught.value.facts["command"] == line and caught.value.facts["entry"] == 1
+    assert output.strip() in caught.value.message

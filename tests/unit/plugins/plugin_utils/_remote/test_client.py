@@ -124,7 +124,11 @@ def test_an_error_names_the_hypervisor(hypervisor, tmp_path):
 
 @pytest.mark.parametrize(
     "kind, error",
-    [("not_ready", AnsibleConnectionFailure), ("login", AnsibleAuthenticationFailure)],
+    [
+        ("not_ready", AnsibleConnectionFailure),
+        ("gone", AnsibleConnectionFailure),
+        ("login", AnsibleAuthenticationFailure),
+    ],
 )
 def test_errors_of_a_guest(hypervisor, monkeypatch, kind, error):
     def reply(*_arguments):
@@ -147,3 +151,25 @@ def test_a_process_that_replies_nothing(hypervisor, tmp_path):
     hypervisor.host.greeting = "exit 3; "
     with pytest.raises(AnsibleError, match="exit code 3: it printed nothing"):
         hypervisor.request("vms", root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "code, output, error",
+    [
+        (255, "client_loop: send disconnect: Broken pipe", AnsibleConnectionFailure),
+        (-9, "", AnsibleConnectionFailure),
+        (137, "Killed", AnsibleConnectionFailure),
+        (0, "", AnsibleConnectionFailure),
+        (1, "Traceback", AnsibleError),
+    ],
+)
+def test_a_request_that_is_cut_off_in_the_middle(hypervisor, monkeypatch, code, output, error):
+    """The host becomes unreachable; a fault of the handler is another thing."""
+
+    def reply(*_arguments):
+        return client.Reply(None, True, False, code, output)
+
+    monkeypatch.setattr(sys.modules[Hypervisor.__module__], "send_request", reply)
+    with pytest.raises(AnsibleError) as caught:
+        hypervisor.request("exec")
+    assert type(caught.value) is error
