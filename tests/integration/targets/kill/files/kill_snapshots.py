@@ -1,0 +1,158 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Kill runs that take, return to and remove snapshots of one VM, and that suspend it.
+
+    python3 kill_snapshots.py BUNDLE FOLDER --seed N --count N
+
+A run is killed at a random moment and repeated. Then the VM runs, its disk has what was written
+last (or when the snapshot was taken), no image is damaged, and no file is left that no snapshot and
+no disk needs. QEMU itself writes to the disk, as a guest would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+PATTERN_SIZE = "64k"
+MAX_DELAY = 0.25  # seconds: an undisturbed run takes 0.1 to 0.3
+NAMES = ("s0", "s1", "s2")
+
+
+class World:
+    """One VM, what is on its disk, and what was there when each snapshot was taken."""
+
+    def __init__(self, folder: str, seed: int) -> None:
+        self.root = os.path.join(folder, "snapshots")
+        self.folder = os.path.join(self.root, "default", "v")
+        self.chance = random.Random(seed)
+        self.saved: dict[str, int] = {}
+        self.kills = 0
+
+    def vm(self, state, **more):
+        spec = {name: option.get("default") for name, option in settings.SETTINGS_SPEC.items()}
+        params = dict(spec, root=self.root, lab="default", name="v", allow_container=True, **more)
+        return converge.converge_vm(dict(params, state=state), False)
+
+    def snapshot(self, state, name, purge=False):
+        params = {"root": self.root, "lab": "default", "vm": "v", "name": name, "state": state}
+        params.update(memory=True, description="", keep=None, purge=purge, stop_at=None)
+        params.update(allow_definition_changes=False, save_timeout=60, lock_timeout=60)
+        return snapshots.converge_snapshots(dict(params, start_timeout=30), False)
+
+    def io(self, command):
+        """Let QEMU access the disk."""
+        with open(os.path.join(self.folder, "run.json"), encoding="utf-8") as stream:
+            disk = json.load(stream)["definition"]["disks"][0]
+        image = os.path.join(self.folder, disk.get("image") or "d.qcow2")
+        with monitor.Monitor(os.path.join(self.folder, "qmp.sock")) as qmp:
+            nodes = qmp.execute("query-named-block-nodes", {"flat": True})
+            node = next(
+                entry["node-name"]
+                for entry in nodes
+                if entry["drv"] == "qcow2" and entry["file"] == image
+            )
+            answer = qmp.human('qemu-io %s "%s"' % (node, command))
+        assert "fail" not in answer.lower() and "error" not in answer.lower(), (command, answer)
+
+    def write(self):
+        self.pattern = self.chance.randrange(1, 255)
+        self.io("write -P %d 0 %s" % (self.pattern, PATTERN_SIZE))
+
+    def killed(self, function, *arguments):
+        """Run a function in a process, and kill it at a random moment."""
+        deadline = time.monotonic() + self.chance.uniform(0, MAX_DELAY)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                function(*arguments)
+            finally:
+                os._exit(0)
+        while time.monotonic() < deadline:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+            time.sleep(0.002)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        self.kills += 1
+
+    def step(self):
+        operation = self.chance.choice(["present", "reverted", "absent", "suspended"])
+        name = self.chance.choice(NAMES)
+        if operation == "suspended":
+            self.killed(self.vm, "suspended")
+            self.vm("started")
+        elif operation == "present" and name not in self.saved:
+            self.killed(self.snapshot, "present", name)
+            self.vm("present")
+            self.check()
+            self.snapshot("present", name)
+            self.saved[name] = self.pattern
+        elif operation != "present" and name in self.saved:
+            self.killed(self.snapshot, operation, name)
+            self.snapshot(operation, name)
+            if operation == "absent":
+                del self.saved[name]
+            else:
+                self.pattern = self.saved[name]
+        self.check()
+        self.write()
+
+    def check(self):
+        """Check the VM, its disk and its files."""
+        status = facts.vm_facts(self.root, "default", "v")[0][0]["status"]
+        assert status == "running", status
+        self.io("read -P %d 0 %s" % (self.pattern, PATTERN_SIZE))
+        images = [name for name in os.listdir(self.folder) if name.endswith(".qcow2")]
+        for name in images:
+            path = os.path.join(self.folder, name)
+            checked = subprocess.run(
+                ["qemu-img", "check", "-U", "-q", path], capture_output=True, text=True
+            )
+            assert checked.returncode in (0, 3), (name, checked)  # 3: leaked clusters, of a kill
+
+    def check_files(self):
+        """Check that nothing is left of what was removed."""
+        images = [name for name in os.listdir(self.folder) if name.endswith(".qcow2")]
+        assert len(images) <= len(self.saved) + 1, (images, self.saved)
+        folder = os.path.join(self.folder, "snapshots")
+        found = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        assert found == set(self.saved), (found, self.saved)
+
+    def run(self, count):
+        self.vm("started", memory="32", accel="tcg", nics=[], disks=[{"name": "d", "size": "4M"}])
+        self.write()
+        while self.kills < count:
+            self.step()
+            self.check_files()
+        for name in list(self.saved):
+            self.snapshot("reverted", name)
+            self.pattern = self.saved[name]
+            self.check()
+        self.snapshot("absent", None, purge=True)
+        self.vm("absent")
+        assert not os.listdir(self.root), os.listdir(self.root)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bundle")
+    parser.add_argument("folder")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=20)
+    given = parser.parse_args()
+    sys.path.insert(0, given.bundle)
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab import snapshots
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu import monitor
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm import converge, facts, settings
+
+    world = World(given.folder, given.seed)
+    world.run(given.count)
+    print("%d runs on snapshots killed, 0 wrong" % world.kills)
