@@ -29,7 +29,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options, disks
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts import media
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import media
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import nic_options
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import storage
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # The options of plugins/module_utils/_vm/parts/media.py.
+    # The options of plugins/module_utils/_vm/parts/media/media.py and seeds.py.
     DOCUMENTATION = r"""
 options:
   cdroms:
@@ -83,19 +83,30 @@ options:
       - A seed for cloud-init, for its data source NoCloud. The image is C(seed.iso) in the folder
         of the VM, with the label C(cidata).
       - Each file is a string, which is written unchanged, or a dictionary or a list, which is
-        written as YAML.
+        written as YAML after the line C(#cloud-config) or, for a list, C(#cloud-config-archive).
+      - For a binary file, such as compressed user data, use a dictionary with only C(src), the path
+        of a file on the controller, or only C(base64), its content.
+      - cloud-init ignores user data and vendor data that do not begin with one of its headers; the
+        module warns about them.
       - The definition contains only digests of the files. If the seed was deleted, set the files
-        again.
+        again. Results and logs do not show the files.
       - The value is replaced as a whole; V({}) removes it.
-      - Changes need a restart.
+      - Changes need a restart. With O(cloud_init.meta_data) as described there, a changed seed has
+        another instance ID, so that cloud-init applies it at the next start as on a new machine. It
+        then also makes new SSH host keys.
     type: dict
     suboptions:
       user_data:
         description: C(user-data). Default is an empty C(#cloud-config).
         type: raw
       meta_data:
-        description: C(meta-data). Default is the UUID of the VM as instance ID and its name as
-          host name.
+        description:
+          - C(meta-data). Default is the UUID of the VM as C(instance-id), followed by a number if
+            the seed was changed, and its name as C(local-hostname).
+          - A dictionary is added to the default. In the host name, hyphens replace what a host name
+            cannot have.
+          - A string replaces the default. With the same C(instance-id), cloud-init does not read
+            changed files in a guest that has booted; the module warns about it.
         type: raw
       network_config:
         description: C(network-config). By default, the file does not exist.
@@ -112,14 +123,18 @@ options:
       - A small read-only disk with files for the guest. The image is C(config.iso) or C(config.img)
         in the folder of the VM.
       - The definition contains only digests of the files. If the drive was deleted, set the files
-        again.
+        again. Results and logs do not show the files.
       - The value is replaced as a whole; V({}) removes it.
       - Changes need a restart.
+      - With the label C(cidata) and a file C(user-data), the drive is a seed for cloud-init, with
+        C(meta-data) as described for O(cloud_init.meta_data).
     type: dict
     suboptions:
       files:
         description:
-          - The content of each file, by its path on the drive. A value that is not a string is
+          - The content of each file, by its path on the drive.
+          - A string is written unchanged. For a binary file, use a dictionary with only C(src), the
+            path of a file on the controller, or only C(base64), its content. Any other value is
             written as JSON.
           - Names that differ only in case are rejected.
         type: dict

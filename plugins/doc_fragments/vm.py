@@ -167,8 +167,9 @@ changes:
       type: raw
       sample: {type: user}
     how:
-      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no
-        running VM is concerned.
+      description: V(live) while the VM runs, V(next start) for what is made now and the guest sees
+        at its next start, V(restart) with a power cycle, or V(file) where no running VM is
+        concerned.
       returned: always
       type: str
       sample: live

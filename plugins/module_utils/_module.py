@@ -19,6 +19,28 @@ from ansible_collections.vlab.qemu.plugins.module_utils._remote import bytecode_
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.masking import without_contents
+
+
+class Module(AnsibleModule):
+    """A module that shows the content of files neither in its result nor in the system's log.
+
+    no_log of an option would mask each of its texts wherever it appears, however short it is.
+    """
+
+    params: Dict[str, Any]
+
+    def _log_invocation(self) -> None:
+        params = self.params
+        self.params = without_contents(params)
+        try:
+            super()._log_invocation()
+        finally:
+            self.params = params
+
+    def _return_formatted(self, kwargs: Dict[str, Any]) -> None:
+        kwargs.setdefault("invocation", {"module_args": without_contents(self.params)})
+        super()._return_formatted(kwargs)
 
 
 def run_module(work: Callable[[AnsibleModule], Dict[str, Any]], **specification: Any) -> None:
@@ -29,7 +51,7 @@ def run_module(work: Callable[[AnsibleModule], Dict[str, Any]], **specification:
     result. A VlabError fails the module with the error's facts.
     specification: the arguments of AnsibleModule; check mode is supported.
     """
-    module = AnsibleModule(supports_check_mode=True, **specification)
+    module = Module(supports_check_mode=True, **specification)
     try:
         result = work(module)
     except VlabError as error:

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.flow
   - vlab.qemu.vm
   - vlab.qemu.vm.settings
   - vlab.qemu.machine
@@ -46,6 +47,12 @@ attributes:
     support: partial
     details:
       - O(state=restarted) and O(state=reset) restart or reset the VM in every run.
+  action:
+    support: full
+    details:
+      - It reads the files of the controller that O(cloud_init) and O(config_drive) name.
+  async:
+    support: full
 options:
   name:
     description:
@@ -330,8 +337,9 @@ changes:
       type: raw
       sample: {type: user}
     how:
-      description: V(live) while the VM runs, V(restart) with a power cycle, or V(file) where no
-        running VM is concerned.
+      description: V(live) while the VM runs, V(next start) for what is made now and the guest sees
+        at its next start, V(restart) with a power cycle, or V(file) where no running VM is
+        concerned.
       returned: always
       type: str
       sample: live

@@ -60,13 +60,13 @@ def argument_spec(name):
     def ask(*_args, **arguments):
         raise _Asked(arguments)
 
-    before, _module.AnsibleModule = _module.AnsibleModule, ask
+    before, _module.Module = _module.Module, ask
     try:
         module.main()
     except _Asked as asked:
         return asked.args[0]
     finally:
-        _module.AnsibleModule = before
+        _module.Module = before
     raise AssertionError("%s made no AnsibleModule" % name)
 
 

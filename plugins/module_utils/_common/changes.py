@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 LIVE = "live"
+NEXT_START = "next start"
 RESTART = "restart"
 FILE = "file"
 
@@ -22,8 +23,8 @@ class Change(NamedTuple):
     """One difference between the current and the desired state.
 
     path: where it is, such as ("nics", Item("eth0"), "link"). before, after: None if missing.
-    how: LIVE (while the VM runs), RESTART (a running VM needs a power cycle), FILE (does not affect
-    a running VM).
+    how: LIVE (while the VM runs), NEXT_START (made while the VM runs, and the guest sees it at its
+    next start), RESTART (a running VM needs a power cycle), FILE (does not affect a running VM).
     part, verb: the part that applies it to a running VM, and its operation.
     reason: why it is not LIVE, where that is not obvious.
     """
@@ -42,6 +43,16 @@ class Change(NamedTuple):
         return "".join(
             "[%s]" % step if isinstance(step, Item) else "." + step for step in self.path
         )[not isinstance(self.path[0], Item) :]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is made while the VM runs."""
+        return self.how in (LIVE, NEXT_START)
+
+    @property
+    def shown_option(self) -> str:
+        """The option as a diff shows it, with when the change has an effect."""
+        return self.option + (" (at the next start)" if self.how == NEXT_START else "")
 
     @property
     def item(self) -> str:
@@ -64,8 +75,8 @@ class Change(NamedTuple):
 def module_diff(changes: Iterable[Change]) -> Dict[str, Dict[str, Any]]:
     """Return the diff of a module: one entry for each option on either side."""
     return {
-        "before": {c.option: c.before for c in changes if c.before is not None},
-        "after": {c.option: c.after for c in changes if c.after is not None},
+        "before": {c.shown_option: c.before for c in changes if c.before is not None},
+        "after": {c.shown_option: c.after for c in changes if c.after is not None},
     }
 
 

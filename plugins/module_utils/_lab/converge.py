@@ -278,7 +278,7 @@ class LabRun:
 
     def _apply_node(self, node: NodeRun) -> None:
         node.vm.apply()
-        options = [change.option for change in node.vm.plan.changes]
+        options = [change.shown_option for change in node.vm.plan.changes]
         if options == ["state"]:
             state = "removed" if node.state == "absent" else node.state
             self.progress.add("%s is %s" % (node.name, state))

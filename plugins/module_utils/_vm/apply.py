@@ -14,7 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE, Change
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     LaunchError,
     MonitorClosed,
@@ -277,7 +277,7 @@ class Applier:
             with ports.Reservation() as reservation:
                 self._reserve_live_ports(reservation, live)
                 for change in self.plan.changes:
-                    if change.how == LIVE:
+                    if change.is_live:
                         self._change_one(change, live)
         except VlabError:
             definitions.save(self.folder, self._previous_definition())

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     FILE,
-    LIVE,
     RESTART,
     Change,
 )
@@ -225,7 +224,7 @@ def plan(
             power.state == "present" and observation.status in _PAUSED + _ASLEEP + tuple(_MOVED)
         )
         steps = ["stop"] + _start(stays_paused)
-    if "stop" not in steps and any(change.how == LIVE for change in changes):
+    if "stop" not in steps and any(change.is_live for change in changes):
         steps = ["live"] + steps
     if changes:
         steps = ["define"] + steps
@@ -271,7 +270,7 @@ def _changes(
         if before is None or before == observation.running:
             continue
         more = [
-            change if change.how == LIVE and change.verb != "add" else change._replace(how=FILE)
+            change if change.is_live and change.verb != "add" else change._replace(how=FILE)
             for change in _compare(before, desired)
             if change.path not in paths
         ]

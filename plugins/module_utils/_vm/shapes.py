@@ -167,7 +167,8 @@ _FILES = record(
         "format": text,
         "bus": text,
         "digested": boolean,
-    }
+    },
+    {"generation": natural},
 )
 _FORWARD = record(
     {"protocol": one_of(("tcp", "udp")), "host_address": text, "host_port": _auto_port},

@@ -13,7 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.devices import
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.display import Display
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.firmware import Firmware
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import Machine
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import Media
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media.media import Media
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import Memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.network import Network
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.storage import Storage
