@@ -245,7 +245,7 @@ def all_kinds() -> str:
         assert spec is not None, "shipped kinds exist"
         lines.append("| %s |" % " | ".join(_row(name, spec)))
         facts = spec["facts"]
-        if facts:
+        if facts.get("source"):  # the others have a section of their own
             words = [
                 ("Login", facts.get("credentials")),
                 ("Ready when the console shows", "`%s`" % spec["ready"]["console"]),

@@ -20,6 +20,8 @@ description:
     P(vlab.qemu.serial#connection).
   - The connection variables are variables of groups, with the lowest precedence, so C(group_vars)
     and C(host_vars) override them.
+  - For the kind V(linux), these include the user C(root), the Python interpreter, and the transfer
+    method. Its guests make new host keys at each boot, so SSH does not check them.
   - The groups are C(lab_NAME), C(kind_NAME), C(hypervisor_NAME), and C(role_NAME) for each group
     of the topology that the node belongs to.
   - Each host has the variables C(vlab_vm), C(vlab_lab), C(vlab_hypervisor), C(vlab_kind),
@@ -299,7 +301,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         facts, vm, hypervisor = entry["facts"], entry["vm"], entry["hypervisor"]
         connection, variables = _connection_vars.choose_connection(
             vm,
-            facts.get("network_os"),
+            facts,
             self.get_option("connection"),
             lambda: (
                 self._variables_of(hypervisor)
@@ -333,9 +335,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             groups.append("kind_" + facts["kind"])
         for group in groups:
             self.inventory.add_child(self.inventory.add_group(_group_name(group)), host)
-        if facts.get("network_os"):
+        if facts.get("kind"):
             kind = _group_name("kind_" + facts["kind"])
-            self.inventory.set_variable(kind, "ansible_network_os", facts["network_os"])
+            for key, value in _connection_vars.kind_variables(facts).items():
+                self.inventory.set_variable(kind, key, value)
 
     def _construct(self, host: str) -> None:
         """Apply the options of constructed inventories to a host."""

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any, Callable, Mapping
 
@@ -16,6 +17,11 @@ from ansible.template import trust_as_template
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node
 
 _SSH_PORT = 22
+# Values of facts, which a hypervisor may have reported, that can be variables of a connection.
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PYTHON = re.compile(r"/[A-Za-z0-9_./+-]+")
+# For a guest that makes new host keys at each boot.
+_NO_HOST_KEYS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 _HYPERVISOR = {
     "vlab_hypervisor_vars": trust_as_template(
         "{{ hostvars[vlab_hypervisor] | vlab.qemu.hypervisor_vars }}"
@@ -58,22 +64,46 @@ def expected_vm(node: Node) -> dict[str, Any]:
     return {"agent": bool(node.settings.get("guest_agent")), "forwards": forwards}
 
 
+def kind_variables(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of the group of a node's kind. facts: of the node."""
+    access = _access(facts)
+    user, python = access.get("user"), access.get("python")
+    variables: dict[str, Any] = {"ansible_network_os": facts.get("network_os")}
+    if isinstance(user, str) and _USER.fullmatch(user):
+        variables["ansible_user"] = user
+    if isinstance(python, str) and _PYTHON.fullmatch(python):
+        variables["ansible_python_interpreter"] = python
+    if access.get("sftp") is False:
+        variables["ansible_ssh_transfer_method"] = "piped"
+    return {key: value for key, value in variables.items() if value}
+
+
+def _access(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    access = facts.get("access")
+    return access if isinstance(access, dict) else {}
+
+
 def choose_connection(
     vm: Mapping[str, Any],
-    network_os: str | None,
+    facts: Mapping[str, Any],
     connection: str,
     hypervisor: Callable[[], Mapping[str, Any]],
 ) -> tuple[str, dict[str, Any]]:
     """Return the name of one of GROUP_VARIABLES and the variables of the host that it needs.
 
-    vm: its facts. connection: auto, guest_agent or serial. hypervisor: called only if they are
-    needed, returns the variables of the host that the VM runs on.
+    vm: its facts. facts: of the node. connection: auto, guest_agent or serial. hypervisor: called
+    only if they are needed, returns the variables of the host that the VM runs on.
     """
+    network_os = facts.get("network_os")
     if connection == "auto":
         for forward in vm.get("forwards", ()):
             if forward["guest_port"] == _SSH_PORT and forward.get("protocol", "tcp") == "tcp":
                 name = "network_cli" if network_os else "ssh"
-                return name, _ssh_variables(forward, hypervisor())
+                variables = _ssh_variables(forward, hypervisor())
+                if _access(facts).get("new_host_keys") is True:
+                    arguments = [_NO_HOST_KEYS, variables.get("vlab_ssh_common_args")]
+                    variables["vlab_ssh_common_args"] = " ".join(filter(None, arguments))
+                return name, variables
     if connection == "guest_agent" or (connection == "auto" and vm.get("agent") and not network_os):
         return "guest_agent", {}
     return "cli" if network_os else "serial", {}

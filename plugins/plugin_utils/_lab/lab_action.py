@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 import yaml
 from ansible import constants as C
@@ -27,6 +27,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.used_record import 
     UsedRecord,
     existing_vms,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils import _local_files
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share_runner import (
@@ -43,6 +44,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     images,
     libraries,
     placement,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive import (
+    Content,
+    Render,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import facts_of_nodes
@@ -354,14 +359,17 @@ class LabAction(ShareRunner):
                 )
         return addresses
 
-    def _renderer(self, topology: Topology) -> Callable[[Node, Any], str]:
-        """Return the function that renders the templates of the nodes' files."""
+    def _renderer(self, topology: Topology) -> Render:
+        """Return the function that reads the nodes' files and renders their templates."""
         nodes: dict[str, Any] = {}  # filled for the first template: most labs have none
         lab = {"name": topology.name, "vars": topology.data["vars"]}
 
-        def render(node: Node, content: Any) -> str:
-            if isinstance(content, str):
+        def render(node: Node, content: Any) -> Content:
+            if isinstance(content, str) or "base64" in content:
                 return content
+            if _local_files.is_source(content):
+                option = "nodes.%s.files" % node.name
+                return _local_files.encoded(option, content["src"], self._find_needle)
             try:
                 path = self._find_needle("templates", content["template"])
             except AnsibleError:

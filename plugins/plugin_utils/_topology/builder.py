@@ -28,6 +28,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.linking import
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.user_link import (
+    SSH_PORT,
+    forwards_ssh,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.validation import valid_part
 
 _MAPPINGS = (
@@ -147,7 +151,12 @@ def _merged_settings(
             )
     settings: dict[str, Any] = {}
     for layer in [*layers, own]:
-        settings = kinds.merge(settings, layer)
+        # The content of a file may be a mapping, which no other is merged into.
+        contents = {
+            "files": {**(settings.get("files") or {}), **(layer.get("files") or {})},
+            "config": layer.get("config", settings.get("config")),
+        }
+        settings = dict(kinds.merge(settings, layer), **contents)
     return settings
 
 
@@ -172,7 +181,7 @@ def _node(
     path = "nodes.%s" % name
     _check_vm_options(path, settings, problems)
     merged = kinds.merge(spec["vm"], settings)
-    merged["files"] = kinds.merge(spec["files"], settings.get("files") or {})
+    merged["files"] = {**spec["files"], **settings["files"]}
     merged["ready"] = kinds.merge(spec["ready"], settings.get("ready") or {})
     merged["vars"] = kinds.merge(spec["vars"], settings.get("vars") or {})
     if settings.get("config") is not None:
@@ -184,6 +193,12 @@ def _node(
                 "nodes of kind %s do not accept a configuration from a drive",
                 settings["kind"],
             )
+    if settings.get("cloud_init") and spec["config"].get("addresses") == "cloud_init":
+        problems.add(
+            path + ".cloud_init",
+            "nodes of kind %s have a seed already: use config, files or vars",
+            settings["kind"],
+        )
     for key in ("console", "failed"):
         try:
             re.compile(merged["ready"].get(key) or "")
@@ -194,10 +209,29 @@ def _node(
                 merged["ready"][key],
                 error,
             )
+    _wait_for_ssh(path, merged, spec, problems)
     after = settings.get("after") or {}
     if isinstance(after, list):
         after = {other: "started" for other in after}
     return Node(name, settings["kind"], spec, merged, groups, after=dict(after))
+
+
+def _wait_for_ssh(
+    path: str, settings: dict[str, Any], spec: kinds.KindSpec, problems: Problems
+) -> None:
+    """Let a node whose port of SSH is forwarded be ready when that answers."""
+    ready = settings["ready"]
+    if not ready.pop("ssh", False) or not forwards_ssh(settings.get("nics") or {}):
+        return
+    keys_file = spec["config"].get("ssh_keys")
+    if keys_file and not settings["vars"].get("ssh_keys") and keys_file not in settings["files"]:
+        problems.add(
+            path,
+            "port 22 is forwarded, but the node has no SSH key: set vars.ssh_keys, files.%s, or "
+            "ready.ssh: false",
+            keys_file,
+        )
+    ready.setdefault("port", SSH_PORT)
 
 
 def _check_start_order(topology: Topology, problems: Problems) -> None:

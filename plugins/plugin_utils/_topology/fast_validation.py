@@ -103,6 +103,7 @@ _CHECKS: dict[str, Callable[[Any, Any, Mapping[str, Any]], bool]] = {
     "minItems": lambda data, value, schema: not isinstance(data, list) or len(data) >= value,
     "maxItems": lambda data, value, schema: not isinstance(data, list) or len(data) <= value,
     "minProperties": lambda data, value, schema: not isinstance(data, dict) or len(data) >= value,
+    "maxProperties": lambda data, value, schema: not isinstance(data, dict) or len(data) <= value,
     "minimum": lambda data, value, schema: not _TYPES["number"](data) or data >= value,
     "maximum": lambda data, value, schema: not _TYPES["number"](data) or data <= value,
 }

@@ -98,6 +98,7 @@ def resolve(
         base = resolve(given["extends"], own_kinds, problems, extends_path, derived + (name,))
     base = base or _EMPTY
     spec = merge(base, {key: value for key, value in given.items() if key != "extends"})
+    spec["files"] = {**base["files"], **(given.get("files") or {})}
     spec["image"] = given.get("image") or (base["image"] if given.get("extends") else name)
     return cast(KindSpec, spec)
 

@@ -17,12 +17,18 @@ from typing import Any
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 
 
+# Facts of a kind that say how Ansible reaches its nodes; see _connection_vars.kind_variables.
+_ACCESS = ("user", "python", "new_host_keys", "sftp")
+
+
 def node_facts(node: Node) -> dict[str, Any]:
     """Return the facts of a node as plain data."""
+    of_kind = node.kind_spec["facts"]
     facts = {
         "kind": node.kind,
         "groups": node.groups,
-        "network_os": node.kind_spec["facts"].get("ansible_network_os") or None,
+        "network_os": of_kind.get("ansible_network_os") or None,
+        "access": {key: of_kind[key] for key in _ACCESS if key in of_kind} or None,
         "loopback": node.loopback,
         "loopback6": node.loopback6,
         "management": node.management,

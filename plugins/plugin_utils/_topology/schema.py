@@ -62,10 +62,17 @@ _CONTENT: Schema = {
             "properties": {
                 "template": {
                     "type": "string",
-                    "description": "Path of a template on the controller.",
-                }
+                    "description": "Path of a template on the controller. Templates are code that "
+                    "runs on the controller.",
+                },
+                "src": {
+                    "type": "string",
+                    "description": "Path of a file on the controller, which is copied unchanged.",
+                },
+                "base64": {"type": "string", "description": "The content of a binary file."},
             },
-            "required": ["template"],
+            "minProperties": 1,
+            "maxProperties": 1,
             "additionalProperties": False,
         },
     ]
@@ -92,6 +99,10 @@ _READY: Schema = {
             "maximum": 65535,
             "description": "A forwarded port of the guest that must accept connections.",
         },
+        "ssh": {
+            "type": "boolean",
+            "description": "If a link forwards port 22 of the guest, it must accept connections.",
+        },
         "command": {
             "type": "string",
             "description": "A shell command that the guest agent runs and that must exit with 0.",
@@ -112,8 +123,8 @@ _READY: Schema = {
 
 _FILES: Schema = {
     "type": "object",
-    "description": "Files of the node's config drive by name: their content, or a template on "
-    "the controller.",
+    "description": "Files of the node's config drive by name: their content as text or base64, or "
+    "a template (template) or file (src) on the controller.",
     "additionalProperties": _CONTENT,
 }
 
@@ -324,8 +335,12 @@ _KIND_CONFIG: Schema = {
         },
         "addresses": {
             "enum": ["none", "shell", "cloud_init"],
-            "description": "shell: start.sh on the drive sets addresses, interfaces names NICs. "
-            "cloud_init: the files of a NoCloud seed.",
+            "description": "shell: addresses.sh on the drive sets addresses, interfaces names "
+            "NICs. cloud_init: the files of a NoCloud seed.",
+        },
+        "ssh_keys": {
+            "type": "string",
+            "description": "Name of the file with the SSH keys in the var ssh_keys.",
         },
     },
     "additionalProperties": False,
@@ -361,7 +376,8 @@ _KIND: Schema = {
         "ready": _READY,
         "facts": {
             "type": "object",
-            "description": "Other facts about the system, for the documentation and the inventory.",
+            "description": "Other facts about the system. The inventory uses ansible_network_os, "
+            "user, python (the interpreter), new_host_keys (at each boot) and sftp.",
         },
     },
     "additionalProperties": False,
@@ -438,8 +454,13 @@ def _settings() -> dict[str, Schema]:
         config=dict(
             _CONTENT,
             description="First configuration, for kinds that read one from a drive: the "
-            "content, or a template.",
+            "content, or a template or file on the controller.",
         ),
+        set_addresses={
+            "type": "boolean",
+            "description": "Whether the config drive sets the addresses of the node, in addition "
+            "to its config; true by default.",
+        },
         nic_model={"type": "string", "description": "Model of the NICs."},
         vars={"type": "object", "description": "Any data, for templates and conditions."},
     )

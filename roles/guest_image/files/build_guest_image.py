@@ -57,6 +57,13 @@ TERMINALS = [
     for name in ("d/dumb", "l/linux", "v/vt100", "v/vt220", "x/xterm")
 ]
 
+# Before glibc 2.34, these are not in its main library.
+NAME_SERVICES = [
+    "?lib/*/libnss_files.so.2",
+    "?lib/*/libnss_dns.so.2",
+    "?lib/*/libresolv.so.2",
+]
+
 # Folders end in "/". "|" separates alternatives, of which the first existing path is used. A path
 # that does not exist is an error unless it starts with "?".
 KINDS: dict[str, dict[str, Any]] = {
@@ -97,7 +104,7 @@ KINDS: dict[str, dict[str, Any]] = {
             "etc/frr/vtysh.conf",
             "?etc/iproute2/",
             "?usr/share/iproute2/",
-            "?lib/*/libnss_files.so.2",
+            *NAME_SERVICES,
             "lib/*/security/pam_permit.so",
             *TERMINALS,
         ],
@@ -131,7 +138,7 @@ KINDS: dict[str, dict[str, Any]] = {
             "usr/lib/python3.[0-9]*/",
             "?etc/iproute2/",
             "?usr/share/iproute2/",
-            "?lib/*/libnss_files.so.2",
+            *NAME_SERVICES,
             *TERMINALS,
         ],
         "skip": r"/(test|tests|idlelib|lib2to3|ensurepip|turtledemo|pydoc_data|config-3[^/]*"

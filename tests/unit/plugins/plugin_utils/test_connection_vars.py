@@ -9,6 +9,7 @@ import pytest
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import node_facts
 
 LOCAL = {"ansible_connection": "local"}
 REMOTE = {
@@ -51,7 +52,10 @@ def forward(address="127.0.0.1", guest_port=22, protocol="tcp"):
 )
 def test_the_chosen_connection(vm, network_os, connection, chosen):
     assert (
-        _connection_vars.choose_connection(vm, network_os, connection, lambda: LOCAL)[0] == chosen
+        _connection_vars.choose_connection(
+            vm, {"network_os": network_os}, connection, lambda: LOCAL
+        )[0]
+        == chosen
     )
 
 
@@ -66,7 +70,7 @@ def test_the_chosen_connection(vm, network_os, connection, chosen):
     ],
 )
 def test_ssh_without_a_jump_host(address, hypervisor, host):
-    assert _connection_vars.choose_connection(forward(address), None, "auto", lambda: hypervisor)[
+    assert _connection_vars.choose_connection(forward(address), {}, "auto", lambda: hypervisor)[
         1
     ] == {
         "vlab_ssh_host": host,
@@ -75,7 +79,7 @@ def test_ssh_without_a_jump_host(address, hypervisor, host):
 
 
 def test_ssh_through_a_jump_host():
-    variables = _connection_vars.choose_connection(forward(), None, "auto", lambda: REMOTE)[1]
+    variables = _connection_vars.choose_connection(forward(), {}, "auto", lambda: REMOTE)[1]
     assert (variables["vlab_ssh_host"], variables["vlab_ssh_port"]) == ("127.0.0.1", 20001)
     command = [
         "ssh",
@@ -97,7 +101,7 @@ def test_ssh_through_a_jump_host():
 def test_a_jump_host_behind_a_bastion():
     variables = _connection_vars.choose_connection(
         forward(),
-        None,
+        {},
         "auto",
         lambda: dict(REMOTE, ansible_ssh_common_args="-o ProxyCommand='ssh -W %h:%p bastion'"),
     )[1]
@@ -136,3 +140,53 @@ def test_facts_of_a_topology():
         "agent": True,
         "forwards": [{"guest_port": 22, "host_address": "127.0.0.1", "host_port": 2201}],
     }
+
+
+LINUX = {"user": "root", "python": "/usr/bin/python3", "new_host_keys": True, "sftp": False}
+
+
+@pytest.mark.parametrize(
+    "facts, variables",
+    [
+        ({}, {}),
+        ({"network_os": "cisco.ios.ios"}, {"ansible_network_os": "cisco.ios.ios"}),
+        (
+            {"access": LINUX},
+            {
+                "ansible_user": "root",
+                "ansible_python_interpreter": "/usr/bin/python3",
+                "ansible_ssh_transfer_method": "piped",
+            },
+        ),
+        # What a hypervisor reports is checked.
+        ({"access": {"user": "-oProxyCommand=x", "python": "{{ x }}", "sftp": "no"}}, {}),
+        ({"access": {"user": "a;b", "python": "python3"}}, {}),
+        ({"access": {"user": ["root"], "python": 3}}, {}),
+        ({"access": "root"}, {}),
+    ],
+)
+def test_variables_of_a_kind(facts, variables):
+    assert _connection_vars.kind_variables(facts) == variables
+
+
+@pytest.mark.parametrize("hypervisor", [LOCAL, REMOTE])
+@pytest.mark.parametrize("access", [LINUX, {}, {"new_host_keys": "yes"}, "text"])
+def test_host_keys_that_change_at_each_boot(hypervisor, access):
+    _name, variables = _connection_vars.choose_connection(
+        forward(), {"access": access}, "auto", lambda: hypervisor
+    )
+    words = shlex.split(variables.get("vlab_ssh_common_args", ""))
+    assert ("StrictHostKeyChecking=no" in words) == (access is LINUX)
+    assert any(word.startswith("ProxyCommand=") for word in words) == (hypervisor is REMOTE)
+
+
+def test_the_facts_of_linux():
+    topology = builder.build(
+        {
+            "name": "t",
+            "kinds": {"mine": {"extends": "linux", "facts": {"user": "ann"}}},
+            "nodes": {"n1": {"kind": "linux"}, "n2": {"kind": "mine"}, "n3": {"kind": "frr"}},
+        }
+    )
+    found = [node_facts(topology.nodes[name]).get("access") for name in ("n1", "n2", "n3")]
+    assert found == [LINUX, dict(LINUX, user="ann"), None]

@@ -145,6 +145,23 @@ def test_from_a_file(parsed, asked):
     )
 
 
+def test_a_linux_node_is_reached_without_further_variables(parsed, asked, tmp_path):
+    (tmp_path / "server.yml").write_text(
+        "name: server\nnodes:\n  web:\n    kind: linux\n    vars: {ssh_keys: [k]}\n"
+        "    nics: {eth1: {link: {type: user, forwards: [{guest_port: 22, host_port: 2222}]}}}\n"
+    )
+    inventory = parsed("topology: server.yml\nhypervisors: [hv1]\n")
+    assert members(inventory)["vlab_ssh"] == ["web"]
+    assert inventory.groups["kind_linux"].get_vars() == {
+        "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_transfer_method": "piped",
+    }
+    known = inventory.hosts["web"].get_vars()
+    assert (known["vlab_ssh_host"], known["vlab_ssh_port"]) == ("127.0.0.1", 2222)
+    assert "StrictHostKeyChecking=no" in known["vlab_ssh_common_args"]
+
+
 def test_asked(parsed, asked):
     inventory = parsed(
         "hypervisors: [hv1, hv2]\nhost_name: '{lab}-{node}'\n"

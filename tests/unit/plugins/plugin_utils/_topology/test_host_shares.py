@@ -446,10 +446,98 @@ def test_addresses_by_shell():
     )["files"]
     topology = build(["n1"])
     assert files["hostname"] == "n1\n" and files["interfaces"].splitlines()[0].split()[0] == "eth1"
-    assert (
-        files["start.sh"] == "ip address add 10.0.0.1/30 dev eth1\nip address add 10.9.0.1 dev lo\n"
-    )
+    assert files["addresses.sh"] == ADDRESSES_OF_N1
     assert set(drive(topology)["files"]) == {"hostname", "interfaces"}
+
+
+ADDRESSES_OF_N1 = "ip address add 10.0.0.1/30 dev eth1\nip address add 10.9.0.1 dev lo\n"
+
+
+@pytest.mark.parametrize(
+    "node, addresses",
+    [
+        ({}, True),
+        ({"config": "hostname n1\n"}, True),
+        ({"files": {"start.sh": "ip route add default via 10.0.0.2\n"}}, True),
+        ({"set_addresses": False, "config": "hostname n1\n"}, False),
+        ({"set_addresses": True}, True),
+    ],
+)
+def test_own_files_keep_the_addresses(node, addresses):
+    files = drive(
+        build(
+            {"n1": node, "n2": {}},
+            ["n1 -- n2"],
+            kind="frr",
+            addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24"},
+        )
+    )["files"]
+    assert files.get("addresses.sh") == (ADDRESSES_OF_N1 if addresses else None)
+    assert files.get("frr.conf") == node.get("config")
+
+
+OUTSIDE = (
+    "ip address add 10.0.2.15/24 dev eth1\n"
+    "ip route add default via 10.0.2.2 dev eth1 metric 4261412864\n"
+    "printf '%s\\n' 'nameserver 10.0.2.3' >/etc/resolv.conf\n"
+)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "frr", "linux"])
+@pytest.mark.parametrize(
+    "nics, script",
+    [
+        ({"eth1": {"link": {"type": "user"}}}, OUTSIDE),
+        (
+            {"eth1": {"address": "10.0.2.20/24", "link": {"type": "user"}}},
+            OUTSIDE.replace("2.15", "2.20"),
+        ),
+        (
+            {"eth1": {"link": {"type": "user", "dns_search": ["a.b", "x;y"]}}},
+            OUTSIDE.replace("3' >", "3' 'search a.b x;y' >"),
+        ),
+        (
+            {
+                "eth1": {"link": {"type": "user"}},
+                "eth2": {"link": {"type": "user", "network": "10.8.0.0/24"}},
+            },
+            "ip address add 10.0.2.15/24 dev eth1\nip address add 10.8.0.15/24 dev eth2\n"
+            + OUTSIDE.partition("\n")[2]
+            + "ip route add default via 10.8.0.2 dev eth2 metric 4261412865\n"
+            "printf '%s\\n' 'nameserver 10.8.0.3' >>/etc/resolv.conf\n",
+        ),
+        ({"eth1": {"link": {"type": "none"}}}, None),
+    ],
+)
+def test_a_user_link_by_shell(kind, nics, script):
+    files = drive(build({"n1": {"nics": nics}}, kind=kind))["files"]
+    assert files.get("addresses.sh") == script
+
+
+def test_ssh_keys_of_linux():
+    for keys in ("ssh-ed25519 A\n", ["ssh-ed25519 A"]):
+        files = drive(build({"n1": {"vars": {"ssh_keys": keys}}}, kind="linux"))["files"]
+        assert files["authorized_keys"] == "ssh-ed25519 A\n"
+    own = {"vars": {"ssh_keys": ["a"]}, "files": {"authorized_keys": "b"}}
+    assert drive(build({"n1": own}, kind="linux"))["files"]["authorized_keys"] == "b"
+    assert "authorized_keys" not in drive(build(["n1"], kind="linux"))["files"]
+
+
+def test_the_content_of_a_file_is_replaced_as_a_whole():
+    topology = builder.build(
+        {
+            "name": "t",
+            "defaults": {"kind": "frr", "files": {"a": {"template": "t"}}, "config": {"src": "s"}},
+            "groups": {"g": {"files": {"a": {"src": "s"}, "b": "b"}, "members": ["n1"]}},
+            "nodes": {"n1": {"files": {"a": {"base64": "eA=="}}, "config": {"template": "t"}}},
+        }
+    )
+    files = drive(topology)["files"]
+    assert (files["a"], files["b"], files["frr.conf"]) == (
+        {"base64": "eA=="},
+        "b",
+        {"template": "t"},
+    )
 
 
 def test_own_files_and_templates():
@@ -496,8 +584,10 @@ def test_addresses_by_cloud_init():
     assert (made["label"], made["format"], set(made["files"])) == (
         "cidata",
         "iso",
-        {"meta-data", "user-data", "network-config"},
+        {"meta-data", "user-data", "vendor-data", "network-config"},
     )
+    # The hypervisor adds the instance ID.
+    assert made["files"]["meta-data"] == {}
     assert (
         made["files"]["user-data"].startswith("#cloud-config\n")
         and other["files"]["user-data"] == "#cloud-config\n{}\n"
@@ -509,7 +599,17 @@ def test_addresses_by_cloud_init():
         and user["users"][0]["ssh_authorized_keys"] == ["ssh-ed25519 A"]
     )
     assert user["users"][0]["lock_passwd"] and not user["ssh_pwauth"]
-    assert ["10.9.0.1" in " ".join(words) for words in user["bootcmd"]] == [True, False]
+    # Beside a config of the user as well.
+    for files in (made["files"], other["files"]):
+        header, _line, archive = files["vendor-data"].partition("\n")
+        parts = {part["type"]: part["content"] for part in yaml.safe_load(archive)}
+        assert header == "#cloud-config-archive"
+        assert yaml.safe_load(parts["text/cloud-config"]) == {
+            "updates": {"network": {"when": ["boot"]}}
+        }
+        hook = parts["text/cloud-boothook"].splitlines()
+        assert hook[0] == "#!/bin/sh" and len(hook) == 3
+        assert ("10.9.0.1" in hook[1]) == (files is made["files"])
     network = yaml.safe_load(made["files"]["network-config"])
     assert network["version"] == 2 and list(network["ethernets"]) == [
         "eth0",
@@ -527,9 +627,6 @@ def test_addresses_by_cloud_init():
     assert network["ethernets"]["eth1"]["match"] == {
         "macaddress": topology.nodes["n1"].nics["eth1"].mac
     }
-    assert yaml.safe_load(made["files"]["meta-data"])["instance-id"] == host_shares.derived_uuid(
-        "t", "n1"
-    )
 
 
 def test_template_variables():
@@ -569,3 +666,20 @@ def test_after_has_only_nodes_of_the_same_host():
     topology = build({"n1": {"after": ["n2", "n3"]}, "n2": {}, "n3": {}})
     shares = share(topology, {"n1": "hv1", "n2": "hv1", "n3": "hv2"})
     assert shares["hv1"]["vms"][0]["after"] == {"n2": "started"}
+
+
+def test_cloud_init_without_addresses():
+    topology = build(
+        {
+            "my_node": {"set_addresses": False, "nics": {"eth0": {"link": {"type": "user"}}}},
+            "n2": {},
+        },
+        ["my_node -- n2"],
+        kind="cloud",
+        addressing={"links": "10.0.0.0/30", "loopback": "10.9.0.0/24"},
+    )
+    files = drive(topology)["files"]
+    assert yaml.safe_load(files["user-data"])["hostname"] == "my-node"
+    assert "boothook" not in files["vendor-data"]
+    for nic in yaml.safe_load(files["network-config"])["ethernets"].values():
+        assert (nic["addresses"], nic["dhcp4"]) == ([], False)
