@@ -299,6 +299,9 @@ class LabAction(ShareRunner):
             for vm in share["vms"]:
                 # A later phase of this run starts it: its neighbours keep their carriers.
                 vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
+                if params["state"] == "absent" and vm["name"] not in (lab.only or ()):
+                    # Without images, its other options are not complete. It only loses peers.
+                    vm["options"] = {"nics": vm["options"]["nics"]}
             share["node_facts"] = facts_of_nodes(topology, [vm["name"] for vm in share["vms"]])
             share["record"] = lab.derived
         share["limits"] = topology.data["limits"]

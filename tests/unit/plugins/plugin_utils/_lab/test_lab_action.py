@@ -167,6 +167,14 @@ def test_a_run_of_some_nodes_never_purges_and_removes_only_them():
     assert {vm["name"]: vm["state"] for vm in share["vms"]} == {"a": "absent", "b": "keep"}
 
 
+def test_a_run_that_removes_some_nodes_changes_only_the_nics_of_the_others():
+    nodes = {name: {"kind": "tiny", "cmdline": "console=ttyS0"} for name in ("a", "b")}
+    made = action(topology=dict(PAIR, nodes=nodes), nodes=["a"], state="absent")
+    run(made)
+    options = {vm["name"]: set(vm["options"]) for vm in made.sent[-1][1]["vms"]}
+    assert options["b"] == {"nics"} and "cmdline" in options["a"]
+
+
 def test_a_missing_code_bundle_is_sent(monkeypatch):
     made = action()
     answers = iter([{"code_bundle_missing": True}, {"changed": True, "vms": []}])
