@@ -118,7 +118,8 @@ class LabRun:
                 except VlabError as error:
                     error.facts["progress"] = self.progress.lines
                     raise
-                if self.params.get("node_facts"):
+                # Without any VM and segment, the folder of the lab is gone.
+                if self.params.get("node_facts") and os.path.isdir(self.folder):
                     write_node_facts(self.root, self.lab, self.params["node_facts"])
             result = self._result()
             if result["changed"] and not self.check_mode and self.params["state"] == "absent":
