@@ -118,7 +118,7 @@ class LabRun:
                 except VlabError as error:
                     error.facts["progress"] = self.progress.lines
                     raise
-                # Without any VM and segment, the folder of the lab is gone.
+                # Without any VM and segment, the folder of the lab does not exist.
                 if self.params.get("node_facts") and os.path.isdir(self.folder):
                     write_node_facts(self.root, self.lab, self.params["node_facts"])
             result = self._result()
