@@ -175,14 +175,24 @@ def tail(path: str, lines: int = 20, limit: int = 8192) -> str:
 
 
 def make_folder(path: str) -> None:
-    """Make a folder with mode 0700, and its parents; do not touch one that exists."""
+    """Make a folder with mode 0700, and its parents; do not touch one that exists.
+
+    Raises HostError for a symbolic link of another user than root, in a folder that users share.
+    """
     try:
         if not os.path.isdir(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o700)
+        state = os.lstat(path)
     except OSError as error:
         raise HostError("cannot make the folder %s: %s" % (path, error.strerror), path=path)
+    if stat.S_ISLNK(state.st_mode) and state.st_uid not in (0, os.geteuid()):
+        raise HostError(
+            "%s is a symbolic link of user id %d, which is not followed: remove it, or use another "
+            "root" % (path, state.st_uid),
+            path=path,
+        )
 
 
 def make_private_folder(path: str) -> None:

@@ -163,7 +163,7 @@ def _claim(
             port = request.port
             if port == "auto":
                 probe = functools.partial(_is_free, request.protocol, request.address)
-                port = _find(request, held, probe)
+                port = _find(request, folder, held, probe)
             name = "%s/%s" % (request.protocol, port)
             if request.port != "auto":
                 _drop_stale(folder, held, name)
@@ -394,7 +394,9 @@ def _allocate_again(
             if request.port != "auto" or others:
                 raise _taken(request, folder, _port(request, held), others)
             address = _address(request, folder)
-            port = _find(request, registry, lambda port: reservation.add(request, address, port))
+            port = _find(
+                request, folder, registry, lambda port: reservation.add(request, address, port)
+            )
             del registry[name]
             registry["%s/%d" % (request.protocol, port)] = entry
             found[request.key] = port
@@ -487,9 +489,25 @@ def _split(name: str) -> tuple[str, int]:
     return protocol, int(port)
 
 
-def _find(request: PortRequest, held: _Registry, is_free: Callable[[int], bool]) -> int:
+def _candidates(request: PortRequest, root: str) -> Iterable[int]:
+    """Return the ports that an auto port can be, in the order in which they are tried.
+
+    Each root begins elsewhere: QEMU binds a port some time after it was found free, and the runs of
+    other roots have other registries.
+    """
+    if request.key == "display":
+        return _VNC_RANGE
+    found = _RANGES[request.protocol]
+    digest = hashlib.sha256(os.fsencode(root)).digest()
+    first = 0 if root == SYSTEM_ROOT else int.from_bytes(digest[:4], "big") % len(found)
+    return (*found[first:], *found[:first])
+
+
+def _find(
+    request: PortRequest, folder: Folder, held: _Registry, is_free: Callable[[int], bool]
+) -> int:
     """Return a port that is neither allocated nor in use. Raises HostError."""
-    for port in _VNC_RANGE if request.key == "display" else _RANGES[request.protocol]:
+    for port in _candidates(request, folder.root):
         if "%s/%d" % (request.protocol, port) not in held and is_free(port):
             return port
     raise HostError("%s: no free %s port is left on this host" % (request.option, request.protocol))

@@ -32,11 +32,12 @@ def keep_earlier(folder: Folder, path: str) -> None:
         make_private_folder(folder.captures)
     else:
         make_folder(os.path.dirname(path))
-    if not os.path.exists(path):
+    # Also a dangling link, through which QEMU would create its file.
+    if not os.path.lexists(path):
         return
     stem, suffix = os.path.splitext(path)
     number = 1
-    while os.path.exists("%s.%d%s" % (stem, number, suffix)):
+    while os.path.lexists("%s.%d%s" % (stem, number, suffix)):
         number += 1
     try:
         os.rename(path, "%s.%d%s" % (stem, number, suffix))

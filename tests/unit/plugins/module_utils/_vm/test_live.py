@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
@@ -14,8 +16,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import captures
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
 
@@ -232,3 +236,14 @@ def test_a_capture_starts_and_stops(world):
     )
     made.qemu.requests.clear()
     assert names(made.change({"nics": [dict(NIC, capture={"enabled": False})]})) == ["object-del"]
+
+
+def test_a_dangling_link_at_the_path_of_a_capture_is_renamed(tmp_path):
+    """QEMU would create its file through the link, wherever somebody else wants it."""
+    path = tmp_path / "shared" / "x.pcap"
+    path.parent.mkdir()
+    for name in ("x.pcap", "x.1.pcap"):
+        (path.parent / name).symlink_to(tmp_path / "elsewhere")
+    captures.keep_earlier(Folder(str(tmp_path), "l", "v"), str(path))
+    assert sorted(os.listdir(path.parent)) == ["x.1.pcap", "x.2.pcap"]
+    assert not (tmp_path / "elsewhere").exists()

@@ -348,3 +348,12 @@ def test_nothing_to_release(tmp_path):
     ports.release(Folder(str(tmp_path), "l", "a"))
     assert os.listdir(tmp_path) == []
     assert ports.who_has("tcp", 1) == "another process"
+
+
+@pytest.mark.parametrize("key, begins", [("x", 4), ("display", 1)])
+def test_auto_ports_of_roots_begin_at_different_numbers(key, begins):
+    """Otherwise two runs at the same moment find the same port free, and one QEMU fails."""
+    roots = (ports.SYSTEM_ROOT, "/ann", "/bob", "/cy")
+    found = [list(ports._candidates(request(key), root)) for root in roots]
+    assert len({numbers[0] for numbers in found}) == begins
+    assert all(sorted(numbers) == sorted(found[0]) for numbers in found)
