@@ -278,9 +278,7 @@ def test_a_folder_of_somebody_else(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another owner")
 @pytest.mark.parametrize("owner, is_followed", [(12345, False), (0, True)])
-def test_a_link_to_a_folder_is_followed_if_it_is_not_of_somebody_else(
-    tmp_path, owner, is_followed
-):
+def test_a_link_to_a_folder_is_followed_if_it_is_not_of_somebody_else(tmp_path, owner, is_followed):
     (tmp_path / "private").mkdir()
     (tmp_path / "lab").symlink_to(tmp_path / "private")
     os.lchown(tmp_path / "lab", owner, owner)
