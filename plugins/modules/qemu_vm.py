@@ -415,7 +415,10 @@ vm:
       type: str
       sample: 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)
     command_line:
-      description: The command line of QEMU, word by word; none when it does not run.
+      description:
+        - The command line of QEMU, word by word. It is also the first line of C(qemu.log).
+        - For a crashed VM, that of its last run. For another VM that does not run, and in check
+          mode for one that would be started, that of its next start; none if it cannot be started.
       returned: always
       type: list
       elements: str

@@ -79,6 +79,9 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ result.vms[0].consoles[0].command }}"
 
+- name: Define a second VM like it
+  vlab.qemu.qemu_vm: "{{ result.vms[0].definition | combine({'name': 'spare', 'state': 'present'}) }}"
+
 - name: Fail if a VM of a lab has crashed
   vlab.qemu.qemu_vm_info:
     lab: default
@@ -140,7 +143,10 @@ vms:
       type: str
       sample: 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)
     command_line:
-      description: The command line of QEMU, word by word; none when it does not run.
+      description:
+        - The command line of QEMU, word by word. It is also the first line of C(qemu.log).
+        - For a crashed VM, that of its last run. For another VM that does not run, and in check
+          mode for one that would be started, that of its next start; none if it cannot be started.
       returned: always
       type: list
       elements: str
@@ -604,6 +610,17 @@ vms:
           returned: always
           type: int
           sample: 22
+    definition:
+      description:
+        - The definition in the words of the options of M(vlab.qemu.qemu_vm). Given to the same VM,
+          it changes nothing. With another C(name), it defines a second VM like it.
+        - Options with their default are left out, and so are the UUID and the MAC addresses, a
+          display with a password, C(cloud_init) and C(config_drive).
+        - Fixed ports and images outside the folder of the VM are part of it, and a second VM may
+          need others. The contents of disks are not.
+      returned: for a VM whose files can be read
+      type: dict
+      sample: {name: r1, lab: default, arch: x86_64, machine: pc, disks: [{name: disk0, size: 8G}]}
     agent_error:
       description: Why the guest agent could not be asked.
       returned: when O(ask_agent) was set and it could not
@@ -629,7 +646,12 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Query the VMs; return the module's result."""
     params = module.params
     vms, warnings = vm_facts(
-        params["root"], params["lab"], params["name"], params["ask_agent"], params["agent_timeout"]
+        params["root"],
+        params["lab"],
+        params["name"],
+        params["ask_agent"],
+        params["agent_timeout"],
+        with_definition=True,
     )
     return {"changed": False, "vms": vms, "warnings": warnings}
 

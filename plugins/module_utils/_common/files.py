@@ -163,11 +163,15 @@ def read_text(path: str, default: str | None = None) -> str | None:
         return default
 
 
-def tail(path: str, lines: int = 20, limit: int = 8192) -> str:
-    """Return the last lines of a log, limit bytes at most; empty if it cannot be read."""
+def tail(path: str, lines: int = 20, limit: int = 8192, head: bytes = b"") -> str:
+    """Return the last lines of a log, limit bytes at most; empty if it cannot be read.
+
+    head: what is left out if the log begins with it.
+    """
     try:
         with open(path, "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit))
+            start = len(head) if head and stream.read(len(head)) == head else 0
+            stream.seek(max(start, os.fstat(stream.fileno()).st_size - limit))
             text = stream.read().decode("utf-8", "replace")
     except OSError:
         return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown
 
 _SUFFIXES = {
     "": 1,
@@ -36,16 +37,16 @@ def parse_size(option: str, value: object, unit: str = "b") -> int:
     if not match:
         raise OptionError(
             option,
-            "%r is not a size: give a number with one of the suffixes K, M, G, T, such as 20G"
-            % (value,),
+            "%s is not a size: give a number with one of the suffixes K, M, G, T, such as 20G"
+            % shown(value),
         )
     number, suffix = match.groups()
     factor = _SUFFIXES[suffix.lower() or unit.replace("b", "")]
     size = float(number) * factor if "." in number else int(number) * factor
     if size != int(size):
-        raise OptionError(option, "%r is not a whole number of bytes" % (value,))
+        raise OptionError(option, "%s is not a whole number of bytes" % shown(value))
     if size > _MAX_SIZE:
-        raise OptionError(option, "%r is larger than any file can be" % (value,))
+        raise OptionError(option, "%s is larger than any file can be" % shown(value))
     return int(size)
 
 

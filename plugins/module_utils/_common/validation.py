@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Iterable, Sequence
+import json
+from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
@@ -45,7 +46,7 @@ def check_number(path: str, value: Any, least: int, most: int, what: str) -> Any
     what: the noun for the message, such as "a port".
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise OptionError(path, "%s is not %s: %d to %d" % (_short(value), what, least, most))
+        raise OptionError(path, "%s is not %s: %d to %d" % (shown(value), what, least, most))
     return value
 
 
@@ -68,8 +69,15 @@ def check_listen_address(path: str, text: str) -> str:
     return text if text == "localhost" else check_address(path, text)
 
 
-def _short(value: object) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 64 else "the number"
+def shown(value: object) -> str:
+    """Return a value for a message, as a user writes it, in at most 64 characters."""
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        return "the number"
+    try:
+        is_text = isinstance(value, str)
+        text = repr(value) if is_text else json.dumps(value, skipkeys=True, default=str)
+    except ValueError:
+        return "the value"  # it has a number that is too long
     return text if len(text) <= 60 else text[:60] + "..."
 
 
@@ -91,3 +99,25 @@ def names_hint(name: str, names: Sequence[str], limit: int | None = None) -> str
         return similar[2:]
     more = ["..."] if limit is not None and len(names) > limit else []
     return "it has %s" % (", ".join([*names[:limit], *more]) or "none")
+
+
+def with_hint(
+    message: str, unsupported: Iterable[str | tuple[str, ...]], spec: Mapping[str, Any]
+) -> str:
+    """Return Ansible's message about unsupported parameters, with the most similar options.
+
+    unsupported: names, or paths of suboptions. spec: the argument spec.
+    """
+    similar = []
+    for item in sorted(unsupported, key=str):
+        *parents, name = (item,) if isinstance(item, str) else item
+        options: Mapping[str, Any] = spec
+        for parent in parents:
+            options = (options.get(parent) or {}).get("options") or {}
+        names = [*options, *(alias for one in options.values() for alias in one.get("aliases", ()))]
+        found = suggestion(name, names)[len("; did you mean ") : -1]
+        similar += [".".join([*parents, found])] if found else []
+    if not similar:
+        return message
+    head, separator, tail = message.partition(". Supported parameters")
+    return "%s (did you mean %s?)%s" % (head, ", ".join(similar), separator + tail)

@@ -17,6 +17,7 @@ import re
 from typing import Any, Collection, Iterator, Mapping
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown
 
 # Properties of devices, machines, SMBIOS tables and image formats: no character ends the key.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\[\]-]*")
@@ -69,7 +70,7 @@ def check_properties(
     """
     for key, value in properties.items():
         if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise OptionError(path, "%r cannot be the name of a property" % (key,))
+            raise OptionError(path, "%s cannot be the name of a property" % shown(key))
         if key in reserved:
             raise OptionError("%s.%s" % (path, key), "it is set by the module itself")
         items = value if nested and isinstance(value, list) else [value]
@@ -77,7 +78,7 @@ def check_properties(
             check_properties("%s.%s" % (path, key), value)
         elif not all(item is None or isinstance(item, (str, bool, int, float)) for item in items):
             raise OptionError(
-                "%s.%s" % (path, key), "%r cannot be the value of a property" % (value,)
+                "%s.%s" % (path, key), "%s cannot be the value of a property" % shown(value)
             )
 
 

@@ -25,7 +25,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     remove_file,
     remove_temporary,
-    tail,
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
@@ -153,7 +152,7 @@ class Applier:
             raise LaunchError(
                 "the guest of the VM %s does not run: QEMU reports %s" % (self.folder.name, status),
                 cmd=self.observation.run["argv"],
-                log=tail(self.folder.log),
+                log=process.qemu_output(self.folder, self.observation.run["argv"]),
             )
         self.observation.status = status
         if self.observation.run.pop("resume", None):

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, ports
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import choose_accelerator
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 def build(definition: Definition, host: Host) -> list[str]:
     """Return the argv that starts the VM stopped (-S), without QEMU's default devices."""
+    host.machine_properties = {}
     arguments = [word for part in PARTS for word in part.arguments(definition, host)]
     head = [host.binary, "-S", "-nodefaults", "-no-user-config", "-pidfile", host.folder.pidfile]
     for part in PARTS:
@@ -27,3 +31,21 @@ def build(definition: Definition, host: Host) -> list[str]:
     incoming = ["-incoming", host.incoming] if host.incoming else []
     wrapper, extra = definition["wrapper"], definition["extra_args"]
     return [*wrapper, *head, *arguments, *incoming, *extra]
+
+
+def of_next_start(definition: Definition, host: Host) -> list[str] | None:
+    """Return the argv of the next start of a VM that does not run; None if it cannot start.
+
+    Ports that the VM does not hold yet are those that are free now. host: its accelerator is chosen
+    unless a plan has done so.
+    """
+    try:
+        host.find(definition["arch"], definition["qemu_binary"] or None)
+        if not host.accel:
+            choose_accelerator(definition, host)
+        if definitions.lacks_ports(definition):
+            free = ports.preview(host.folder, definitions.port_requests(definition))
+            definition = dict(definition, ports=free)
+        return build(definition, host)
+    except VlabError:
+        return None

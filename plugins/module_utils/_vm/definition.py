@@ -14,7 +14,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, shapes
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
+    without_none,
+    written_option,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
@@ -182,6 +187,19 @@ def compose(saved: Definition | None, given: Params, host: Host) -> Definition:
     for part in PARTS:
         part.complete_with_slots(desired, host)
     return desired
+
+
+def written(folder: Folder, definition: Definition) -> Params:
+    """Return a definition in the words of qemu_vm's options.
+
+    Given to the same VM, they change nothing. They leave out what has its default, what identifies
+    the VM, and secrets.
+    """
+    options = {"name": folder.name, "lab": folder.lab}
+    if folder.root != os.path.abspath(default_root()):
+        options["root"] = folder.root
+    given = {name: written_option(option, definition[name]) for name, option in OPTIONS.items()}
+    return {**options, **without_none(given)}
 
 
 def port_requests(definition: Definition) -> list[PortRequest]:

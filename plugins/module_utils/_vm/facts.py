@@ -28,12 +28,14 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities impor
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import cpu_limit
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, cpu_limit
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     Folder,
     check_name,
     default_root,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
@@ -43,7 +45,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.report import report
 
 if TYPE_CHECKING:
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Result
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Result,
+    )
 
 _PROGRAMS = ("socat", "swtpm", "passt", "cpulimit", "ssh", "tcpdump")
 
@@ -54,11 +59,13 @@ def vm_facts(
     name: str | None = None,
     ask_agent: bool = False,
     agent_timeout: float = 2,
+    with_definition: bool = False,
 ) -> tuple[list[Result], list[str]]:
     """Return the results of the VMs under root, and a warning for each that cannot be read.
 
     lab, name: only VMs of this lab, of this name. ask_agent: ask the guest agents for addresses,
-    for at most agent_timeout seconds each.
+    for at most agent_timeout seconds each. with_definition: add the definition in the words of
+    qemu_vm, and the command line of a VM that does not run.
     """
     root = os.path.abspath(root or default_root())
     for option, value in (("lab", lab), ("name", name)):
@@ -70,7 +77,8 @@ def vm_facts(
         if lab not in (None, vm_lab) or name not in (None, vm_name):
             continue
         try:
-            facts.append(_vm_facts(Folder(root, vm_lab, vm_name), ask_agent, agent_timeout))
+            folder = Folder(root, vm_lab, vm_name)
+            facts.append(_vm_facts(folder, ask_agent, agent_timeout, with_definition))
         except VlabError as error:
             warnings.append("%s/%s: %s" % (vm_lab, vm_name, error.message))
             facts.append(
@@ -79,7 +87,9 @@ def vm_facts(
     return facts, warnings
 
 
-def _vm_facts(folder: Folder, ask_agent: bool, agent_timeout: float) -> Result:
+def _vm_facts(
+    folder: Folder, ask_agent: bool, agent_timeout: float, with_definition: bool
+) -> Result:
     observation = observe(folder)
     try:
         if observation.damage:
@@ -94,11 +104,19 @@ def _vm_facts(folder: Folder, ask_agent: bool, agent_timeout: float) -> Result:
         facts = report(observation, observation.saved)
         if observation.monitor_error:
             facts["error"] = observation.monitor_error.message
+        if with_definition and observation.saved:
+            _add_definition(facts, folder, observation.saved)
     finally:
         observation.close()
     if ask_agent and observation.alive and facts.get("agent"):
         _add_agent_addresses(facts, agent_timeout)
     return facts
+
+
+def _add_definition(facts: Result, folder: Folder, definition: Definition) -> None:
+    facts["definition"] = definitions.written(folder, definition)
+    if facts["command_line"] is None:
+        facts["command_line"] = command_line.of_next_start(definition, Host(folder))
 
 
 def _add_agent_addresses(facts: Result, timeout: float) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorTimeout,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, tail
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
@@ -33,6 +33,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import (
     is_qemu_of,
     is_supervised,
     orphans,
+    qemu_output,
 )
 
 if TYPE_CHECKING:
@@ -269,4 +270,4 @@ def _find_exit_reason(observation: Observation) -> None:
     observation.exit_code = int(code) if code.isdigit() else None
     if observation.exit_code != 0 or os.path.exists(observation.folder.pidfile):
         observation.status = "crashed"
-        observation.log = tail(observation.folder.log)
+        observation.log = qemu_output(observation.folder, observation.run.get("argv", []))

@@ -176,6 +176,12 @@ def _claim(
     return claimed
 
 
+def preview(folder: Folder, port_requests: Collection[PortRequest]) -> dict[str, int]:
+    """Return the ports that claim would allocate now, and allocate none. Raises VlabError."""
+    path = _registry_path(folder.host)
+    return _claim(folder, port_requests, _checked(path, read_json(path) or {}))
+
+
 def _drop_stale(folder: Folder, held: _Registry, name: str) -> None:
     """Remove a port whose VMs do not exist: a run was killed after it had removed them."""
     entry = held.get(name, {"vms": ["."]})

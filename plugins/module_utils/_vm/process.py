@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import select
+import shlex
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -95,6 +96,7 @@ class Child:
                 argv,
                 folder.exit_code,
                 folder.log,
+                _log_head(argv),
                 env=dict(os.environ, **environment),
                 umask=0o077,  # of captures and sockets outside the VM's folder
             )
@@ -123,7 +125,7 @@ class Child:
 
     def failure(self, what: str) -> LaunchError:
         """Return a LaunchError with QEMU's log and command line."""
-        log = tail(self.folder.log)
+        log = qemu_output(self.folder, self.argv)
         return LaunchError(
             "cannot start the VM %s: %s. QEMU's output: %s%s"
             % (self.folder.name, what, log or "nothing", _hint(log)),
@@ -136,6 +138,16 @@ class Child:
         """Kill what was started."""
         end_orphans(self.folder)
         self.process.wait(10)
+
+
+def _log_head(argv: list[str]) -> bytes:
+    """Return the first line of a log: the command, as a shell reads it."""
+    return os.fsencode(" ".join(map(shlex.quote, argv)) + "\n")
+
+
+def qemu_output(folder: Folder, argv: list[str]) -> str:
+    """Return the last lines of QEMU's log without the command, its argv, at the beginning."""
+    return tail(folder.log, head=_log_head(argv))
 
 
 def _hint(log: str) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
     check_number,
     check_texts,
+    shown,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import to_qmp
@@ -71,8 +72,8 @@ def _parse_step(path: str, entry: Any) -> Step:
     if len(kinds) != 1:
         raise OptionError(
             path,
-            "%r is not a command: give its name, or a dict with one of execute, human or event"
-            % (entry,),
+            "%s is not a command: give its name, or a dict with one of execute, human or event"
+            % shown(entry),
         )
     kind = kinds[0]
     unknown = sorted(set(step) - _KEYS[kind])
@@ -81,7 +82,7 @@ def _parse_step(path: str, entry: Any) -> Step:
     if kind == "event":
         step["event"] = _parse_events(path, step["event"], step.pop("match", None))
     elif not isinstance(step[kind], str):
-        raise OptionError("%s.%s" % (path, kind), "%r is not a text" % (step[kind],))
+        raise OptionError("%s.%s" % (path, kind), "%s is not a text" % shown(step[kind]))
     if kind == "execute":
         step["execute"] = to_qmp(step["execute"])[0]
     _check_dict(path + ".arguments", step.get("arguments"))
@@ -105,7 +106,7 @@ def _parse_events(path: str, entries: Any, match: Any) -> list[tuple[str, dict[s
         if not isinstance(name, str):
             raise OptionError(
                 path + ".event",
-                "%r is not the name of an event, nor {event: ..., match: ...}" % (entry,),
+                "%s is not the name of an event, nor {event: ..., match: ...}" % shown(entry),
             )
         events.append((name, own))
     return events
@@ -124,7 +125,7 @@ def _parse_timeout(path: str, value: Any) -> float:
             raise ValueError(given)
         seconds: float = check_number(path, float(given), 0, _MAX_TIMEOUT, what)
     except (TypeError, ValueError):
-        raise OptionError(path, "%r is not %s" % (value, what))
+        raise OptionError(path, "%s is not %s" % (shown(value), what))
     return seconds
 
 

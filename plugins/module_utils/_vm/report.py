@@ -32,6 +32,7 @@ def report(
     if definition is None:
         return {}
     folder, run = observation.folder, observation.run or {}
+    has_run = observation.alive or observation.status == "crashed"
     result: Result = {
         "name": folder.name,
         "lab": folder.lab,
@@ -40,7 +41,7 @@ def report(
         "pid": run.get("pid") if observation.alive else None,
         "qmp": folder.socket("monitor.sock"),
         "qemu_version": run.get("qemu_version"),
-        "command_line": run.get("argv") if observation.alive else None,
+        "command_line": run.get("argv") if has_run else None,
         "exit_code": observation.exit_code,
         "log": observation.log or None,
     }

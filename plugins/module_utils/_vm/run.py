@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import module_diff
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
@@ -127,12 +128,15 @@ class VmRun:
 
     def result(self, check_mode: bool) -> Result:
         """Return the result of a module that works on one VM."""
+        vm = self.report(check_mode)
+        if self.desired and (vm["command_line"] is None or check_mode and self.plan.starts):
+            vm["command_line"] = command_line.of_next_start(self.desired, self.host)
         result = {
             "changed": self.plan.changed,
             "changes": [change.result() for change in self.plan.changes],
             "actions": self.actions,
             "diff": module_diff(self.plan.changes),
-            "vm": self.report(check_mode),
+            "vm": vm,
         }
         if self._applier.stopped_by:
             result["stopped_by"] = self._applier.stopped_by

@@ -23,15 +23,16 @@ SCRIPT = '"$@" </dev/null; code=$?; echo $code >&0; exit $code'
 
 
 def start_supervised(
-    name: str, argv: list[str], exit_code: str, log: str, **options: Any
+    name: str, argv: list[str], exit_code: str, log: str, log_head: bytes = b"", **options: Any
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own; return the process of its shell.
 
-    name: of the shell, as ps shows it. exit_code, log: files. options: of subprocess.Popen.
+    name: of the shell, as ps shows it. exit_code, log: files. log_head: how the log begins.
+    options: of subprocess.Popen.
     Raises OSError, or HostError if a file cannot be written.
     """
     remove_file(exit_code)
-    log_handle = _open(log, os.O_WRONLY | os.O_APPEND)
+    log_handle = _begin_log(log, log_head)
     code_handle = _open(exit_code, os.O_RDWR)
     fcntl.flock(code_handle, fcntl.LOCK_EX)
     try:
@@ -46,6 +47,17 @@ def start_supervised(
     finally:
         os.close(log_handle)
         os.close(code_handle)
+
+
+def _begin_log(path: str, head: bytes) -> int:
+    """Begin a log again; return its descriptor."""
+    log = _open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(log, head)
+    except OSError as error:
+        os.close(log)
+        raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
+    return log
 
 
 def _open(path: str, flags: int) -> int:

@@ -29,7 +29,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, relay
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name, no_such_vm
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
+    Option,
+    Part,
+    without_none,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 
 _ISA_PORTS = 4
 _RELAY = "relay"  # in an observed definition: set if the relay has ended
+_DEFAULT = [{"name": "console", "type": "unix", "log": True, "host": None, "port": None}]
 
 
 def _consoles(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -95,6 +100,10 @@ def _consoles(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return consoles
 
 
+def _written(consoles: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    return None if consoles == _DEFAULT else [without_none(console) for console in consoles]
+
+
 def _monitors(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
     monitors: list[dict[str, Any]] = []
     names: set[str] = set()
@@ -132,8 +141,9 @@ class Consoles(Part):
                     "writers": {"type": "str", "choices": ["one", "many"]},
                 },
             },
-            [{"name": "console", "type": "unix", "log": True, "host": None, "port": None}],
+            _DEFAULT,
             normalise=_consoles,
+            written=_written,
         ),
         "monitors": Option(
             {

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown, suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     check_properties,
     device,
@@ -63,11 +64,12 @@ def _devices(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if not _IDENTIFIER.fullmatch(str(name)):
                 raise OptionError(
                     item_path + ".id",
-                    "%r is not an id: a letter, then letters, digits, - . _" % name,
+                    "%s is not an id: a letter, then letters, digits, - . _" % shown(name),
                 )
             if name in numbers:
                 raise OptionError(
-                    item_path + ".id", "%r is also the id of %s[%d]" % (name, path, numbers[name])
+                    item_path + ".id",
+                    "%s is also the id of %s[%d]" % (shown(name), path, numbers[name]),
                 )
             numbers[name] = number
     return value
@@ -99,7 +101,12 @@ class Devices(Part):
             if not have.has_device(entry["driver"]):
                 raise OptionError(
                     "devices[%d].driver" % number,
-                    "%s has no device %r" % (host.binary, entry["driver"]),
+                    "%s has no device %r%s"
+                    % (
+                        host.binary,
+                        entry["driver"],
+                        suggestion(entry["driver"], have.device_types),
+                    ),
                 )
         if desired["watchdog"] != "none" and not have.has_device(desired["watchdog"]):
             raise OptionError(

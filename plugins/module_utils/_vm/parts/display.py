@@ -51,6 +51,13 @@ def _display(path: str, value: dict[str, Any]) -> dict[str, Any]:
     return normal
 
 
+def _written(value: dict[str, Any]) -> dict[str, Any] | None:
+    # Without its password it would be another display.
+    if value["type"] == "none" or value.get("password"):
+        return None
+    return {key: entry for key, entry in value.items() if key != "password"}
+
+
 class Display(Part):
     """The part that owns the display."""
 
@@ -68,6 +75,7 @@ class Display(Part):
             },
             {"type": "none"},
             normalise=_display,
+            written=_written,
         ),
         "vga": Option(
             {"type": "str", "choices": ["none", "std", "cirrus", "vmware", "qxl", "virtio"]}, "none"

@@ -13,6 +13,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_program
@@ -49,8 +50,8 @@ def _smbios(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if str(entry.get("type", "")) not in map(str, _SMBIOS_TYPES):
             raise OptionError(
                 "%s[%d].type" % (path, number),
-                "%r is not an SMBIOS type that QEMU can fill: one of %s"
-                % (entry.get("type"), ", ".join(map(str, _SMBIOS_TYPES))),
+                "%s is not an SMBIOS type that QEMU can fill: one of %s"
+                % (shown(entry.get("type")), ", ".join(map(str, _SMBIOS_TYPES))),
             )
     return [
         {

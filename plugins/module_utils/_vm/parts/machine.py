@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown, suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import accelerators
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     check_properties,
     keyval,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
+    Option,
+    Part,
+    checked,
+    left_out,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import Capabilities
@@ -108,7 +113,7 @@ def _environment(path: str, value: dict[str, Any]) -> dict[str, str]:
         if isinstance(content, (dict, list)):
             raise OptionError(
                 "%s.%s" % (path, name),
-                "%r cannot be the value of an environment variable" % content,
+                "%s cannot be the value of an environment variable" % shown(content),
             )
     return {name: str(content) for name, content in value.items() if content is not None}
 
@@ -123,6 +128,17 @@ def uses_icount(definition: Definition) -> bool:
     return "-icount" in definition["extra_args"] or "--icount" in definition["extra_args"]
 
 
+def choose_accelerator(definition: Definition, host: Host) -> None:
+    """Set host.accel and host.accel_reason. Raises a VlabError."""
+    host.accel, host.accel_reason = accelerators.choose_accelerator(
+        definition["accel"],
+        host.binary,
+        host.arch,
+        host.capabilities,
+        icount=uses_icount(definition),
+    )
+
+
 def _machine_names(capabilities: Capabilities) -> list[str]:
     """Return the machine types and their aliases."""
     aliases = [facts["alias"] for facts in capabilities.machines.values() if facts.get("alias")]
@@ -134,7 +150,7 @@ class Machine(Part):
 
     name = "machine"
     options = {
-        "uuid": Option({"type": "str"}, "derived", normalise=_uuid),
+        "uuid": Option({"type": "str"}, "derived", normalise=_uuid, written=left_out),
         "description": Option({"type": "str"}, "", how=LIVE),
         "arch": Option({"type": "str", "aliases": ["platform"]}),
         "qemu_binary": Option({"type": "str"}),
@@ -152,6 +168,7 @@ class Machine(Part):
                     else "%d is not a number of virtual CPUs: 1 to 4096" % count
                 )
             ),
+            written=int,  # without it, smp would decide
         ),
         "smp": Option(
             {
@@ -235,9 +252,7 @@ class Machine(Part):
             )
 
     def check_start(self, desired: Definition, host: Host) -> None:
-        host.accel, host.accel_reason = accelerators.choose_accelerator(
-            desired["accel"], host.binary, host.arch, host.capabilities, icount=uses_icount(desired)
-        )
+        choose_accelerator(desired, host)
 
     def leading_arguments(self, desired: Definition, host: Host) -> list[str]:
         properties = dict(desired["machine_options"])

@@ -31,7 +31,8 @@ class Option(NamedTuple):
     spec: its entry in the argument spec. default: the value of a new VM that omits the option.
     how: how a change reaches a running VM. normalise(path, value): return the value as the
     definition keeps it; raise OptionError naming path. item_defaults: of a list of named items, the
-    default of each suboption.
+    default of each suboption. written(value): the reverse of normalise: return a value that is not
+    None as a user gives it; None to leave it out. Without it, the default is left out.
     """
 
     spec: dict[str, Any]
@@ -39,6 +40,7 @@ class Option(NamedTuple):
     how: str = RESTART
     normalise: Optional[Callable[[str, Any], Any]] = None
     item_defaults: Optional[dict[str, Any]] = None
+    written: Optional[Callable[[Any], Any]] = None
 
 
 class Part:
@@ -188,6 +190,40 @@ class Part:
 
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         """Add what this part contributes to the result of a VM."""
+
+
+def left_out(value: Any) -> None:
+    """Be Option.written of what identifies one VM, or is not kept."""
+
+
+def written_option(option: Option, value: Any) -> Any:
+    """Return a value of a definition as a user gives it; None if the option can be left out."""
+    if value is None:
+        return None
+    if option.written:
+        return option.written(value)
+    if value == option.default:
+        return None
+    if option.item_defaults is None:
+        return value
+    defaults = {name: Option({}, default) for name, default in option.item_defaults.items()}
+    return written_items(value, defaults)
+
+
+def written_items(items: list[dict[str, Any]], options: dict[str, Option]) -> list[dict[str, Any]]:
+    """Return named items as a user gives them: each name, and the suboptions to give."""
+    return [
+        {
+            "name": item["name"],
+            **without_none({key: written_option(options[key], item[key]) for key in options}),
+        }
+        for item in items
+    ]
+
+
+def without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries that have a value."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def checked(check: Callable[[Any], Optional[str]]) -> Callable[[str, Any], Any]:

@@ -24,7 +24,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import seeds
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options, disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
+    Option,
+    Part,
+    left_out,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import SlotRequest
@@ -88,7 +92,7 @@ class Media(Part):
             [],
             item_defaults=_FLOPPY_DEFAULTS,
         ),
-        **{name: Option(spec) for name, spec in seeds.SPECS.items()},
+        **{name: Option(spec, written=left_out) for name, spec in seeds.SPECS.items()},
     }
 
     def merge(self, saved: Definition, given: Params) -> Definition:

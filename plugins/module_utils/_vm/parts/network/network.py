@@ -62,7 +62,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_op
     VIRTIO_PROPERTIES,
     normalise_nic,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
+    Option,
+    Part,
+    left_out,
+    written_items,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
 
 if TYPE_CHECKING:
@@ -96,12 +101,14 @@ class Network(Part):
             },
             [],
             item_defaults=NIC_DEFAULTS,
+            written=lambda nics: written_items(nics, NIC_OPTIONS),
         ),
         "mac_base": Option(
             {"type": "str"},
             normalise=lambda path, value: macs.normalise(path, value) if value else None,
+            written=left_out,
         ),
-        "mac_copy_from": Option({"type": "str"}),
+        "mac_copy_from": Option({"type": "str"}, written=left_out),
     }
 
     def reconcile_observed(self, observation: Observation) -> None:

@@ -15,7 +15,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links, macs
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
+    Option,
+    left_out,
+    without_none,
+)
 
 NO_LINK: links.Link = {"type": "none"}
 
@@ -44,7 +48,7 @@ def _properties(path: str, value: dict[str, Any]) -> dict[str, Any]:
 
 NIC_OPTIONS: dict[str, Option] = {
     "model": Option({"type": "str"}, "virtio-net-pci"),
-    "mac": Option({"type": "str"}, normalise=macs.normalise),
+    "mac": Option({"type": "str"}, normalise=macs.normalise, written=left_out),
     "link": Option({"type": "dict", "options": links.SPEC}, NO_LINK, LIVE, links.normalise),
     "link_down": Option({"type": "bool"}, False, LIVE),
     "capture": Option(
@@ -58,6 +62,7 @@ NIC_OPTIONS: dict[str, Option] = {
         },
         how=LIVE,
         normalise=_capture,
+        written=lambda capture: {"enabled": True, **without_none(capture)},
     ),
     "mtu": Option({"type": "int"}, normalise=_mtu),
     "rx_queue_size": Option({"type": "int", "choices": [256, 512, 1024]}, 256),

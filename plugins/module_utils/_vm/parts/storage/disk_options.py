@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size, parse_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import normalise_checksum
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option
@@ -75,7 +75,7 @@ def _rate(path: str, value: str | int) -> int:
 # concern a running VM.
 IMAGE_OPTIONS: dict[str, Option] = {
     "path": Option({"type": "path"}, normalise=image_path),
-    "size": Option({"type": "str"}, how=LIVE, normalise=image_size),
+    "size": Option({"type": "str"}, how=LIVE, normalise=image_size, written=format_size),
     "format": Option({"type": "str", "choices": FORMATS}),
     "format_options": Option({"type": "dict"}, {}, FILE, _format_options),
     "backing_file": Option({"type": "path", "aliases": ["backing_store"]}, normalise=image_path),

@@ -37,7 +37,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     merge_items,
     unrecorded,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
+    Option,
+    Part,
+    written_items,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases, disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
     DISK_DEFAULTS,
@@ -84,6 +88,7 @@ class Storage(Part):
             {"type": "list", "elements": "dict", "options": DISK_SPEC},
             [],
             item_defaults=DISK_DEFAULTS,
+            written=lambda items: written_items(items, DISK_OPTIONS),
         ),
     }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -235,11 +236,22 @@ def test_one_that_says_nothing_is_ended(folder, tmp_path):
 
 def test_arguments_and_environment_arrive(folder, tmp_path):
     words = ["a b", "", "'\"$x`y`\\", "é,\n", "-n", "*"]
-    child = processes.Child(
-        [program(tmp_path, 'printf "%s|" "$@" "$A"')] + words, folder, {"A": "x y\n$z"}
-    )
+    argv = [program(tmp_path, 'printf "%s|" "$@" "$A"')] + words
+    child = processes.Child(argv, folder, {"A": "x y\n$z"})
     assert child.process.wait(10) == 0
-    assert open(folder.log, encoding="utf-8").read() == "|".join(words + ["x y\n$z", ""])
+    output = "|".join(words + ["x y\n$z", ""])
+    log = open(folder.log, encoding="utf-8").read()
+    assert log.endswith("\n" + output)
+    # What comes before is the command, as a shell reads it.
+    assert shlex.split(log[: -len(output)]) == argv
+    assert processes.qemu_output(folder, argv) == output
+    assert processes.qemu_output(folder, ["of another run"]) in log
+
+
+def test_a_command_longer_than_the_end_of_a_log_is_no_output_of_qemu(folder, tmp_path):
+    argv = [program(tmp_path, "echo said"), "x" * 100000]
+    processes.Child(argv, folder, {}).process.wait(10)
+    assert processes.qemu_output(folder, argv) == "said"
 
 
 def test_files_that_qemu_creates_are_private(folder, tmp_path):
