@@ -106,7 +106,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.templates impo
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import view_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder, libraries
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import (
+    load_yaml,
+    mapping_in,
+)
 
 _FORMATS: dict[str, Callable[..., str]] = {"svg": svg, "mermaid": mermaid, "html": page}
 
@@ -160,16 +163,19 @@ def lab_picture(
         raise AnsibleFilterError("lab_picture: %s" % error) from None
 
 
-def _read(path: str) -> Any:
-    path = os.path.expanduser(path)
+def _read(text: str) -> Any:
+    path = os.path.expanduser(text)
     try:
+        data = mapping_in(text)
+        if data is not None:
+            return data
         with open(path, encoding="utf-8") as stream:
             return load_yaml(stream)
     except OSError as error:
         raise AnsibleFilterError(
             "lab_picture: cannot read the topology %s: %s" % (path, error.strerror)
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise AnsibleFilterError("lab_picture: %s is not YAML: %s" % (path, error)) from None
 
 

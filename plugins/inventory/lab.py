@@ -218,7 +218,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 with open(file, encoding="utf-8") as stream:
                     topology = builder.build(load_yaml(stream))
                 placed = placement.place(topology, hypervisors)
-            except (OSError, yaml.YAMLError, TopologyError) as error:
+            except OSError as error:
+                raise AnsibleParserError("topology: cannot read %s: %s" % (file, error.strerror))
+            except (yaml.YAMLError, TopologyError) as error:
                 raise AnsibleParserError("topology: %s: %s" % (file, error))
             for name, node in topology.nodes.items():
                 nodes[topology.name, name] = {

@@ -11,7 +11,7 @@ A module imports this before anything else of the collection: it activates the b
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, NoReturn
 
 # pylint: disable-next=unused-import,wrong-import-order
 from ansible_collections.vlab.qemu.plugins.module_utils._remote import bytecode_cache  # noqa: F401
@@ -20,11 +20,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.masking import without_contents
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import with_hint
 
 
 class Module(AnsibleModule):
     """A module that shows the content of files neither in its result nor in the system's log.
 
+    Its errors about unsupported parameters name similar ones.
     no_log of an option would mask each of its texts wherever it appears, however short it is.
     """
 
@@ -41,6 +43,14 @@ class Module(AnsibleModule):
     def _return_formatted(self, kwargs: Dict[str, Any]) -> None:
         kwargs.setdefault("invocation", {"module_args": without_contents(self.params)})
         super()._return_formatted(kwargs)
+
+    def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
+        """Fail with a message. AnsibleModule calls it for invalid parameters."""
+        if msg.startswith("Unsupported parameters"):
+            unsupported = self.validation_result.unsupported_parameters
+            msg = with_hint(msg, unsupported, self.argument_spec)
+        super().fail_json(msg=msg, **kwargs)
+        raise AssertionError  # fail_json does not return
 
 
 def run_module(work: Callable[[AnsibleModule], Dict[str, Any]], **specification: Any) -> None:

@@ -16,13 +16,15 @@ MAX_DIGITS = 20  # of a whole number: 64 bits, with a sign
 def parse_json(text: bytes | bytearray | str) -> Any:
     """Return the data in a JSON text.
 
-    Raises json.JSONDecodeError if it is not JSON, or not complete; ValueError if it is nested too
-    deeply, or has a number that is too large.
+    Raises json.JSONDecodeError if it is not JSON, or not complete; ValueError if it is not UTF-8,
+    is nested too deeply, or has a number that is too large.
     """
     try:
         return json.loads(text, parse_int=_parse_int)
     except RecursionError:
         raise ValueError("it is nested too deeply")
+    except UnicodeDecodeError:
+        raise ValueError("its text is not UTF-8")
 
 
 def _parse_int(digits: str) -> int:

@@ -245,7 +245,7 @@ def _query(path: str, timeout: float) -> Capabilities:
                 "%s does not answer as QEMU does (%s): %s"
                 % (
                     path,
-                    error,
+                    getattr(error, "strerror", None) or error,
                     text or ("it ended with code %d" % code if code >= 0 else "it printed nothing"),
                 ),
                 cmd=argv,

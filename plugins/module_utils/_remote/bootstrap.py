@@ -15,7 +15,11 @@ import importlib
 import io
 import sys
 
-from ansible_collections.vlab.qemu.plugins.module_utils._remote.code_bundle import PACKAGE, load
+from ansible_collections.vlab.qemu.plugins.module_utils._remote.code_bundle import (
+    PACKAGE,
+    cache_failure,
+    load,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.protocol import (
     CODE_BUNDLE_MISSING,
     Message,
@@ -39,7 +43,7 @@ def main() -> None:
     try:
         loaded = load(request.content["code_bundle"], archive)
     except OSError as error:
-        raise SystemExit("cannot cache the collection's code on this host: %s" % error)
+        raise SystemExit(cache_failure(error))
     if loaded:
         service = importlib.import_module("%s.%s" % (PACKAGE, request.content["service"]))
         handle_request(service.HANDLERS, request, target)

@@ -47,6 +47,12 @@ def load(digest: str, archive: str | IO[bytes] | None = None) -> bool:
     return True
 
 
+def cache_failure(error: OSError) -> str:
+    """Return the message for an error of load."""
+    reason = "%s: %s" % (error.filename, error.strerror) if error.filename else str(error)
+    return "cannot cache the collection's code on this host: %s" % reason
+
+
 def _unused(base: str) -> list[str]:
     """Return the code bundles that no run has used for a day, the last used first.
 

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
@@ -127,7 +128,8 @@ def _groups_of_nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, l
         for number, member in numbered(settings.get("members")):
             if member not in data["nodes"]:
                 path = "groups.%s.members[%d]" % (group, number)
-                problems.add(path, "there is no node %s", member)
+                hint = suggestion(member, data["nodes"])
+                problems.add(path, "there is no node %s%s", member, hint)
             elif group not in groups_of[member]:
                 groups_of[member].append(group)
     return groups_of
@@ -144,7 +146,8 @@ def _merged_settings(
     layers = [data["defaults"]]
     for group in groups:
         if group not in data["groups"]:
-            problems.add(path + ".groups", "there is no group %s", group)
+            hint = suggestion(group, data["groups"])
+            problems.add(path + ".groups", "there is no group %s%s", group, hint)
         else:
             layers.append(
                 {key: value for key, value in data["groups"][group].items() if key != "members"}
@@ -239,7 +242,8 @@ def _check_start_order(topology: Topology, problems: Problems) -> None:
     for node in topology.nodes.values():
         for other in node.after:
             if other not in topology.nodes and other not in topology.data["nodes"]:
-                problems.add("nodes.%s.after" % node.name, "there is no node %s", other)
+                path, hint = "nodes.%s.after" % node.name, suggestion(other, topology.nodes)
+                problems.add(path, "there is no node %s%s", other, hint)
     done: set[str] = set()
     waiting: list[str] = []
 

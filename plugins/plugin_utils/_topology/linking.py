@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
@@ -257,7 +258,8 @@ class _Linker:
             if node in self.topology.nodes:
                 ends.append(_EndRequest(end_path, node, nic or None, address))
             elif node not in self.topology.data["nodes"]:
-                self.problems.add(end_path, "there is no node %s", node)
+                hint = suggestion(node, self.topology.data["nodes"])
+                self.problems.add(end_path, "there is no node %s%s", node, hint)
         return ends
 
     def _plug(self, network: Network, end: _EndRequest, nic_name: str) -> bool:

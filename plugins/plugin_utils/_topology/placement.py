@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
     QEMU_OVERHEAD,
     Row,
@@ -92,9 +93,10 @@ def _check_pins(topology: Topology, hosts: Sequence[str], problems: Problems) ->
         if pin and pin not in hosts:
             problems.add(
                 path + ".hypervisor",
-                "%s is not among the hypervisors of this play: %s",
+                "%s is not among the hypervisors of this play: %s%s",
                 pin,
                 ", ".join(hosts),
+                suggestion(pin, hosts),
             )
 
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
+    shown,
+    suggestion,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.fast_validation import (
     is_surely_valid,
 )
@@ -111,24 +114,31 @@ def _report(error: ValidationError, problems: Problems, invalid: set[_Path]) -> 
 
 def _message(error: ValidationError) -> str:
     """Return what is wrong with a value, in one line."""
-    shown = _shown(error.instance)
+    value = _shown(error.instance)
     if error.validator == "oneOf" and error.context:
         types = [inner.validator_value for inner in error.context if inner.validator == "type"]
-        return "%s is not valid here: it must be %s" % (shown, _type_names(types))
+        return "%s is not valid here: it must be %s" % (value, _type_names(types))
     if error.validator == "type":
         if "propertyNames" in list(error.relative_schema_path)[-2:]:
-            return "%s is not a valid name: put it in quotes" % shown
+            return "%s is not a valid name: put it in quotes" % value
         types = error.validator_value
-        return "%s is not %s" % (shown, _type_names([types] if isinstance(types, str) else types))
+        return "%s is not %s" % (value, _type_names([types] if isinstance(types, str) else types))
     if error.validator in ("pattern", "maxLength"):
-        return "%s is not a valid name: %s" % (shown, NAME_RULES[error.schema["pattern"]])
+        return "%s is not a valid name: %s" % (value, NAME_RULES[error.schema["pattern"]])
     if error.validator == "enum":
         choices = error.validator_value
         hint = suggestion(error.instance, filter(_is_string, choices))
-        return "%s is not one of %s%s" % (shown, ", ".join(map(str, choices)), hint)
+        return "%s is not one of %s%s" % (value, ", ".join(map(str, choices)), hint)
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
         return "%s %s missing" % (" and ".join(missing), "is" if len(missing) == 1 else "are")
+    if error.validator in ("minItems", "maxItems"):
+        most = "least" if error.validator == "minItems" else "most"
+        return "it has %d entries, not at %s %d" % (
+            len(error.instance),
+            most,
+            error.validator_value,
+        )
     message: str = error.message
     if len(message) < _MAX_MESSAGE:
         return message
@@ -145,7 +155,9 @@ def _is_string(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     """Return a value for a message, in at most a line."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    if not isinstance(value, str):
+        return shown(value)
+    text = repr(value) if value.isprintable() else ascii(value)
     return text if len(text) < 80 else text[:60] + " ... " + text[-10:]
 
 

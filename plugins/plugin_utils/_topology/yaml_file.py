@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import IO, Any
 
 import yaml
@@ -37,5 +38,27 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def load_yaml(stream: IO[str]) -> Any:
-    """Read one document. Raise yaml.YAMLError if it is invalid or has a duplicate key."""
-    return yaml.load(stream, Loader=_Loader)
+    """Read one document.
+
+    Raise yaml.YAMLError if it is invalid, has a duplicate key, or is not UTF-8.
+    """
+    try:
+        return yaml.load(stream, Loader=_Loader)
+    except UnicodeDecodeError:
+        raise yaml.YAMLError("its text is not UTF-8") from None
+
+
+def mapping_in(text: str) -> dict[str, Any] | None:
+    """Return the mapping that a text is in YAML, None for other text, such as a path.
+
+    Raises yaml.YAMLError for text of several lines or in braces that is not YAML.
+    """
+    if not re.search(r"\n|^\s*{|:\s|:$", text):
+        return None
+    try:
+        found = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        if "\n" in text.strip() or text.lstrip().startswith("{"):
+            raise
+        return None
+    return found if isinstance(found, dict) else None

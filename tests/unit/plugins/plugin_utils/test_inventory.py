@@ -203,7 +203,7 @@ def test_the_cache_is_asked_first(parsed, asked, tmp_path):
             "r1 is the name of a node of the labs other and pair: set host_name",
         ),
         ("hypervisors: [hv9]\n", "hypervisors: the inventory has no host or group hv9"),
-        ("topology: none.yml\n", "topology: .*none.yml: .*No such file"),
+        ("topology: none.yml\n", "topology: cannot read .*none.yml: No such file"),
         ("topology: broken.yml\n", "topology: .*broken.yml: the topology has 2 errors"),
     ],
 )

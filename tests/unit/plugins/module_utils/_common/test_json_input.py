@@ -30,3 +30,8 @@ def test_incomplete_json(text):
 def test_json_that_is_refused(text):
     with pytest.raises(ValueError):
         parse_json(text)
+
+
+def test_text_that_is_not_utf_8_is_named_so():
+    with pytest.raises(ValueError, match="^its text is not UTF-8$"):
+        parse_json(b'{"a": "\xff"}')
