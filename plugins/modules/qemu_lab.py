@@ -14,9 +14,9 @@ description:
     hypervisor handles its share in one call.
   - With a changed topology, only the differences are applied. Links between running nodes are
     rewired without a restart.
-  - With several hypervisors, run M(vlab.qemu.qemu_lab_info) on all of them first, as the role
-    P(vlab.qemu.lab#role) does. Nodes are then placed by the resources of all hypervisors, and
-    nothing is changed anywhere if the lab does not fit.
+  - With several hypervisors, run M(vlab.qemu.qemu_lab_info) on all of them first and register its
+    result as C(lab_info), as the role P(vlab.qemu.lab#role) does. Nodes are then placed by the
+    resources of all hypervisors, and nothing is changed anywhere if the lab does not fit.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -38,7 +38,7 @@ attributes:
 options:
   topology:
     description:
-      - The topology; a dictionary, or the path of a YAML file on the controller.
+      - The topology; a dictionary, YAML as a string, or the path of a YAML file on the controller.
       - It is described in the topology reference in the collection's C(docs) folder.
     type: raw
     required: true
@@ -215,7 +215,11 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
-from ansible_collections.vlab.qemu.plugins.module_utils._remote.code_bundle import PACKAGE, load
+from ansible_collections.vlab.qemu.plugins.module_utils._remote.code_bundle import (
+    PACKAGE,
+    cache_failure,
+    load,
+)
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -233,7 +237,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         if not load(share["code_bundle"], share.get("code_bundle_archive")):
             return {"changed": False, "code_bundle_missing": True}
     except OSError as error:
-        raise HostError("cannot cache the collection's code on this host: %s" % error)
+        raise HostError(cache_failure(error))
     # Not imported by name: Ansible would pack all of it into the module.
     service = import_module(PACKAGE + "._lab.lab_service")
     result = service.result_of(dict(module.params, **share), module.check_mode)

@@ -12,8 +12,8 @@ short_description: Gather the resources of a hypervisor and the nodes of a lab o
 description:
   - Returns the available memory, CPUs, disk space and QEMU of a hypervisor, and the VMs of one lab
     on it.
-  - Sets the fact C(vlab_hypervisor), which M(vlab.qemu.qemu_lab) uses to place nodes, and to check
-    that a lab fits on all its hypervisors before it changes anything.
+  - If the result is registered as C(lab_info), M(vlab.qemu.qemu_lab) uses it to keep nodes on
+    their hypervisors, and to check that a lab fits on all of them before it changes anything.
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -21,10 +21,6 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.info_module
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
-attributes:
-  facts:
-    description: Returns an C(ansible_facts) dictionary.
-    support: full
 options:
   lab:
     description: The name of the lab.
@@ -46,32 +42,77 @@ EXAMPLES = r"""
 - name: Gather the resources of all hypervisors before bringing up a lab
   vlab.qemu.qemu_lab_info:
     lab: fabric
+  register: lab_info
+
+- name: Show the available memory
+  ansible.builtin.debug:
+    msg: "{{ lab_info.hypervisor.memory_available_mb }} MiB"
 """
 
 RETURN = r"""
-ansible_facts:
-  description: The facts.
+hypervisor:
+  description: The hypervisor, for this lab.
   returned: success
   type: dict
   contains:
-    vlab_hypervisor:
-      description:
-        - The fact, with C(lab), C(memory_available_mb), C(cpus), C(disk_free_mb),
-          C(qemu_version), C(accel), C(missing_files), C(vms), which has C(status) and
-          C(memory_mb) of each VM of the lab by its name, C(record), which is the text of the lab's
-          record, and C(container), which is the kind of application container, and none on a
-          machine.
-      type: dict
+    lab:
+      description: The name of the lab.
+      returned: always
+      type: str
+      sample: fabric
+    memory_available_mb:
+      description: The available memory in MiB.
+      returned: always
+      type: int
+      sample: 16000
+    cpus:
+      description: The number of CPUs.
+      returned: always
+      type: int
+      sample: 8
+    disk_free_mb:
+      description: The free space for the folders of VMs in MiB.
+      returned: always
+      type: int
+      sample: 200000
+    qemu_version:
+      description: The version of QEMU; none if QEMU is missing.
+      returned: always
+      type: list
+      elements: int
+      sample: [7, 2, 0]
+    accel:
+      description: The accelerator, V(kvm) or V(tcg); none if QEMU is missing.
+      returned: always
+      type: str
+      sample: kvm
+    udp_ports:
+      description: The UDP ports that programs have bound.
+      returned: always
+      type: list
+      elements: int
+      sample: [68]
+    missing_files:
+      description: Those of O(files) that do not exist.
+      returned: always
+      type: list
+      elements: str
+      sample: []
+    container:
+      description: The kind of application container; none on a machine.
+      returned: always
+      type: str
       sample:
-        lab: fabric
-        memory_available_mb: 16000
-        cpus: 8
-        disk_free_mb: 200000
-        qemu_version: [7, 2, 0]
-        accel: kvm
-        missing_files: []
-        container:
-        vms: {r1: {status: running, memory_mb: 192}}
+    vms:
+      description: The C(status) and C(memory_mb) of each VM of the lab by its name.
+      returned: always
+      type: dict
+      sample: {r1: {status: running, memory_mb: 192}}
+    record:
+      description: The text of the record of the lab; none without one.
+      returned: always
+      type: str
+      sample: '{"format": 1}'
 """
 
 from typing import TYPE_CHECKING, Any
@@ -87,7 +128,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Gather the facts; return the module's result."""
     params = module.params
     facts, warnings = hypervisor_facts(params["root"], params["lab"], params["files"])
-    return {"changed": False, "ansible_facts": {"vlab_hypervisor": facts}, "warnings": warnings}
+    return {"changed": False, "hypervisor": facts, "warnings": warnings}
 
 
 def main() -> None:

@@ -20,6 +20,10 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import trust_as_template
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
+    names_hint,
+    with_hint,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Derived
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
@@ -58,9 +62,13 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems impor
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
     template_variables,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import load_yaml
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import (
+    load_yaml,
+    mapping_in,
+)
 
 _MAX_ATTEMPTS = 4  # to derive a share, while other runs change the lab
+_LAB_INFO = "lab_info"  # the variable in which a play keeps the results of qemu_lab_info
 _READY_TIMEOUT = 300  # seconds, for a node whose kind has none
 _START_TIMEOUT = 120  # seconds for everything before the first node of another host is ready
 
@@ -122,6 +130,8 @@ class LabAction(ShareRunner):
             if not record:
                 result["placement"] = lab.placed
                 self._remember(lab, params, result)
+                if result.get("diff") and not self._display.verbosity:
+                    result["diff"] = short_diff(result["diff"])
                 return result
             # The host changed nothing: it has given other addresses before.
         raise AnsibleActionFail(
@@ -260,8 +270,8 @@ class LabAction(ShareRunner):
         problems = Problems()
         for name in only or ():
             if name not in topology.nodes:
-                existing = ", ".join(sorted(topology.nodes))
-                problems.add("nodes", "the topology has no node %s; it has %s", name, existing)
+                hint = names_hint(name, sorted(topology.nodes))
+                problems.add("nodes", "the topology has no node %s; %s", name, hint)
         if state != "absent":
             images.apply_images(topology, params.get("images"), problems)
         problems.check()
@@ -308,11 +318,17 @@ class LabAction(ShareRunner):
         return share
 
     def _read(self, topology: Any) -> Any:
-        """Return the data of a topology: as given, or from a file of the controller."""
+        """Return the data of a topology: as given, from YAML, or from a file of the controller."""
         if isinstance(topology, dict):
             return topology
         if not isinstance(topology, str):
             raise AnsibleActionFail("topology: give a dictionary, or the path of a YAML file")
+        try:
+            data = mapping_in(topology)
+        except yaml.YAMLError as error:
+            raise AnsibleActionFail("topology: it is not YAML: %s" % error)
+        if data is not None:
+            return data
         try:
             path = self._find_needle("files", topology)
         except AnsibleError:
@@ -332,8 +348,9 @@ class LabAction(ShareRunner):
         facts = {}
         for host in hosts:
             if lab and host in hostvars:
-                found = hostvars[host].get("vlab_hypervisor") or {}
-                if found.get("lab") == lab:
+                result = hostvars[host].get(_LAB_INFO)
+                found = result.get("hypervisor") if isinstance(result, dict) else None
+                if isinstance(found, dict) and found.get("lab") == lab:
                     facts[host] = found
         return hosts, facts
 
@@ -380,13 +397,22 @@ class LabAction(ShareRunner):
                     "nodes.%s.files: there is no template %s on the controller"
                     % (node.name, content["template"])
                 )
-            with open(path, encoding="utf-8") as stream:
-                text = stream.read()
             if not nodes:
                 for name, each in topology.nodes.items():
                     nodes[name] = template_variables(topology, each)
             variables = dict(self.task_vars, lab=lab, lab_nodes=nodes, node=nodes[node.name])
-            return self._render(text, path, variables)
+            try:
+                with open(path, encoding="utf-8") as stream:
+                    return self._render(stream.read(), path, variables)
+            except OSError as error:
+                reason = error.strerror
+            except UnicodeDecodeError:
+                reason = "it is not UTF-8"
+            except AnsibleError as error:
+                reason = error.message
+            raise AnsibleActionFail(
+                "nodes.%s.files: the template %s cannot be rendered: %s" % (node.name, path, reason)
+            )
 
         return render
 
@@ -411,7 +437,7 @@ def _validated(args: Params) -> Params:
         # The message of Ansible's modules.
         raise AnsibleActionFail(
             "Unsupported parameters for (vlab.qemu.qemu_lab) module: %s"
-            % checked.error_messages[-1]
+            % with_hint(checked.error_messages[-1], checked.unsupported_parameters, spec)
         )
     if checked.error_messages:
         raise AnsibleActionFail("; ".join(checked.error_messages))
@@ -459,6 +485,25 @@ def joined_results(first: Result, second: Result) -> Result:
     joined["actions"] = {name: one.get(name, []) + two.get(name, []) for name in {**one, **two}}
     if first.get("diff") and second.get("diff"):
         joined["diff"] = {
-            side: first["diff"][side] + second["diff"][side] for side in ("before", "after")
+            side: {**first["diff"][side], **second["diff"][side]} for side in ("before", "after")
         }
     return joined
+
+
+def short_diff(diff: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return a diff with one entry for each new node, instead of one for each of its options."""
+    states = {key.rpartition(".state")[0]: diff["after"][key] for key in _new_states(diff)}
+    short = {
+        side: {key: value for key, value in entries.items() if key.partition(".")[0] not in states}
+        for side, entries in diff.items()
+    }
+    short["after"].update((name, "new node, %s" % state) for name, state in states.items())
+    return short
+
+
+def _new_states(diff: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        key
+        for key, before in diff["before"].items()
+        if before == "absent" and key.endswith(".state") and key in diff["after"]
+    ]

@@ -149,6 +149,11 @@ def test_the_option_lab_replaces_the_name():
         ({"nodes": []}, "an empty list names no node"),
         ({"state": "up"}, "value of state must be one of"),
         ({"colour": "red"}, "Unsupported parameters for"),
+        ({"wait_redy": True}, "module: wait_redy (did you mean wait_ready?). Supported"),
+        ({"nodes": ["bb", "a"]}, "the topology has no node bb; did you mean b?"),
+        ({"topology": "{name: pair"}, "topology: it is not YAML: "),
+        ({"topology": "name: pair: x"}, "topology: cannot read name: pair: x: No such file"),
+        ({"topology": "a: 1\nb: [\n"}, "topology: it is not YAML: "),
         ({"share": {}}, "share is not for playbooks"),
         ({"lab": "a/b"}, "name"),
     ],
@@ -157,6 +162,77 @@ def test_errors_are_reported_before_anything_is_sent(args, says):
     made = action(**args)
     result = run(made)
     assert result["failed"] and says in result["msg"] and made.sent == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: pair",
+        "  {name: pair}",
+        "name: pair\nnodes: {}\n",
+        '{"name": "pair", "nodes": {}}',
+    ],
+)
+def test_a_topology_can_be_yaml_as_a_string(text):
+    assert action()._read(text)["name"] == "pair"
+
+
+@pytest.mark.parametrize("path", ["name.yml", "a: b", "c:d.yml", "{x}", "two words.yml"])
+def test_a_path_is_not_taken_for_yaml(path, tmp_path, monkeypatch):
+    """Files are looked for unless the text is a mapping in YAML."""
+    (tmp_path / path).write_text("name: file", encoding="utf-8")
+    made = action()
+    made._find_needle = lambda kind, name: str(tmp_path / name)
+    expected = {"a: b": {"a": "b"}, "{x}": {"x": None}}.get(path, {"name": "file"})
+    assert made._read(path) == expected
+
+
+def test_a_topology_that_is_not_utf_8(tmp_path):
+    path = tmp_path / "lab.yml"
+    path.write_bytes(b"name: \xff")
+    result = run(action(topology=str(path)))
+    assert result["msg"] == "topology: %s is not YAML: its text is not UTF-8" % path
+
+
+@pytest.mark.parametrize(
+    "registered, used",
+    [
+        ({"hypervisor": {"lab": "pair", "vms": {"a": {}}}}, True),
+        ({"hypervisor": {"lab": "other", "vms": {}}}, False),
+        ({"skipped": True}, False),
+        ({"hypervisor": "hv1"}, False),
+        ("hv1", False),
+        (None, False),
+    ],
+)
+def test_results_of_qemu_lab_info_are_used_for_their_lab(registered, used):
+    made = action()
+    made.task_vars["hostvars"]["hv1"]["lab_info"] = registered
+    made.host = "hv1"
+    assert bool(made._hosts("pair")[1]) == used
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        (b"{{ no_such_variable }}", "no_such_variable"),
+        (b"{% if %}", "Expected an expression"),
+        (b"{{ 1 / 0 }}", "division by zero"),
+        (b"\xff", "it is not UTF-8"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_an_error_in_a_template_names_the_node_and_the_file(tmp_path, text, reason):
+    path = tmp_path / "router.j2"
+    if text is not None:
+        path.write_bytes(text)
+    files = {"config": {"template": "router.j2"}}
+    made = action(topology=dict(PAIR, nodes={"a": {"files": files}, "b": {}}))
+    made._find_needle = lambda kind, name: str(path)
+    result = run(made)
+    assert result["failed"] and made.sent == []
+    start = "nodes.a.files: the template %s cannot be rendered: " % path
+    assert result["msg"].startswith(start) and reason in result["msg"]
 
 
 def test_a_run_of_some_nodes_never_purges_and_removes_only_them():
@@ -238,13 +314,13 @@ def test_results_are_joined():
         "changes": [1],
         "warnings": ["w"],
         "actions": {"a": ["start"]},
-        "diff": {"before": "x\n", "after": "y\n"},
+        "diff": {"before": {"a.memory": 1}, "after": {"a.memory": 2}},
     }
     two = {
         "changed": False,
         "changes": [2],
         "actions": {"a": ["resume"], "b": ["start"]},
-        "diff": {"before": "z\n", "after": ""},
+        "diff": {"before": {}, "after": {"b.state": "running"}},
         "vms": [3],
     }
     joined = lab_action.joined_results(one, two)
@@ -253,10 +329,40 @@ def test_results_are_joined():
         "changes": [1, 2],
         "warnings": ["w"],
         "actions": {"a": ["start", "resume"], "b": ["start"]},
-        "diff": {"before": "x\nz\n", "after": "y\n"},
+        "diff": {"before": {"a.memory": 1}, "after": {"a.memory": 2, "b.state": "running"}},
         "vms": [3],
     }
     assert lab_action.joined_results({}, two) is two
+
+
+@pytest.mark.parametrize("verbosity", [0, 1])
+def test_a_new_node_is_one_entry_of_a_diff(monkeypatch, verbosity):
+    made = action()
+    monkeypatch.setattr(made._display, "verbosity", verbosity)
+    diff = {
+        "before": {"a.state": "absent", "b.memory": 64, "b.state": "stopped", "c.state": "running"},
+        "after": {
+            "a.memory": 32,
+            "a.nics[eth1]": {"model": "e1000"},
+            "a.state": "running",
+            "b.memory": 128,
+            "b.state": "running",
+            "c.state": "absent",
+            "segments.a": {"type": "hub"},
+        },
+    }
+    made.run_share = lambda given, share: {"changed": True, "diff": diff, "progress": []}
+    short = {
+        "before": {"b.memory": 64, "b.state": "stopped", "c.state": "running"},
+        "after": {
+            "a": "new node, running",
+            "b.memory": 128,
+            "b.state": "running",
+            "c.state": "absent",
+            "segments.a": {"type": "hub"},
+        },
+    }
+    assert run(made)["diff"] == (diff if verbosity else short)
 
 
 def test_errors_are_results():
@@ -345,7 +451,7 @@ class Host:
         made = action(**args)
         made.run_share = self.run_share
         if facts:
-            made.task_vars["hostvars"]["hv1"]["vlab_hypervisor"] = self.facts()
+            made.task_vars["hostvars"]["hv1"]["lab_info"] = {"hypervisor": self.facts()}
         before = self.requests
         result = run(made)
         assert not result.get("failed"), result
@@ -417,7 +523,7 @@ def test_the_newest_record_of_all_hosts_is_used(cache):
     made = action(hosts=("hv1", "hv2"), topology=GROWN)
     made.run_share = old.run_share
     for host, facts in (("hv1", old.facts()), ("hv2", new.facts())):
-        made.task_vars["hostvars"][host]["vlab_hypervisor"] = facts
+        made.task_vars["hostvars"][host]["lab_info"] = {"hypervisor": facts}
     run(made)
     assert old.record.revision == 3 and loopbacks(old) == loopbacks(new)
 
