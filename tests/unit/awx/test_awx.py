@@ -42,6 +42,7 @@ KEYS = {
 # texts, and names separated by commas.
 SUIT = {
     "str": {"text", "multiplechoice"},
+    "path": {"text"},
     "int": {"integer"},
     "bool": {"multiplechoice"},
     "list": {"multiselect", "text"},
@@ -173,7 +174,7 @@ def test_a_question_suits_the_variable(survey, question):
         assert set(question["choices"]) <= set(option["choices"])
     if option.get("required"):
         assert question["required"]
-    elif "default" in question and option["type"] in ("str", "int", "bool"):
+    elif "default" in question and option["type"] in ("str", "int", "bool", "path"):
         assert question["default"] == (
             str(option["default"]).lower() if option["type"] == "bool" else option["default"]
         )
