@@ -80,7 +80,7 @@ EXAMPLES = r"""
     msg: "{{ result.vms[0].consoles[0].command }}"
 
 - name: Define a second VM like it
-  vlab.qemu.qemu_vm: "{{ result.vms[0].definition | combine({'name': 'spare', 'state': 'present'}) }}"
+  vlab.qemu.qemu_vm: "{{ result.vms[0].definition | combine({'name': 'spare'}) }}"
 
 - name: Fail if a VM of a lab has crashed
   vlab.qemu.qemu_vm_info:

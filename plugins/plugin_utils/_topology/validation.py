@@ -134,11 +134,7 @@ def _message(error: ValidationError) -> str:
         return "%s %s missing" % (" and ".join(missing), "is" if len(missing) == 1 else "are")
     if error.validator in ("minItems", "maxItems"):
         most = "least" if error.validator == "minItems" else "most"
-        return "it has %d entries, not at %s %d" % (
-            len(error.instance),
-            most,
-            error.validator_value,
-        )
+        return "%s is not a list of at %s %d entries" % (value, most, error.validator_value)
     message: str = error.message
     if len(message) < _MAX_MESSAGE:
         return message

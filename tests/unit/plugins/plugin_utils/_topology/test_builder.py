@@ -378,7 +378,7 @@ MISTAKES = [
     ({"nodes": {"n9": {"state": "runing"}}}, "nodes.n9.state", "not one of started"),
     ({"links": ["r1:eth1 to r2:eth1"]}, "links[0]", "not a link"),
     ({"links": ["r1:eth9 -- ghost:eth1"]}, "links[1].endpoints[1]", "no node ghost"),
-    ({"links": [{"endpoints": ["r1"]}]}, "links[2].endpoints", "too short"),
+    ({"links": [{"endpoints": ["r1"]}]}, "links[2].endpoints", "at least 2 entries"),
     (
         {"links": ["r1:eth1 -- r2:eth1", "r1:eth1 -- r3:eth1"]},
         "links[4].endpoints[0]",
