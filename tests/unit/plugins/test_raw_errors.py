@@ -15,7 +15,7 @@ SYSTEM_ERRORS = {"OSError", "PermissionError", "FileNotFoundError", "UnicodeDeco
 
 
 def raw_errors(source):
-    """Return the lines that format a whole error of the system."""
+    """Return the lines of exceptions with a whole error of the system in their message."""
     lines = []
     for handler in ast.walk(ast.parse(source)):
         if isinstance(handler, ast.ExceptHandler) and handler.name and handler.type:
@@ -24,7 +24,9 @@ def raw_errors(source):
                 lines += [
                     value.lineno
                     for statement in handler.body
-                    for node in ast.walk(statement)
+                    for raised in ast.walk(statement)
+                    if isinstance(raised, ast.Raise)
+                    for node in ast.walk(raised)
                     for value in formatted(node)
                     if isinstance(value, ast.Name) and value.id == handler.name
                 ]
@@ -48,9 +50,9 @@ def test_errors_of_the_system_are_not_shown_raw(path):
 
 
 @pytest.mark.parametrize(
-    "text", ['x = "%s" % error', 'x = "%s: %s" % (1, error)', 'x = f"{error}"', "x = str(error)"]
+    "text", ['X("%s" % error)', 'X("%s: %s" % (1, error))', 'X(f"{error}")', "X(str(error))"]
 )
 def test_the_check_finds_them(text):
-    source = "try:\n    pass\nexcept (OSError, KeyError) as error:\n    " + text
+    source = "try:\n    pass\nexcept (OSError, KeyError) as error:\n    raise " + text
     assert raw_errors(source) == [4]
     assert raw_errors(source.replace("OSError", "LookupError")) == []

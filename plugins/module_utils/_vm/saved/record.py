@@ -177,7 +177,8 @@ def _copy(source: str, target: str) -> None:
             shutil.copy2(source, temporary)
             os.replace(temporary, target)
     except (OSError, shutil.Error) as error:
-        raise HostError("cannot copy %s to %s: %s" % (source, target, error), path=target)
+        reason = error.strerror or error
+        raise HostError("cannot copy %s to %s: %s" % (source, target, reason), path=target)
 
 
 def snapshots(vm: Folder) -> Iterator[SavedState]:
