@@ -55,6 +55,8 @@ options:
         event that came earlier in the same run counts.
       - C(event) may also be a list of events, of which the first that comes is the reply. An entry
         of it is a name, or a dictionary with C(event) and its own C(match).
+      - A command that the sandbox of O(vm) forbids, such as C(migrate) to C(exec:), is refused,
+        because it could end the VM. See O(vlab.qemu.qemu_vm#module:sandbox).
       - Each may have C(timeout), the seconds that it may take; 30 by default. For an event, V(0)
         considers only those that have come until now.
     type: list
@@ -184,6 +186,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.qmp_session import (
+    check_sandbox,
     may_change,
     parse_steps,
     run_session,
@@ -203,6 +206,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     else:
         folder = existing(params["root"], params["lab"], params["vm"])
         with folder.locked(False, params["lock_timeout"]):
+            check_sandbox(folder.run, steps)
             replies, events = run_session(folder.qmp, steps, module.check_mode, params["timeout"])
     return {
         "changed": any(may_change(step) for step in steps),

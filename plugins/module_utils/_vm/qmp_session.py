@@ -13,10 +13,12 @@ import re
 from typing import Any, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
     MonitorError,
     OptionError,
     VlabError,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
     check_number,
     check_texts,
@@ -24,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qmp_names import to_qmp
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.sandbox import REMEDY, sandbox_of
 
 _READ_ONLY_COMMANDS = (
     "qom-get",
@@ -155,6 +158,30 @@ def may_change(step: Step) -> bool:
         return not step["human"].lstrip().startswith("info ")
     command = step["execute"]
     return not (command.startswith("query-") or command in _READ_ONLY_COMMANDS)
+
+
+def check_sandbox(run_file: str, steps: list[Step]) -> None:
+    """Raise OptionError for a step that the sandbox of QEMU forbids, and may end the VM for.
+
+    run_file: run.json of the VM, with the command line of its QEMU.
+    """
+    argv: Any = None
+    with contextlib.suppress(HostError):
+        argv = (read_json(run_file) or {}).get("argv")
+    sandbox = sandbox_of(argv if isinstance(argv, list) else [])
+    for number, step in enumerate(steps):
+        if step["kind"] == "event":
+            continue
+        if step["kind"] == "human":
+            reason = sandbox.refusal("human-monitor-command", {"command-line": step["human"]})
+        else:
+            reason = sandbox.refusal(*to_qmp(step["execute"], step.get("arguments")))
+        if reason:
+            raise OptionError(
+                "commands[%d]" % number,
+                "%s, which the sandbox of this QEMU forbids: it could end the VM, so the command "
+                "was not sent; %s" % (reason, REMEDY),
+            )
 
 
 def run_session(

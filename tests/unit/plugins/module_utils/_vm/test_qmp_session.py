@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -316,3 +317,36 @@ def test_errors_of_the_human_monitor_are_failures(tmp_path, line, output, fails)
         session(tmp_path, ["query-status", {"human": line}], answers)
     assert caught.value.facts["command"] == line and caught.value.facts["entry"] == 1
     assert output.strip() in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "given, refused",
+    [
+        ({"execute": "migrate", "arguments": {"uri": "exec:cat"}}, True),
+        ({"execute": "migrate_incoming", "arguments": {"uri": "exec:cat"}}, True),
+        ({"human": "migrate exec:cat"}, True),
+        (
+            {
+                "execute": "human_monitor_command",
+                "arguments": {"command_line": "netdev_add bridge,id=x"},
+            },
+            True,
+        ),
+        ({"execute": "migrate", "arguments": {"uri": "tcp:h:1"}}, False),
+        ({"event": "STOP"}, False),
+        ("query-status", False),
+    ],
+)
+def test_what_the_sandbox_of_the_vm_forbids_is_not_sent(tmp_path, given, refused):
+    record = tmp_path / "run.json"
+    steps = qmp_session.parse_steps(["query-status", given])
+    record.write_text(json.dumps({"argv": ["qemu", "-sandbox", "on,spawn=deny"]}))
+    if refused:
+        with pytest.raises(OptionError, match=r"^commands\[1\]: .*set sandbox: false"):
+            qmp_session.check_sandbox(str(record), steps)
+    else:
+        qmp_session.check_sandbox(str(record), steps)
+    for text in ('{"argv": ["qemu"]}', "{}", '{"argv": 5}', "{"):
+        record.write_text(text)
+        qmp_session.check_sandbox(str(record), steps)
+    qmp_session.check_sandbox(str(tmp_path / "none"), steps)
