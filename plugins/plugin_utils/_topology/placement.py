@@ -236,10 +236,10 @@ def will_run(topology: Topology, states: Mapping[str, str], facts: Facts) -> dic
         name
         for available in facts.values()
         for name, vm in available.get("vms", {}).items()
-        if vm["status"] in _ACTIVE
+        if vm["status"] in (*_ACTIVE, "suspended")
     }
     return {
-        name: states[name] in ("started", "paused")
+        name: states[name] in ("started", "paused", "suspended")
         or states[name] in ("present", "keep")
         and name in active
         for name in topology.nodes
