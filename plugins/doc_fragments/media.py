@@ -24,6 +24,7 @@ options:
         description:
           - The image in the drive. The empty string, the default of a new drive, means no medium.
           - If the guest ejected the medium, the next run inserts it again.
+          - A compressed file, an archive, a web page or an empty file is an error.
           - Changes are made live.
         type: str
       bus:
@@ -48,8 +49,14 @@ options:
       checksum:
         description:
           - The checksum of the image, as C(ALGORITHM:DIGITS) with C(sha256), C(sha512), C(sha1) or
-            C(md5). It is verified at each start and when the medium is inserted.
-          - Changes do not concern a running VM.
+            C(md5). It is verified at each start and when the medium is inserted. A file that
+            matched is read again only after its size or its modification time changed.
+          - Changes are made live. Another checksum is of another medium, which is inserted.
+        type: str
+      checksum_first_mib:
+        description:
+          - The checksum of the first MiB only, which is quick to verify.
+          - Changes are made live. Another checksum is of another medium, which is inserted.
         type: str
   floppies:
     description:

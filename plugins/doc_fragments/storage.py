@@ -21,7 +21,7 @@ path:
 size:
   description:
     - The size that the guest sees, in bytes or with a suffix, such as V(20G).
-    - The default of an overlay is the size of its base image.
+    - The default of an overlay is the size of its base image, and it cannot be smaller.
     - A larger size grows the disk. A smaller size would cut data off and is refused;
       M(vlab.qemu.qemu_disk) allows it with C(allow_shrink).
     - Changes are made live.
@@ -43,8 +43,8 @@ backing_file:
   description:
     - The base image, which is never written to. The image itself is then an overlay (linked clone),
       and many VMs can share one base image.
-    - A base image that is missing, or that changed after the overlay was created, is an error. A
-      new path to the same content is accepted.
+    - A base image that is missing, or that changed after the overlay was created, is an error, and
+      so is one whose own base did. A new path to the same content is accepted.
     - Changes need a restart.
   type: path
   aliases: [backing_store]
@@ -67,6 +67,21 @@ checksum_first_mib:
     - The checksum of the first MiB only, which is quick to verify.
     - Changes do not concern a running VM.
   type: str
+secret_file:
+  description:
+    - A file on the hypervisor with the passphrase of the image. The whole file is the passphrase,
+      with a newline if it ends with one. QEMU and C(qemu-img) read the file themselves; the
+      passphrase is in no command line, result or log.
+    - A new image is encrypted with LUKS, if O(@format) is V(qcow2) or V(luks). An existing image,
+      or a base under it, must be encrypted with LUKS1 and this passphrase.
+    - Changes do not concern a running VM, nor the passphrase of an existing image.
+  type: path
+any_content:
+  description:
+    - Whether to accept files at O(@path) and O(@backing_file) that are no disk images, such as
+      archives, web pages and empty files, as raw disks. Default of a new disk is V(false).
+    - Changes do not concern a running VM.
+  type: bool
 """
 
 _ATTACHMENT = r"""

@@ -13,6 +13,7 @@ description:
   - With O(vm), brings one disk of an existing VM into a state, whether the VM runs or not. It has
     the same effect as an item of O(vlab.qemu.qemu_vm#module:disks), and keeps the power state of
     the VM.
+    It also takes internal snapshots and backups of the disk while the VM runs.
   - Without O(vm), works on the image at O(path) only. It creates, copies, grows, shrinks, converts,
     rebases, commits, checks and repairs the image, and manages its internal snapshots.
   - Options that you omit keep their values.
@@ -52,7 +53,8 @@ options:
       - Whether the disk should exist, or without O(vm) the image.
       - If a disk is removed from a VM, its image is removed too if it is in the VM's folder, see
         O(keep_image).
-      - An image that a VM uses, as a disk or as a base, is removed only with O(force=true).
+      - An image that a VM uses, as a disk, a CD-ROM, a base or a base of a base, is removed only
+        with O(force=true).
     type: str
     choices: [present, absent]
     default: present
@@ -63,7 +65,8 @@ options:
   source:
     description:
       - An image that a new image at O(path) becomes a full copy of, in O(format). With O(size), a
-        copy of a smaller image is grown to that size.
+        copy of a smaller image is grown to that size. Of a larger image, it is an error without
+        O(allow_shrink).
       - O(checksum) is then that of the source. An existing image is not compared with the source.
         Only without O(vm).
     type: path
@@ -71,21 +74,28 @@ options:
     description: The format of O(source); by default as its header indicates.
     type: str
     choices: [qcow2, raw, qcow, qed, vdi, vmdk, vpc, vhdx, luks]
+  source_secret_file:
+    description:
+      - A file on the hypervisor with the passphrase of an encrypted O(source). The copy is
+        encrypted only with O(secret_file).
+    type: path
   compress:
     description: Whether to compress the copy of O(source), or the result of O(convert).
     type: bool
     default: false
   allow_shrink:
     description:
-      - Whether O(size) may be smaller than the image. Shrinking cuts data off. The image must not
-        be in use, so the VM must be stopped, or O(allow_restart=true).
+      - Whether O(size) may be smaller than the image, its base or its source. Shrinking cuts data
+        off. The image must not be in use, so the VM must be stopped, or O(allow_restart=true).
     type: bool
     default: false
   convert:
     description:
       - Whether to convert an image of another O(format). If V(false), another format is an error.
-        An overlay becomes an independent image, and internal snapshots are lost. Only without
-        O(vm).
+        The new image replaces the old one in one step, with its mode and owner. An overlay becomes
+        an independent image. Only without O(vm).
+      - Internal snapshots would be lost. An image that has any is converted only with O(snapshots)
+        set to V([]) and O(purge_snapshots=true).
     type: bool
     default: false
   commit:
@@ -110,7 +120,10 @@ options:
     choices: [none, leaks, all]
     default: none
   snapshots:
-    description: The internal snapshots of the image; missing ones are created. Only without O(vm).
+    description:
+      - The internal snapshots of the image, a V(qcow2); missing ones are created.
+      - With O(vm), of the disk O(name). QEMU takes them while the VM runs; the guest's file system
+        is then as after a power failure.
     type: list
     elements: str
   purge_snapshots:
@@ -119,8 +132,20 @@ options:
     default: false
   restore_snapshot:
     description:
-      - The internal snapshot to restore, before O(snapshots) are created. Only without O(vm).
+      - The internal snapshot to restore, before O(snapshots) are created. A VM that has the image
+        open must be stopped first.
     type: str
+  backup:
+    description:
+      - The path of a new V(qcow2) image that becomes a full copy of the disk O(name), without its
+        snapshots. An existing file is left as it is. Only with O(vm).
+      - While the VM runs, the copy is of the moment at which the task starts, as after a power
+        failure. It appears when it is complete, and is encrypted if the disk has O(secret_file).
+    type: path
+  backup_timeout:
+    description: The maximum time for O(backup) while the VM runs, in seconds.
+    type: int
+    default: 3600
   force:
     description:
       - Whether to change an image even if that may harm a VM that uses it. The lock of a running VM
@@ -196,6 +221,19 @@ EXAMPLES = r"""
   vlab.qemu.qemu_disk:
     path: /srv/images/work.qcow2
     snapshots: [clean]
+
+- name: Take a snapshot and a backup of a disk while the VM runs
+  vlab.qemu.qemu_disk:
+    vm: r1
+    name: data
+    snapshots: [before-upgrade]
+    backup: /srv/images/r1-data.qcow2
+
+- name: Create an encrypted image
+  vlab.qemu.qemu_disk:
+    path: /srv/images/private.qcow2
+    size: 1G
+    secret_file: /etc/vlab/private.key
 
 - name: Restore the snapshot
   vlab.qemu.qemu_disk:
@@ -295,7 +333,7 @@ disk:
       sample: false
     snapshots:
       description: Its internal snapshots.
-      returned: without O(vm)
+      returned: without O(vm), and with O(snapshots), O(restore_snapshot) or O(backup)
       type: list
       elements: dict
       contains:
@@ -408,6 +446,16 @@ disk:
       description: Limits of bytes and of requests per second.
       returned: with O(vm), when it is not the default
       type: dict
+    secret_file:
+      description: A file on the hypervisor with the passphrase of the image.
+      returned: with O(vm), when it is not the default
+      type: str
+    any_content:
+      description:
+        - Whether to accept files at C(path) and C(backing_file) that are no disk images,
+          such as archives, web pages and empty files, as raw disks.
+      returned: with O(vm), when it is not the default
+      type: bool
 changes:
   description: Every difference between what was and what is asked for, also in check mode.
   returned: success
@@ -512,7 +560,9 @@ cause:
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import module_diff
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import disk_jobs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
     ATTACHMENT_SPEC,
@@ -531,25 +581,27 @@ if TYPE_CHECKING:
 IMAGE_ONLY = (
     "source",
     "source_format",
+    "source_secret_file",
     "compress",
     "convert",
     "commit",
     "check",
     "repair",
-    "snapshots",
-    "purge_snapshots",
-    "restore_snapshot",
     "force",
 )
+# Options that need a VM.
+VM_ONLY = (*ATTACHMENT_SPEC, "backup")
 
 
 def check_options(params: dict[str, Any]) -> None:
     """Raise OptionError for an option that needs vm but has none, or the reverse."""
-    for option in IMAGE_ONLY if params["vm"] else ATTACHMENT_SPEC:
+    for option in IMAGE_ONLY if params["vm"] else VM_ONLY:
         if params[option] in (None, False, "none"):
             continue
         if params["vm"]:
             why = "it works on an image alone: omit vm, and use it while no VM has the image open"
+        elif option == "backup":
+            why = "it copies the disk of a VM: give vm and name, or use source"
         else:
             why = "it defines how a VM uses the disk: give vm and name"
         raise OptionError(option, why)
@@ -569,7 +621,22 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             params, module.check_mode, "disks", {key: params[key] for key in DISK_SPEC}
         )
     disks = [disk for disk in result["vm"].get("disks", ()) if disk["name"] == params["name"]]
-    return dict(result, disk=disks[0] if disks else {})
+    result["disk"] = disks[0] if disks else {}
+    if params["state"] == "present" and disk_jobs.is_requested(params):
+        add_jobs(module, result)
+    return result
+
+
+def add_jobs(module: AnsibleModule, result: dict[str, Any]) -> None:
+    """Take the snapshots and the backup, and add them to the result."""
+    changes, snapshots = disk_jobs.converge_jobs(module.params, module.check_mode)
+    diff = module_diff(changes)
+    result["changed"] = result["changed"] or bool(changes)
+    result["changes"] = result["changes"] + [change.result() for change in changes]
+    if not module.check_mode:
+        result["actions"] = result["actions"] + ["change %s" % c.option for c in changes]
+    result["diff"] = {side: {**result["diff"][side], **diff[side]} for side in diff}
+    result["disk"] = dict(result["disk"], snapshots=snapshots)
 
 
 def main() -> None:
@@ -586,6 +653,7 @@ def main() -> None:
             **SETTINGS_SPEC,
             **SPEC,
             **ATTACHMENT_SPEC,
+            **disk_jobs.SPEC,
         ),
         required_together=[("vm", "name")],
         required_one_of=[("path", "vm")],

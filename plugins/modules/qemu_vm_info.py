@@ -383,6 +383,16 @@ vms:
           description: The checksum of the first MiB only, which is quick to verify.
           returned: when it is not the default
           type: str
+        secret_file:
+          description: A file on the hypervisor with the passphrase of the image.
+          returned: when it is not the default
+          type: str
+        any_content:
+          description:
+            - Whether to accept files at C(path) and C(backing_file) that are no disk images,
+              such as archives, web pages and empty files, as raw disks.
+          returned: when it is not the default
+          type: bool
         bus:
           description: The bus that connects the disk.
           returned: always

@@ -107,6 +107,28 @@ def create_atomically(path: str, mode: int = 0o600) -> Iterator[tuple[int, str]]
                 os.unlink(temporary)
 
 
+@contextlib.contextmanager
+def replace_atomically(path: str) -> Iterator[tuple[int, str]]:
+    """Create a file that replaces the one at path when the block ends without an error.
+
+    It gets the mode and the owner of the old file. A symbolic link at path stays: the file that it
+    points to is replaced. Yield as create_atomically does. Raises OSError.
+    """
+    target = os.path.realpath(path)
+    state = os.stat(target)
+    temporary = os.path.join(os.path.dirname(target), ".%s.new" % os.urandom(8).hex())
+    with create_atomically(temporary, stat.S_IMODE(state.st_mode)) as (handle, name):
+        created = os.fstat(handle)
+        if (created.st_uid, created.st_gid) != (state.st_uid, state.st_gid):
+            os.fchown(handle, state.st_uid, state.st_gid)
+        yield handle, name
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
 def _rename_new(temporary: str, path: str) -> None:
     """Rename a file, but never replace another one.
 

@@ -31,10 +31,10 @@ _MAGICS = (
     ("vhdx", 0, b"vhdxfile"),
     ("vpc", 0, b"conectix"),
     ("qed", 0, b"QED\0"),
-    ("luks", 0, b"LUKS\xba\xbe"),
     ("parallels", 0, b"WithoutFreeSpace"),
     ("parallels", 0, b"WithouFreSpacExt"),
 )
+_ENCRYPTION = {1: "aes", 2: "luks"}
 # Types of qcow2 header extensions.
 _END_OF_EXTENSIONS, _BACKING_FORMAT, _DATA_FILE = 0, 0xE2792ACA, 0x44415441
 
@@ -46,6 +46,7 @@ class ImageHeader(NamedTuple):
     virtual_size: bytes; None for formats other than raw and qcow2, which only qemu-img can read.
     backing_file: as written in the image; it may be relative to the image's folder.
     snapshots: the number of internal ones. iso: a raw image with an ISO 9660 file system.
+    encryption: luks; what QEMU cannot open: aes (in qcow2) and luks2.
     """
 
     format: str
@@ -58,6 +59,7 @@ class ImageHeader(NamedTuple):
     data_file: Optional[str] = None
     snapshots: int = 0
     iso: bool = False
+    encryption: Optional[str] = None
 
 
 def probe(path: str | os.PathLike[str]) -> ImageHeader:
@@ -66,7 +68,7 @@ def probe(path: str | os.PathLike[str]) -> ImageHeader:
     A guest can write any header into a raw disk: do not probe an image that a guest has written to,
     but keep its format elsewhere.
     Raises ImageError. Sources: QEMU docs/interop/qcow2 and the probe functions in block/; ECMA-119,
-    8.1.
+    8.1; cryptsetup, LUKS on-disk formats 1 and 2.
     """
     try:
         with open(path, "rb", buffering=0) as stream:
@@ -77,6 +79,11 @@ def probe(path: str | os.PathLike[str]) -> ImageHeader:
             for name, offset, magic in _MAGICS:
                 if start.startswith(magic, offset):
                     return ImageHeader(name)
+            if start.startswith(b"LUKS\xba\xbe"):
+                version = int.from_bytes(start[6:8], "big")
+                return ImageHeader(
+                    "luks", encrypted=True, encryption="luks2" if version == 2 else "luks"
+                )
             if size >= 512 and _read_at(stream, size - 512, 8) == b"conectix":
                 return ImageHeader("vpc")
             return ImageHeader("raw", size, iso=_read_at(stream, 0x8001, 5) == b"CD001")
@@ -126,6 +133,7 @@ def _qcow2(stream: IO[bytes], start: bytes, path: str | os.PathLike[str]) -> Ima
         bool(features & 2),
         None if data_file is None else os.fsdecode(data_file),
         struct.unpack_from(">I", start, 60)[0],
+        encryption=_ENCRYPTION.get(encryption),
     )
 
 

@@ -46,6 +46,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import device_types
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import (
+    disk_path,
+    images_in,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
+    check_removal,
+)
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import clock, suspend
@@ -96,6 +103,24 @@ class Applier:
         if self.plan.starts:
             for part in PARTS:
                 part.check_start(self.desired, self.host)
+        if not self.settings["keep_disks"]:
+            self._check_removal()
+
+    def _check_removal(self) -> None:
+        """Raise ImageError if another VM uses an image that the plan removes."""
+        if "remove" in self.plan.steps:
+            check_removal(self.folder)
+            return
+        before = self.observation.running or self.observation.saved
+        removed = [
+            disk_path(self.folder, by_name(before["disks"])[change.item])
+            for change in self.plan.changes
+            if before and change.part == "storage" and change.verb == "remove"
+            if change.item in by_name(before["disks"])
+        ]
+        inside = [path for path in removed if os.path.dirname(path) == self.folder.path]
+        if inside:
+            check_removal(self.folder, inside)
 
     def apply(self, defer_resume: bool = False) -> None:
         """Take the steps of the plan. defer_resume: leave a VM that is started paused."""
@@ -253,11 +278,6 @@ class Applier:
     def _kept_images(self) -> set[str]:
         if not self.settings["keep_disks"]:
             return set()
-        from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import (
-            disk_path,
-            images_in,
-        )
-
         saved = self.observation.saved
         if saved is None:
             return set(images_in(self.folder))

@@ -27,6 +27,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities impor
     nic_models,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.image_files import identity
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line, cpu_limit
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
@@ -145,7 +146,9 @@ def image_chain(path: str) -> list[dict[str, Any]]:
     qemu_img = QemuImg(find_qemu_img())
     chain: list[dict[str, Any]] = []
     next_path: str | None = os.path.abspath(path)
-    while next_path:
+    visited = set()
+    while next_path and identity(next_path) not in visited:
+        visited.add(identity(next_path))
         chain.append(describe(next_path, qemu_img))
         next_path = chain[-1]["backing_file"]
         if next_path and not os.path.exists(next_path):

@@ -25,8 +25,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     remove_file,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import (
+    encryption,
+    foreign_files,
+    images,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu_img
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.image_files import (
+    backing_path,
+    files_needed,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options
@@ -42,6 +50,7 @@ SPEC = dict(
     **{
         "source": {"type": "path"},
         "source_format": {"type": "str", "choices": disk_options.FORMATS},
+        "source_secret_file": {"type": "path", "no_log": False},
         "compress": {"type": "bool", "default": False},
         "allow_shrink": {"type": "bool", "default": False},
         "convert": {"type": "bool", "default": False},
@@ -58,6 +67,8 @@ SPEC = dict(
 
 # The facts of an image, as describe returns them.
 ImageFacts = Dict[str, Any]
+# What counts of a new image.
+_NEW: ImageFacts = {"format": "qcow2", "snapshots": []}
 
 
 class ImageObservation(NamedTuple):
@@ -66,7 +77,8 @@ class ImageObservation(NamedTuple):
     path_exists: whether there is a file at its path.
     facts: of an image that exists and is not to be removed, else None. check: the report of
     qemu-img check, if asked for. is_empty_overlay: whether it has nothing to commit, if asked for.
-    is_backing_missing: whether the recorded base does not exist.
+    is_backing_missing: whether the recorded base does not exist. origin_size: of the source or base
+    of an image that does not exist.
     """
 
     path_exists: bool
@@ -74,6 +86,7 @@ class ImageObservation(NamedTuple):
     check: dict[str, Any] | None = None
     is_empty_overlay: bool = False
     is_backing_missing: bool = False
+    origin_size: int | None = None
 
 
 # What a change does to an image that a VM uses: the words for the error, and whether it harms also
@@ -84,6 +97,11 @@ _HARMS = {
     "commit": ("be committed", False),
     "rebase": ("be rebased", False),
     "resize": ("be resized", False),
+    # To write to a base, even a snapshot, makes it another image than its overlays were made for.
+    "repair": ("be repaired", False),
+    "restore_snapshot": ("be changed", False),
+    "create_snapshot": ("be changed", False),
+    "delete_snapshot": ("be changed", False),
 }
 
 
@@ -97,7 +115,7 @@ def plan_image(params: Params, desired: Params, observation: ImageObservation) -
         exists = observation.path_exists
         return [_change("remove", "path", desired["path"], None)] if exists else []
     if observation.facts is None:
-        return _plan_new(desired)
+        return _plan_new(params, desired, observation.origin_size)
     return _plan_existing(params, desired, observation, observation.facts)
 
 
@@ -108,22 +126,25 @@ def _change(
     return Change(path, before, after, FILE, verb=verb)
 
 
-def _plan_new(desired: Params) -> list[Change]:
-    path = desired["path"]
-    if desired["source"]:
-        if desired.get("backing_file"):
-            raise OptionError(
-                "source", "it makes a full copy and cannot be combined with backing_file"
-            )
-        return [_change("copy", "path", None, path)]
-    if not desired.get("backing_file") and not desired.get("size"):
+def _plan_new(params: Params, desired: Params, origin_size: int | None) -> list[Change]:
+    path, size, base = desired["path"], desired.get("size"), desired.get("backing_file")
+    if desired["source"] and base:
+        raise OptionError("source", "it makes a full copy and cannot be combined with backing_file")
+    if not desired["source"] and not base and not size:
         raise OptionError(
             "size", "%s does not exist: give size, backing_file or source to create it" % path
         )
-    for option in ("snapshots", "restore_snapshot"):
-        if desired.get(option):
-            raise OptionError(option, "%s does not exist yet" % path)
-    return [_change("create", "path", None, path)]
+    if desired.get("restore_snapshot"):
+        raise OptionError("restore_snapshot", "%s does not exist yet" % path)
+    if size and origin_size and size < origin_size and not params["allow_shrink"]:
+        raise OptionError(
+            "size",
+            "%s is smaller than %s of %s, whose end would be cut off: give at least that, or omit"
+            " size; allow_shrink: true allows it"
+            % (format_size(size), desired["source"] or base, format_size(origin_size)),
+        )
+    changes = [_change("copy" if desired["source"] else "create", "path", None, path)]
+    return changes + plan_snapshots(params, desired, _NEW)
 
 
 def _plan_existing(
@@ -131,6 +152,7 @@ def _plan_existing(
 ) -> list[Change]:
     path = desired["path"]
     changes = _plan_repair(params, path, observation.check)
+    snapshots = plan_snapshots(params, desired, facts)
     image_format = desired.get("format")
     if image_format and image_format != facts["format"]:
         if not params["convert"]:
@@ -139,10 +161,14 @@ def _plan_existing(
                 "%s is %s; set convert: true to convert it to %s"
                 % (path, facts["format"], image_format),
             )
+        _check_lost_snapshots(params, desired, facts)
+        # A conversion keeps no snapshot: they are deleted before it.
+        changes += [change for change in snapshots if change.verb == "delete_snapshot"]
+        snapshots = [change for change in snapshots if change.verb != "delete_snapshot"]
         changes.append(_change("convert", "format", facts["format"], image_format))
     changes += _plan_backing(params, desired, facts)
     changes += _plan_size(params, desired, facts)
-    changes += _plan_snapshots(params, desired, facts)
+    changes += snapshots
     if params["commit"]:
         if not facts["backing_file"]:
             raise OptionError("commit", "%s is no overlay: it has no base to commit to" % path)
@@ -150,6 +176,18 @@ def _plan_existing(
             before = "differs from %s" % facts["backing_file"]
             changes.append(_change("commit", "commit", before, "committed"))
     return changes
+
+
+def _check_lost_snapshots(params: Params, desired: Params, facts: ImageFacts) -> None:
+    """Raise OptionError if a conversion would lose internal snapshots."""
+    names = [entry["name"] for entry in facts["snapshots"]]
+    if names and not (params["purge_snapshots"] and desired.get("snapshots") == []):
+        raise OptionError(
+            "convert",
+            "%s has the internal snapshots %s, which a converted image does not have: delete them"
+            " with snapshots: [] and purge_snapshots: true, or copy the image with source"
+            % (desired["path"], ", ".join(names)),
+        )
 
 
 def _plan_repair(params: Params, path: str, check: dict[str, Any] | None) -> list[Change]:
@@ -194,7 +232,8 @@ def _plan_size(params: Params, desired: Params, facts: ImageFacts) -> list[Chang
     return [_change("resize", "size", format_size(before), format_size(after))]
 
 
-def _plan_snapshots(params: Params, desired: Params, facts: ImageFacts) -> list[Change]:
+def plan_snapshots(params: Params, desired: Params, facts: ImageFacts) -> list[Change]:
+    """Plan the internal snapshots of an image: a pure function. Raises OptionError."""
     changes = []
     names, existing = desired.get("snapshots"), [entry["name"] for entry in facts["snapshots"]]
     restore = params["restore_snapshot"]
@@ -208,6 +247,11 @@ def _plan_snapshots(params: Params, desired: Params, facts: ImageFacts) -> list[
         changes.append(_change("restore_snapshot", "restore_snapshot", None, restore))
     if names is None:
         return changes
+    image_format = desired.get("format") or facts["format"]
+    if names and image_format != "qcow2":
+        raise OptionError(
+            "snapshots", "an image of format %s has no snapshots: use qcow2" % image_format
+        )
     changes += [
         _change("create_snapshot", "snapshots", None, name, name)
         for name in names
@@ -232,8 +276,9 @@ class Image:
         )
         for key in ("source", "restore_snapshot", "snapshots"):
             self.desired[key] = params.get(key)
-        if self.desired["source"]:
-            self.desired["source"] = disk_options.image_path("source", self.desired["source"])
+        for key in ("source", "source_secret_file"):
+            value = params.get(key)
+            self.desired[key] = value and disk_options.image_path(key, value)
         self.path: str = self.desired["path"]
         self._root = os.path.abspath(params.get("root") or default_root())
         self._qemu_img = QemuImg(find_qemu_img())
@@ -249,10 +294,29 @@ class Image:
         self._observation = ImageObservation(exists)
         if self.params["state"] == "absent":
             return self._observation
-        if not exists:
-            self._check_source("source" if self.desired["source"] else "backing_file")
-            return self._observation
+        for key in ("secret_file", "source_secret_file"):
+            if self.desired.get(key):
+                encryption.check_secret_file(key, self.desired[key])
+        self._observation = self._observe_existing() if exists else self._observe_origin()
+        return self._observation
+
+    def _observe_origin(self) -> ImageObservation:
+        """Observe what a new image is to be made from."""
+        option = "source" if self.desired["source"] else "backing_file"
+        origin = self._check_source(option)
+        if self.secret is None and self._format == "luks":
+            raise OptionError("secret_file", "the format luks needs it: a file with the passphrase")
+        if self.secret and self._format not in encryption.ENCRYPTED_FORMATS:
+            raise OptionError(
+                "secret_file",
+                "an image of format %s cannot be encrypted: use qcow2 or luks" % self._format,
+            )
+        size = origin and self._qemu_img.virtual_size(origin, self._origin_format(option))
+        return ImageObservation(False, origin_size=size or None)
+
+    def _observe_existing(self) -> ImageObservation:
         images.check_readable("path", self.path)
+        self._check_content("path", self.path)
         facts = describe(self.path, self._qemu_img)
         base = facts["backing_file"]
         if not self.desired.get("backing_file"):
@@ -260,22 +324,62 @@ class Image:
                 self._verify_checksum(self.path)
         elif self.desired["backing_file"] != base:
             self._check_source("backing_file")
+        opens = self.params["check"] or self.params["repair"] != "none" or self.params["commit"]
+        if opens or self.secret:
+            self._check_secret(facts)
         if self.params["check"] or self.params["repair"] != "none":
-            self._check_report = self._qemu_img.check(self.path)
-        self._observation = ImageObservation(
-            exists,
-            facts,
-            self._check_report,
-            bool(self.params["commit"] and base) and self._qemu_img.is_empty_overlay(self.path),
-            bool(base) and not os.path.exists(base),
+            self._check_report = self._qemu_img.check(self.path, **self._secret_words)
+        is_empty = bool(self.params["commit"] and base) and self._qemu_img.is_empty_overlay(
+            self.path, **self._secret_words
         )
-        return self._observation
+        return ImageObservation(
+            True, facts, self._check_report, is_empty, bool(base) and not os.path.exists(base)
+        )
 
-    def _check_source(self, option: str) -> None:
-        path = self.desired.get(option)
+    def _check_secret(self, facts: ImageFacts) -> None:
+        """Check that an existing image can be opened. Raises ImageError and OptionError."""
+        encryption.check_encryption("path", self.path, None, self.secret)
+        converts = self.desired.get("format") not in (None, facts["format"])
+        if self.secret and not converts and not encryption.is_encrypted(self.path):
+            raise OptionError(
+                "secret_file",
+                "%s is not encrypted: omit secret_file, or make an encrypted copy with source"
+                % self.path,
+            )
+
+    @property
+    def _secret_words(self) -> dict[str, str]:
+        """The secret for an existing image, if it is encrypted."""
+        if self.secret and encryption.is_encrypted(self.path):
+            return {"secret": self.secret}
+        return {}
+
+    def _origin_format(self, option: str) -> str | None:
+        """Return the stated format of the source or the base."""
+        stated: str | None = (
+            self.params["source_format"]
+            if option == "source"
+            else self.desired.get("backing_format")
+        )
+        return stated
+
+    def _check_content(self, option: str, path: str) -> None:
+        """Raise ImageError for what is no image. A guest may write anything to the disk of a VM."""
+        if not self.desired.get("any_content") and not users_of(self._root, path):
+            foreign_files.check_content(option, path, "To use it as it is, set any_content: true")
+
+    def _check_source(self, option: str) -> str | None:
+        """Check the source or the base; return its path, None without one."""
+        path: str | None = self.desired.get(option)
         if path:
             images.check_readable(option, path)
+            self._check_content(option, path)
             self._verify_checksum(path)
+            key = "source_secret_file" if option == "source" else "secret_file"
+            encryption.check_encryption(
+                option, path, self._origin_format(option), self.desired.get(key), key
+            )
+        return path or None
 
     def _verify_checksum(self, path: str) -> None:
         for key, first in (("checksum", False), ("checksum_first_mib", True)):
@@ -284,28 +388,39 @@ class Image:
 
     def check(self, changes: list[Change]) -> None:
         """Raise ImageError for a change that would harm a VM, even if the VM is stopped."""
+        if self._observation.facts and changes:
+            self._check_secret(self._observation.facts)
         if self.params["force"]:
             return
         for change in changes:
             if change.verb in _HARMS:
                 what, harms_disk = _HARMS[change.verb]
                 self._check_users(self.path, what, harms_disk)
-                if change.verb == "commit" and self._observation.facts:
-                    self._check_users(self._observation.facts["backing_file"], what, True)
+            if change.verb == "commit" and self._observation.facts:
+                self._check_users(self._observation.facts["backing_file"], what, True)
+            if change.verb in ("create", "rebase") and self.desired.get("backing_file"):
+                self._check_writers(self.desired["backing_file"])
 
     def _check_users(self, path: str, what: str, harms_disk: bool) -> None:
         users = users_of(self._root, path)
         if users and (harms_disk or any(user.role == "base" for user in users)):
-            roles = [
-                "%s of the VM %s"
-                % ("base image" if user.role == "base" else "disk %s" % user.disk, user.vm)
-                for user in users
-            ]
             raise ImageError(
                 "%s cannot %s: it is the %s: remove those first, or set force: true"
-                % (path, what, ", ".join(roles)),
+                % (path, what, ", ".join(str(user) for user in users)),
                 path=path,
             )
+
+    def _check_writers(self, base: str) -> None:
+        """Raise ImageError for a base that a VM writes to, or something under it."""
+        needed = files_needed(base, self.desired.get("backing_format"))
+        for path in [base] + [file.path for file in needed]:
+            writer = next((user for user in users_of(self._root, path) if user.writes), None)
+            if writer:
+                raise ImageError(
+                    "backing_file: %s is the %s, which writes to it, and nobody may write to a"
+                    " base: make a copy of it, or set force: true" % (path, writer),
+                    path=path,
+                )
 
     def apply(self, changes: list[Change]) -> None:
         """Make the changes. Raises ImageError and ProgramError."""
@@ -325,7 +440,18 @@ class Image:
     def _format(self) -> str:
         return self.desired.get("format") or "qcow2"
 
+    @property
+    def secret(self) -> str | None:
+        """The file with the passphrase of the image, or None."""
+        return self.desired.get("secret_file") or None
+
     def _remove(self, _change: Change) -> None:
+        if encryption.is_block_device(self.path):
+            raise ImageError(
+                "%s is a block device, which is not removed: remove it with its own tools"
+                % self.path,
+                path=self.path,
+            )
         remove_file(self.path)
 
     def _create(self, _change: Change) -> None:
@@ -337,10 +463,12 @@ class Image:
             self.desired.get("format_options"),
             self.desired.get("backing_file") or None,
             self.desired.get("backing_format"),
+            secret=self.secret,
         )
 
     def _copy(self, _change: Change) -> None:
         make_folder(os.path.dirname(self.path))
+        size = self.desired.get("size")
         self._qemu_img.convert(
             self.desired["source"],
             self.path,
@@ -348,50 +476,65 @@ class Image:
             self.desired.get("format_options"),
             self.params["source_format"],
             self.params["compress"],
+            size=size if size != self._observation.origin_size else None,
+            secret=self.secret,
+            source_secret=self._source_secret,
         )
-        size = self.desired.get("size")
-        if size and size > describe(self.path, self._qemu_img)["size"]:
-            self._qemu_img.resize(self.path, size, format=self._format)
+
+    @property
+    def _source_secret(self) -> str | None:
+        source, secret = self.desired["source"], self.desired.get("source_secret_file")
+        is_encrypted = encryption.is_encrypted(source, self.params["source_format"])
+        return secret if is_encrypted else None
 
     def _repair(self, _change: Change) -> None:
-        self._check_report = self._qemu_img.check(self.path, repair=self.params["repair"])
+        self._check_report = self._qemu_img.check(
+            self.path, repair=self.params["repair"], **self._secret_words
+        )
 
     def _convert(self, change: Change) -> None:
-        temporary = self.path + ".converted"
-        remove_file(temporary)
-        self._qemu_img.convert(
+        self._qemu_img.convert_and_replace(
             self.path,
-            temporary,
             change.after,
             self.desired.get("format_options"),
             compress=self.params["compress"],
+            secret=self.secret,
         )
-        os.replace(temporary, self.path)
 
     def _rebase(self, change: Change) -> None:
         # Without the old base the content cannot be kept: trust that the new one is the same.
         unsafe = bool(change.after) and self._observation.is_backing_missing
         self._qemu_img.rebase(
-            self.path, change.after or "", self.desired.get("backing_format"), unsafe=unsafe
+            self.path,
+            change.after or "",
+            self.desired.get("backing_format"),
+            unsafe=unsafe,
+            **self._secret_words,
         )
 
     def _resize(self, _change: Change) -> None:
         facts = self._observation.facts or {}
         size = self.desired["size"]
         image_format = self.desired.get("format") or facts["format"]
-        self._qemu_img.resize(self.path, size, shrink=size < facts["size"], format=image_format)
+        self._qemu_img.resize(
+            self.path,
+            size,
+            shrink=size < facts["size"],
+            format=image_format,
+            **self._secret_words,
+        )
 
     def _restore_snapshot(self, change: Change) -> None:
-        self._qemu_img.snapshot_apply(self.path, change.after)
+        self._qemu_img.snapshot_apply(self.path, change.after, **self._secret_words)
 
     def _create_snapshot(self, change: Change) -> None:
-        self._qemu_img.snapshot_create(self.path, change.after)
+        self._qemu_img.snapshot_create(self.path, change.after, **self._secret_words)
 
     def _delete_snapshot(self, change: Change) -> None:
-        self._qemu_img.snapshot_delete(self.path, change.before)
+        self._qemu_img.snapshot_delete(self.path, change.before, **self._secret_words)
 
     def _commit(self, _change: Change) -> None:
-        self._qemu_img.commit(self.path)
+        self._qemu_img.commit(self.path, **self._secret_words)
 
 
 _STEPS = {
@@ -411,18 +554,21 @@ _STEPS = {
 
 def describe(path: str, qemu_img: QemuImg) -> ImageFacts:
     """Return the facts of an image, as the modules return them."""
-    # A fixed vpc has its signature at the end, where qemu-img does not look.
-    image_format = images.probe(path).format
-    info = qemu_img.info(path, format=image_format if image_format != "raw" else None)
+    header = images.probe(path)
+    # qemu-img does not open LUKS2. A fixed vpc has its signature at the end, where qemu-img does
+    # not look.
+    opened = "raw" if header.encryption == "luks2" else header.format
+    info = qemu_img.info(path, format=None if header.format == "raw" else opened)
+    base = backing_path(path, header) or info.get("full-backing-filename")
     return {
         "path": path,
-        "format": info["format"],
+        "format": info["format"] if opened == header.format else header.format,
         "size": info["virtual-size"],
         "actual_size": info["actual-size"],
-        "backing_file": info.get("full-backing-filename") or info.get("backing-filename"),
+        "backing_file": base or info.get("backing-filename"),
         "backing_format": info.get("backing-filename-format"),
         "dirty": bool(info.get("dirty-flag")),
-        "encrypted": bool(info.get("encrypted")),
+        "encrypted": bool(info.get("encrypted")) or header.encrypted,
         "snapshots": [
             {
                 "name": entry["name"],

@@ -265,6 +265,13 @@ def _option_check(name: str, option: Option) -> Check:
     return _check_of(option.spec, option.default)
 
 
+_BASE: dict[str, Check] = {
+    "path": text,
+    "size": natural,
+    "mtime_ns": natural,
+    "inode": natural,
+    "samples": text,
+}
 definition = record(
     {
         "name": text,
@@ -274,9 +281,7 @@ definition = record(
         "slots": dict_of(record({"kind": one_of(UNITS), "index": natural})),
         "ports": dict_of(port),
         "pci_devices": list_of(natural),
-        "bases": dict_of(
-            record({"path": text, "size": natural, "mtime_ns": natural, "inode": natural})
-        ),
+        "bases": dict_of(record(_BASE, {"under": list_of(record(_BASE))})),
         **{name: _option_check(name, option) for name, option in OPTIONS.items()},
     },
     {"digest": optional(text)},

@@ -18,11 +18,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     changed_keys,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import foreign_files, images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.encryption import file_node
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import blockdev, device
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import seeds
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options, disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import (
+    bases,
+    disk_options,
+    disks,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     Option,
@@ -44,7 +49,15 @@ if TYPE_CHECKING:
 # A removable drive, as the definition keeps it.
 Drive = Dict[str, Any]
 
-_CDROM_DEFAULTS = {"path": None, "bus": None, "index": None, "boot_index": None, "checksum": None}
+_CDROM_DEFAULTS = {
+    "path": None,
+    "bus": None,
+    "index": None,
+    "boot_index": None,
+    "checksum": None,
+    "checksum_first_mib": None,
+}
+_CHECKSUMS = ("checksum", "checksum_first_mib")
 _FLOPPY_DEFAULTS = {"path": None, "index": None, "read_only": False}
 
 
@@ -52,8 +65,9 @@ def _medium(path: str, given: dict[str, Any]) -> dict[str, Any]:
     medium = {key: value for key, value in given.items() if value is not None}
     if "path" in medium:
         medium["path"] = disk_options.image_path(path + ".path", medium["path"])
-    if "checksum" in medium:
-        medium["checksum"] = images.normalise_checksum(path + ".checksum", medium["checksum"])
+    for key in _CHECKSUMS:
+        if key in medium:
+            medium[key] = images.normalise_checksum("%s.%s" % (path, key), medium[key])
     return medium
 
 
@@ -73,6 +87,7 @@ class Media(Part):
                     "index": {"type": "int"},
                     "boot_index": {"type": "int"},
                     "checksum": {"type": "str"},
+                    "checksum_first_mib": {"type": "str"},
                 },
             },
             [],
@@ -176,18 +191,28 @@ class Media(Part):
                 before, after = old.get(name), new.get(name)
                 changes.append(Change(path, before, after, RESTART, self.name, reason=reason))
                 continue
-            for key in changed_keys(old[name], new[name]):
-                changes.append(
-                    Change(
-                        (*path, key),
-                        old[name].get(key),
-                        new[name].get(key),
-                        LIVE if key in ("path", "checksum") else RESTART,
-                        self.name,
-                        "medium" if key == "path" else "none",
-                    )
-                )
+            changes += self._compare_drive(path, old[name], new[name])
         return changes
+
+    def _compare_drive(self, path: tuple[str, ...], old: Drive, new: Drive) -> list[Change]:
+        keys = changed_keys(old, new)
+        # Another checksum of the same path is of another medium, which QEMU must open.
+        replaced = [key for key in _CHECKSUMS if key in keys and old.get(key) and new.get(key)]
+        verbs = {key: "checksum" for key in _CHECKSUMS if new.get(key)}
+        verbs.update(
+            {"path": "medium"} if "path" in keys else dict.fromkeys(replaced[:1], "medium")
+        )
+        return [
+            Change(
+                (*path, key),
+                old.get(key),
+                new.get(key),
+                LIVE if key in ("path", *_CHECKSUMS) else RESTART,
+                self.name,
+                verbs.get(key, "none"),
+            )
+            for key in keys
+        ]
 
     def reconcile_observed(self, observation: Observation) -> None:
         """Take the media that QEMU reports: the guest may have ejected one."""
@@ -200,33 +225,18 @@ class Media(Part):
                     drive["path"] = observation.media[identifier]
 
     def check_files(self, desired: Definition, options: set[str] | None) -> None:
+        # Before a start check_start does this, with the checksums.
         for option in ("cdroms", "floppies"):
-            if options is None or option in options:
+            if options is not None and option in options:
                 for drive in desired.get(option, ()):
-                    if drive["path"]:
-                        images.check_readable(
-                            "%s[%s].path" % (option, drive["name"]), drive["path"]
-                        )
+                    _check_medium(option, drive)
 
     def check_start(self, desired: Definition, host: Host) -> None:
-        self._check_media(desired, host)
-
-    @staticmethod
-    def _check_media(desired: Definition, host: Host) -> None:
-        for option in ("cdroms", "floppies"):
-            for drive in desired[option]:
-                if drive["path"]:
-                    images.check_readable("%s[%s].path" % (option, drive["name"]), drive["path"])
-                    if drive.get("checksum"):
-                        images.verify_checksum(
-                            "%s[%s].checksum" % (option, drive["name"]),
-                            drive["path"],
-                            drive["checksum"],
-                        )
+        _check_media(desired, host, remember=False)
 
     def prepare(self, desired: Definition, host: Host) -> list[str]:
         done = seeds.write_images(desired, host)
-        self._check_media(desired, host)
+        _check_media(desired, host)
         return done
 
     def state_files(self, definition: Definition, host: Host) -> list[str]:
@@ -286,13 +296,18 @@ class Media(Part):
     def apply(self, change: Change, desired: Definition, live: Live) -> None:
         if change.verb == "seed":
             seeds.write_images(desired, live.host)
-        if change.verb != "medium":
+        if change.verb not in ("medium", "checksum"):
             return
         option, name = change.path[:2]
         drive = by_name(desired[option])[name]
-        identifier = addresses.identifier(desired["slots"]["%s/%s" % (option, name)])
-        if drive["path"]:
-            self._check_media({"cdroms": [], "floppies": [], option: [drive]}, live.host)
+        _check_media({"cdroms": [], "floppies": [], option: [drive]}, live.host)
+        if change.verb == "medium":
+            self._insert(option, drive, desired, live)
+
+    @staticmethod
+    def _insert(option: str, drive: Drive, desired: Definition, live: Live) -> None:
+        """Open the medium of a drive, or leave the drive empty."""
+        identifier = addresses.identifier(desired["slots"]["%s/%s" % (option, drive["name"])])
         # With force, because the guest may have locked the tray. blockdev-change-medium supports
         # force since QEMU 7.1 only.
         live.monitor.execute("eject", {"id": identifier, "force": True})
@@ -324,13 +339,36 @@ class Media(Part):
             ]
 
 
+def _check_medium(option: str, drive: Drive) -> None:
+    """Raise ImageError for a medium that cannot be read, or is no image."""
+    if drive["path"]:
+        option = "%s[%s].path" % (option, drive["name"])
+        images.check_readable(option, drive["path"])
+        if option.startswith("cdroms"):  # a guest may write anything to a floppy
+            foreign_files.check_content(option, drive["path"])
+
+
+def _check_media(definition: Definition, host: Host, remember: bool = True) -> None:
+    """Check the media and their checksums. remember: those that match, also for later runs."""
+    for option in ("cdroms", "floppies"):
+        for drive in definition[option]:
+            _check_medium(option, drive)
+            if drive["path"] and option == "cdroms":
+                bases.verify_checksums(
+                    "%s[%s]" % (option, drive["name"]),
+                    drive,
+                    drive["path"],
+                    host.folder.host,
+                    remember,
+                )
+
+
 def _raw_node(identifier: str, path: str, read_only: bool) -> dict[str, Any]:
-    driver = "host_device" if disks.is_block_device(path) else "file"
     return {
         "driver": "raw",
         "node-name": identifier,
         "read-only": read_only,
-        "file": {"driver": driver, "filename": path, "read-only": read_only},
+        "file": {**file_node(path), "read-only": read_only},
     }
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
@@ -26,7 +27,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import foreign_files, images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.image_files import (
+    backing_path,
+    files_needed,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
     FORMATS,
 )
@@ -34,6 +39,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_o
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import Disk
 
 # The name of the overlay that a disk continues on after a snapshot.
@@ -73,17 +79,50 @@ def detect_format(option: str, path: str) -> str | None:
     return images.probe(path).format
 
 
-def verify_checksums(option: str, disk: Disk, path: str, host_folder: str) -> None:
+def check_content(option: str, disk: Disk, path: str) -> None:
+    """Raise ImageError for a file that is no image, such as an archive, unless any_content is set.
+
+    Only for files that the VM does not have yet: a guest may write anything to its disk.
+    """
+    if not disk["any_content"] and os.path.isfile(path):
+        images.check_readable(option, path)
+        foreign_files.check_content(option, path, "To use it as it is, set any_content: true")
+
+
+def check_size(option: str, disk: Disk, host: Host) -> None:
+    """Raise OptionError for a new overlay that is smaller than its base image."""
+    base, size = disk["backing_file"], disk["size"]
+    if not size or not base or not os.path.isfile(base):
+        return
+    full = host.qemu_img.virtual_size(base, disk["backing_format"])
+    if size < full:
+        raise OptionError(
+            option + ".size",
+            "%s is smaller than the base image %s of %s, whose end would be cut off: give at least"
+            " that, or omit size" % (format_size(size), base, format_size(full)),
+        )
+
+
+# The state of each file that matched a checksum in this process; the file has those of all runs.
+_verified: dict[str, list[int]] = {}
+
+
+def verify_checksums(
+    option: str, disk: Disk, path: str, host_folder: str, remember: bool = True
+) -> None:
     """Verify the checksums of an image. Raises ImageError.
 
     An image that matched is read again only after its size or time of change has changed.
+    remember: also for later runs, which writes a file.
     """
     for key, is_first_mib in (("checksum", False), ("checksum_first_mib", True)):
         if disk[key]:
-            _verify("%s.%s" % (option, key), path, disk[key], is_first_mib, host_folder)
+            _verify("%s.%s" % (option, key), path, disk[key], is_first_mib, host_folder, remember)
 
 
-def _verify(option: str, path: str, expected: str, is_first_mib: bool, host_folder: str) -> None:
+def _verify(
+    option: str, path: str, expected: str, is_first_mib: bool, host_folder: str, remember: bool
+) -> None:
     images.check_readable(option, path)
     status = os.stat(path)
     cache = os.path.join(host_folder, "checksums.json")
@@ -94,10 +133,13 @@ def _verify(option: str, path: str, expected: str, is_first_mib: bool, host_fold
     identity = [status.st_size, status.st_mtime_ns, status.st_ino]
     if cached.get(key) == identity:
         return
-    images.verify_checksum(option, path, expected, is_first_mib)
-    make_folder(os.path.dirname(host_folder))
-    make_folder(host_folder)
-    write_json(cache, dict(cached, **{key: identity}))
+    if _verified.get(key) != identity:
+        images.verify_checksum(option, path, expected, is_first_mib)
+        _verified[key] = identity
+    if remember:
+        make_folder(os.path.dirname(host_folder))
+        make_folder(host_folder)
+        write_json(cache, dict(cached, **{key: identity}))
 
 
 def check_base(option: str, disk: Disk, recorded: BaseRecord | None) -> None:
@@ -112,28 +154,50 @@ def check_base(option: str, disk: Disk, recorded: BaseRecord | None) -> None:
             option=option,
         )
     images.check_readable(option, path)
+    for needed in files_needed(path, disk["backing_format"]):
+        if not os.path.exists(needed.path):
+            raise ImageError(
+                "%s: the base image %s needs %s, which does not exist"
+                % (option, path, needed.path),
+                path=needed.path,
+                option=option,
+            )
     if not recorded or recorded["path"] != path:
         return
+    if not disk["checksum"]:
+        _check_unchanged(option, recorded)
+    for deeper in recorded.get("under", ()):
+        _check_unchanged(option, deeper)
+
+
+def _check_unchanged(option: str, recorded: BaseRecord) -> None:
+    """Check that the image at a recorded path has the recorded content. Raises ImageError."""
+    path = recorded["path"]
+    images.check_readable(option, path)
     status = os.stat(path)
     if (status.st_size, status.st_mtime_ns) == (recorded["size"], recorded["mtime_ns"]):
         return
-    is_copy = status.st_ino != recorded["inode"] and images.same_content(
-        recorded, images.fingerprint(path)
-    )
-    if disk["checksum"] or is_copy:
+    found = images.fingerprint(path)
+    is_other_file = status.st_ino != recorded["inode"] or stat.S_ISBLK(status.st_mode)
+    if is_other_file and images.same_content(dict(recorded, inode=0), found):
         return
     raise ImageError(
         "%s: the base image %s was changed under its overlay: %d bytes then, %d now, or written"
         " since. The content of the overlay no longer fits. Restore the base image, or remove the"
-        " disk so that it is recreated" % (option, path, recorded["size"], status.st_size),
+        " disk so that it is recreated" % (option, path, recorded["size"], found["size"]),
         path=path,
         option=option,
     )
 
 
 def record_base(disk: Disk) -> BaseRecord:
-    """Return the record of a base image for later calls of check_base."""
-    return dict(images.fingerprint(disk["backing_file"]), path=disk["backing_file"])
+    """Return the record of a base image, and of all that it needs, for check_base."""
+    base = disk["backing_file"]
+    record = dict(images.fingerprint(base), path=base)
+    needed = files_needed(base, disk["backing_format"])
+    if needed:
+        record["under"] = [dict(images.fingerprint(file.path), path=file.path) for file in needed]
+    return record
 
 
 def make_image(option: str, disk: Disk, path: str, qemu_img: QemuImg) -> str:
@@ -146,6 +210,7 @@ def make_image(option: str, disk: Disk, path: str, qemu_img: QemuImg) -> str:
             disk["backing_format"],
             size=disk["size"],
             options=disk["format_options"],
+            secret=disk["secret_file"],
         )
         return "create %s over %s" % (path, disk["backing_file"])
     if disk["size"] is None:
@@ -154,7 +219,9 @@ def make_image(option: str, disk: Disk, path: str, qemu_img: QemuImg) -> str:
             "%s does not exist: give size to have it made, or the path of an image that does"
             % path,
         )
-    qemu_img.create(path, disk["format"], disk["size"], options=disk["format_options"])
+    qemu_img.create(
+        path, disk["format"], disk["size"], disk["format_options"], secret=disk["secret_file"]
+    )
     return "create %s, %s" % (path, format_size(disk["size"]))
 
 
@@ -168,9 +235,7 @@ def follow_base(
     path = layers_of(path)[-1]
     header = images.probe(path)
     desired = disk["backing_file"]
-    current = header.backing_file and os.path.normpath(
-        os.path.join(os.path.dirname(path), header.backing_file)
-    )
+    current = backing_path(path, header) or header.backing_file
     if current == desired:
         return None
     if not current:
@@ -189,7 +254,7 @@ def follow_base(
             path=desired,
             option=option + ".backing_file",
         )
-    qemu_img.rebase(path, desired, disk["backing_format"], unsafe=True)
+    qemu_img.rebase(path, desired, disk["backing_format"], unsafe=True, secret=disk["secret_file"])
     return "rebase %s on %s" % (path, desired)
 
 
@@ -202,9 +267,3 @@ def layers_of(path: str) -> list[str]:
             break
         found.append(backing)
     return found
-
-
-def size_of(path: str, qemu_img: QemuImg) -> int:
-    """Return the virtual size of an image in bytes."""
-    size = images.probe(path).virtual_size
-    return size if size is not None else int(qemu_img.info(path)["virtual-size"])

@@ -23,6 +23,7 @@ CACHE_MODES = ["writeback", "none", "writethrough", "directsync", "unsafe"]
 LIMITS = ["bps_total", "bps_read", "bps_write", "iops_total", "iops_read", "iops_write"]
 _MAX_RATE = 10**15  # QEMU, include/qemu/throttle.h, THROTTLE_VALUE_MAX
 _SECTOR = 512
+_SECRET_OPTIONS = ("key-secret", "encrypt.key-secret", "encrypt.format", "encryption")
 
 
 def image_path(path: str, value: str) -> str:
@@ -42,6 +43,11 @@ def image_size(path: str, value: str | int) -> int:
 
 def _format_options(path: str, value: dict[str, Any]) -> dict[str, str]:
     check_properties(path, value, nested=False)
+    for key in _SECRET_OPTIONS:
+        if value.get(key) is not None:
+            raise OptionError(
+                "%s.%s" % (path, key), "give the passphrase with secret_file, which encrypts"
+            )
     return {
         key: str(entry).lower() if isinstance(entry, bool) else str(entry)
         for key, entry in value.items()
@@ -82,6 +88,8 @@ IMAGE_OPTIONS: dict[str, Option] = {
     "backing_format": Option({"type": "str", "choices": FORMATS}, how=FILE),
     "checksum": Option({"type": "str"}, how=FILE, normalise=normalise_checksum),
     "checksum_first_mib": Option({"type": "str"}, how=FILE, normalise=normalise_checksum),
+    "secret_file": Option({"type": "path", "no_log": False}, how=FILE, normalise=image_path),
+    "any_content": Option({"type": "bool"}, False, FILE),
 }
 # The suboptions of the device: how the VM uses the image.
 ATTACHMENT_OPTIONS: dict[str, Option] = {

@@ -8,15 +8,16 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Any, Collection, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import encryption
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import LIMITS
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import Capabilities
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 
 # A disk as the definition keeps it: its name and all suboptions.
 Disk = Dict[str, Any]
@@ -69,6 +70,38 @@ def check(disk: Disk, path: str, family: str, capabilities: Capabilities) -> Non
         _check_serial(path + ".serial", disk["serial"], bus)
 
 
+def check_secret(disk: Disk, path: str, image: str) -> None:
+    """Check the secret of a disk with a new image, or of a new disk. image: its path.
+
+    Raises OptionError and ImageError.
+    """
+    secret_file, image_format = disk["secret_file"], disk["format"]
+    exists = os.path.exists(image)
+    if exists:
+        encryption.check_encryption(path + ".path", image, image_format, secret_file)
+    if disk["backing_file"]:
+        encryption.check_encryption(
+            path + ".backing_file", disk["backing_file"], disk["backing_format"], secret_file
+        )
+    if not secret_file:
+        if image_format == "luks":
+            raise OptionError(
+                path + ".secret_file",
+                "the format luks needs it: a file on the hypervisor with the passphrase",
+            )
+        return
+    if exists and not encryption.is_encrypted(image, image_format):
+        raise OptionError(
+            path + ".secret_file",
+            "%s is not encrypted: omit secret_file, or copy the image with qemu_disk" % image,
+        )
+    if not exists and image_format not in encryption.ENCRYPTED_FORMATS:
+        raise OptionError(
+            path + ".secret_file",
+            "a new image of format %s cannot be encrypted: use qcow2 or luks" % image_format,
+        )
+
+
 def _check_serial(path: str, serial: str, bus: str) -> None:
     maximum = _SERIAL_LENGTH.get(bus)
     if maximum is None:
@@ -103,8 +136,7 @@ def block_node(disk: Disk, identifier: str, path: str) -> dict[str, Any]:
     cache = {"direct": direct, "no-flush": no_flush}
     discard = "unmap" if disk["discard"] else "ignore"
     file_node = {
-        "driver": "host_device" if is_block_device(path) else "file",
-        "filename": path,
+        **encryption.file_node(path),
         "aio": disk["aio"],
         "cache": cache,
         "discard": discard,
@@ -119,6 +151,9 @@ def block_node(disk: Disk, identifier: str, path: str) -> dict[str, Any]:
         "discard": discard,
         "detect-zeroes": disk["detect_zeroes"],
     }
+    if disk["secret_file"]:
+        options = encryption.node_options(path, disk["format"], secret_id(identifier))
+        format_node = {**options, **format_node}
     if not disk["limits"]:
         return dict(format_node, **{"node-name": identifier})
     return {
@@ -131,12 +166,23 @@ def block_node(disk: Disk, identifier: str, path: str) -> dict[str, Any]:
     }
 
 
-def is_block_device(path: str) -> bool:
-    """Return whether the image is a block device of the host."""
-    try:
-        return stat.S_ISBLK(os.stat(path).st_mode)
-    except OSError:
-        return False
+def secret_id(identifier: str) -> str:
+    """Return the ID of the secret of a disk."""
+    return identifier + "-secret"
+
+
+def secret(disk: Disk, identifier: str) -> dict[str, Any]:
+    """Return the secret of an encrypted disk as object-add takes it."""
+    return encryption.secret(secret_id(identifier), disk["secret_file"])
+
+
+def root_node(monitor: Monitor, identifier: str) -> str:
+    """Return the block node that the device of a disk reads: after a snapshot it is another one."""
+    blocks = monitor.execute("query-block")
+    for block in blocks if isinstance(blocks, list) else ():
+        if identifier in str(block.get("qdev")).split("/") and block.get("inserted"):
+            return str(block["inserted"].get("node-name") or identifier)
+    return identifier
 
 
 def group_id(identifier: str) -> str:

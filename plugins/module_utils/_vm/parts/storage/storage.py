@@ -24,7 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import remove_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import encryption, images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     blockdev,
     device,
@@ -42,7 +42,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     Part,
     written_items,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases, disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import (
+    bases,
+    disks,
+    own_images,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
     DISK_DEFAULTS,
     DISK_OPTIONS,
@@ -52,9 +56,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_o
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disks import (
     Disk,
     slot_key,
-)
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
-    users_of,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node, unplug
 
@@ -77,6 +78,7 @@ _OVERLAY_FORMATS = ("qcow2", "qed", "qcow")
 # The parts of definition["slots"] that are on the controllers of disks.
 _SLOT_GROUPS = ("disks", "cdroms", "floppies", "seeds")
 _ALWAYS_REPORTED = ("name", "bus", "format")
+_OPEN_TIMEOUT = 120.0  # seconds
 
 
 class Storage(Part):
@@ -124,7 +126,7 @@ class Storage(Part):
 
     def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         saved_disks = by_name(saved.get("disks", []))
-        owners: dict[str, str] = {}
+        new = []
         for disk in desired["disks"]:
             path, old = "disks[%s]" % disk["name"], saved_disks.get(disk["name"])
             if disk["bus"] == "ide" and desired["family"] == "none":
@@ -138,14 +140,12 @@ class Storage(Part):
             _complete_formats(disk, path, host.folder)
             if old:
                 _check_unchanged(path, old, disk, host.allow_shrink)
-            image = os.path.realpath(bases.disk_path(host.folder, disk))
-            if image in owners:
-                raise OptionError(
-                    path + ".path", "%s is also the image of the disk %r" % (image, owners[image])
-                )
-            owners[image] = disk["name"]
             if not old or _use(old) != _use(disk):
-                _check_users(path, disk, host.folder)
+                _check_new(path, disk, host)
+                new.append(disk)
+        own_images.check(desired["disks"], new, host.folder)
+        if new:
+            own_images.check_other_vms(new, host.folder)
         desired["bases"] = {
             name: base
             for name, base in saved.get("bases", {}).items()
@@ -170,7 +170,7 @@ class Storage(Part):
             if not os.path.lexists(path):
                 changes.append(Change((*option, "image"), None, path, FILE, self.name))
             elif disk["size"] and os.path.isfile(path):
-                size = bases.size_of(path, host.qemu_img)
+                size = host.qemu_img.virtual_size(path, disk["format"])
                 if size < disk["size"]:
                     before, after = format_size(size), format_size(disk["size"])
                     changes.append(Change((*option, "size"), before, after, FILE, self.name))
@@ -226,7 +226,14 @@ class Storage(Part):
 
     def check_start(self, desired: Definition, host: Host) -> None:
         for disk in desired["disks"]:
+            option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
             self._check_base(disk, desired, host)
+            disks.check_secret(disk, option, path)
+            if disk["secret_file"]:
+                encryption.check_secret_file(option + ".secret_file", disk["secret_file"])
+            image = disk["backing_file"] or path
+            if os.path.lexists(image):
+                bases.verify_checksums(option, disk, image, host.folder.host, remember=False)
 
     @staticmethod
     def _check_base(disk: Disk, desired: Definition, host: Host) -> bases.BaseRecord | None:
@@ -246,6 +253,8 @@ class Storage(Part):
         """Create or grow the image of a disk, over its base image; return the actions."""
         option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
         recorded = self._check_base(disk, desired, host)
+        if disk["secret_file"]:
+            encryption.check_secret_file(option + ".secret_file", disk["secret_file"])
         has_checksum = disk["checksum"] or disk["checksum_first_mib"]
         if disk["backing_file"]:
             bases.verify_checksums(option, disk, disk["backing_file"], host.folder.host)
@@ -271,13 +280,15 @@ class Storage(Part):
 
     @staticmethod
     def _resize(option: str, disk: Disk, path: str, host: Host) -> list[str]:
-        size = bases.size_of(path, host.qemu_img)
+        size, secret = host.qemu_img.virtual_size(path, disk["format"]), disk["secret_file"]
         before, after = format_size(size), format_size(disk["size"])
         if disk["size"] > size:
-            host.qemu_img.resize(path, disk["size"], format=disk["format"])
+            host.qemu_img.resize(path, disk["size"], format=disk["format"], secret=secret)
             return ["grow %s from %s to %s" % (path, before, after)]
         if disk["size"] < size and host.allow_shrink:
-            host.qemu_img.resize(path, disk["size"], shrink=True, format=disk["format"])
+            host.qemu_img.resize(
+                path, disk["size"], shrink=True, format=disk["format"], secret=secret
+            )
             return ["shrink %s from %s to %s" % (path, before, after)]
         if disk["size"] < size:
             raise OptionError(
@@ -295,39 +306,50 @@ class Storage(Part):
         _APPLY[change.verb](self, disk, _device_id(definition, change.item), desired, live)
 
     def _apply_add(self, disk: Disk, identifier: str, desired: Definition, live: Live) -> None:
-        self._delete_backends(identifier, live)
+        self._delete_backends(disk, identifier, live)
         self._prepare(disk, desired, live.host)
         if disk["snapshot"]:
             self._make_temporary(disk, live.host)
         slot = desired["slots"][slot_key(disk["name"])]
         try:
+            if disk["secret_file"]:
+                secret = disks.secret(disk, identifier)
+                live.monitor.execute(
+                    "object-add", object_add(secret, live.capabilities.json_object)
+                )
             if disk["limits"]:
                 group = disks.throttle_group(disk, identifier)
                 live.monitor.execute("object-add", object_add(group, live.capabilities.json_object))
-            live.monitor.execute("blockdev-add", _block_node(disk, identifier, live.folder))
+            # To derive the keys of LUKS takes QEMU seconds of processor time.
+            timeout = _OPEN_TIMEOUT if disk["secret_file"] else None
+            node = _block_node(disk, identifier, live.folder)
+            live.monitor.execute("blockdev-add", node, timeout=timeout)
             live.monitor.execute(
                 "device_add",
                 disks.device(disk, identifier, slot, desired["family"], live.host.arch),
             )
         except MonitorError:
             # Half a disk would make the next attempt fail.
-            self._delete_backends(identifier, live)
+            self._delete_backends(disk, identifier, live)
             raise
         live.refresh_devices()
 
     def _apply_remove(self, disk: Disk, identifier: str, desired: Definition, live: Live) -> None:
         unplug(live, identifier, "disks[%s]" % disk["name"])
-        self._delete_backends(identifier, live)
+        self._delete_backends(disk, identifier, live)
 
     @staticmethod
-    def _delete_backends(identifier: str, live: Live) -> None:
+    def _delete_backends(disk: Disk, identifier: str, live: Live) -> None:
         """Delete the backends of a disk without a device; QEMU refuses those that do not exist."""
         delete_node(live, identifier)
-        live.monitor.batch([("object-del", {"id": disks.group_id(identifier)})])
+        objects = [disks.group_id(identifier)]
+        objects += [disks.secret_id(identifier)] if disk["secret_file"] else []
+        live.monitor.batch([("object-del", {"id": name}) for name in objects])
 
     def _apply_size(self, disk: Disk, identifier: str, desired: Definition, live: Live) -> None:
         if disk["size"] is not None:
-            live.monitor.execute("block_resize", {"node-name": identifier, "size": disk["size"]})
+            node = disks.root_node(live.monitor, identifier)
+            live.monitor.execute("block_resize", {"node-name": node, "size": disk["size"]})
 
     def _apply_limits(self, disk: Disk, identifier: str, desired: Definition, live: Live) -> None:
         live.monitor.execute(
@@ -356,7 +378,12 @@ class Storage(Part):
     def _make_temporary(disk: Disk, host: Host) -> None:
         temporary = _temporary(host.folder, disk)
         remove_file(temporary)
-        host.qemu_img.overlay(temporary, bases.disk_path(host.folder, disk), disk["format"])
+        host.qemu_img.overlay(
+            temporary,
+            bases.disk_path(host.folder, disk),
+            disk["format"],
+            secret=disk["secret_file"],
+        )
 
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         family = desired["family"]
@@ -371,6 +398,8 @@ class Storage(Part):
         for disk in desired["disks"]:
             slot = desired["slots"][slot_key(disk["name"])]
             identifier = addresses.identifier(slot)
+            if disk["secret_file"]:
+                words += qom_object(disks.secret(disk, identifier))
             if disk["limits"]:
                 words += qom_object(disks.throttle_group_object(disk, identifier))
             words += blockdev(_block_node(disk, identifier, host.folder))
@@ -470,42 +499,21 @@ def _reason_for_restart(disk: Disk, running: Definition, desired: Definition) ->
     return "the running machine has no %s controller" % slot["kind"]
 
 
-def _writes(disk: Disk) -> bool:
-    """Return whether a disk writes to an image outside the VM's folder."""
-    return bool(disk["path"]) and not disk["read_only"] and not disk["snapshot"]
-
-
 def _use(disk: Disk) -> tuple[Any, ...]:
     """Return what determines how a disk uses images."""
-    return disk["path"], disk["backing_file"], _writes(disk)
+    return disk["path"], disk["backing_file"], disk["secret_file"], own_images.writes(disk)
 
 
-def _check_users(path: str, disk: Disk, folder: Folder) -> None:
-    """Check that no other VM writes to the images of a disk, and that it writes to no base image.
-
-    Raises OptionError.
-    """
-    if disk["path"] and _writes(disk):
-        _check_users_of(path + ".path", disk["path"], folder, is_base=False)
+def _check_new(path: str, disk: Disk, host: Host) -> None:
+    """Check the files of a disk that is new, or uses other images. Raises a VlabError."""
+    image = bases.disk_path(host.folder, disk)
+    if disk["path"]:
+        bases.check_content(path + ".path", disk, image)
     if disk["backing_file"]:
-        _check_users_of(path + ".backing_file", disk["backing_file"], folder, is_base=True)
-
-
-def _check_users_of(option: str, image: str, folder: Folder, is_base: bool) -> None:
-    for user in users_of(folder.root, image):
-        if user.role == "base" and not is_base:
-            raise OptionError(
-                option,
-                "%s is the base image of the VM %s, and nobody may write to a base: use it as"
-                " backing_file, or set read_only or snapshot" % (image, user.vm),
-            )
-        if user.writes and user.vm != "%s/%s" % (folder.lab, folder.name):
-            fix = "make a copy of it" if is_base else "set read_only or snapshot, or make a copy"
-            raise OptionError(
-                option,
-                "%s belongs to the VM %s, and only one VM may write to an image: %s"
-                % (image, user.vm, fix),
-            )
+        bases.check_content(path + ".backing_file", disk, disk["backing_file"])
+        if not os.path.lexists(image):
+            bases.check_size(path, disk, host)
+    disks.check_secret(disk, path, image)
 
 
 def _temporary(folder: Folder, disk: Disk) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
@@ -20,47 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import (
     same_content,
     verify_checksum,
 )
-
-
-def qcow2(
-    version=3,
-    size=1 << 30,
-    backing=b"",
-    backing_format=b"",
-    data_file=b"",
-    features=0,
-    encryption=0,
-    snapshots=0,
-):
-    """The first cluster of a qcow2 image, written from docs/interop/qcow2."""
-    length = 104 if version == 3 else 72
-    extensions = b""
-    for kind, content in ((0xE2792ACA, backing_format), (0x44415441, data_file)):
-        if content:
-            extensions += struct.pack(">II", kind, len(content)) + content.ljust(
-                -(-len(content) // 8) * 8, b"\0"
-            )
-    extensions += bytes(8)
-    offset = length + len(extensions) if backing else 0
-    head = struct.pack(
-        ">4sIQIIQIIQQIIQ",
-        b"QFI\xfb",
-        version,
-        offset,
-        len(backing),
-        16,
-        size,
-        encryption,
-        1,
-        0,
-        0,
-        1,
-        snapshots,
-        0,
-    )
-    if version == 3:
-        head += struct.pack(">QQQII", features, 0, 0, 4, length)
-    return head + extensions + backing
+from ansible_collections.vlab.qemu.tests.unit.image_headers import qcow2
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -114,7 +73,7 @@ def test_damaged_qcow2(tmp_path, content):
         ("vpc", b"conectix"),
         ("vpc", bytes(1024) + b"conectix" + bytes(504)),
         ("qed", b"QED\0"),
-        ("luks", b"LUKS\xba\xbe"),
+        ("luks", b"LUKS\xba\xbe\0\1"),
         ("parallels", b"WithoutFreeSpace"),
         ("qcow", b"QFI\xfb\0\0\0\x01" + bytes(60)),
     ],
@@ -123,6 +82,22 @@ def test_other_formats(tmp_path, expected, content):
     path = tmp_path / "image"
     path.write_bytes(content)
     assert probe(path)[:2] == (expected, None)
+
+
+@pytest.mark.parametrize(
+    "content, encryption",
+    [
+        (b"LUKS\xba\xbe\0\1", "luks"),
+        (b"LUKS\xba\xbe\0\2", "luks2"),
+        (qcow2(encryption=0), None),
+        (qcow2(encryption=1), "aes"),
+        (qcow2(encryption=2), "luks"),
+    ],
+)
+def test_encryption(tmp_path, content, encryption):
+    path = tmp_path / "image"
+    path.write_bytes(content)
+    assert (probe(path).encryption, probe(path).encrypted) == (encryption, encryption is not None)
 
 
 def test_raw(tmp_path):

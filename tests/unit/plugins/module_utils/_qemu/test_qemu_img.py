@@ -284,3 +284,104 @@ def test_image_in_use(run, image):
         image.resize("x", 2 << 30)
     assert caught.value.facts["path"] == "x"
     assert caught.value.facts["rc"] == 1
+
+
+def test_a_full_disk_is_reported_with_what_is_free_and_what_was_needed(run, image, tmp_path):
+    (tmp_path / "s").write_bytes(b"x" * 8192)
+    full = "qemu-img: error while writing at byte 0: No space left on device"
+    run.answers["convert"] = ProgramError("failed", cmd=["q"], rc=1, stderr=full)
+    run.answers["measure"] = {"required": 8192, "fully-allocated": 1 << 30}
+    with pytest.raises(
+        ImageError,
+        match="convert of s failed: the disk or the quota of %s is full .* free, about 8K needed"
+        % tmp_path,
+    ):
+        image.convert("s", "t", "qcow2")
+    assert os.listdir(tmp_path) == ["s"]
+    quota = ProgramError("failed", cmd=["q"], rc=1, stderr="Disk quota exceeded")
+    run.answers["create"] = quota
+    with pytest.raises(ImageError, match="about 1M needed"):
+        image.create("t", "raw", 1 << 20, {"preallocation": "full"})
+    assert os.listdir(tmp_path) == ["s"]
+
+
+def test_a_copy_that_cannot_be_grown_does_not_appear(run, image, tmp_path):
+    run.answers["resize"] = ProgramError("no", cmd=["q"], rc=1, stderr="no")
+    (tmp_path / "s").write_bytes(b"")
+    with pytest.raises(ProgramError):
+        image.convert("s", "t", "raw", size=1 << 20)
+    assert os.listdir(tmp_path) == ["s"]
+    assert [call[0] for call in run.calls] == ["convert", "resize"]
+    assert run.calls[1][-2] == run.calls[0][-1] and run.calls[1][-1] == str(1 << 20)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_an_image_is_converted_and_replaced(run, image, tmp_path, link):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    (tmp_path / "x.converted").write_bytes(b"a neighbour")
+    name = "x"
+    if link:
+        name = "l"
+        (tmp_path / "l").symlink_to("x")
+    image.convert_and_replace(name, "raw")
+    assert path.read_bytes() == b"" and path.stat().st_mode & 0o7777 == 0o640
+    assert (tmp_path / "x.converted").read_bytes() == b"a neighbour"
+    assert sorted(os.listdir(tmp_path)) == sorted(["x", "x.converted"] + ["l"] * link)
+    assert not link or os.readlink("l") == "x"
+
+
+def test_a_failed_conversion_changes_nothing(run, image, tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    run.answers["convert"] = ProgramError("no", cmd=["q"], rc=1, stderr="no")
+    with pytest.raises(ProgramError):
+        image.convert_and_replace("x", "raw")
+    del run.answers["convert"]
+
+    def refuse(*_words):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    real = os.stat
+
+    def other_owner(name, **more):
+        found = real(name, **more)
+        return os.stat_result([*found[:4], 12345, *found[5:10]]) if name == str(path) else found
+
+    monkeypatch.setattr(qemu_img.os, "stat", other_owner)
+    with pytest.raises(ImageError, match="keep its owner and mode: Operation not permitted"):
+        image.convert_and_replace("x", "raw")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x"]
+
+
+def test_secrets_are_files_that_qemu_img_reads(image, run, tmp_path, monkeypatch):
+    headers = {"x": ImageHeader("qcow2", 1 << 30, encrypted=True, encryption="luks")}
+    monkeypatch.setattr(qemu_img.encryption, "probe", lambda _path: headers["x"])
+    (tmp_path / "x").write_bytes(b"")
+    opened = "driver=qcow2,file.driver=file,file.filename=%s/x,"
+    opened += "encrypt.format=luks,encrypt.key-secret=secret0"
+    words = ["--object", "secret,id=secret0,file=/a,,b", "--image-opts"]
+    image.headers["x"] = headers["x"]
+    image.resize("x", 2 << 30, secret="/a,b")
+    assert run.calls[-1] == ["resize", *words, "--", opened % tmp_path, str(2 << 30)]
+    run.answers["info"] = {}
+    image.snapshot_create("x", "s", "/a,b")
+    assert run.calls[-1][:4] == ["snapshot", *words] and run.calls[-1][-1] == opened % tmp_path
+    image.create("y", "luks", 1 << 20, secret="/a,b")
+    assert run.calls[-1][:7] == ["create", "-f", "luks", *words[:2], "-o", "key-secret=secret0"]
+    image.create("z", "qcow2", 1 << 20, secret="/a,b")
+    assert "encrypt.format=luks,encrypt.key-secret=secret0" in run.calls[-1]
+    image.convert("x", "c", "qcow2", secret="/new", source_secret="/a,b")
+    command = run.calls[-1]
+    assert "secret,id=secret1,file=/a,,b" in command and "secret,id=secret0,file=/new" in command
+    assert opened.replace("secret0", "secret1") % tmp_path in command
+
+
+def test_the_size_of_a_raw_disk_is_not_what_its_guest_wrote(image, tmp_path):
+    (tmp_path / "x").write_bytes(bytes(4096))
+    image.headers["x"] = ImageHeader("qcow2", 1 << 40)
+    assert image.virtual_size(str(tmp_path / "x"), "raw") == 4096
+    assert image.virtual_size(str(tmp_path / "x"), "qcow2") == 1 << 40

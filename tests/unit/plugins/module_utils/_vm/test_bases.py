@@ -93,6 +93,30 @@ def test_a_base_that_changed_under_its_overlay(base, change):
     )
 
 
+@pytest.mark.parametrize("change", ["written", "removed", "copied"])
+def test_a_base_of_a_base_that_changed(base, tmp_path, change):
+    middle = tmp_path / "middle.qcow2"
+    overlay(middle, base.name)
+    given = disk(backing_file=str(middle))
+    recorded = bases.record_base(given)
+    assert [record["path"] for record in recorded["under"]] == [str(base)]
+    bases.check_base(OPTION, given, recorded)
+    if change == "written":
+        content = bytearray(base.read_bytes())
+        content[0] ^= 1
+        base.write_bytes(content)
+        assert "%s was changed under its overlay" % base in refused(given, recorded)
+    elif change == "removed":
+        base.unlink()
+        for known in (None, recorded):
+            assert "middle.qcow2 needs %s, which does not exist" % base in refused(given, known)
+    else:
+        copy = base.with_name("copy")
+        shutil.copyfile(base, copy)
+        os.replace(copy, base)
+        bases.check_base(OPTION, given, recorded)
+
+
 def test_a_faithful_copy_in_its_place(base):
     given = disk(backing_file=str(base))
     recorded = bases.record_base(given)

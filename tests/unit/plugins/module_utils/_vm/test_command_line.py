@@ -9,6 +9,7 @@ import os
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line
+from ansible_collections.vlab.qemu.tests.unit.image_headers import qcow2
 from ansible_collections.vlab.qemu.tests.unit.vm_world import (
     VERSIONS,
     FakeHost,
@@ -380,6 +381,20 @@ def test_block_nodes(more, node):
     assert file["aio"] == "threads"
     if "limits" in more:
         assert "throttle-group,id=disk-pci0-limits,x-iops-total=5" in words
+
+
+def test_the_secret_of_a_disk_is_the_name_of_a_file(tmp_path):
+    (tmp_path / "base").write_bytes(b"LUKS\xba\xbe\0\1" + bytes(600))
+    (tmp_path / "top").write_bytes(qcow2(encryption=2, backing=b"base", backing_format=b"luks"))
+    disk = {"name": "d", "path": str(tmp_path / "top"), "secret_file": "/a,b"}
+    words = argv(disks=[disk])
+    assert "secret,id=disk-pci0-secret,file=/a,,b" in values(words, "-object")
+    node = json.loads(values(words, "-blockdev")[0])
+    assert node["encrypt"] == {"format": "luks", "key-secret": "disk-pci0-secret"}
+    assert node["backing"]["driver"] == "luks" and node["file"]["aio"] == "threads"
+    assert node["backing"]["key-secret"] == "disk-pci0-secret"
+    assert words.index("secret,id=disk-pci0-secret,file=/a,,b") < words.index("-blockdev")
+    assert "key-secret" not in str(argv(disks=[{"name": "d", "size": "1G"}]))
 
 
 @pytest.mark.parametrize(

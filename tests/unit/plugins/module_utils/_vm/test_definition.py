@@ -8,9 +8,16 @@ import itertools
 import json
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    ImageError,
+    OptionError,
+    VlabError,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
+from ansible_collections.vlab.qemu.tests.unit.image_headers import qcow2
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, FakeHost, compose
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -144,6 +151,8 @@ ITEMS = [
     ("disks", "backing_format", "raw", "raw", None, "raw"),
     ("disks", "checksum", " SHA256:" + "A" * 64, "sha256:" + "a" * 64, "", None),
     ("disks", "checksum_first_mib", "sha512:" + "0" * 128, "sha512:" + "0" * 128, "", None),
+    ("disks", "secret_file", "/s/../x", "/x", "", None),
+    ("disks", "any_content", True, True, False, False),
     ("disks", "bus", "scsi", "scsi", "virtio", "virtio"),
     ("disks", "index", 3, 3, -1, None),
     ("disks", "cache", "none", "none", "writeback", "writeback"),
@@ -187,6 +196,7 @@ ITEMS = [
     ("cdroms", "index", 1, 1, -1, None),
     ("cdroms", "boot_index", 2, 2, -1, None),
     ("cdroms", "checksum", "md5:" + "0" * 32, "md5:" + "0" * 32, "", None),
+    ("cdroms", "checksum_first_mib", "md5:" + "0" * 32, "md5:" + "0" * 32, "", None),
     ("floppies", "path", "/f", "/f", "", None),
     ("floppies", "index", 1, 1, -1, None),
     ("floppies", "read_only", True, True, False, False),
@@ -680,6 +690,93 @@ def test_one_writer_for_an_image(tmp_path):
             assert fits
         except OptionError as error:
             assert not fits and "lab1/old" in error.message
+
+
+@pytest.mark.parametrize("name", ["bottom", "link", "../images/bottom"])
+def test_no_vm_writes_to_a_base_of_a_base(tmp_path, name):
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "bottom").write_bytes(bytes(1024))
+    (images / "link").symlink_to("bottom")
+    (images / "middle").write_bytes(qcow2(backing=name.encode(), backing_format=b"raw"))
+    host, new = (FakeHost(name=vm, root=tmp_path / "root") for vm in ("old", "new"))
+    host.folder.make()
+    over = dict(DISK, size=None, backing_file=str(images / "middle"))
+    definitions.save(host.folder, compose(SMALL, disks=[over], host=host))
+    writer = dict(DISK, path=str(images / "bottom"))
+    with pytest.raises(OptionError, match=r"^disks\[d\]\.path: .*base image of the VM lab1/old"):
+        compose(SMALL, disks=[writer], host=new)
+    compose(SMALL, disks=[dict(writer, read_only=True)], host=new)
+    # The reverse: an overlay over what a VM writes to.
+    definitions.save(host.folder, compose(SMALL, disks=[writer], host=host))
+    for disk in (over, dict(DISK, path=str(images / "middle"))):
+        with pytest.raises(OptionError, match=r"^disks\[d\]\..* belongs to the VM lab1/old"):
+            compose(SMALL, disks=[disk], host=new)
+
+
+def test_a_disk_is_not_the_base_of_another_one_of_its_vm(tmp_path):
+    (tmp_path / "base").write_bytes(bytes(1024))
+    (tmp_path / "link").symlink_to("base")
+    over = {"name": "over", "backing_file": str(tmp_path / "link")}
+    under = {"name": "under", "path": str(tmp_path / "base")}
+    with pytest.raises(OptionError, match=r"^disks\[over\]\.backing_file: .* of the disk 'under'"):
+        compose(SMALL, disks=[over, under])
+    compose(SMALL, disks=[over, dict(under, snapshot=True)])
+    with pytest.raises(OptionError, match="is also the image of the disk 'under'"):
+        compose(SMALL, disks=[under, {"name": "d", "path": str(tmp_path / "link")}])
+
+
+def test_an_overlay_is_not_smaller_than_its_base(tmp_path):
+    (tmp_path / "base").write_bytes(qcow2(size=8 << 30))
+    over = {"name": "d", "backing_file": str(tmp_path / "base")}
+    host = FakeHost()
+    host.__dict__["qemu_img"] = QemuImg("qemu-img")
+    with pytest.raises(
+        OptionError, match=r"^disks\[d\]\.size: 4G is smaller than the base image .*/base of 8G"
+    ):
+        compose(SMALL, disks=[dict(over, size="4G")], host=host)
+    for size in ("8G", "9G", None):
+        compose(SMALL, disks=[dict(over, size=size)], host=host)
+
+
+@pytest.mark.parametrize("option", ["path", "backing_file"])
+def test_what_is_no_image_is_not_taken_for_a_raw_disk(tmp_path, option):
+    path = tmp_path / "disk.img.xz"
+    path.write_bytes(b"\xfd7zXZ\0" + bytes(600))
+    disk = {"name": "d", option: str(path)}
+    stated = {"format": "raw"} if option == "path" else {"backing_format": "raw"}
+    for more in ({}, stated):
+        with pytest.raises(ImageError, match=r"^disks\[d\]\.%s: .*unxz.*any_content" % option):
+            compose(SMALL, disks=[dict(disk, **more)])
+    saved = compose(SMALL, disks=[dict(disk, any_content=True)])
+    # The guest may write what it wants to its disk.
+    saved["disks"][0]["any_content"] = False
+    compose({}, saved=saved)
+
+
+@pytest.mark.parametrize(
+    "disk, option",
+    [
+        ({"format": "luks", "size": "1G"}, "secret_file"),
+        ({"format": "raw", "size": "1G", "secret_file": "/s"}, "secret_file"),
+        ({"format_options": {"encrypt.key-secret": "x"}, "size": "1G"}, "format_options"),
+        ({"path": "LUKS"}, "path"),
+        ({"backing_file": "LUKS"}, "backing_file"),
+        ({"path": "PLAIN", "secret_file": "/s"}, "secret_file"),
+    ],
+)
+def test_secrets_of_disks(tmp_path, disk, option):
+    (tmp_path / "luks").write_bytes(b"LUKS\xba\xbe\0\1" + bytes(600))
+    (tmp_path / "plain").write_bytes(qcow2())
+    given = {
+        key: str(tmp_path / value.lower()) if value in ("LUKS", "PLAIN") else value
+        for key, value in disk.items()
+    }
+    with pytest.raises(VlabError, match=r"^disks\[d\]\." + option):
+        compose(SMALL, disks=[dict(given, name="d")])
+    if "LUKS" in disk.values():
+        made = compose(SMALL, disks=[dict(given, name="d", secret_file="/s")])
+        assert made["disks"][0]["secret_file"] == "/s"
 
 
 def test_inputs_are_left_alone():

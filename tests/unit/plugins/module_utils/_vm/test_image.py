@@ -13,6 +13,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import image
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import User
 
 MIB = 1 << 20
 DEFAULTS = {name: option.get("default") for name, option in image.SPEC.items()}
@@ -26,6 +27,9 @@ class FakeQemuImg:
 
     def is_empty_overlay(self, _path):
         return self.empty
+
+    def virtual_size(self, _path, _format=None):
+        return 8 * MIB
 
     def check(self, _path, repair=None):
         self.calls.append(("check", repair))
@@ -64,6 +68,9 @@ def converge(tmp_path, monkeypatch):
         monkeypatch.setattr(image, "users_of", lambda _root, _path: list(users))
         if has is not None:
             path.write_bytes(b"an image")
+        if options.get("backing_file") == "BASE":
+            options["backing_file"] = str(tmp_path / "base")
+            (tmp_path / "base").write_bytes(bytes(512))
         params = dict(
             DEFAULTS, path=str(path), root=str(tmp_path / "lab"), state="present", **options
         )
@@ -74,15 +81,14 @@ def converge(tmp_path, monkeypatch):
 
 
 def user(role="disk", writes=True):
-    import types
-
-    return types.SimpleNamespace(role=role, disk="disk0", vm="default/r1", writes=writes)
+    return User("default/r1", "disk0", role, writes)
 
 
 @pytest.mark.parametrize(
     "has, options, changes",
     [
         (None, {"size": "8M"}, ["path"]),
+        (None, {"size": "8M", "snapshots": ["a", "b"]}, ["path", "snapshots[a]", "snapshots[b]"]),
         (now(), {"size": "8M"}, []),
         (now(), {"size": "16M"}, ["size"]),
         (now(), {"size": "4M", "allow_shrink": True}, ["size"]),
@@ -122,12 +128,30 @@ def test_nothing_is_committed_from_an_overlay_that_is_empty(converge):
     "has, options, users, error, says",
     [
         (None, {}, (), OptionError, "size"),
-        (None, {"size": "8M", "snapshots": ["a"]}, (), OptionError, "does not exist yet"),
+        (None, {"size": "8M", "restore_snapshot": "a"}, (), OptionError, "does not exist yet"),
+        (
+            None,
+            {"size": "8M", "snapshots": ["a"], "format": "raw"},
+            (),
+            OptionError,
+            "no snapshots",
+        ),
+        (None, {"size": "8M", "format": "luks"}, (), OptionError, "secret_file: "),
+        (
+            now(snapshots=[{"name": "a"}]),
+            {"format": "raw", "convert": True},
+            (),
+            OptionError,
+            "internal snapshots a, which",
+        ),
         (now(), {"size": "4M"}, (), OptionError, "allow_shrink"),
         (now(), {"format": "raw"}, (), OptionError, "convert: true"),
         (now(), {"restore_snapshot": "a"}, (), OptionError, "it has none"),
         (now(), {"commit": True}, (), OptionError, "no overlay"),
         (now(), {"size": "16M"}, [user("base")], ImageError, "base image of the VM default/r1"),
+        (now(), {"snapshots": ["a"]}, [user("base")], ImageError, "cannot be changed"),
+        (now(), {"backing_file": "BASE"}, [user()], ImageError, "writes to it, and nobody may"),
+        (None, {"backing_file": "BASE"}, [user()], ImageError, "writes to it, and nobody may"),
         (
             now(),
             {"format": "raw", "convert": True},
@@ -183,10 +207,8 @@ def test_checks_and_repairs(converge, report, options, changed, error):
         (now(), {"state": "absent"}, ["remove"]),
         (None, {"state": "absent"}, []),
         (
-            now(format="raw", snapshots=[{"name": "a"}, {"name": "b"}]),
+            now(snapshots=[{"name": "a"}, {"name": "b"}]),
             {
-                "format": "qcow2",
-                "convert": True,
                 "backing_file": "/srv/base",
                 "size": "16M",
                 "restore_snapshot": "a",
@@ -194,13 +216,17 @@ def test_checks_and_repairs(converge, report, options, changed, error):
                 "purge_snapshots": True,
             },
             [
-                "convert",
                 "rebase",
                 "resize",
                 "restore_snapshot",
                 "create_snapshot",
                 "delete_snapshot",
             ],
+        ),
+        (
+            now(snapshots=[{"name": "a"}]),
+            {"format": "raw", "convert": True, "snapshots": [], "purge_snapshots": True},
+            ["delete_snapshot", "convert"],
         ),
     ],
 )
@@ -215,3 +241,44 @@ def test_the_plan_is_a_pure_function_in_the_order_of_the_steps(has, options, ver
     changes = image.plan_image(params, desired, observation)
     assert [change.verb for change in changes] == verbs
     assert all(verb in image._STEPS for verb in verbs)
+
+
+@pytest.mark.parametrize("origin", ["source", "backing_file"])
+def test_a_new_image_is_not_smaller_than_what_it_is_made_from(converge, tmp_path, origin):
+    path = tmp_path / "origin"
+    path.write_bytes(bytes(8192))
+    options = {origin: str(path), "size": "4M"}
+    with pytest.raises(OptionError, match="^size: 4M is smaller than %s of 8M" % path):
+        converge(None, check_mode=True, **options)
+    assert converge(None, allow_shrink=True, check_mode=True, **options)[0]["changed"]
+    assert converge(None, check_mode=True, **dict(options, size="8M"))[0]["changed"]
+
+
+def test_what_is_no_image_is_used_only_on_request(converge, tmp_path):
+    path = tmp_path / "x.gz"
+    path.write_bytes(b"\x1f\x8b\x08" + bytes(600))
+    for options in ({"source": str(path), "source_format": "raw"}, {"backing_file": str(path)}):
+        with pytest.raises(
+            ImageError, match="%s: .*gunzip .*any_content: true" % next(iter(options))
+        ):
+            converge(None, check_mode=True, **options)
+        assert converge(None, check_mode=True, any_content=True, **options)[0]["changed"]
+
+
+def test_an_encrypted_image_needs_its_secret(converge, tmp_path):
+    (tmp_path / "luks").write_bytes(b"LUKS\xba\xbe\0\1" + bytes(600))
+    (tmp_path / "secret").write_text("word")
+    secret = str(tmp_path / "secret")
+    given = {"source": str(tmp_path / "luks"), "size": "8M"}
+    with pytest.raises(ImageError, match="^source: .* give source_secret_file"):
+        converge(None, **given)
+    _result, calls = converge(None, source_secret_file=secret, **given)
+    assert [call[0] for call in calls] == ["convert"]
+    with pytest.raises(
+        OptionError, match="secret_file: an image of format vdi cannot be encrypted"
+    ):
+        converge(None, size="8M", format="vdi", secret_file=secret)
+    with pytest.raises(OptionError, match="secret_file: .*disk.qcow2 is not encrypted"):
+        converge(now(), secret_file=secret)
+    with pytest.raises(ImageError, match="secret_file: there is no file"):
+        converge(None, size="8M", secret_file=secret + "x")

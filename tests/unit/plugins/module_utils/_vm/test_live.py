@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
+    ImageError,
     MonitorError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -20,6 +22,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import captures
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
 
@@ -184,6 +187,7 @@ def test_another_model_than_the_one_asked_for_is_an_error(world):
 
 
 DISK = {"name": "disk0", "size": "8M"}
+LUKS = b"LUKS\xba\xbe\0\1" + bytes(600)
 
 
 def test_a_disk_comes_and_goes(world):
@@ -196,6 +200,72 @@ def test_a_disk_comes_and_goes(world):
     commands = made.change({"disks": [DISK], "purge_disks": True})
     assert names(commands) == ["device_del", "blockdev-del", "object-del"]
     assert commands[1][1] == {"node-name": node}
+
+
+def test_the_secret_of_a_disk_comes_before_it_and_goes_after_it(world, tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2-and-more")
+    monkeypatch.setattr(
+        bases, "make_image", lambda _option, _disk, path, _img: open(path, "wb").write(LUKS)
+    )
+    made = world({"disks": [DISK]})
+    made.host.folder.make()
+    new = {"name": "data", "size": "1M", "format": "luks", "secret_file": str(secret)}
+    commands = made.change({"disks": [DISK, new]})
+    assert names(commands)[-3:] == ["object-add", "blockdev-add", "device_add"]
+    identifier = commands[-1][1]["drive"]
+    assert commands[-3][1] == {
+        "qom-type": "secret",
+        "id": identifier + "-secret",
+        "file": str(secret),
+    }
+    assert commands[-2][1]["key-secret"] == identifier + "-secret"
+    made.qemu.requests.clear()
+    commands = made.change({"disks": [DISK], "purge_disks": True})
+    assert ("object-del", {"id": identifier + "-secret"}) in commands
+    assert "hunter2" not in str(made.qemu.requests)
+
+
+@pytest.mark.parametrize(
+    "before, after, inserted",
+    [
+        ({"path": "A"}, {"path": "B"}, True),
+        ({"path": "A", "checksum": "B"}, {"checksum": "A"}, True),
+        ({"path": "A"}, {"checksum": "A"}, False),
+        ({"path": "A", "checksum": "A"}, {"checksum": ""}, False),
+        ({"path": "A", "checksum_first_mib": "B"}, {"checksum_first_mib": "A"}, True),
+        ({"path": "A", "checksum": "A"}, {"path": "B", "checksum": "B"}, True),
+    ],
+)
+def test_another_checksum_is_another_medium(world, tmp_path, before, after, inserted):
+    sums = {}
+    for name in ("A", "B"):
+        (tmp_path / name).write_bytes(name.encode() * 4096)
+        sums[name] = "md5:" + hashlib.md5(name.encode() * 4096).hexdigest()
+
+    def filled(drive):
+        return {
+            key: (str(tmp_path / name) if key == "path" else sums[name]) if name else ""
+            for key, name in drive.items()
+        }
+
+    made = world({"disks": [], "cdroms": [dict(filled(before), name="cd")]})
+    commands = made.change({"cdroms": [dict(filled(after), name="cd")]})
+    assert names(commands) == (
+        ["eject", "blockdev-change-medium", "blockdev-del"] if inserted else []
+    )
+
+
+def test_a_medium_with_another_content_is_not_inserted(world, tmp_path):
+    (tmp_path / "a").write_bytes(bytes(4096))
+    made = world({"disks": [], "cdroms": [{"name": "cd"}]})
+    cdrom = {"name": "cd", "path": str(tmp_path / "a")}
+    with pytest.raises(ImageError, match=r"cdroms\[cd\]\.checksum_first_mib"):
+        made.change({"cdroms": [dict(cdrom, checksum_first_mib="md5:" + "0" * 32)]})
+    (tmp_path / "a").write_bytes(b"\x1f\x8b\x08" + bytes(4096))
+    with pytest.raises(ImageError, match=r"cdroms\[cd\]\.path: .*gunzip"):
+        made.change({"cdroms": [cdrom]})
+    assert "eject" not in made.qemu.commands()
 
 
 def test_a_disk_that_qemu_refuses_leaves_no_node(world):

@@ -7,15 +7,21 @@ import os
 import stat
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
+    OptionError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import folder as folders
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name, merge_items
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
+    check_removal,
     definitions,
     users_of,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder, write_json
+from ansible_collections.vlab.qemu.tests.unit.image_headers import qcow2
 
 
 @pytest.mark.parametrize(
@@ -339,3 +345,58 @@ def test_who_uses_an_image(tmp_path):
         "l/b"
     ], "an image without a path of its own"
     assert users_of(str(tmp_path / "none"), image) == []
+
+
+def test_who_uses_an_image_at_any_depth(tmp_path):
+    root = str(tmp_path / "root")
+    images = {"a": None, "b": b"a", "c": b"b"}
+    for name, base in images.items():
+        content = bytes(1024) if base is None else qcow2(backing=base, data_file=b"data-" + base)
+        (tmp_path / name).write_bytes(content)
+    for name, definition in (
+        (
+            "over",
+            {"disks": [{"name": "d", "backing_file": str(tmp_path / "c"), "format": "qcow2"}]},
+        ),
+        ("itself", {"disks": [{"name": "d", "path": str(tmp_path / "b"), "format": "qcow2"}]}),
+        ("raw", {"disks": [{"name": "d", "path": str(tmp_path / "c"), "format": "raw"}]}),
+        ("odd", {"disks": [{"name": "d", "path": "/x", "format": ["raw"]}], "cdroms": {"a": 1}}),
+        ("media", {"cdroms": [{"name": "cd", "path": str(tmp_path / "a")}]}),
+    ):
+        make_folder(os.path.join(root, "l", name))
+        write_json(os.path.join(root, "l", name, "vm.json"), definition)
+
+    def users(name):
+        return [str(user) for user in users_of(root, str(tmp_path / name))]
+
+    assert users("a") == [
+        "base image of the VM l/itself",
+        "cdrom cd of the VM l/media",
+        "base image of the VM l/over",
+    ]
+    assert users("b") == ["disk d of the VM l/itself", "base image of the VM l/over"]
+    assert users("c") == ["base image of the VM l/over", "disk d of the VM l/raw"]
+    assert users("data-a") == ["disk d of the VM l/itself", "base image of the VM l/over"]
+    assert [user.writes for user in users_of(root, str(tmp_path / "data-a"))] == [True, False]
+
+
+def test_images_that_another_vm_uses_are_not_removed(tmp_path):
+    folder = Folder(str(tmp_path), "l", "golden")
+    make_folder(folder.path)
+    base = os.path.join(folder.path, "disk.qcow2")
+    with open(base, "wb") as stream:
+        stream.write(qcow2())
+    other = os.path.join(str(tmp_path), "m", "clone")
+    make_folder(other)
+    write_json(
+        os.path.join(other, "vm.json"),
+        {"disks": [{"name": "d", "backing_file": "/elsewhere", "format": "qcow2"}]},
+    )
+    check_removal(folder)
+    with open(os.path.join(other, "d.qcow2"), "wb") as stream:
+        stream.write(qcow2(backing=base.encode()))
+    for paths in (None, [base]):
+        with pytest.raises(ImageError, match="disk.qcow2 cannot be removed: .* VM m/clone"):
+            check_removal(folder, paths)
+    check_removal(folder, [base + "x"])
+    check_removal(Folder(str(tmp_path), "m", "clone"))
