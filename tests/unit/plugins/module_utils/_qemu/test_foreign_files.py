@@ -32,25 +32,25 @@ def zipped():
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    "name, content, says",
-    [
-        ("x.img", gzip.compress(b"x"), "compressed with gzip. Unpack it first: gunzip -k "),
-        ("x.img", lzma.compress(b"x"), "compressed with xz"),
-        ("x.img", bz2.compress(b"x" * 100), "compressed with bzip2"),
-        ("x.img", b"\x28\xb5\x2f\xfd" + bytes(20), "compressed with zstd"),
-        ("x.img", b"\x04\x22\x4d\x18" + bytes(20), "compressed with lz4"),
-        ("x.img", zipped(), "a zip archive"),
-        ("x.img", b"7z\xbc\xaf\x27\x1c" + bytes(20), "a 7z archive"),
-        ("x.img", tar(), "a tar archive"),
-        ("x.OVA", tar(), r"an appliance \(ova\)"),
-        ("x.img", b"", "empty"),
-        ("x.img", b"\xef\xbb\xbf\r\n <!DOCTYPE html><html>", "a web page"),
-        ("x.img", b"<html><body>403", "a web page"),
-        ("x.img", b'<?xml version="1.0"?><Error>', "an XML document"),
-        ("x.img", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
-    ],
-)
+FOREIGN = [
+    ("x.img", gzip.compress(b"x"), "compressed with gzip. Unpack it first: gunzip -k "),
+    ("x.img", lzma.compress(b"x"), "compressed with xz"),
+    ("x.img", bz2.compress(b"x" * 100), "compressed with bzip2"),
+    ("x.img", b"\x28\xb5\x2f\xfd" + bytes(20), "compressed with zstd"),
+    ("x.img", b"\x04\x22\x4d\x18" + bytes(20), "compressed with lz4"),
+    ("x.img", zipped(), "a zip archive"),
+    ("x.img", b"7z\xbc\xaf\x27\x1c" + bytes(20), "a 7z archive"),
+    ("x.img", tar(), "a tar archive"),
+    ("x.OVA", tar(), r"an appliance \(ova\)"),
+    ("x.img", b"", "empty"),
+    ("x.img", b"\xef\xbb\xbf\r\n <!DOCTYPE html><html>", "a web page"),
+    ("x.img", b"<html><body>403", "a web page"),
+    ("x.img", b'<?xml version="1.0"?><Error>', "an XML document"),
+    ("x.img", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+]
+
+
+@pytest.mark.parametrize("name, content, says", FOREIGN, ids=[row[2] for row in FOREIGN])
 def test_what_is_no_image(tmp_path, name, content, says):
     path = tmp_path / name
     path.write_bytes(content)
