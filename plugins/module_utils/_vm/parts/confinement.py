@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import sandbox
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import cpu_limit
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part, checked
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+
+# Set in the definition of a running VM whose QEMU may start programs.
+MAY_SPAWN = "may_spawn"
 
 # nice(2) values; -20 to 19.
 PRIORITIES = {"realtime": -20, "very high": -15, "high": -5, "normal": 0, "low": 5, "very low": 19}
@@ -62,6 +67,15 @@ class Confinement(Part):
         ),
     }
 
+    def reconcile_observed(self, observation: Observation) -> None:
+        """Take from the command line whether QEMU may start programs: links change while it runs.
+
+        The key is missing where it may not, which is usual.
+        """
+        argv = observation.run.get("argv", ["-sandbox", "on,spawn=deny"])
+        if sandbox.SPAWN not in sandbox.sandbox_of(argv).denied:
+            observation.running[MAY_SPAWN] = True
+
     def check_start(self, desired: Definition, host: Host) -> None:
         if desired["cpu_limit"]:
             cpu_limit.find_means()
@@ -91,5 +105,6 @@ class Confinement(Part):
             cpu_limit.limit(live.pid, desired["uuid"], desired["cpu_limit"])
 
     def release(self, definition: Definition, host: Host) -> None:
-        if definition.get("cpu_limit"):
+        # Also of a limit that was removed while the VM ran.
+        if definition.get("uuid"):
             cpu_limit.release(definition["uuid"])

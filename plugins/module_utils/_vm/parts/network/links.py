@@ -379,6 +379,23 @@ def is_direct(link: Link) -> bool:
     return bool(link.get("vhost") or link.get("queues", 1) > 1)
 
 
+def restart_reason(old: Link, new: Link, may_spawn: bool) -> str:
+    """Return why a link cannot be changed while QEMU runs; empty if it can.
+
+    may_spawn: whether the running QEMU may start programs.
+    """
+    if is_direct(old) or is_direct(new):
+        return "vhost and several queues cannot be changed live"
+    return spawn_reason(new, may_spawn)
+
+
+def spawn_reason(link: Link, may_spawn: bool) -> str:
+    """Return why a running QEMU cannot make the backend of a link; empty if it can."""
+    if runs_programs(link) and not may_spawn:
+        return "QEMU starts a program for this link, which its sandbox forbids now"
+    return ""
+
+
 def runs_programs(link: Link) -> bool:
     """Return whether QEMU starts a program for the link."""
     return link["type"] in ("bridge", "passt") or bool(

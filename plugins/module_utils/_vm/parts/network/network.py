@@ -35,6 +35,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     merge_items,
     unrecorded,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.confinement import MAY_SPAWN
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
     backends,
     links,
@@ -251,7 +252,7 @@ class Network(Part):
         ]
         for name, nic in new.items():
             if name in old:
-                changes += self._compare_nic(old[name], nic)
+                changes += self._compare_nic(old[name], nic, _may_spawn(running))
             else:
                 changes.append(self._added(nic, running, desired))
         changes += [
@@ -261,14 +262,15 @@ class Network(Part):
         ]
         return changes
 
-    def _compare_nic(self, old: Nic, new: Nic) -> list[Change]:
+    def _compare_nic(self, old: Nic, new: Nic, may_spawn: bool) -> list[Change]:
         changed = changed_keys(old, new)
         live = [key for key in _LIVE_ORDER if key in changed]
         changes = []
         for key in live + [key for key in changed if key not in live]:
             how, reason = LIVE if key in live else RESTART, ""
-            if key == "link" and (links.is_direct(old["link"]) or links.is_direct(new["link"])):
-                how, reason = RESTART, "vhost and several queues cannot be changed live"
+            if key == "link":
+                reason = links.restart_reason(old["link"], new["link"], may_spawn)
+                how = RESTART if reason else LIVE
             path = ("nics", Item(new["name"]), key)
             changes.append(Change(path, old.get(key), new.get(key), how, self.name, key, reason))
         return changes
@@ -276,15 +278,17 @@ class Network(Part):
     def _added(self, nic: Nic, running: Definition, desired: Definition) -> Change:
         family = desired["family"]
         address = addresses.pci(family, desired["slots"][slot_key(nic["name"])])
-        fits = family != "none" and addresses.bus_exists(family, running["slots"], address)
+        reason = links.spawn_reason(nic["link"], _may_spawn(running))
+        if family == "none" or not addresses.bus_exists(family, running["slots"], address):
+            reason = "the running machine has no free PCI bus for it"
         return Change(
             ("nics", Item(nic["name"])),
             None,
             _reported(nic),
-            LIVE if fits else RESTART,
+            RESTART if reason else LIVE,
             self.name,
             "add",
-            "" if fits else "the running machine has no free PCI bus for it",
+            reason,
         )
 
     def check_start(self, desired: Definition, host: Host) -> None:
@@ -454,6 +458,11 @@ _APPLY = {
     "link_down": Network._apply_link_down,
     "capture": Network._apply_capture,
 }
+
+
+def _may_spawn(running: Definition) -> bool:
+    """Return whether the QEMU of a running VM may start programs."""
+    return not running["sandbox"] or running.get(MAY_SPAWN, False)
 
 
 def _reported(nic: Nic) -> dict[str, Any]:
