@@ -22,6 +22,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _PYTHON = re.compile(r"/[A-Za-z0-9_./+-]+")
 # For a guest that makes new host keys at each boot.
 _NO_HOST_KEYS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+_PORT = re.compile("[0-9]{1,5}")
 _HYPERVISOR = {
     "vlab_hypervisor_vars": trust_as_template(
         "{{ hostvars[vlab_hypervisor] | vlab.qemu.hypervisor_vars }}"
@@ -53,10 +54,11 @@ def expected_vm(node: Node) -> dict[str, Any]:
     for nic in node.nics.values():
         for forward in (nic.settings.get("link") or {}).get("forwards") or ():
             port, protocol = str(forward.get("host_port") or ""), forward.get("protocol") or "tcp"
-            if port.isdigit() and protocol == "tcp":
+            guest_port = str(forward.get("guest_port") or "")
+            if _PORT.fullmatch(port) and _PORT.fullmatch(guest_port) and protocol == "tcp":
                 forwards.append(
                     {
-                        "guest_port": int(forward["guest_port"]),
+                        "guest_port": int(guest_port),
                         "host_address": forward.get("host_address") or "127.0.0.1",
                         "host_port": int(port),
                     }

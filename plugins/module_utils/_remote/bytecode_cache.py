@@ -30,6 +30,7 @@ from typing import Any, Callable, Sequence
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import (
     cache_folder,
     check_owner,
+    remove_strays,
 )
 
 _PREFIXES = ("ansible.module_utils", "ansible_collections.vlab.qemu.plugins.module_utils")
@@ -74,6 +75,7 @@ class CachingFinder:
             )
             for _time, path in old[: max(0, len(old) - _MAX_FILES)]:
                 os.unlink(path)
+            remove_strays(folder)
             handle, temporary = tempfile.mkstemp(prefix=".", dir=folder)
             with os.fdopen(handle, "wb") as stream:
                 stream.write(marshal.dumps(self.entries))
@@ -136,14 +138,28 @@ def cache_file(parts: Sequence[str]) -> str:
 
 
 def _read(path: str) -> dict[str, tuple[Any, CodeType]]:
-    """Return the entries of a cache file. Raises PermissionError if another user could write it."""
+    """Return the entries of a cache file, none of one with another content.
+
+    Raises PermissionError if another user could write it.
+    """
     try:
         check_owner(path)
     except FileNotFoundError:
         return {}
     with open(path, "rb") as stream:
-        entries: dict[str, tuple[Any, CodeType]] = marshal.loads(stream.read())
-    return entries
+        entries = marshal.loads(stream.read())
+    return entries if _is_valid(entries) else {}
+
+
+def _is_valid(entries: Any) -> bool:
+    """Return whether what marshal has read are entries of a cache file."""
+    return isinstance(entries, dict) and all(
+        isinstance(name, str)
+        and isinstance(entry, tuple)
+        and len(entry) == 2
+        and isinstance(entry[1], CodeType)
+        for name, entry in entries.items()
+    )
 
 
 def install(make_finder: Callable[[], Any]) -> None:

@@ -7,8 +7,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import time
+
+_DAY = 86400
+_EARLIER = "code-"  # the names of code bundles in earlier versions
 
 
 def cache_folder() -> str:
@@ -16,6 +21,25 @@ def cache_folder() -> str:
     if os.geteuid() == 0:
         return "/var/cache/vlab"
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "vlab")
+
+
+def remove_strays(folder: str) -> None:
+    """Remove from the cache folder what killed runs and earlier versions of the collection left.
+
+    New content has a name that begins with a dot until it is complete: none takes a day.
+    """
+    import shutil  # rarely needed
+
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            with contextlib.suppress(FileNotFoundError):  # another run removes them, too
+                state = entry.stat(follow_symlinks=False)
+                is_old = state.st_mtime < time.time() - _DAY
+                if is_old and entry.name.startswith((".", _EARLIER)):
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                    else:
+                        os.unlink(entry.path)
 
 
 def check_owner(path: str) -> None:

@@ -21,6 +21,7 @@ from typing import IO
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import (
     cache_folder,
     check_owner,
+    remove_strays,
 )
 
 PACKAGE = "ansible_collections.vlab.qemu.plugins.module_utils"
@@ -76,6 +77,7 @@ def _unpack(archive: str | IO[bytes], folder: str) -> None:
 
     base = os.path.dirname(folder)
     os.makedirs(base, mode=0o700, exist_ok=True)
+    remove_strays(base)
     for path in _unused(base)[_MAX_UNUSED:]:
         shutil.rmtree(path, ignore_errors=True)
     temporary = tempfile.mkdtemp(prefix=".", dir=base)

@@ -35,6 +35,7 @@ class KindSpec(TypedDict):
     facts: dict[str, Any]
 
 
+_MAX_DERIVED = 20  # kinds that extend each other in a row
 _EMPTY: dict[str, Any] = {
     "description": "",
     "image": None,
@@ -90,6 +91,9 @@ def resolve(
         return None
     if name in derived:
         problems.add(path, "the kind %r extends itself", name)
+        return None
+    if len(derived) >= _MAX_DERIVED:
+        problems.add(path, "more than %d kinds extend each other in a row", _MAX_DERIVED)
         return None
     given = own_kinds[name] if name in own_kinds else _read(name)
     base: Mapping[str, Any] | None = None

@@ -14,7 +14,7 @@ import re
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key that compares the numbers in names as numbers."""
     return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part)
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
         for part in re.split(r"(\d+)", name)
         if part
     ]

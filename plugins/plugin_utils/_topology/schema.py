@@ -34,7 +34,7 @@ _NIC_NAME: Schema = {
     "pattern": r"^[^\s:,/.\x00-\x1f\x7f][^\s:,/\x00-\x1f\x7f]*(/[^\s:,/\x00-\x1f\x7f]+)*$(?!\n)",
     "maxLength": 60,
 }
-_INTERFACE = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$"
+_INTERFACE = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$(?!\n)"
 _NAME_PATTERN = r"\{n\}"
 # What a message says about a string that does not match a pattern.
 NAME_RULES = {

@@ -14,11 +14,24 @@ from typing import IO, Any
 import yaml
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # dynamic base
-    """The safe loader, libyaml's if available, which also rejects duplicate keys.
+_MAX_DIGITS = 66  # 64 bits in binary, with 0b
 
-    YAML itself would silently use the last value.
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # dynamic base
+    """The safe loader, libyaml's if available, which also rejects duplicate keys and huge numbers.
+
+    YAML itself would silently use the last value of a key. Python refuses to convert a number of
+    thousands of digits to text or back, which would fail somewhere else.
     """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Return the number of a scalar node. Raise ConstructorError for one of over 64 bits."""
+        if len(node.value) > _MAX_DIGITS:
+            raise yaml.constructor.ConstructorError(
+                None, None, "found a number of %d digits" % len(node.value), node.start_mark
+            )
+        number: int = super().construct_yaml_int(node)
+        return number
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the dict of a mapping node. Raise ConstructorError for a duplicate key."""
@@ -37,10 +50,13 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return mapping
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
 def load_yaml(stream: IO[str]) -> Any:
     """Read one document.
 
-    Raise yaml.YAMLError if it is invalid, has a duplicate key, or is not UTF-8.
+    Raise yaml.YAMLError if it is invalid, has a duplicate key or a huge number, or is not UTF-8.
     """
     try:
         return yaml.load(stream, Loader=_Loader)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import marshal
 import os
 import subprocess
 import sys
@@ -176,3 +177,30 @@ def test_old_bytecode_is_removed(cache, tmp_path):
     finder.add("one", None, compile("", "", "exec"))
     finder.save()
     assert len(os.listdir(cache)) == 25 and (cache / "bytecode-29").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [[1], {"a": 1}, {1: (None, None)}, {"a": (None, "text")}, {"a": (None,)}, None, "x"]
+)
+def test_kept_bytecode_of_another_type_is_compiled_again(cache, content):
+    cache.mkdir(mode=0o700)
+    (cache / "bytecode-1").write_bytes(marshal.dumps(content))
+    finder = bytecode_cache.CachingFinder(str(cache / "bytecode-1"))
+    assert finder.entries == {}
+    code = compile("", "", "exec")
+    finder.add("one", None, code)
+    finder.save()
+    assert bytecode_cache.CachingFinder(finder.path).entries == {"one": (None, code)}
+
+
+def test_what_killed_runs_and_earlier_versions_left_is_removed(cache, packages):
+    cache.mkdir(mode=0o700)
+    (cache / ".tmpold").mkdir()
+    (cache / ".tmpold/one.py").touch()
+    (cache / "code-old").mkdir()
+    for name in (".new", ".old", "code-1", "kvm-old.json"):
+        (cache / name).touch()
+    for name in (".tmpold", ".old", "code-1", "code-old", "kvm-old.json"):
+        os.utime(cache / name, (1, 1))
+    code_bundle.load("1234", archive_of("_lab/one.py"))
+    assert sorted(os.listdir(cache)) == [".new", "bundle-1234", "kvm-old.json"]

@@ -119,6 +119,12 @@ def test_extends():
     )
 
 
+CHAIN = {
+    "k%d" % number: {"extends": "k%d" % (number + 1)} if number < 1999 else {}
+    for number in range(2000)
+}
+
+
 def test_a_topology_may_change_a_kind_of_the_collection():
     assert resolve("tiny", {"tiny": {"vm": {"memory": "5"}}})[0]["vm"] == {"memory": "5"}
 
@@ -129,6 +135,7 @@ def test_a_topology_may_change_a_kind_of_the_collection():
         ({"a": {"extends": "a"}}, "extends itself"),
         ({"a": {"extends": "b"}, "b": {"extends": "c"}, "c": {"extends": "a"}}, "extends itself"),
         ({"a": {"extends": "nothing"}}, "there is no kind 'nothing'"),
+        ({"a": {"extends": "k0"}, **CHAIN}, "more than 20 kinds extend each other"),
     ],
 )
 def test_invalid_extends(own, message):

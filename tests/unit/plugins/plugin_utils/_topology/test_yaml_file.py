@@ -42,3 +42,12 @@ def test_a_duplicate_key_is_an_error_with_its_line(text, key, line):
 def test_python_objects_are_rejected():
     with pytest.raises(yaml.YAMLError):
         load_yaml(io.StringIO("!!python/object/apply:os.getcwd []"))
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000, "1" + ":59" * 3000])
+def test_a_huge_number_is_an_error_with_its_line(number):
+    """Python refuses to convert so many digits, wherever a message would show them."""
+    with pytest.raises(yaml.YAMLError, match="found a number of [0-9]+ digits") as caught:
+        load_yaml(io.StringIO("a: 1\nb: %s\n" % number))
+    assert "line 2" in str(caught.value)
+    assert load_yaml(io.StringIO("[0x10, -1, 0b11, 1_000]")) == [16, -1, 3, 1000]
