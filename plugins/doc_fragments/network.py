@@ -56,7 +56,9 @@ capture:
       type: bool
       default: true
     path:
-      description: The path of the file. Default is C(captures/NAME.pcap) in the VM's folder.
+      description:
+        - The path of the file, which only the owner of QEMU can read. Default is
+          C(captures/NAME.pcap) in the VM's folder.
       type: path
     snaplen:
       description: The number of bytes to keep of each frame. Default is QEMU's, 65536.

@@ -18,7 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._remote import bytecode_
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError, host_error
 from ansible_collections.vlab.qemu.plugins.module_utils._common.masking import without_contents
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import with_hint
 
@@ -58,7 +58,7 @@ def run_module(work: Callable[[AnsibleModule], Dict[str, Any]], **specification:
 
     work: does what the module is for and returns its result. The result's key `warnings`, a list of
     texts, becomes warnings of the module. With `failed` true the module fails with the rest of the
-    result. A VlabError fails the module with the error's facts.
+    result. A VlabError fails the module with the error's facts, an OSError with its path.
     specification: the arguments of AnsibleModule; check mode is supported.
     """
     module = Module(supports_check_mode=True, **specification)
@@ -66,6 +66,9 @@ def run_module(work: Callable[[AnsibleModule], Dict[str, Any]], **specification:
         result = work(module)
     except VlabError as error:
         module.fail_json(msg=error.message, **error.facts)
+    except OSError as error:
+        failure = host_error("the host refuses what the module needs", error)
+        module.fail_json(msg=failure.message, **failure.facts)
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     if result.get("failed"):

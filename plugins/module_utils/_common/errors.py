@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, Iterator
 
 
 class VlabError(Exception):
@@ -36,6 +37,26 @@ class OptionError(VlabError):
 
 class HostError(VlabError):
     """The hypervisor lacks something: a program, a permission, memory, a port."""
+
+
+@contextlib.contextmanager
+def report_os_errors(what: str) -> Iterator[None]:
+    """Raise HostError for an OSError in the block: a full disk, a quota, a read-only folder.
+
+    what: what was tried, as "cannot ...".
+    """
+    try:
+        yield
+    except OSError as error:
+        raise host_error(what, error)
+
+
+def host_error(what: str, error: OSError) -> HostError:
+    """Return a HostError with the path and the reason of an OSError."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return HostError("%s: %s" % (what, reason))
+    return HostError("%s: %s: %s" % (what, error.filename, reason), path=str(error.filename))
 
 
 class ProgramError(VlabError):

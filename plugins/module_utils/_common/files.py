@@ -43,7 +43,12 @@ def _temporary_path(path: str) -> str:
     All runs use the same name, so that each overwrites what a killed run left.
     """
     folder, name = os.path.split(path)
-    return os.path.join(folder, ".%s.new" % name)
+    return os.path.join(folder, temporary_name(name))
+
+
+def temporary_name(name: str) -> str:
+    """Return the name of new content for a file of this name in the same folder."""
+    return ".%s.new" % name
 
 
 def remove_temporary(path: str) -> None:

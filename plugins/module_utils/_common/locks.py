@@ -23,8 +23,8 @@ def file_lock(
     timeout: float = 300,
     remake: Callable[[], object] | None = None,
     create: bool = True,
-) -> Iterator[None]:
-    """Hold the lock file at path during the block.
+) -> Iterator[bool]:
+    """Hold the lock file at path during the block; yield whether there was one to hold.
 
     timeout: seconds to wait; then LockTimeout is raised, naming the holder.
     remake: makes the folder of the lock. It is called before each try, also after another run has
@@ -38,14 +38,14 @@ def file_lock(
         if handle is None:
             if remake:
                 continue
-            yield
+            yield False
             return
         try:
             _acquire(handle, path, timeout)
             if remake and not is_same_file(handle, path):
                 continue
             _write_holder(handle, path)
-            yield
+            yield True
             return
         finally:
             os.close(handle)

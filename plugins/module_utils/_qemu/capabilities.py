@@ -19,7 +19,10 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Tuple
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    report_os_errors,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_private_folder,
     read_json,
@@ -220,7 +223,9 @@ def _from_json(answer: Any) -> Capabilities | None:
 def _query(path: str, timeout: float) -> Capabilities:
     """Start the binary without a machine and query it: one process, some 60 ms."""
     argv = [path] + list(_ARGUMENTS)
-    with tempfile.TemporaryFile() as errors:
+    with report_os_errors("cannot make a temporary file"):
+        output = tempfile.TemporaryFile()
+    with output as errors:
         try:
             # stdin stays open until the end: a QEMU whose monitor is closed drops the commands
             # that it has not read yet.

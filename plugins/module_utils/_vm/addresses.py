@@ -56,6 +56,7 @@ _PORT_NICS = 64
 _PORT_DEVICES = 40
 _SPARE_PORTS = 2
 MAX_NICS = 255
+_SLOTS_AT_START = "slots_at_start"
 # A NIC takes the number in its name up to this; higher numbers would add bridges needlessly.
 _MAX_NUMBER_IN_NAME = 31
 
@@ -137,7 +138,7 @@ def assign(slots: Slots, requests: Iterable[SlotRequest]) -> Slots:
 
 def _number_in(key: str) -> Optional[int]:
     """Return the number at the end of a NIC's name: eth3 has slot 3 whenever it is added."""
-    match = re.search(r"(\d+)$", key) if key.startswith("nics/") else None
+    match = re.search(r"([0-9]+)\Z", key) if key.startswith("nics/") else None
     if not match or len(match.group(1)) > 2 or int(match.group(1)) > _MAX_NUMBER_IN_NAME:
         return None
     return int(match.group(1))
@@ -248,6 +249,25 @@ def _pcie_ports(nics: int, devices: int) -> list[dict[str, Any]]:
 def _bridge_count(nics: int) -> int:
     """Return the number of bridges for so many NICs, rounded up."""
     return max(0, -(-nics // _PER_BRIDGE))
+
+
+def slots_at_start(running: dict[str, Any]) -> Slots:
+    """Return the slots with which a running VM was started: its buses and controllers are theirs.
+
+    Devices that come and go while it runs change its slots, but neither buses nor controllers.
+    """
+    slots: Slots = running.get(_SLOTS_AT_START) or running["slots"]
+    return slots
+
+
+def with_slots_at_start(definition: dict[str, Any], slots: Slots) -> dict[str, Any]:
+    """Return the definition of a running VM, with the slots with which it was started."""
+    return {**definition, _SLOTS_AT_START: slots}
+
+
+def without_slots_at_start(definition: dict[str, Any]) -> dict[str, Any]:
+    """Return the definition of a VM that does not run."""
+    return {key: value for key, value in definition.items() if key != _SLOTS_AT_START}
 
 
 def bus_exists(machine_family: str, slots: Slots, address: dict[str, str]) -> bool:

@@ -35,6 +35,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
     run_program,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
+    addresses,
     command_line,
     ports,
     process,
@@ -129,9 +130,11 @@ class Applier:
         if not self.observation.run and not process.is_supervised(self.folder):
             self._remove_run_files()
         files = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
+        self._delete_forgotten_files()
         saved = self.observation.saved
         is_new = saved is None
-        before = plain_copy(self.observation.running) if self.observation.alive else None
+        running = self.observation.running if self.observation.alive else None
+        before = addresses.without_slots_at_start(plain_copy(running)) if running else None
         was_running = self.observation.status == "running"
         if saved is not None and self.desired:
             ports.restore(self.folder, definitions.port_requests(saved), saved["ports"])
@@ -246,6 +249,19 @@ class Applier:
         if definition and not self.settings["keep_disks"]:
             BY_NAME[change.part].delete_files(change, definition, self.host)
 
+    def _delete_forgotten_files(self) -> None:
+        """Delete the files of items that a killed run was removing when their QEMU ended.
+
+        The record of the run still has them, the definition has them no more.
+        """
+        saved, ran = self.observation.saved, self.observation.run.get("definition")
+        if not saved or not ran or self.observation.alive:
+            return
+        for part in PARTS:
+            for change in part.compare(ran, saved):
+                if change.verb == "remove":
+                    self._delete_files(change, ran)
+
     def _undo_define(self, is_new: bool, files: set[str]) -> None:
         """After a failed start, remove a new VM, or restore the definition of one that existed."""
         if is_new:
@@ -301,7 +317,9 @@ class Applier:
         except VlabError:
             definitions.save(self.folder, self._previous_definition())
             raise
-        observation.running = plain_copy(self.desired)
+        observation.running = addresses.with_slots_at_start(
+            plain_copy(self.desired), addresses.slots_at_start(live.running)
+        )
         self._save_run(observation.running)
         definitions.save(self.folder, self.desired)
 
@@ -321,9 +339,10 @@ class Applier:
         removed_from = None
         if change.verb == "remove":
             removed_from = plain_copy(live.last_with(change.path[0], change.item))
+        # Before the record forgets the item: after a kill in between, the next run deletes them.
+        self._delete_files(change, removed_from)
         adopt(change, live.running, self.desired)
         self._save_run(live.running)
-        self._delete_files(change, removed_from)
 
     def _save_run(self, running: Definition) -> None:
         record = dict(self.observation.run, definition=running)
@@ -456,14 +475,14 @@ class Applier:
             "machine_type": host.machine_type or host.capabilities.machine_name(desired["machine"]),
             "started": int(time.time()),
             "console_from": console_from,
-            "definition": desired,
+            "definition": addresses.with_slots_at_start(desired, plain_copy(desired["slots"])),
         }
         if "resume" in self.plan.steps:
             # If this run is killed before the guest runs, the next one lets it run.
             observation.run["resume"] = "running"
         write_json(self.folder.run, observation.run)
         observation.pid, observation.start, observation.devices = pid, start, live.devices
-        observation.running = plain_copy(desired)
+        observation.running = plain_copy(observation.run["definition"])
         observation.alive, observation.status = True, status["status"]
 
     def _undo_start(self) -> None:

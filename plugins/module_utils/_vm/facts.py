@@ -79,7 +79,8 @@ def vm_facts(
             continue
         try:
             folder = Folder(root, vm_lab, vm_name)
-            facts.append(_vm_facts(folder, ask_agent, agent_timeout, with_definition))
+            found = _vm_facts(folder, ask_agent, agent_timeout, with_definition)
+            facts += [found] if found else []  # what has ended and has no definition is no VM
         except VlabError as error:
             warnings.append("%s/%s: %s" % (vm_lab, vm_name, error.message))
             facts.append(

@@ -19,15 +19,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     make_private_folder,
     remove_file,
+    temporary_name,
     write_atomically,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import names_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from contextlib import AbstractContextManager
+    from collections.abc import Collection, Iterator
 
+_MAX_ATTEMPTS = 100  # to make a folder that other runs remove
 _MAX_LISTED_NAMES = 10  # VMs that an error message lists
 # sun_path holds 108 bytes with its end (unix(7)): subtract the longest name of a socket.
 _MAX_SOCKET_FOLDER = 107 - len("/console-255.sock")
@@ -39,6 +40,8 @@ _SOCKETS_RECORD = "socket_folder"
 NODE_FACTS = ".nodes.json"
 # In a lab's folder: what it keeps for all of its runs, see _lab/lab_record.
 LAB_RECORD = "lab.json"
+# These files are of a lab and not of its VMs; a killed run leaves the second of each.
+_FILES_OF_LAB = {name for file in (NODE_FACTS, LAB_RECORD) for name in (file, temporary_name(file))}
 
 
 def default_root() -> str:
@@ -48,6 +51,11 @@ def default_root() -> str:
     return os.path.join(
         os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "vlab"
     )
+
+
+def host_folder(root: str) -> str:
+    """Return the folder of what all labs under a root share."""
+    return os.path.join(root, ".host")
 
 
 def _is_own_folder(path: str) -> bool:
@@ -103,7 +111,12 @@ def no_such_vm(folder: Folder) -> str:
 
 
 class Folder:
-    """The files of one VM. root: the folder of all labs."""
+    """The files of one VM. root: the folder of all labs.
+
+    lacks_lock: whether a run has found no lock, because there is no VM.
+    """
+
+    lacks_lock = False
 
     def __init__(self, root: str | None, lab: str, name: str) -> None:
         self.root = os.path.abspath(root or default_root())
@@ -134,7 +147,7 @@ class Folder:
     @property
     def host(self) -> str:
         """The folder of what all labs under this root share."""
-        return os.path.join(self.root, ".host")
+        return host_folder(self.root)
 
     @property
     def sockets(self) -> str:
@@ -221,7 +234,21 @@ class Folder:
         return not names or "lock" in names
 
     def make(self) -> None:
-        """Create the folder, mode 0700, and the one of the sockets."""
+        """Create the folder, mode 0700, and the one of the sockets.
+
+        Another run may remove the lab's folder in between, together with its last VM.
+        """
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            try:
+                self._make()
+                return
+            except HostError as error:
+                # os.makedirs reports a folder that goes just after it was found as FileExistsError.
+                is_removed = isinstance(error.__context__, (FileNotFoundError, FileExistsError))
+                if not is_removed or attempt == _MAX_ATTEMPTS:
+                    raise
+
+    def _make(self) -> None:
         make_folder(self.root)
         make_folder(os.path.dirname(self.path))
         make_private_folder(self.path)
@@ -246,22 +273,31 @@ class Folder:
         """Remove the folder of the lab. Raises OSError if the lab has VMs."""
         remove_empty_lab(os.path.dirname(self.path))
 
-    def locked(self, create: bool, timeout: float = 300) -> AbstractContextManager[object]:
-        """Return a context that holds the VM's lock.
+    @contextlib.contextmanager
+    def locked(self, create: bool, timeout: float = 300) -> Iterator[None]:
+        """Hold the VM's lock during the block.
 
         Without create, a missing folder is not created, and a folder of kept disks gets no lock.
         """
-        return file_lock(
-            self.lock, timeout=timeout, remake=self.make if create else None, create=create
-        )
+        is_vm = self.exists() or os.path.exists(self.run)
+        with file_lock(
+            self.lock, timeout, remake=self.make if create else None, create=create or is_vm
+        ) as is_held:
+            self.lacks_lock = not is_held
+            yield
 
 
 def remove_folder(folder: Folder, keep: Collection[str]) -> None:
     """Remove a VM's folder except the files in keep; then the folder of the lab if it is empty.
 
     The definition and the lock go last: until then the next run sees that there is something to
-    remove.
+    remove. Without the lock, there is no VM, and only an empty folder is removed.
     """
+    if folder.lacks_lock:
+        with contextlib.suppress(OSError):
+            os.rmdir(folder.path)
+            folder.remove_empty_lab()
+        return
     try:
         if folder.sockets != folder.path:
             shutil.rmtree(folder.sockets, ignore_errors=True)
@@ -287,7 +323,7 @@ def remove_folder(folder: Folder, keep: Collection[str]) -> None:
 def remove_empty_lab(path: str) -> None:
     """Remove the folder of a lab. Raises OSError if the lab has VMs."""
     names = os.listdir(path)
-    if {*names} <= {NODE_FACTS, LAB_RECORD}:
+    if set(names) <= _FILES_OF_LAB:
         for name in names:
             os.unlink(os.path.join(path, name))
     os.rmdir(path)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
     wait_for_exit,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.process import (
@@ -71,6 +73,7 @@ class Observation:
     monitor_error: why the monitor of our QEMU does not answer; its status is then unresponsive.
     orphan: the pid of a QEMU that a killed run started, or None.
     resume: "running" or "paused", if a run was killed in the middle of a power cycle, else None.
+    lost_definition: whether vm.json is missing, though QEMU runs.
     debris: whether a killed run left a folder without a definition.
     reverting: the snapshot to which a killed run was returning the VM, or None.
     exit_code: of the last run, None if unknown. log: the end of QEMU's log, if it crashed.
@@ -101,17 +104,27 @@ class Observation:
         self.debris = self.saved is None and folder.is_debris()
         self.suspended = os.path.exists(folder.suspended)
         self.reverting = (read_text(folder.reverting) or "").strip() or None
+        self.lost_definition = False
         self.exit_code: int | None = None
         self.devices: dict[str, str] = {}
         self.media: dict[str, str | None] = {}
         self.log = ""
 
+    def restore_saved(self) -> None:
+        """Take the definition that a running QEMU was started with as the saved one."""
+        self.saved = addresses.without_slots_at_start(plain_copy(self.run["definition"]))
+        self.lost_definition = self.damage is None
+
     def check_damage(self) -> None:
         """Raise HostError for a VM with a damaged file."""
         if self.damage:
-            raise HostError(
-                self.damage.message + ". The state absent removes the VM", **self.damage.facts
-            )
+            raise self.damage_error
+
+    @property
+    def damage_error(self) -> HostError:
+        """The error of a damaged VM that was to change."""
+        damage = self.damage or HostError("the VM %s is damaged" % self.folder.name)
+        return HostError(damage.message + ". The state absent removes the VM", **damage.facts)
 
     def check_reverted(self) -> None:
         """Raise HostError for a VM that is in the middle of its return to a snapshot."""
@@ -187,7 +200,8 @@ def _set_unresponsive(observation: Observation, pid: int, error: VlabError) -> N
     observation.monitor_error = error
     observation.devices, observation.media = {}, {}
     observation.running = plain_copy(observation.run["definition"])
-    observation.saved = observation.saved or observation.running
+    if observation.saved is None:
+        observation.restore_saved()
 
 
 def _find_orphan(observation: Observation) -> None:
@@ -224,7 +238,7 @@ def _query(observation: Observation, monitor: Monitor) -> None:
         observation.media = _media(blocks[0])
     observation.running = plain_copy(run["definition"])
     if observation.saved is None:
-        observation.saved = run["definition"]
+        observation.restore_saved()
     for part in PARTS:
         part.reconcile_observed(observation)
 
@@ -267,7 +281,7 @@ def _find_exit_reason(observation: Observation) -> None:
     if observation.run["boot_id"] != boot_id():
         return
     code = (read_text(observation.folder.exit_code) or "").strip()
-    observation.exit_code = int(code) if code.isdigit() else None
+    observation.exit_code = int(code) if re.fullmatch("[0-9]{1,3}", code) else None
     if observation.exit_code != 0 or os.path.exists(observation.folder.pidfile):
         observation.status = "crashed"
         observation.log = qemu_output(observation.folder, observation.run.get("argv", []))

@@ -19,6 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     RestartRequired,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 
 if TYPE_CHECKING:
@@ -216,6 +217,8 @@ def plan(
     changes = _changes(observation, desired, pending)
     if changes and observation.status == "suspended" and not observation.alive:
         _check_discarded(observation, steps, changes)
+    if observation.lost_definition:
+        changes = [Change(("definition",), None, "vm.json", FILE)] + changes
     restart = [change for change in changes if change.how == RESTART and "stop" not in steps]
     if restart and (not allow_restart or power.state == "suspended"):
         raise _restart_required(desired["name"], restart)
@@ -274,7 +277,8 @@ def _changes(
             for change in _compare(before, desired)
             if change.path not in paths
         ]
-        changes, paths = changes + more, paths | {change.path for change in more}
+        # These first: if another change fails, the record of the run still has them.
+        changes, paths = more + changes, paths | {change.path for change in more}
     return changes
 
 
@@ -292,7 +296,7 @@ def _changes_of_files(
 
 
 def _compare(before: Definition, desired: Definition) -> list[Change]:
-    if before == desired:
+    if before == desired or addresses.without_slots_at_start(before) == desired:
         return []
     return [change for part in PARTS for change in part.compare(before, desired)]
 

@@ -37,6 +37,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     read_json,
     read_text,
     remove_file,
+    remove_temporary,
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
@@ -127,6 +128,7 @@ def _registry(host_folder: str) -> Iterator[_Registry]:
         if not held:
             # An empty registry leaves no files; a run that waits for the lock creates them again.
             remove_file(path)
+            remove_temporary(path)
             remove_file(lock)
             with contextlib.suppress(OSError):
                 os.rmdir(host_folder)

@@ -10,9 +10,14 @@ The methods of VmRun are called in the order in which they stand.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Callable, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import module_diff
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    report_os_errors,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import refuse_start
@@ -49,8 +54,18 @@ class VmRun:
         self.desired: Definition | None = None
 
     def observe(self) -> None:
-        """Observe the VM. Its monitor stays open until close."""
-        self.observation = observe(self.folder)
+        """Observe the VM. Its monitor stays open until close.
+
+        Raises HostError for a VM that another run makes meanwhile.
+        """
+        with report_os_errors("cannot observe the VM %s" % self.folder.name):
+            self.observation = observe(self.folder)
+        exists = self.observation.status != "absent" or os.path.exists(self.folder.lock)
+        if self.folder.lacks_lock and exists:
+            raise HostError(
+                "another run makes the VM %s at this moment: run this again" % self.folder.name,
+                path=self.folder.path,
+            )
 
     def request_state(self, state: str, allow_container: bool) -> None:
         """Decide how the VM gets into a state.
@@ -70,6 +85,10 @@ class VmRun:
 
     def make_plan(self, compose: Compose, allow_restart: bool) -> None:
         """Plan all changes, and check that nothing known prevents them. Raises a VlabError."""
+        with report_os_errors("cannot plan the VM %s" % self.folder.name):
+            self._make_plan(compose, allow_restart)
+
+    def _make_plan(self, compose: Compose, allow_restart: bool) -> None:
         observation, pending = self.observation, []
         if self._power.state != "absent":
             self.desired = compose(observation.saved, self.host)
@@ -98,16 +117,19 @@ class VmRun:
 
         defer_resume: leave a VM that is started before its guest's first instruction, for resume.
         """
-        self._applier.apply(defer_resume)
+        with report_os_errors("cannot change the VM %s" % self.folder.name):
+            self._applier.apply(defer_resume)
 
     def resume(self) -> None:
         """Let the guest run, after apply with defer_resume, if the plan says so."""
         if self.plan.starts and "resume" in self.plan.steps:
-            self._applier.resume()
+            with report_os_errors("cannot start the VM %s" % self.folder.name):
+                self._applier.resume()
 
     def refresh(self) -> None:
         """Set what every run sets in a VM that runs."""
-        self._applier.refresh()
+        with report_os_errors("cannot change the VM %s" % self.folder.name):
+            self._applier.refresh()
 
     def report(self, check_mode: bool, parts: Sequence[Part] = PARTS) -> Result:
         """Return the VM as the modules do; in check mode with the status that it would have."""

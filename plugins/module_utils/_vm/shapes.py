@@ -272,19 +272,20 @@ _BASE: dict[str, Check] = {
     "inode": natural,
     "samples": text,
 }
+_slots = dict_of(record({"kind": one_of(UNITS), "index": natural}))
 definition = record(
     {
         "name": text,
         "lab": text,
         "uuid": text,
         "family": text,
-        "slots": dict_of(record({"kind": one_of(UNITS), "index": natural})),
+        "slots": _slots,
         "ports": dict_of(port),
         "pci_devices": list_of(natural),
         "bases": dict_of(record(_BASE, {"under": list_of(record(_BASE))})),
         **{name: _option_check(name, option) for name, option in OPTIONS.items()},
     },
-    {"digest": optional(text)},
+    {"digest": optional(text), "slots_at_start": _slots},
 )
 _PROCESS = {"pid": pid, "start": natural, "boot_id": text}
 # What a VM that does not run may have: the rest of a power cycle that was killed.

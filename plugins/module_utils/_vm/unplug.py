@@ -34,7 +34,10 @@ def unplug(live: Live, identifier: str, option: str) -> bool:
     try:
         monitor.execute("device_del", {"id": identifier})
     except MonitorError as error:
-        # It was requested before, and the guest has not answered yet.
+        # It was requested before: the guest has released it meanwhile, or has not answered yet.
+        live.refresh_devices()
+        if identifier not in live.devices:
+            return True
         if "unplug" not in error.message:
             raise
     names = ["DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"]

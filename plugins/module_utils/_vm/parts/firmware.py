@@ -12,7 +12,11 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    OptionError,
+    report_os_errors,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
@@ -161,8 +165,9 @@ class Firmware(Part):
             template = find_uefi(host.arch, desired["machine"])[2]
             if not os.path.exists(_variables(host)):
                 temporary = _variables(host) + ".new"
-                shutil.copyfile(template, temporary)
-                os.replace(temporary, _variables(host))
+                with report_os_errors("cannot copy the UEFI variables from %s" % template):
+                    shutil.copyfile(template, temporary)
+                    os.replace(temporary, _variables(host))
                 done.append("copy UEFI variables from %s" % template)
         if desired["tpm"]:
             make_private_folder(host.folder.file("tpm"))

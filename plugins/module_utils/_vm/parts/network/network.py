@@ -278,8 +278,9 @@ class Network(Part):
     def _added(self, nic: Nic, running: Definition, desired: Definition) -> Change:
         family = desired["family"]
         address = addresses.pci(family, desired["slots"][slot_key(nic["name"])])
+        slots = addresses.slots_at_start(running)
         reason = links.spawn_reason(nic["link"], _may_spawn(running))
-        if family == "none" or not addresses.bus_exists(family, running["slots"], address):
+        if family == "none" or not addresses.bus_exists(family, slots, address):
             reason = "the running machine has no free PCI bus for it"
         return Change(
             ("nics", Item(nic["name"])),

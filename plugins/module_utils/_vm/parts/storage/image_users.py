@@ -28,7 +28,8 @@ def vm_names(root: str) -> Iterator[tuple[str, str]]:
     """Yield (lab, name) of all VMs under root, also of damaged ones."""
     for lab in sorted(_folders(root)):
         for name in sorted(_folders(os.path.join(root, lab))):
-            if os.path.exists(os.path.join(root, lab, name, "vm.json")):
+            folder = os.path.join(root, lab, name)
+            if any(os.path.exists(os.path.join(folder, file)) for file in ("vm.json", "run.json")):
                 yield lab, name
 
 
@@ -37,10 +38,15 @@ _cache: dict[str, tuple[tuple[int, ...], Any]] = {}
 
 
 def definitions(root: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield (lab, name, definition) of all VMs under root, except damaged ones; only to be read."""
+    """Yield (lab, name, definition) of all VMs under root, except damaged ones; only to be read.
+
+    A VM that runs has a definition in its run.json as well, if its vm.json was deleted.
+    """
     for lab, name in vm_names(root):
         path = os.path.join(root, lab, name, "vm.json")
         try:
+            if not os.path.exists(path):
+                path = os.path.join(root, lab, name, "run.json")
             status = os.stat(path)
             state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             if path not in _cache or _cache[path][0] != state:
@@ -48,6 +54,8 @@ def definitions(root: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
         except (HostError, OSError):
             continue
         definition = _cache[path][1]
+        if path.endswith("run.json") and isinstance(definition, dict):
+            definition = definition.get("definition")
         if isinstance(definition, dict):
             yield lab, name, definition
 

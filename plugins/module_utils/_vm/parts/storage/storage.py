@@ -486,15 +486,16 @@ def _changes_live(key: str, old: Disk, new: Disk) -> bool:
 def _reason_for_restart(disk: Disk, running: Definition, desired: Definition) -> str:
     """Return why a disk cannot be added to a running VM; an empty text if it can."""
     slot, family = desired["slots"][slot_key(disk["name"])], desired["family"]
+    slots = addresses.slots_at_start(running)
     if not disks.is_hot_plugged(disk["bus"]):
         return "a disk on %s cannot be plugged in" % disk["bus"]
     if family == "none":
         return "this machine does not support adding devices while it runs"
     if slot["kind"] == "pci":
-        if addresses.bus_exists(family, running["slots"], addresses.pci(family, slot)):
+        if addresses.bus_exists(family, slots, addresses.pci(family, slot)):
             return ""
         return "the running machine has no free PCI bus for it"
-    if any(other["kind"] == slot["kind"] for other in running["slots"].values()):
+    if any(other["kind"] == slot["kind"] for other in slots.values()):
         return ""
     return "the running machine has no %s controller" % slot["kind"]
 

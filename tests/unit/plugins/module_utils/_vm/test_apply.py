@@ -7,17 +7,24 @@ import copy
 import json
 import os
 import random
+import types
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier, adopt
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     Folder,
     remove_folder,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
-from ansible_collections.vlab.qemu.tests.unit.vm_world import compose
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import disk_path
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
+from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
 
 SAVED = compose(
     memory="64",
@@ -133,3 +140,54 @@ def test_a_lab_with_another_vm_stays(tmp_path):
     other.make()
     remove_folder(one, set())
     assert os.listdir(tmp_path / "lab") == ["b"]
+
+
+@pytest.fixture(name="vm")
+def _vm(tmp_path):
+    """The folder of a VM that runs with two disks and is defined with one of them."""
+    host = FakeHost(root=tmp_path)
+    disks = [{"name": name, "size": "1G"} for name in ("left", "removed")]
+    ran = granted(compose(disks=disks, nics=[], host=host))
+    host.folder.make()
+    for disk in ran["disks"]:
+        with open(disk_path(host.folder, disk), "w", encoding="utf-8") as stream:
+            stream.write("data")
+    definitions.save(host.folder, compose({"remove_disks": ["removed"]}, saved=ran, host=host))
+    write_json(host.folder.run, {"definition": ran})
+    return host
+
+
+def images(host):
+    return sorted(name for name in os.listdir(host.folder.path) if name.endswith(".qcow2"))
+
+
+def applier(host, keep_disks=False):
+    observation = Observation(host.folder)
+    settings = settings_of({"keep_disks": keep_disks})
+    return Applier(host, observation, copy.deepcopy(observation.saved), Plan([], []), settings)
+
+
+def test_an_image_goes_before_the_record_forgets_its_disk(vm, monkeypatch):
+    """A run that is killed in between would leave it to a later disk of the name."""
+    made = applier(vm)
+    ran = copy.deepcopy(made.observation.run["definition"])
+    live = types.SimpleNamespace(running=ran, last_with=lambda _option, _name: ran)
+    saved = []
+    monkeypatch.setattr(BY_NAME["storage"], "apply", lambda *_args: None, raising=False)
+    monkeypatch.setattr(made, "_save_run", lambda running: saved.append(images(vm)))
+    (change,) = changes(ran, made.desired)
+    made._change_one(change, live)
+    assert saved == [["left.qcow2"]]
+    assert [disk["name"] for disk in ran["disks"]] == ["left"]
+
+
+@pytest.mark.parametrize("keep, left", [(False, ["left.qcow2"]), (True, None)])
+def test_the_image_of_a_disk_goes_whose_removal_was_killed_with_its_qemu(vm, keep, left):
+    applier(vm, keep).apply()
+    assert images(vm) == (left or ["left.qcow2", "removed.qcow2"])
+
+
+def test_an_image_that_the_definition_has_again_stays(vm):
+    definitions.save(vm.folder, json.loads(open(vm.folder.run).read())["definition"])
+    applier(vm).apply()
+    assert images(vm) == ["left.qcow2", "removed.qcow2"]

@@ -33,6 +33,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import plan as plans
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
+    users_of,
+)
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 
@@ -291,7 +294,14 @@ def test_a_lost_definition_is_that_of_the_run(vm):
     with FakeQmp(vm.qmp, ANSWERS):
         observation = observe(vm)
         assert observation.saved["name"] == "r1" and observation.status == "running"
+        assert observation.lost_definition and "slots_at_start" not in observation.saved
         observation.close()
+        facts, warnings = vm_facts(vm.root)
+        assert [(fact["name"], fact["status"]) for fact in facts] == [("r1", "running")]
+        assert not warnings
+    assert [user.disk for user in users_of(vm.root, vm.file("d.qcow2"))] == ["d"]
+    write_json(vm.run, {})
+    assert vm_facts(vm.root) == ([], [])
 
 
 QEMU = """

@@ -22,7 +22,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
     RestartRequired,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import plan as planning
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 
@@ -83,6 +85,7 @@ def observation(status, saved=None, running=None):
         resume=None,
         suspended=False,
         debris=False,
+        lost_definition=False,
     )
 
 
@@ -499,3 +502,64 @@ def test_present_lets_a_vm_run_that_a_killed_run_has_started(resume, steps):
     now = observation("prelaunch")
     now.resume = resume
     assert plan(now, compose(BASE, saved=now.saved), "present").steps == steps
+
+
+class Running:
+    """A running VM whose disks change, one run after the other."""
+
+    def __init__(self, **given):
+        self.saved = compose(dict(BASE, **given))
+        self.running = addresses.with_slots_at_start(
+            copy.deepcopy(self.saved), copy.deepcopy(self.saved["slots"])
+        )
+
+    def change(self, **given):
+        """Make changes, if they can be made live; return whether they need a restart."""
+        desired = compose(given, saved=self.saved)
+        now = observation("running", saved=self.saved, running=self.running)
+        try:
+            made = plan(now, desired, "present")
+        except RestartRequired:
+            return "restart"
+        assert made.steps == ["define", "live"]
+        for change in made.changes:
+            adopt(change, self.running, desired)
+        self.saved = desired
+        return "live"
+
+
+@pytest.mark.parametrize("bus", ["scsi", "usb"])
+def test_a_controller_stays_when_its_last_disk_goes(bus):
+    vm = Running(disks=[*BASE["disks"], {"name": "s", "size": "1G", "bus": bus}])
+    assert vm.change(remove_disks=["s"]) == "live"
+    assert vm.change(disks=[{"name": "t", "size": "1G", "bus": bus}]) == "live"
+    vm = Running()
+    assert vm.change(disks=[{"name": "t", "size": "1G", "bus": bus}]) == "restart"
+
+
+def test_a_running_machine_gets_no_more_ports_with_the_devices_that_take_them():
+    """It was started with two spare ports for disks and two for NICs."""
+    for option, item in (("disks", {"size": "1G"}), ("nics", {})):
+        vm, spare = Running(), []
+        for number in range(3):
+            spare.append(vm.change(**{option: [dict(item, name="n%c" % (97 + number))]}))
+        assert spare == ["live", "live", "restart"], option
+
+
+def test_a_definition_that_is_lost_is_written_again():
+    now = observation("running")
+    now.lost_definition = True
+    made = plan(now, compose({}, saved=SAVED), "present")
+    assert made.steps == ["define"]
+    assert [(change.option, change.after) for change in made.changes] == [("definition", "vm.json")]
+    assert plan(now, None, "absent").steps == ["stop", "remove"]
+
+
+def test_what_a_killed_run_has_begun_comes_first():
+    """If another change fails, the record of the run still has the disk that is half removed."""
+    without = compose({"remove_disks": ["d"]}, saved=SAVED)
+    now = observation("running", saved=without, running=without)
+    now.run["definition"] = copy.deepcopy(SAVED)
+    made = plan(now, compose({"priority": "low"}, saved=without), "present")
+    assert [change.option for change in made.changes] == ["disks[d]", "priority"]
+    assert {change.how for change in made.changes} == {LIVE}

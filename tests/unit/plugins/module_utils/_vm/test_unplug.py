@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     MonitorTimeout,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node, unplug
 
 
 class Monitor:
@@ -52,3 +52,37 @@ def test_a_node_in_use_is_waited_for(refusals, text, tries):
 def test_a_node_that_stays_in_use_is_an_error():
     with pytest.raises(MonitorError, match="in use"):
         delete_node(live(Monitor(10**9), timeout=0), "disk-pci1")
+
+
+@pytest.mark.parametrize(
+    "left, text, fails",
+    [
+        ([], "Device 'nic1' not found", None),
+        (["nic1"], "Device nic1 is already in the process of unplug", None),
+        (["nic1"], "Bus 'pci.0' does not support hotplugging", "does not support"),
+    ],
+)
+def test_a_device_that_goes_between_the_look_and_its_removal(left, text, fails):
+    """An earlier run has asked the guest to release it, and was killed."""
+
+    class Vm:
+        devices = {"nic1": "e1000"}
+        unplug_timeout = 1
+        monitor = types.SimpleNamespace(
+            wait_event=lambda *_args, **_more: {"event": "DEVICE_DELETED"}
+        )
+
+        def refresh_devices(self):
+            self.devices = dict.fromkeys(left, "e1000")
+
+    def refuse(command, _arguments):
+        assert command == "device_del"
+        raise MonitorError(text)
+
+    vm = Vm()
+    vm.monitor.execute = refuse
+    if fails:
+        with pytest.raises(MonitorError, match=fails):
+            unplug(vm, "nic1", "nics[e]")
+    else:
+        assert unplug(vm, "nic1", "nics[e]") is True
