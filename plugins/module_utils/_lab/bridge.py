@@ -94,6 +94,11 @@ class Bridge:
         """Plan the changes."""
         self.changes = plan_bridge(self.name, self._observation, self.bridge)
 
+    @property
+    def changes_existing(self) -> bool:
+        """Whether the plan changes or removes a bridge that existed before this run."""
+        return bool(self.changes) and self._observation.has_folder
+
     def apply(self, _timeout: int) -> None:
         """Make the changes. Raises HostError, ProgramError."""
         if os.geteuid() != 0:

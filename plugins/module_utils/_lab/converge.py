@@ -11,10 +11,15 @@ import concurrent.futures
 import contextlib
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change, module_diff
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    VlabError,
+    report_os_errors,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.address_changes import address_changes
@@ -25,7 +30,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import (
     Hub,
     existing_segments,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_lock import lab_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import check_origin
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.progress import Progress
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
     QEMU_OVERHEAD,
@@ -34,6 +41,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.start_scheduler import StartScheduler
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
+    check_name,
     default_root,
     remove_empty_lab,
 )
@@ -65,13 +73,14 @@ class LabRun:
     params: the options of qemu_lab and the share that the controller computed:
       vms: the nodes, see NodeRun. segments: [{"name", "ports"} for a hub, or {"name", "bridge"}].
       record: what the controller derived for the record of the lab, see lab_record.Derived.
+      origin: where the topology came from, None for a run without one.
       limits: {"booting", "memory_overcommit", "vcpu_ratio"}. node_facts: for the inventory.
       progress: the path of the progress file.
     """
 
     def __init__(self, params: Params, check_mode: bool) -> None:
         self.params, self.check_mode = params, check_mode
-        self.lab: str = params["lab"]
+        self.lab: str = check_name("lab", params["lab"])
         self.root = os.path.abspath(params.get("root") or default_root())
         self.folder = os.path.join(self.root, self.lab)
         self.settings, self.limits = settings_of(params), params.get("limits") or {}
@@ -79,11 +88,9 @@ class LabRun:
         self.removes_unnamed = params["purge"] or params["state"] == "absent"
         self.nodes = {node["name"]: self._node(node) for node in params["vms"]}
         self.damaged: dict[str, VlabError | None] = {}  # left as they are
-        self.unnamed = self._unnamed_vms()
-        if self.removes_unnamed:
-            for name in self.unnamed:
-                self.nodes[name] = self._node({"name": name, "state": "absent", "options": {}})
-        self.segments = self._segments()
+        self.failed: dict[str, VlabError] = {}  # damaged ones that were to change
+        self.unnamed: list[str] = []
+        self.segments: list[Segment] = []
         self.record = lab_record.LabRecord()
         self.address_changes: list[Change] = []
         self.progress = Progress(params.get("progress"))
@@ -91,17 +98,11 @@ class LabRun:
     def run(self) -> Result:
         """Converge the lab; return the module's result.
 
-        Raises VlabError with everything that is wrong, before any change.
+        Raises VlabError with everything that is wrong, before any change; with damaged VMs, after
+        the others have changed.
         """
         with contextlib.ExitStack() as stack:
-            for node in self.nodes.values():
-                create = not self.check_mode and node.state != "absent"
-                stack.enter_context(
-                    node.folder.locked(create, self.settings["lock_timeout"]),
-                )
-                stack.callback(node.folder.tidy)
-                stack.callback(node.vm.close)
-            self.record = self._read_record()
+            self._lock(stack)
             if lab_record.is_unknown(self.record, self.params.get("record")):
                 # The controller derives the share again.
                 return {
@@ -111,6 +112,7 @@ class LabRun:
                 }
             self._observe()
             self._plan()
+            self._check_origin()
             if not self.check_mode:
                 stack.callback(self.progress.remove_file)
                 try:
@@ -118,15 +120,45 @@ class LabRun:
                 except VlabError as error:
                     error.facts["progress"] = self.progress.lines
                     raise
-                # Without any VM and segment, the folder of the lab does not exist.
-                if self.params.get("node_facts") and os.path.isdir(self.folder):
-                    write_node_facts(self.root, self.lab, self.params["node_facts"])
+                self._save_node_facts()
+            elif self.failed:
+                raise _failure(self.failed, "plan")
             result = self._result()
             if result["changed"] and not self.check_mode and self.params["state"] == "absent":
                 self._remove_folder()
             return result
 
     # What there is, and what is asked for.
+
+    def _lock(self, stack: contextlib.ExitStack) -> None:
+        """Take the lock of the lab, then look which VMs it has, then take their locks.
+
+        One deadline is for all locks. Every run takes them in this order, so that no two runs wait
+        for each other.
+        """
+        deadline = time.monotonic() + self.settings["lock_timeout"]
+        has_root = self.params["state"] != "absent" or os.access(self.root, os.W_OK | os.X_OK)
+        stack.enter_context(
+            lab_lock(
+                self.root,
+                self.lab,
+                self.settings["lock_timeout"],
+                has_root and not self.check_mode,
+            )
+        )
+        self.record = self._read_record()
+        self.unnamed = self._unnamed_vms()
+        if self.removes_unnamed:
+            for name in self.unnamed:
+                self.nodes[name] = self._node({"name": name, "state": "absent", "options": {}})
+        self.segments = self._segments()
+        for name in sorted(self.nodes):
+            node, left = self.nodes[name], max(0, deadline - time.monotonic())
+            create = not self.check_mode and node.state != "absent"
+            stack.enter_context(node.folder.locked(create, left))
+            if create:
+                stack.callback(node.folder.tidy)
+            stack.callback(node.vm.close)
 
     def _node(self, node: dict[str, Any]) -> NodeRun:
         for nic in node["options"].get("nics") or ():
@@ -187,16 +219,14 @@ class LabRun:
         self._for_each(self.nodes.values(), NodeRun.observe, "observe")
         for name in [name for name, node in self.nodes.items() if node.is_left_damaged]:
             self.damaged[name] = self.nodes.pop(name).vm.observation.damage
+        for name, node in list(self.nodes.items()):
+            if node.vm.observation.damage and node.state != "absent":
+                self.failed[name] = node.vm.observation.damage_error
+                del self.nodes[name]
         for segment in self.segments:
             segment.observe()
 
     def _plan(self) -> None:
-        self._for_each(
-            [node for node in self.nodes.values() if node.state != "absent"],
-            lambda node: node.vm.observation.check_damage(),
-            "plan",
-            workers=1,
-        )
         for node in self.nodes.values():
             node.vm.request_state(node.state, self.params["allow_container"])
         for node in self.nodes.values():
@@ -217,6 +247,24 @@ class LabRun:
             segment.plan()
         self.address_changes = address_changes(
             read_node_facts(self.root, self.lab), self.params.get("node_facts") or {}
+        )
+
+    def _check_origin(self) -> None:
+        """Raise OptionError if the VMs of the lab belong to another topology."""
+        affected = [
+            name
+            for name, node in sorted(self.nodes.items())
+            if node.exists and (node.vm.plan.changed or node.starts_later)
+        ]
+        affected += [
+            "the segment %s" % segment.name for segment in self.segments if segment.changes_existing
+        ]
+        check_origin(
+            self.lab,
+            self.record.origin,
+            self.params.get("origin"),
+            affected,
+            bool(self.params.get("allow_takeover")),
         )
 
     def _check_resources(self, other_error: str = "") -> None:
@@ -258,7 +306,7 @@ class LabRun:
             self._apply_segment(segment)
         self._for_each([n for n in changing if n.is_running], self._apply_node, "change")
         remaining = [node for node in nodes if node.state != "absent"]
-        failed = self._start(remaining)
+        failed = {**self.failed, **self._start(remaining)}
         for node in nodes:
             node.save_digest()
         if failed:
@@ -275,6 +323,7 @@ class LabRun:
             self.limits.get("booting"),
             wait_ready,
             self.progress.add,
+            self.failed,
         ).run()
 
     def _apply_node(self, node: NodeRun) -> None:
@@ -288,7 +337,8 @@ class LabRun:
 
     def _apply_segment(self, segment: Segment) -> None:
         if segment.changes:
-            segment.apply(self.settings["start_timeout"])
+            with report_os_errors("cannot change the segment %s" % segment.name):
+                segment.apply(self.settings["start_timeout"])
             is_removed = segment.changes[-1].after is None
             self.progress.add(
                 "segment %s is %s" % (segment.name, "removed" if is_removed else "ready")
@@ -321,14 +371,34 @@ class LabRun:
             raise _failure(failed, what)
 
     def _save_record(self) -> None:
-        """Save what the lab has, before anything is made with it."""
+        """Save what the lab has, before anything is made with it, and whose it is."""
         record = lab_record.updated(self.record, self.lab, self.params.get("record"))
+        origin = self.params.get("origin")
+        if origin and self._becomes_owner():
+            record = record._replace(
+                name=self.lab, origin=origin, revision=max(1, record.revision)
+            )
         has_nodes = any(node.state != "absent" for node in self.nodes.values())
         if record != self.record and (has_nodes or self.params.get("segments")):
             make_folder(self.root)
             make_folder(self.folder)
             lab_record.write(self.folder, record)
             self.record = record
+
+    def _becomes_owner(self) -> bool:
+        """Whether the lab belongs to the topology of this run from now on."""
+        others = bool(self.unnamed or self.damaged or self.failed)
+        has_vms = others or any(node.exists for node in self.nodes.values())
+        return self.record.origin is None or not has_vms or bool(self.params.get("allow_takeover"))
+
+    def _save_node_facts(self) -> None:
+        """Save the facts of the nodes; VMs that the topology does not name keep theirs."""
+        facts = self.params.get("node_facts")
+        # Without any VM and segment, the folder of the lab does not exist.
+        if facts and os.path.isdir(self.folder):
+            kept = {} if self.removes_unnamed else read_node_facts(self.root, self.lab)
+            unnamed = {name: kept[name] for name in self.unnamed if name in kept}
+            write_node_facts(self.root, self.lab, {**unnamed, **facts})
 
     def _remove_folder(self) -> None:
         remove_node_facts(self.root, self.lab)

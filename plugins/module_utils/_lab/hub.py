@@ -126,6 +126,11 @@ class Hub:
         exists = bool(self._record) or os.path.isdir(self.folder.path)
         self.changes = plan_hub(self.name, exists, self._running, self.ports)
 
+    @property
+    def changes_existing(self) -> bool:
+        """Whether the plan changes or removes a hub that existed before this run."""
+        return bool(self.changes) and bool(self._record)
+
     def apply(self, start_timeout: int) -> None:
         """Make the changes. Raises VlabError."""
         if self.ports is None:

@@ -13,7 +13,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    VlabError,
+    report_os_errors,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.converge import converge_lab
 
 
@@ -22,7 +25,8 @@ def result_of(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if params.get("root"):
         params["root"] = os.path.expanduser(os.path.expandvars(params["root"]))
     try:
-        result: dict[str, Any] = converge_lab(params, check_mode)
+        with report_os_errors("cannot converge the lab %s" % params["lab"]):
+            result: dict[str, Any] = converge_lab(params, check_mode)
     except VlabError as error:
         facts = dict(error.facts)
         if "failed" in facts:

@@ -83,6 +83,16 @@ class NodeRun:
         return self.state in ("started", "paused", "suspended")
 
     @property
+    def exists(self) -> bool:
+        """Whether there was a VM before this run."""
+        return self.vm.observation.saved is not None or self.vm.observation.damage is not None
+
+    @property
+    def starts_later(self) -> bool:
+        """Whether a later call of this run starts a VM that exists and does not run."""
+        return bool(self.node.get("later")) and self.exists and not self.vm.observation.alive
+
+    @property
     def is_planned(self) -> bool:
         """Whether the plan could be made."""
         return hasattr(self.vm, "plan")

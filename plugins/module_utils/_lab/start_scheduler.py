@@ -14,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, Callable, Iterator
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
@@ -32,7 +33,8 @@ class StartScheduler:
 
     nodes: those with no start of their own count as started. max_booting: how many nodes may boot
     at a time, None for any number. wait_ready: wait until all are ready.
-    report(text): called with each line for the user.
+    report(text): called with each line for the user. failed: the nodes that have failed before, and
+    their errors.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class StartScheduler:
         max_booting: int | None,
         wait_ready: bool,
         report: Callable[[str], None],
+        failed: Mapping[str, VlabError] = MappingProxyType({}),
     ) -> None:
         self.nodes, self.wait_ready, self.report = nodes, wait_ready, report
-        self.failed: dict[str, VlabError] = {}
+        self.failed: dict[str, VlabError] = dict(failed)
         self._has_order = any(node.after for node in nodes.values())
         max_starting = max(2, min(4, len(os.sched_getaffinity(0)) + 1))
         self._start_slots = threading.Semaphore(max_starting)
@@ -51,7 +54,7 @@ class StartScheduler:
         self._condition = threading.Condition()
         self._boot_slots = max_booting or len(nodes) + 1
         self._pending = 0  # starts in progress, and those that only wait for a start slot
-        self._reached: dict[str, set[str]] = {name: set() for name in nodes}
+        self._reached: dict[str, set[str]] = {name: set() for name in (*nodes, *failed)}
 
     def run(self) -> dict[str, VlabError]:
         """Start all; return {name: error} of those that did not start or did not become ready."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,16 +13,21 @@ import types
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    OptionError,
+    VlabError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import (
     converge,
     lab_record,
+    lab_service,
     node_run,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import run as vm_run
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import settings
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import node_facts, settings
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, remove_folder
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
 
 SETTINGS = {name: option.get("default") for name, option in settings.SETTINGS_SPEC.items()}
@@ -340,3 +346,131 @@ def test_the_digest_of_the_options_has_a_salt():
     assert node_run._digest(dict(options, nics=[1]), one) != one
     unsalted = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
     assert unsalted not in one and not node_run._digest(options, unsalted).startswith(unsalted)
+
+
+MINE, OTHER = "/labs/mine.yml", "role vlab.qemu.ring"
+
+
+def origin(root):
+    return lab_record.read(str(root / "lab1")).origin
+
+
+def test_a_new_lab_belongs_to_its_topology(lab, tmp_path):
+    lab([node("a", "present")], origin=MINE)
+    assert not os.path.exists(tmp_path / "lab1"), "check mode"
+    lab([node("a", "present")], check_mode=False, origin=MINE)
+    assert origin(tmp_path) == MINE
+    assert not lab([node("a", "present")], check_mode=False, origin=MINE)["changed"]
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize(
+    "nodes, params, affected",
+    [
+        ([node("a", options={"memory": "64"})], {}, ["a"]),
+        ([node("a")], {}, ["a"]),  # it is started
+        ([node("a", "present", later=True)], {}, ["a"]),
+        ([node("c", "present")], {"purge": True}, ["a", "b"]),
+        ([], {"state": "absent"}, ["a", "b"]),
+        # Neither changes nor removes anything that there is.
+        ([node("a", "present")], {}, []),
+        ([node("a", "keep"), node("c", "present")], {}, []),
+        ([], {"state": "absent", "origin": None}, []),
+        ([node("c", "present")], {"purge": True, "origin": MINE}, []),
+        ([node("c", "present")], {"purge": True, "allow_takeover": True}, []),
+    ],
+)
+def test_another_topology_of_the_name_leaves_the_nodes_alone(
+    lab, tmp_path, nodes, params, affected, check_mode
+):
+    lab([node("a", "present"), node("b", "present")], check_mode=False, origin=MINE)
+    before = sorted(os.listdir(tmp_path / "lab1"))
+    params = dict({"origin": OTHER}, **params)
+    if not affected:
+        lab(nodes, check_mode=check_mode, **params)
+        return
+    with pytest.raises(OptionError, match="^allow_takeover: the lab lab1 was made by") as caught:
+        lab(nodes, check_mode=check_mode, **params)
+    assert caught.value.facts["affected"] == affected
+    assert all(word in caught.value.message for word in (MINE, OTHER, ", ".join(affected)))
+    assert sorted(os.listdir(tmp_path / "lab1")) == before and origin(tmp_path) == MINE
+
+
+@pytest.mark.parametrize(
+    "params, owner",
+    [({}, MINE), ({"allow_takeover": True}, OTHER), ({"origin": None}, MINE)],
+)
+def test_who_owns_a_lab_after_a_run_of_another_topology(lab, tmp_path, params, owner):
+    lab([node("a", "present")], check_mode=False, origin=MINE)
+    lab([node("b", "present")], check_mode=False, **dict({"origin": OTHER}, **params))
+    assert origin(tmp_path) == owner
+
+
+def test_a_removed_lab_belongs_to_nobody(lab, tmp_path):
+    lab([node("a", "present")], check_mode=False, origin=MINE)
+    lab([], check_mode=False, state="absent")
+    assert os.listdir(tmp_path) == []
+    lab([node("a", "present")], check_mode=False, origin=OTHER)
+    assert origin(tmp_path) == OTHER
+
+
+def test_a_lab_without_a_record_is_adopted(lab, tmp_path):
+    define(tmp_path, "a")
+    lab([node("a", "present", options={"memory": "64"})], check_mode=False, origin=MINE)
+    assert origin(tmp_path) == MINE
+
+
+def test_a_damaged_record_does_not_keep_a_lab_from_its_removal(lab, tmp_path):
+    lab([node("a", "present")], check_mode=False, origin=MINE)
+    (tmp_path / "lab1" / "lab.json").write_text("{")
+    with pytest.raises(HostError, match="lab.json is damaged"):
+        lab([node("a", "present")], check_mode=False, origin=MINE)
+    lab([], check_mode=False, state="absent", origin=MINE)
+    assert os.listdir(tmp_path) == []
+
+
+def test_labs_of_two_topologies_keep_the_facts_of_both(lab, tmp_path):
+    facts = {name: {"name": name} for name in "ab"}
+    lab([node("a", "present")], check_mode=False, node_facts={"a": facts["a"]})
+    lab([node("b", "present")], check_mode=False, node_facts={"b": facts["b"]})
+    assert node_facts.read_node_facts(str(tmp_path), "lab1") == facts
+    lab([node("b", "present")], check_mode=False, purge=True, node_facts={"b": facts["b"]})
+    assert node_facts.read_node_facts(str(tmp_path), "lab1") == {"b": facts["b"]}
+
+
+def test_the_last_vm_takes_the_files_of_the_lab_along(lab, tmp_path):
+    lab([node("a", "present")], check_mode=False, origin=MINE, node_facts={"a": {}})
+    remove_folder(Folder(str(tmp_path), "lab1", "a"), ())
+    assert os.listdir(tmp_path / "lab1" if os.path.exists(tmp_path / "lab1") else tmp_path) in (
+        [],
+        [".host"],
+    )
+
+
+def test_what_the_host_refuses_is_an_error_of_the_node(lab, monkeypatch):
+    def refuse(_folder):
+        raise OSError(errno.ENOSPC, "No space left on device", "/x")
+
+    monkeypatch.setattr(vm_run, "observe", refuse)
+    with pytest.raises(VlabError, match="a: cannot observe the VM a: /x: No space left on device"):
+        lab([node("a")])
+
+
+def test_what_the_host_refuses_to_a_lab_is_its_result(monkeypatch):
+    def refuse(*_args):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(lab_service, "converge_lab", refuse)
+    result = lab_service.result_of({"lab": "lab1"}, False)
+    assert result["failed"]
+    assert result["msg"] == "cannot converge the lab lab1: Read-only file system"
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_damaged_vm_does_not_keep_the_others_from_their_state(lab, tmp_path, check_mode):
+    define(tmp_path, "a")
+    (tmp_path / "lab1" / "a" / "vm.json").write_text("[]")
+    with pytest.raises(VlabError, match="a: .*vm.json is damaged.*The state absent") as caught:
+        lab([node("a", "present"), node("b", "present")], check_mode=check_mode)
+    assert list(caught.value.facts["failed"]) == ["a"]
+    assert os.path.exists(tmp_path / "lab1" / "b" / "vm.json") == (not check_mode)
