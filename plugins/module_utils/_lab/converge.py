@@ -375,9 +375,7 @@ class LabRun:
         record = lab_record.updated(self.record, self.lab, self.params.get("record"))
         origin = self.params.get("origin")
         if origin and self._becomes_owner():
-            record = record._replace(
-                name=self.lab, origin=origin, revision=max(1, record.revision)
-            )
+            record = record._replace(name=self.lab, origin=origin, revision=max(1, record.revision))
         has_nodes = any(node.state != "absent" for node in self.nodes.values())
         if record != self.record and (has_nodes or self.params.get("segments")):
             make_folder(self.root)
