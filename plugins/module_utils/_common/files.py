@@ -215,7 +215,12 @@ def make_folder(path: str) -> None:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o700)
+    except OSError as error:
+        raise HostError("cannot make the folder %s: %s" % (path, error.strerror), path=path)
+    try:
         state = os.lstat(path)
+    except FileNotFoundError:
+        return  # another run has removed it; whoever needs it makes it again, see file_lock
     except OSError as error:
         raise HostError("cannot make the folder %s: %s" % (path, error.strerror), path=path)
     if stat.S_ISLNK(state.st_mode) and state.st_uid not in (0, os.geteuid()):
