@@ -246,6 +246,11 @@ id:
   returned: always
   type: str
   sample: disk-pci0
+layers:
+  description: The number of layers under the image, which snapshots keep.
+  returned: always
+  type: int
+  sample: 0
 path:
   description: The path of the image.
   returned: always

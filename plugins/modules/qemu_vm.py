@@ -726,6 +726,11 @@ vm:
           returned: always
           type: str
           sample: disk-pci0
+        layers:
+          description: The number of layers under the image, which snapshots keep.
+          returned: always
+          type: int
+          sample: 0
     cdroms:
       description: The cdrom drives.
       returned: always

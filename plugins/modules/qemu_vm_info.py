@@ -454,6 +454,11 @@ vms:
           returned: always
           type: str
           sample: disk-pci0
+        layers:
+          description: The number of layers under the image, which snapshots keep.
+          returned: always
+          type: int
+          sample: 0
     cdroms:
       description: The cdrom drives.
       returned: always

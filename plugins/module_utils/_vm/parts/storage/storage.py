@@ -19,6 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     changed_keys,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    ImageError,
     MonitorError,
     OptionError,
 )
@@ -416,6 +417,7 @@ class Storage(Part):
                 _reported(disk),
                 path=bases.disk_path(observation.folder, disk),
                 id=_device_id(definition, disk["name"]),
+                layers=_number_of_layers(observation.folder, disk),
             )
             for disk in definition["disks"]
         ]
@@ -532,6 +534,17 @@ def _block_node(disk: Disk, identifier: str, folder: Folder) -> dict[str, Any]:
     return disks.block_node(overlay, identifier, _temporary(folder, disk))
 
 
+def _number_of_layers(folder: Folder, disk: Disk) -> int:
+    """Return how many layers of snapshots are under the image of a disk."""
+    path = bases.disk_path(folder, disk)
+    if not disk.get("image") or not os.path.isfile(path):
+        return 0
+    try:
+        return len(bases.layers_of(path)) - 1
+    except ImageError:
+        return 0
+
+
 def _reported_value(disk: Disk, key: str) -> Any:
     value = disk.get(key)
     return format_size(value) if key == "size" and value else value
@@ -542,5 +555,6 @@ def _reported(disk: Disk) -> dict[str, Any]:
     return {
         key: _reported_value(disk, key)
         for key, value in disk.items()
-        if key in _ALWAYS_REPORTED or value != DISK_DEFAULTS.get(key)
+        # The name that a snapshot gave the image is part of the path.
+        if key != "image" and (key in _ALWAYS_REPORTED or value != DISK_DEFAULTS.get(key))
     }
