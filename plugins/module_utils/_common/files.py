@@ -220,7 +220,7 @@ def make_folder(path: str) -> None:
     try:
         state = os.lstat(path)
     except FileNotFoundError:
-        return  # another run has removed it; the user who needs it makes it again, see file_lock
+        return  # another run has removed it, and the caller makes it again, see file_lock
     except OSError as error:
         raise HostError("cannot make the folder %s: %s" % (path, error.strerror), path=path)
     if stat.S_ISLNK(state.st_mode) and state.st_uid not in (0, os.geteuid()):
