@@ -558,8 +558,8 @@ def _replaced_image(path: str) -> Iterator[tuple[int, str]]:
                 % path,
                 path=str(path),
             )
-        with replace_atomically(path) as opened:
-            yield opened
+        with contextlib.ExitStack() as stack:
+            yield stack.enter_context(replace_atomically(path))
     except PermissionError as error:
         raise ImageError(
             "cannot replace %s and keep its owner and mode: %s. Become its owner or root"

@@ -112,8 +112,7 @@ def converge_jobs(params: Params, check_mode: bool) -> tuple[list[Change], list[
         observation = observe(folder)
         try:
             observation.check_damage()
-            if observation.monitor_error:
-                raise observation.monitor_error
+            observation.check_monitor()
             definition = observation.running if observation.alive else observation.saved
             job = _Jobs(params, folder, definition or {}, observation.monitor)
             changes = plan_jobs(params, job.observe())

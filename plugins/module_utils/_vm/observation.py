@@ -126,6 +126,13 @@ class Observation:
         damage = self.damage or HostError("the VM %s is damaged" % self.folder.name)
         return HostError(damage.message + ". The state absent removes the VM", **damage.facts)
 
+    def check_monitor(self) -> None:
+        """Raise the error of a running VM whose monitor does not answer."""
+        if self.alive and self.monitor is None:
+            raise self.monitor_error or MonitorClosed(
+                "the monitor of the VM %s is not open" % self.folder.name
+            )
+
     def check_reverted(self) -> None:
         """Raise HostError for a VM that is in the middle of its return to a snapshot."""
         if self.reverting:

@@ -50,7 +50,8 @@ _HUMAN_ERROR = re.compile(
     r"^(?:Error: |unknown command: |Try \"help |Command '.*' not available)", re.MULTILINE
 )
 _HUMAN_COMMAND_ERROR = re.compile(
-    r"^(?:unknown key: |[Ii]nvalid |[Cc]ould not |[Cc]an'?t |[Ff]ailed to |.* not found\s*$)",
+    r"^(?:unknown key: |[Ii]nvalid |[Cc]ould not |[Cc]an'?t |[Ff]ailed to |"
+    r".* not (?:found|in use)\s*$)",
     re.MULTILINE,
 )
 

@@ -401,6 +401,7 @@ class LabAction(ShareRunner):
                 for name, each in topology.nodes.items():
                     nodes[name] = template_variables(topology, each)
             variables = dict(self.task_vars, lab=lab, lab_nodes=nodes, node=nodes[node.name])
+            reason: str | None = None
             try:
                 with open(path, encoding="utf-8") as stream:
                     return self._render(stream.read(), path, variables)

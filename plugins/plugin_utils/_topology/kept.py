@@ -49,7 +49,7 @@ class Kept:
     def node(self, name: str, key: str) -> Any:
         """Return a value of a node: a text or a number, None if it is missing."""
         value = _dict(self.allocations["nodes"].get(name)).get(key)
-        return value if isinstance(value, str) or type(value) is int else None
+        return value if isinstance(value, str) or _is_number(value) else None
 
     def node_values(self, key: str) -> list[Any]:
         """Return a value of all nodes that have one."""
@@ -93,7 +93,7 @@ class Kept:
     def ports(self, host: str) -> dict[str, int]:
         """Return the UDP ports of a host: {end: port}."""
         found = _dict(self.allocations["ports"].get(host))
-        return {end: port for end, port in found.items() if type(port) is int}
+        return {end: port for end, port in found.items() if _is_number(port)}
 
     def prefixes(self, key: str) -> list[str]:
         """Return the prefix or prefix6 of all links that have one."""
@@ -148,6 +148,11 @@ def node_of(key: str) -> str:
 
 def _chosen(values: Mapping[str, Any], names: Collection[str], name_of: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if name_of(key) in names}
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a whole number; True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Reverter:
         layers.make_overlays(restored, qemu_img)
         definition = layers.with_overlays(definition, restored)
         self.state.restore_files(self.record["files"])
-        held = {key: port for key, port in self.current["ports"].items()}
+        held = self.current["ports"]
         needed = [request.key for request in definitions.port_requests(definition)]
         definition["ports"] = {key: held[key] for key in needed if key in held}
         if definitions.lacks_ports(definition):

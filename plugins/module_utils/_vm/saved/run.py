@@ -61,8 +61,7 @@ class SnapshotRun:
         self.observation.check_damage()
         if self.observation.saved is None:
             raise OptionError("vm", no_such_vm(self.folder))
-        if self.observation.monitor_error:
-            raise self.observation.monitor_error
+        self.observation.check_monitor()
         self.incomplete = []
         for state in snapshots(self.folder):
             if state.exists():

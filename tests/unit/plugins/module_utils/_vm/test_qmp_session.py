@@ -300,6 +300,7 @@ def test_events_come_with_a_failure(tmp_path):
         ("nonsense", "unknown command: 'nonsense'\r\n", True),
         ("device_del x", "Error: Device 'x' not found\r\n", True),
         ("hostfwd_remove tcp::22", "host forwarding rule for tcp::22 not found\r\n", True),
+        ("hostfwd_remove tcp::22", "user mode network stack not in use\r\n", True),
         ("hostfwd_add tcp:x", "invalid host forwarding rule 'tcp:x' (bad)\r\n", True),
         ("hostfwd_add tcp::22-:22", "could not set up host forwarding rule 'tcp::22-:22'\n", True),
         ("sendkey nokey", "unknown key: 'nokey'\r\n", True),

@@ -172,4 +172,4 @@ def test_a_request_that_is_cut_off_in_the_middle(hypervisor, monkeypatch, code, 
     monkeypatch.setattr(sys.modules[Hypervisor.__module__], "send_request", reply)
     with pytest.raises(AnsibleError) as caught:
         hypervisor.request("exec")
-    assert type(caught.value) is error
+    assert caught.type is error

@@ -160,7 +160,7 @@ def changes(data):
     """Yield (what, topology): one with another node, link or member in every position."""
     names = list(data["nodes"])
     for name in NEWCOMERS:
-        for at in {0, len(names) // 2, len(names)}:
+        for at in sorted({0, len(names) // 2, len(names)}):
             changed = copy.deepcopy(data)
             kind = {} if data.get("defaults", {}).get("kind") else {"kind": "tiny"}
             nodes = [*names[:at], name, *names[at:]]
@@ -362,7 +362,7 @@ def test_links_between_the_same_nodes_are_distinguished_by_their_names_and_nics(
     assert not moved(before, lab.run())
     lab.data["links"] = [link for link in lab.data["links"] if link.get("name") != "a"]
     after = lab.run()
-    assert not moved({key: value for key, value in after.items()}, before)
+    assert not moved(dict(after), before)
     assert ends(lab) == {
         1: ["r1:eth2", "r2:eth2"],
         2: ["r1:eth3", "r2:eth3"],
