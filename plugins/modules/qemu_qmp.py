@@ -129,17 +129,17 @@ EXAMPLES = r"""
           guest: false
         timeout: 10
 
-- name: Wait for the end of a job or of the guest, whichever comes first
+- name: Reset the VM, and wait for the reset or the end of the guest, whichever comes first
   vlab.qemu.qemu_qmp:
     vm: r1
     commands:
+      - system_reset
       - event:
-          - event: JOB_STATUS_CHANGE
+          - event: RESET
             match:
-              id: backup1
-              status: concluded
+              guest: false
           - SHUTDOWN
-        timeout: 600
+        timeout: 10
 
 - name: Query a QEMU that the collection did not start
   vlab.qemu.qemu_qmp:
