@@ -13,7 +13,6 @@ no disk needs. QEMU itself writes to the disk, as a guest would.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -48,16 +47,11 @@ class World:
         return snapshots.converge_snapshots(dict(params, start_timeout=30), False)
 
     def io(self, command):
-        """Let QEMU access the disk."""
-        with open(os.path.join(self.folder, "run.json"), encoding="utf-8") as stream:
-            disk = json.load(stream)["definition"]["disks"][0]
-        image = os.path.join(self.folder, disk.get("image") or "d.qcow2")
+        """Let QEMU access the disk, through the node that its device has."""
         with monitor.Monitor(os.path.join(self.folder, "qmp.sock")) as qmp:
-            nodes = qmp.execute("query-named-block-nodes", {"flat": True})
+            devices = qmp.execute("query-block")
             node = next(
-                entry["node-name"]
-                for entry in nodes
-                if entry["drv"] == "qcow2" and entry["file"] == image
+                entry["inserted"]["node-name"] for entry in devices if entry.get("inserted")
             )
             answer = qmp.human('qemu-io %s "%s"' % (node, command))
         assert "fail" not in answer.lower() and "error" not in answer.lower(), (command, answer)
