@@ -367,13 +367,15 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
                 f"local_target={name}",
                 *([] if nightly or name in PLAIN else ["-i", str(ROOT / "tests/warm/local.yml")]),
                 *(pages if name == "docs_examples" else []),
+                # Guests that restart under their connections take ten minutes.
+                *(["-e", '{"inside_restarts": true}'] if nightly and name == "inside" else []),
             ),
             cwd=ROOT,
             own_home=False,
             tries=1 if name == "docs_examples" else 2,
             after=("images",),
             resource="host",
-            timeout=3000 if name == "docs_examples" else 900,
+            timeout=3000 if nightly or name == "docs_examples" else 900,
         )
         for name in only or local
     ]
