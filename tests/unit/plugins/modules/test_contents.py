@@ -69,6 +69,6 @@ def test_neither_the_result_nor_the_log_shows_contents(work, more, monkeypatch, 
     with pytest.raises(SystemExit):
         _module.run_module(work, argument_spec=vm_argument_spec())
     result = capsys.readouterr().out
-    assert SECRET not in result and "invocation" in result
+    assert SECRET not in result  # newer versions of ansible-core leave the invocation out
     assert SECRET not in json.dumps(logged)
     assert bool(logged) != bool(more)
