@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import os
 import socket
@@ -33,6 +32,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import (
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_lock import lab_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import check_origin
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.parallel import (
+    failure_facts,
+    failure_lines,
+    failures,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.progress import Progress
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
     QEMU_OVERHEAD,
@@ -352,21 +356,7 @@ class LabRun:
         workers: int = _MAX_WORKERS,
     ) -> None:
         """Call function for the nodes, several at a time; raise one error for all that failed."""
-        failed = {}
-
-        def guard(node: NodeRun) -> None:
-            try:
-                function(node)
-            except VlabError as error:
-                failed[node.name] = error
-
-        nodes = list(nodes)
-        if workers == 1:
-            for node in nodes:
-                guard(node)
-        elif nodes:
-            with concurrent.futures.ThreadPoolExecutor(min(workers, len(nodes))) as pool:
-                list(pool.map(guard, nodes))
+        failed = failures(nodes, function, workers)
         if failed:
             raise _failure(failed, what)
 
@@ -448,11 +438,10 @@ def _set_addresses(root: str, link: dict[str, Any]) -> None:
 
 
 def _failure(failed: dict[str, VlabError], what: str) -> VlabError:
-    lines = ["%s: %s" % (name, error.message) for name, error in sorted(failed.items())]
     return VlabError(
         "cannot %s %d node%s of the lab:\n%s"
-        % (what, len(failed), "" if len(failed) == 1 else "s", "\n".join(lines)),
-        failed={name: dict(error.facts, msg=error.message) for name, error in failed.items()},
+        % (what, len(failed), "" if len(failed) == 1 else "s", failure_lines(failed)),
+        failed=failure_facts(failed),
     )
 
 

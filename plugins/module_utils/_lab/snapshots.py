@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import os
 import threading
@@ -17,6 +16,11 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change, module_diff
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.parallel import (
+    failure_facts,
+    failure_lines,
+    failures,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     Folder,
     check_name,
@@ -140,27 +144,16 @@ class LabSnapshots:
         runs: Iterable[SnapshotRun] | None = None,
     ) -> None:
         """Call function for the VMs, all at a time; raise one error for all that failed."""
-        failed: dict[str, VlabError] = {}
-
-        def guard(run: SnapshotRun) -> None:
-            try:
-                function(run)
-            except VlabError as error:
-                failed[run.name] = error
-
         chosen = list(self.runs if runs is None else runs)
         if len(chosen) == 1:
             function(chosen[0])
-        elif chosen:
-            with concurrent.futures.ThreadPoolExecutor(min(_MAX_WORKERS, len(chosen))) as pool:
-                list(pool.map(guard, chosen))
+            return
+        failed = failures(chosen, function, _MAX_WORKERS)
         if failed:
-            lines = ["%s: %s" % (name, error.message) for name, error in sorted(failed.items())]
             raise VlabError(
-                "cannot %s %d of the VMs of the lab:\n%s" % (what, len(failed), "\n".join(lines)),
-                failed_vms={
-                    name: dict(error.facts, msg=error.message) for name, error in failed.items()
-                },
+                "cannot %s %d of the VMs of the lab:\n%s"
+                % (what, len(failed), failure_lines(failed)),
+                failed_vms=failure_facts(failed),
             )
 
     def _result(self) -> Result:
