@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.json_input import parse_json
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.shapes import check_format
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import LAB_RECORD
 
 _FORMAT = 1
@@ -61,12 +62,7 @@ def read(folder: str) -> LabRecord:
             "the lab, or remove it: the addresses of the lab are then derived again" % path,
             path=path,
         )
-    if saved["format"] > _FORMAT:
-        raise HostError(
-            "%s has format %d; this version of vlab.qemu reads up to %d: use a newer one"
-            % (path, saved["format"], _FORMAT),
-            path=path,
-        )
+    check_format(path, saved["format"], _FORMAT)
     return LabRecord(saved["name"], saved["origin"], saved["revision"], saved["allocations"])
 
 

@@ -72,10 +72,9 @@ class LabSnapshots:
             self._for_each(SnapshotRun.observe, "observe")
             self._for_each(SnapshotRun.make_plan, "plan")
             taking = [run for run in self.runs if run.plan.take]
-            check_space(
-                [run.saver.state for run in taking if run.saver],
-                [run.observation.pid or 0 for run in taking if run.saves_memory],
-            )
+            pids = [run.observation.pid or 0 for run in taking if run.saves_memory]
+            for run in taking[:1]:  # they are all on one file system
+                check_space(os.path.dirname(run.folder.path), pids)
             if not self.check_mode:
                 self._for_each(SnapshotRun.discard_incomplete, "clean up")
                 self._take(taking)

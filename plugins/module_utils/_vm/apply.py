@@ -44,7 +44,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import remove_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import device_types
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import (
+    device_types,
+    record_run,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import (
@@ -345,10 +348,7 @@ class Applier:
         self._save_run(live.running)
 
     def _save_run(self, running: Definition) -> None:
-        record = dict(self.observation.run, definition=running)
-        record.pop("resume", None)
-        self.observation.run = record
-        write_json(self.folder.run, record)
+        record_run(self.observation, definition=running, resume=None)
 
     # Stop.
 

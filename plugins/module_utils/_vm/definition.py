@@ -118,12 +118,7 @@ def load(folder: Folder) -> Definition | None:
             "Restore it, or remove it to start again" % folder.definition,
             path=folder.definition,
         )
-    if saved_format > FORMAT:
-        raise HostError(
-            "%s has format %d; this version of vlab.qemu reads up to %d: use a newer one"
-            % (folder.definition, saved_format, FORMAT),
-            path=folder.definition,
-        )
+    shapes.check_format(folder.definition, saved_format, FORMAT)
     definition: Definition = saved
     add_defaults(definition)
     wrong = _wrong_value("", definition)

@@ -20,7 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorTimeout,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
@@ -161,6 +161,16 @@ def observe(folder: Folder) -> Observation:
     if observation.damage:
         observation.status = "damaged"
     return observation
+
+
+def record_run(observation: Observation, **values: Any) -> None:
+    """Change values in the record of the run, and save it. None removes a value."""
+    run = dict(observation.run, **values)
+    for key, value in values.items():
+        if value is None:
+            del run[key]
+    observation.run = run
+    write_json(observation.folder.run, run)
 
 
 def _observe_run(observation: Observation) -> None:

@@ -32,6 +32,19 @@ def damaged(file: str, path: str) -> HostError:
     )
 
 
+def check_format(file: str, found: int, newest: int) -> None:
+    """Raise HostError for a file that a newer version of the collection saved.
+
+    newest: the newest format that this version reads.
+    """
+    if found > newest:
+        raise HostError(
+            "%s has format %d; this version of vlab.qemu reads up to %d: use a newer one"
+            % (file, found, newest),
+            path=file,
+        )
+
+
 def _first(wrong: Iterator[str | None]) -> str | None:
     return next((path for path in wrong if path is not None), None)
 

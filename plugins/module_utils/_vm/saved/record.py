@@ -93,12 +93,8 @@ class SavedState:
         if record is None:
             raise HostError("the saved state %s has no record" % self.path, path=self.record)
         number = record.get("format") if isinstance(record, dict) else None
-        if isinstance(number, int) and number > FORMAT:
-            raise HostError(
-                "%s has format %d; this version of vlab.qemu reads up to %d: use a newer one"
-                % (self.record, number, FORMAT),
-                path=self.record,
-            )
+        if isinstance(number, int):
+            shapes.check_format(self.record, number, FORMAT)
         wrong = "format" if number != FORMAT else _SHAPE("", record)
         if wrong is not None:
             raise shapes.damaged(self.record, wrong)

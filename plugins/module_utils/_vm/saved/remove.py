@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Iterable
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import record_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     users_of,
@@ -73,8 +73,7 @@ def _complete_switch(observation: Observation) -> None:
     updated = layers.with_overlays(running, [layer for layer in pending if layer.disk in names])
     if updated != running:
         observation.running = updated
-        observation.run = dict(observation.run, definition=updated)
-        write_json(observation.folder.run, observation.run)
+        record_run(observation, definition=updated)
 
 
 def collect(

@@ -13,6 +13,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation, observe
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import (
+    choose_accelerator,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.plan import (
     check_loadable,
     definition_changes,
@@ -103,22 +106,12 @@ class SnapshotRun:
                 options=[change.option for change in changes],
             )
         self.changes += changes
-        definition = record["definition"]
+        choose_accelerator(record["definition"], self.host)
         machine = self.host.capabilities.machine_name(record["machine_type"] or "")
-        check_loadable(
-            record, list(self.host.capabilities.version), machine, self._accelerator(definition)
-        )
+        version = list(self.host.capabilities.version)
+        check_loadable(record, version, machine, self.host.accel)
         state = SavedState(self.folder, self.params["name"])
         self.reverter = Reverter(state, record, self._definition, self.settings)
-
-    def _accelerator(self, definition: Definition) -> str:
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import (
-            choose_accelerator,
-        )
-
-        return choose_accelerator(
-            definition["accel"], self.host.binary, self.host.arch, self.host.capabilities
-        )[0]
 
     def discard_incomplete(self) -> None:
         """Remove what killed runs left."""

@@ -16,8 +16,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorClosed,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import record_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import layers, memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import (
@@ -57,11 +57,10 @@ def check_savable(
         raise HostError("the VM %s cannot be saved: %s" % (folder.name, "; ".join(reasons)))
 
 
-def check_space(states: list[SavedState], pids: list[int]) -> None:
-    """Raise HostError if the memory of these processes does not fit on the file system."""
-    if not states or not pids:
+def check_space(folder: str, pids: list[int]) -> None:
+    """Raise HostError if the memory of these processes does not fit on a folder's file system."""
+    if not pids:
         return
-    folder = os.path.dirname(states[0].vm.path)
     need = sum(map(_resident, pids)) + _RESERVE
     try:
         status = os.statvfs(folder)
@@ -84,15 +83,6 @@ def _resident(pid: int) -> int:
             return int(stream.read().split()[1]) * os.sysconf("SC_PAGESIZE")
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def record_resume(observation: Observation, value: str | None) -> None:
-    """Record whether the next run lets the guest run, if this one is killed; None: it does not."""
-    run = dict(observation.run, resume=value)
-    if value is None:
-        del run["resume"]
-    observation.run = run
-    write_json(observation.folder.run, run)
 
 
 class Saver:
@@ -130,7 +120,7 @@ class Saver:
             layers.make_overlays(self.layers, self.host.qemu_img)
         if self.observation.alive and self.was_running:
             # If this run is killed while the guest is stopped, the next one lets it run.
-            record_resume(self.observation, "running")
+            record_run(self.observation, resume="running")
 
     def pause(self) -> None:
         """Stop the guest."""
@@ -162,8 +152,7 @@ class Saver:
         if observation.alive:
             running = layers.with_overlays(observation.running, self.layers)
             observation.running = running
-            observation.run = dict(observation.run, definition=running)
-            write_json(folder.run, observation.run)
+            record_run(observation, definition=running)
             layers.switch(self._monitor, self.layers)
 
     def _complete(self, description: str, files: list[str]) -> None:
@@ -190,7 +179,7 @@ class Saver:
             self._monitor.execute("cont")
             self.is_paused = False
         if self.observation.alive and self.was_running:
-            record_resume(self.observation, None)
+            record_run(self.observation, resume=None)
 
     def abandon(self) -> None:
         """After a failure, let the guest run again."""

@@ -10,9 +10,11 @@ The modules that save a state are imported only when they are needed: most runs 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import record_run
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -34,7 +36,7 @@ def check(observation: Observation) -> None:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import save as saving
 
     saving.check_savable(observation, observation.running, saves_memory=True, saves_disks=False)
-    saving.check_space([_state(observation.folder)], [observation.pid or 0])
+    saving.check_space(os.path.dirname(observation.folder.path), [observation.pid or 0])
 
 
 def save(host: Host, observation: Observation, timeout: float) -> None:
@@ -56,10 +58,8 @@ def save(host: Host, observation: Observation, timeout: float) -> None:
 
 def stop_guest(observation: Observation) -> None:
     """Stop the guest of a VM that is to be suspended together with others."""
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.save import record_resume
-
     if observation.monitor and observation.status == "running" and not observation.suspended:
-        record_resume(observation, "running")
+        record_run(observation, resume="running")
         observation.monitor.execute("stop")
 
 
