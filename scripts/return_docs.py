@@ -7,9 +7,10 @@
 python scripts/return_docs.py            write them into plugins/modules
 python scripts/return_docs.py --check    only report whether they are up to date
 
-They are made from the attributes RESULT, NIC_RESULT, DISK_RESULT, CHANGES and FAILURE of the
-documentation fragments, and from the suboptions of NICs and disks: an entry without a text of its
-own takes the type from the part's table and the first sentence of the option's documentation.
+They are made from the attributes RESULT, NIC_RESULT, DISK_RESULT, SNAPSHOT_RESULT, CHANGES and
+FAILURE of the documentation fragments, and from the suboptions of NICs and disks: an entry without
+a text of its own takes the type from the part's table and the first sentence of the option's
+documentation.
 """
 
 from __future__ import annotations
@@ -163,11 +164,18 @@ def of_qemu_disk(text: str) -> str:
     return replace_contents(text, "disk", "".join({**disk, **generated, **shared}.values()))
 
 
+def of_snapshots(text: str) -> str:
+    """Return the RETURN of qemu_snapshot or qemu_snapshot_info."""
+    return replace_contents(text, "snapshots", fragment("vm", "SNAPSHOT_RESULT"))
+
+
 MODULES = {
     "qemu_vm": of_qemu_vm,
     "qemu_vm_info": of_qemu_vm_info,
     "qemu_nic": of_qemu_nic,
     "qemu_disk": of_qemu_disk,
+    "qemu_snapshot": of_snapshots,
+    "qemu_snapshot_info": of_snapshots,
 }
 
 

@@ -245,3 +245,69 @@ cause:
   type: str
   sample: no_permission
 """
+
+    # What qemu_snapshot and qemu_snapshot_info return of a snapshot.
+    SNAPSHOT_RESULT: str = r"""
+name:
+  description: The name of the snapshot.
+  returned: always
+  type: str
+  sample: before-upgrade
+vm:
+  description: The name of the VM.
+  returned: always
+  type: str
+  sample: r1
+lab:
+  description: The lab of the VM.
+  returned: always
+  type: str
+  sample: default
+description:
+  description: The text that was given.
+  returned: always
+  type: str
+  sample: ''
+created:
+  description: When it was taken, in seconds since 1970.
+  returned: always
+  type: int
+  sample: 1767225600
+status:
+  description: The status of the VM at that time.
+  returned: always
+  type: str
+  choices: [running, paused, stopped]
+  sample: running
+memory:
+  description: Whether the memory was saved.
+  returned: always
+  type: bool
+  sample: true
+disks:
+  description: The names of the saved disks.
+  returned: always
+  type: list
+  elements: str
+  sample: [disk0]
+qemu_version:
+  description: The version of the QEMU that saved it.
+  returned: always
+  type: str
+  sample: 7.2.22
+machine:
+  description: The versioned machine type of the VM.
+  returned: always
+  type: str
+  sample: pc-i440fx-7.2
+bytes:
+  description: The space that it takes on the hypervisor.
+  returned: always
+  type: int
+  sample: 139460608
+folder:
+  description: The folder with its files.
+  returned: always
+  type: str
+  sample: /var/lib/vlab/default/r1/snapshots/before-upgrade
+"""
