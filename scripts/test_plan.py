@@ -94,7 +94,7 @@ def own_summary(log: str, status: int) -> tuple[int, int]:
 
 
 def changed_files() -> list[str]:
-    """Return the files changed since the commit VLAB_TEST_BASE, or without it, in the last day.
+    """Return the files changed since the commit VLAB_TEST_BASE, or without it, in the last six hours.
 
     Changes that are not committed count, too.
     """
@@ -112,7 +112,7 @@ def changed_files() -> list[str]:
     committed = (
         git("diff", "--name-only", base, "HEAD")
         if base
-        else git("log", "--since=1 day ago", "--name-only", "--format=")
+        else git("log", "--since=6 hours ago", "--name-only", "--format=")
     )
     return sorted(
         {
