@@ -94,7 +94,7 @@ def own_summary(log: str, status: int) -> tuple[int, int]:
 
 
 def changed_files() -> list[str]:
-    """Return the files changed since the commit VLAB_TEST_BASE, or without it, in the last six hours.
+    """Return the files changed since the commit VLAB_TEST_BASE; without it, in the last six hours.
 
     Changes that are not committed count, too.
     """

@@ -320,6 +320,12 @@ class LabRun:
     def _start(self, nodes: list[NodeRun]) -> dict[str, VlabError]:
         """Start the nodes, and wait until they are ready; return {name: error}."""
         wait_ready = self.params["wait_ready"]
+        if any(node.node.get("warm") for node in nodes):
+            from ansible_collections.vlab.qemu.plugins.module_utils._lab.template import (
+                assign_templates,
+            )
+
+            assign_templates(nodes, self.settings)
         if not any(node.starts or node.is_running and wait_ready for node in nodes):
             return {}
         return StartScheduler(

@@ -12,6 +12,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
@@ -19,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 
 if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.template import Template
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
         Params,
@@ -31,7 +33,8 @@ class NodeRun:
 
     node: {"name", "state", "options"} and optionally: "ready": readiness checks; "after": {node:
     "started" or "ready"}; "awaited": whether another hypervisor waits for it; "later": whether a
-    later call of this run starts it. state: of qemu_vm, or keep: leave the VM as it is.
+    later call of this run starts it; "warm": whether it starts from a template, or auto.
+    state: of qemu_vm, or keep: leave the VM as it is.
     A NIC in options may have: "segment": the segment that it is plugged into; "peer": the node at
     the other end of its link, if that is on this host; "spare": it is only for a guest that starts.
     """
@@ -42,6 +45,8 @@ class NodeRun:
         self.node = node
         self.ready: dict[str, Any] = node.get("ready") or {}
         self.after: dict[str, str] = node.get("after") or {}
+        # What it starts from, if it does not boot.
+        self.template: Template | None = None
         # A VM that the run leaves as it is, and that is damaged.
         self.is_left_damaged = False
         self.folder = Folder(root, lab, self.name)
@@ -101,6 +106,28 @@ class NodeRun:
     def starts(self) -> bool:
         """Whether QEMU is started."""
         return self.vm.plan.starts
+
+    @property
+    def boots(self) -> bool:
+        """Whether QEMU is started, and its guest boots."""
+        return self.starts and not self.vm.observation.suspended and not self.vm.host.saved_memory
+
+    def start(self) -> None:
+        """Start QEMU, from a template if the node has one; the guest does not run yet.
+
+        Raises VlabError.
+        """
+        host, is_loaded = self.vm.host, False
+        if self.template:
+            try:
+                state = self.template.obtain()
+                host.load(state.memory, state.load(), is_template=True)
+                is_loaded = True
+            except VlabError as error:
+                host.warn("%s boots without a template: %s" % (self.name, error.message))
+        self.vm.apply(defer_resume=True)
+        if self.template and is_loaded and not host.is_template:
+            self.template.discard()
 
     @property
     def is_running(self) -> bool:

@@ -96,10 +96,11 @@ class StartScheduler:
     def _bring_up(self, node: NodeRun) -> None:
         if node.starts:
             with self._start_slot():
-                node.vm.apply(defer_resume=True)
+                node.start()
             self._wait_for_starts()
             node.vm.resume()
-            self.report("%s is running" % node.name)
+            origin = " from its template" if node.vm.host.is_template else ""
+            self.report("%s is running%s" % (node.name, origin))
         self._set_reached(node, "started")
         if node.is_running and has_checks(node.ready):
             if self.wait_ready or self._is_awaited(node):

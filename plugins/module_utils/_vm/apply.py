@@ -188,7 +188,7 @@ class Applier:
         self.observation.status = status
         if self.observation.run.pop("resume", None):
             write_json(self.folder.run, self.observation.run)
-        if self.host.saved_memory:
+        if self.host.saved_memory and not self.host.is_template:
             self.host.warnings += clock.set_guest_clock(self.folder, self.desired)
         self.actions.append("resume")
 
@@ -404,7 +404,7 @@ class Applier:
                 if allocated != desired["ports"]:
                     desired["ports"] = allocated
                     definitions.save(folder, desired)
-                self._launch()
+                self._launch_or_boot()
         except VlabError:
             if self.observation.alive:
                 process.kill(self._pid, self.observation.start)
@@ -412,7 +412,18 @@ class Applier:
             raise
         if self.observation.suspended:
             suspend.discard(self.folder)  # from now on the guest is in QEMU
-        self.actions.append("start")
+        self.actions.append("start from a template" if self.host.is_template else "start")
+
+    def _launch_or_boot(self) -> None:
+        """Launch QEMU; if the guest cannot continue from its template, let it boot."""
+        try:
+            self._launch()
+        except VlabError as error:
+            if not self.host.is_template:
+                raise
+            self.host.warn("%s boots without a template: %s" % (self.folder.name, error.message))
+            self.host.boot()
+            self._launch()
 
     def _launch(self) -> None:
         host, folder, desired = self.host, self.folder, self.desired

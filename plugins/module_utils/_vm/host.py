@@ -41,7 +41,8 @@ class Host:
     programs; set by the arguments of the network.
     saved_memory, machine_type, console_from: the saved state of a guest to load at a start, the
     machine type that it needs, and where its run begins in the log of the first console; None for
-    a start from nothing. reverts: whether this run returns to a snapshot.
+    a start from nothing. is_template: whether the guest continues from a template, and can boot
+    instead. reverts: whether this run returns to a snapshot.
     """
 
     def __init__(
@@ -59,12 +60,18 @@ class Host:
         self.saved_memory: str | None = None
         self.machine_type: str | None = None
         self.console_from: int | None = None
-        self.reverts = False
+        self.is_template = self.reverts = False
 
-    def load(self, memory: str, record: dict[str, Any]) -> None:
+    def load(self, memory: str, record: dict[str, Any], is_template: bool = False) -> None:
         """Let the next start load the saved state of a guest. record: of the state."""
         self.saved_memory, self.incoming = memory, "defer"
-        self.machine_type, self.console_from = record["machine_type"], record["console_from"]
+        self.machine_type, self.is_template = record["machine_type"], is_template
+        self.console_from = None if is_template else record["console_from"]
+
+    def boot(self) -> None:
+        """Let the next start boot the guest, after load."""
+        self.saved_memory = self.incoming = self.machine_type = self.console_from = None
+        self.is_template = False
 
     def find(self, arch: str | None, binary: str | None) -> None:
         """Find the QEMU binary. Raises OptionError."""

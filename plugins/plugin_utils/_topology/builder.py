@@ -185,6 +185,7 @@ def _node(
     _check_vm_options(path, settings, problems)
     merged = kinds.merge(spec["vm"], settings)
     merged["files"] = {**spec["files"], **settings["files"]}
+    merged.setdefault("warm", spec["warm"])
     merged["ready"] = kinds.merge(spec["ready"], settings.get("ready") or {})
     merged["vars"] = kinds.merge(spec["vars"], settings.get("vars") or {})
     if settings.get("config") is not None:

@@ -42,7 +42,7 @@ class VmShare(TypedDict):
     """What the hypervisor does with one node.
 
     after: the nodes of the same host that come first. awaited: nodes of other hosts wait for
-    this one to be ready.
+    this one to be ready. warm: whether it starts from a template, or auto.
     """
 
     name: str
@@ -51,6 +51,7 @@ class VmShare(TypedDict):
     ready: dict[str, Any]
     after: dict[str, str]
     awaited: bool
+    warm: bool | str
 
 
 class HostShare(TypedDict):
@@ -94,6 +95,7 @@ def share_for(
                 if placed[name] == placed[node.name]
             },
             "awaited": node.name in awaited,
+            "warm": node.settings["warm"],
         }
         for node in topology.nodes.values()
         if placed[node.name] == host

@@ -33,6 +33,7 @@ class KindSpec(TypedDict):
     config: dict[str, Any]
     ready: dict[str, Any]
     facts: dict[str, Any]
+    warm: bool | str
 
 
 _MAX_DERIVED = 20  # kinds that extend each other in a row
@@ -47,6 +48,7 @@ _EMPTY: dict[str, Any] = {
     "config": {},
     "ready": {},
     "facts": {},
+    "warm": False,
 }
 
 

@@ -347,6 +347,13 @@ _KIND_CONFIG: Schema = {
     "description": "How the system gets its first configuration without a console.",
 }
 
+_WARM: Schema = {
+    "enum": [True, False, "auto"],
+    "description": "Whether a node starts from a template, a booted guest that is saved once on "
+    "each hypervisor, instead of booting. auto: if the template exists, or at least three nodes "
+    "share it. Only guests of the role guest_image can: see docs/warm_start.md.",
+}
+
 _KIND: Schema = {
     "type": "object",
     "description": "A reusable node type: data, not code.",
@@ -374,6 +381,7 @@ _KIND: Schema = {
         "files": _FILES,
         "config": _KIND_CONFIG,
         "ready": _READY,
+        "warm": _WARM,
         "facts": {
             "type": "object",
             "description": "Other facts about the system. The inventory uses ansible_network_os, "
@@ -450,6 +458,7 @@ def _settings() -> dict[str, Schema]:
             ],
         },
         ready=_READY,
+        warm=_WARM,
         files=_FILES,
         config=dict(
             _CONTENT,

@@ -61,6 +61,7 @@ _FILE_OF_OPTION = {
 }
 _WITH_HEADER = ("user_data", "vendor_data")
 _CONFIG_LABEL = "config"
+_DRIVE_UNIT = 1 << 20  # bytes
 _LONGEST_LABEL = {"iso": 32, "fat": 11}
 
 
@@ -285,7 +286,11 @@ def _image(drive: Seed) -> bytes:
     from ansible_collections.vlab.qemu.plugins.module_utils._common.iso9660 import make_iso
 
     option = drive["kind"] + (".files" if drive["kind"] == "config_drive" else "")
-    return make_iso(files, drive["label"], option=option)
+    image = make_iso(files, drive["label"], option=option)
+    if drive["kind"] == "config_drive":
+        # A guest that continues from a template finds a drive of the size that it knows.
+        image += bytes(-len(image) % _DRIVE_UNIT)
+    return image
 
 
 def _read(path: str) -> bytes | None:

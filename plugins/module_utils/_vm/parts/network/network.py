@@ -351,8 +351,10 @@ class Network(Part):
 
     def before_continue(self, desired: Definition, live: Live) -> None:
         for nic in desired["nics"]:
-            if not has_carrier(nic):
-                live.later("set_link", {"name": device_id(desired, nic["name"]), "up": False})
+            # A saved state has the carriers of that time.
+            if live.host.saved_memory or not has_carrier(nic):
+                name, is_up = device_id(desired, nic["name"]), has_carrier(nic)
+                live.later("set_link", {"name": name, "up": is_up})
 
     def apply(self, change: Change, desired: Definition, live: Live) -> None:
         if change.verb == "none":

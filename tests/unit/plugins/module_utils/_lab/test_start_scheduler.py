@@ -41,18 +41,15 @@ class World:
             self.note(name, "launch")
             self.fail(name, "launch")
 
-        def apply(defer_resume):
-            assert defer_resume, "guests run when no start is in progress"
-            launch()
-
         vm = types.SimpleNamespace(
-            apply=apply,
+            host=types.SimpleNamespace(is_template=False),
             resume=lambda: self.note(name, "resume"),
             desired={},
             observation=types.SimpleNamespace(run={}, pid=1, start=1, monitor=None),
         )
         return types.SimpleNamespace(
             name=name,
+            start=launch,
             after=after or {},
             starts=True,
             is_running=True,
