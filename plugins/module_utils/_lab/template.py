@@ -6,8 +6,8 @@
 """Templates: booted guests without a configuration, saved once per host, that nodes continue from.
 
 A template is a suspended VM in the cache folder. It differs from a node in what a running guest can
-still learn: its NICs, which the guest has not probed, and its config drive, whose label tells the
-guest to wait for another one.
+still learn: its NICs, which the guest has not probed, and its config drive, whose label makes the
+guest wait for another one.
 """
 
 from __future__ import annotations
