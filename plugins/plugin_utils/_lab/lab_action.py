@@ -104,6 +104,7 @@ class LabAction(ShareRunner):
         super().run(tmp, task_vars)
         self.task_vars = task_vars or {}
         self.host: str = self.task_vars["inventory_hostname"]
+        self._topology_folder = ""
         try:
             return self._run(dict(self._task.args))
         except TopologyError as error:
@@ -333,6 +334,7 @@ class LabAction(ShareRunner):
             path = self._find_needle("files", topology)
         except AnsibleError:
             path = os.path.expanduser(topology)
+        self._topology_folder = os.path.dirname(os.path.abspath(path))
         try:
             with open(path, encoding="utf-8") as stream:
                 return load_yaml(stream)
@@ -389,9 +391,9 @@ class LabAction(ShareRunner):
                 return content
             if _local_files.is_source(content):
                 option = "nodes.%s.files" % node.name
-                return _local_files.encoded(option, content["src"], self._find_needle)
+                return _local_files.encoded(option, content["src"], self._find)
             try:
-                path = self._find_needle("templates", content["template"])
+                path = self._find("templates", content["template"])
             except AnsibleError:
                 raise AnsibleActionFail(
                     "nodes.%s.files: there is no template %s on the controller"
@@ -416,6 +418,17 @@ class LabAction(ShareRunner):
             )
 
         return render
+
+    def _find(self, folder: str, name: str) -> str:
+        """Return the path of a file of a node: as Ansible finds it, or beside the topology."""
+        try:
+            found: str = self._find_needle(folder, name)
+            return found
+        except AnsibleError:
+            path = os.path.join(self._topology_folder, name)
+            if self._topology_folder and os.path.isfile(path):
+                return path
+            raise
 
     def _render(self, text: str, path: str, variables: dict[str, Any]) -> str:
         templar = self._templar.copy_with_new_env(

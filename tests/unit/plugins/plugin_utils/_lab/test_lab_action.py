@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import base64
 import types
 
 import pytest
@@ -233,6 +234,25 @@ def test_an_error_in_a_template_names_the_node_and_the_file(tmp_path, text, reas
     assert result["failed"] and made.sent == []
     start = "nodes.a.files: the template %s cannot be rendered: " % path
     assert result["msg"].startswith(start) and reason in result["msg"]
+
+
+def test_files_of_nodes_are_also_found_beside_the_topology(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/a.cfg").write_text("hostname {{ a }}\n")
+    (tmp_path / "b.j2").write_text("{{ node.name }}\n")
+    files = {"a": {"x": {"src": "site/a.cfg"}}, "b": {"x": {"template": "b.j2"}}}
+    nodes = {name: {"files": given, "kind": "tiny"} for name, given in files.items()}
+    path = tmp_path / "lab.yml"
+    path.write_text(json.dumps(dict(PAIR, nodes=nodes)), encoding="utf-8")
+    made = action(topology=str(path))
+    run(made)
+    contents = {
+        vm["name"]: vm["options"]["config_drive"]["files"]["x"] for vm in made.sent[0][1]["vms"]
+    }
+    assert contents == {
+        "a": {"base64": base64.b64encode(b"hostname {{ a }}\n").decode()},
+        "b": "b\n",
+    }
 
 
 def test_a_run_of_some_nodes_never_purges_and_removes_only_them():
