@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import json
 import base64
+import json
 import types
 
 import pytest
