@@ -14,7 +14,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
 
 FILES = pathlib.Path(__file__).parent / "plugins/plugin_utils/_import/files"
 # Nodes of the files that are no VMs.
-KINDS_MAP = {"linux": "tiny"}
+KINDS_MAP = {"linux": "tiny", "vpcs": "tiny"}
 
 
 def imported(name, **options):

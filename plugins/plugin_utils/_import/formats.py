@@ -8,22 +8,34 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, Optional
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import import containerlab
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
+    containerlab,
+    gns3,
+    gns3_archive,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Lab, Options
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import decoded, parse_yaml
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import (
+    decoded,
+    parse_json,
+    parse_yaml,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.result import Imported, finish
 
 AUTO = "auto"
+# JSON is YAML, too.
 _YAML_FORMATS: dict[str, Callable[[Any], bool]] = {
     "containerlab": containerlab.is_containerlab,
+    "gns3": gns3.is_gns3,
 }
 FORMATS: dict[str, Callable[[str, Report, Options], Lab]] = {
     "containerlab": containerlab.import_containerlab,
+    "gns3": gns3.import_gns3,
 }
 
 
@@ -38,16 +50,30 @@ class Source(NamedTuple):
 def import_lab(source: Source, options: Options, format_name: str = AUTO) -> Imported:
     """Return the lab that a file describes. Raise LabFileError."""
     report = Report(source.name)
-    text = decoded(source.name, source.content)
+    content = source.content
+    if source.archive:
+        if format_name not in (AUTO, "gns3"):
+            reason = "it is an archive, which only the format gns3 has"
+            raise LabFileError(source.name, [("", reason)])
+        format_name, content = "gns3", gns3_archive.project_of(source.archive, report)
+    text = decoded(source.name, content)
     if format_name == AUTO:
         format_name = recognised(source.name, text)
     report.format = format_name
     return finish(FORMATS[format_name](text, report, options))
 
 
+def _data(file: str, text: str) -> Any:
+    """Return the data of a file in JSON or YAML: JSON is read much faster."""
+    if text.lstrip().startswith("{"):
+        with contextlib.suppress(LabFileError):
+            return parse_json(file, text)
+    return parse_yaml(file, text)
+
+
 def recognised(file: str, text: str) -> str:
     """Return the format of a file. Raise LabFileError if none is recognised."""
-    data = parse_yaml(file, text)
+    data = _data(file, text)
     for name, recognise in _YAML_FORMATS.items():
         if recognise(data):
             return name

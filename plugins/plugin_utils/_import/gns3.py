@@ -1,0 +1,146 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+"""Import a project of GNS3, revision 9 (2.2) or 10 (3.x)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import gns3_nodes
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
+    IMPORTED,
+    End,
+    Lab,
+    Options,
+    Peer,
+    Vm,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
+    LabFileError,
+    excerpt,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import parse_json
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
+
+_REVISIONS = (9, 10)
+_CANVAS = "it concerns the canvas"
+_SERVER = "it concerns the server of GNS3"
+_TOP_DROPPED = {
+    **{
+        key: _CANVAS
+        for key in (
+            "drawing_grid_size grid_size scene_height scene_width show_grid snap_to_grid "
+            "show_interface_labels show_layers zoom"
+        ).split()
+    },
+    **{key: _SERVER for key in ("auto_close", "auto_open", "auto_start", "type", "version")},
+}
+_LINK_DROPPED = {"link_id": _SERVER, "link_style": _CANVAS, "link_type": _SERVER}
+_END_DROPPED = {"label": _CANVAS}
+_NOT_A_VM = "it is not a QEMU node"
+
+
+def is_gns3(data: Any) -> bool:
+    """Return whether the data of a JSON file is a project of GNS3."""
+    return isinstance(data, dict) and "revision" in data and "topology" in data
+
+
+def import_gns3(text: str, report: Report, options: Options) -> Lab:
+    """Return the lab that a text describes. Raise LabFileError."""
+    data = parse_json(report.file, text)
+    if not is_gns3(data):
+        raise LabFileError(report.file, [("revision", "it is missing: no project of GNS3")])
+    return _Importer(Fields(report, "", data), options).run()
+
+
+class _Importer:
+    """The import of one project."""
+
+    def __init__(self, top: Fields, options: Options) -> None:
+        self.top, self.report = top, top.report
+        self.lab = Lab(top.report, options)
+        self.peers: dict[str, Peer] = {}
+
+    def run(self) -> Lab:
+        """Import everything."""
+        revision = self.top.integer("revision", "the format of the file", 0, 1000)
+        if revision not in _REVISIONS:
+            self.top.fail(
+                "revision",
+                "the revision %s is not supported, only %s: open and save the project with GNS3 2.2"
+                " or newer" % (revision, " and ".join(map(str, _REVISIONS))),
+            )
+        self.lab.set_name(self.top.text("name", "name"))
+        topology = self.top.fields("topology")
+        for node in topology.mappings("nodes"):
+            self._add(node)
+        for link in topology.mappings("links"):
+            self._link(link)
+        topology.close({"computes": _SERVER, "drawings": _CANVAS, "templates": _SERVER})
+        self.lab.vars.update(topology.kept_values)
+        self.lab.vars.update(self.top.close(_TOP_DROPPED))
+        return self.lab
+
+    def _add(self, node: Fields) -> None:
+        kind = node.text("node_type", "the kind of the node")
+        node_id = node.text("node_id", "the nodes of links")
+        name = node.text("name", "the name of the node")
+        if not kind or not node_id or node_id in self.peers:
+            node.fail("node_id", "node_type and a node_id of its own are missing")
+        properties = node.fields("properties")
+        if kind == "qemu" and self.lab.decision(name, kind, "") == "":
+            peer: Peer = gns3_nodes.add_machine(self.lab, node, properties, name, node_id)
+        else:
+            default, reason = gns3_nodes.decision(kind, properties)
+            peer = self.lab.add_peer(name, node.path, kind, default, reason or _NOT_A_VM)
+        if isinstance(peer, Vm):
+            if peer.kind not in self.lab.kinds:
+                image = properties.text("hda_disk_image", "the images of the lab")
+                self.lab.want_image(peer, image or kind)
+            peer.imported.update(node.close(gns3_nodes.NODE_DROPPED))
+            rest = properties.close(gns3_nodes.PROPERTY_DROPPED)
+            if rest:
+                peer.imported["properties"] = rest
+            peer.imported["node_id"] = node_id
+        else:
+            self.report.whole(node.path, *gns3_nodes.fate(peer))
+        self.peers[node_id] = peer
+
+    def _link(self, link: Fields) -> None:
+        given = link.mappings("nodes")
+        if len(given) != 2:
+            link.fail("nodes", "a link has two nodes, not %d" % len(given))
+        ends = [self._end(end) for end in given]
+        settings: dict[str, Any] = {}
+        if link.mapped("suspend", "down"):
+            settings["down"] = True
+        filters = link.data.get("filters")
+        if isinstance(filters, dict) and filters.get("frequency_drop") in (-1, [-1]):
+            settings["down"] = True
+        kept = link.close(_LINK_DROPPED)
+        if kept:
+            settings["vars"] = {IMPORTED: kept}
+        self.lab.connect(link.path, ends, settings)
+
+    def _end(self, end: Fields) -> End:
+        node_id = end.text("node_id", "an endpoint")
+        adapter = end.integer("adapter_number", "the NIC", 0, 1000) or 0
+        port = end.integer("port_number", "the NIC", 0, 1000) or 0
+        end.close(_END_DROPPED)
+        peer = self.peers.get(node_id)
+        if peer is None:
+            end.fail("node_id", "there is no node %s" % excerpt(node_id))
+        if not isinstance(peer, Vm):
+            return End(peer or gns3_nodes.NOTHING)
+        nic = gns3_nodes.nic_of(peer, adapter, port)
+        if nic is None:
+            end.fail(
+                "adapter_number",
+                "node %s of kind %s has no NIC for adapter %d, port %d; its NICs are %s"
+                % (peer.name, peer.kind, adapter, port, peer.naming),
+            )
+        return End(peer, str(nic))
