@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, Optional
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
+    cml,
     containerlab,
     gns3,
     gns3_archive,
@@ -32,10 +33,12 @@ AUTO = "auto"
 _YAML_FORMATS: dict[str, Callable[[Any], bool]] = {
     "containerlab": containerlab.is_containerlab,
     "gns3": gns3.is_gns3,
+    "cml": cml.is_cml,
 }
 FORMATS: dict[str, Callable[[str, Report, Options], Lab]] = {
     "containerlab": containerlab.import_containerlab,
     "gns3": gns3.import_gns3,
+    "cml": cml.import_cml,
 }
 
 

@@ -107,7 +107,7 @@ class _Importer:
                 peer.imported["properties"] = rest
             peer.imported["node_id"] = node_id
         else:
-            self.report.whole(node.path, *gns3_nodes.fate(peer))
+            self.report.whole(node.path, *self.lab.fate(peer))
         self.peers[node_id] = peer
 
     def _link(self, link: Fields) -> None:

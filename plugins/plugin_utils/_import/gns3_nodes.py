@@ -17,11 +17,8 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.gns3_ports impor
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     SEGMENT,
     USER,
-    Hub,
     Lab,
     Missing,
-    Outside,
-    Peer,
     Vm,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import excerpt
@@ -29,7 +26,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments i
     apply_arguments,
     split_arguments,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import DROPPED, MAPPED
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import vm_options
 
 NOTHING = Missing("", "it does not exist")
@@ -89,15 +85,6 @@ def decision(kind: str, properties: Fields) -> tuple[str, str]:
     if kind == "cloud":
         return "", "it is a network of the host"
     return "", ""
-
-
-def fate(peer: Peer) -> tuple[str, str]:
-    """Return what the report says of a node that is no VM."""
-    if isinstance(peer, Hub):
-        return MAPPED, "the segment " + peer.name
-    if isinstance(peer, Outside):
-        return MAPPED, "links of type user"
-    return DROPPED, peer.reason if isinstance(peer, Missing) else "it is no VM"
 
 
 def nic_of(vm: Vm, adapter: int, port: int) -> str | None:

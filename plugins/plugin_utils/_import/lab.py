@@ -208,6 +208,14 @@ class Lab:
             return Missing(place, reason)
         return self.add_vm(name, place, decision)
 
+    def fate(self, peer: Peer) -> tuple[str, str]:
+        """Return what the report says of a node that is no VM: the state and a note."""
+        if isinstance(peer, Hub):
+            return MAPPED, "the segment " + peer.name
+        if isinstance(peer, Outside):
+            return MAPPED, "links of type %s" % peer.link["type"]
+        return DROPPED, peer.reason if isinstance(peer, Missing) else "it is no VM"
+
     def check_refused(self) -> None:
         """Raise LabFileError if there are nodes for which there is nothing."""
         unknown = sorted(set(self.options.kinds_map.values()) - {SEGMENT, USER, DROP})
