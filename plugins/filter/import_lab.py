@@ -29,7 +29,7 @@ options:
   format:
     description: The format of the file. V(auto) recognises it by the content.
     type: str
-    choices: [auto, containerlab, gns3, cml]
+    choices: [auto, containerlab, gns3, cml, eve]
     default: auto
   name:
     description: The name of the lab; by default, the one in the file.

@@ -41,11 +41,11 @@ def places(data, path=""):
 
 
 def missing_places(report, data):
-    """Return the places of data that a report does not cover."""
+    """Return the places of data that a report does not cover. data: of a file, or the places."""
     recorded = {field["place"] for field in report["fields"]}
     return [
         place
-        for place in places(data)
+        for place in (places(data) if isinstance(data, dict) else data)
         if not any(
             place[:end] in recorded
             for end in [*(match.start() for match in re.finditer(r"[.\[]", place)), len(place)]
@@ -59,3 +59,16 @@ def cables(imported_lab):
     links = {frozenset(map(str, link.ends)) for link in topology.links}
     segments = {name: set(map(str, each.ends)) for name, each in topology.segments.items()}
     return links, segments
+
+
+def xml_places(element, path=None):
+    """Yield the place of each attribute and text of an element tree of the standard library."""
+    path = path or element.tag
+    for name in element.attrib:
+        yield "%s.%s" % (path, name)
+    if (element.text or "").strip():
+        yield path
+    counts = {}
+    for child in element:
+        number = counts[child.tag] = counts.get(child.tag, -1) + 1
+        yield from xml_places(child, "%s.%s[%d]" % (path, child.tag, number))

@@ -17,6 +17,8 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     containerlab,
     gns3,
     gns3_archive,
+    unl,
+    xml_tree,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Lab, Options
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
@@ -39,7 +41,10 @@ FORMATS: dict[str, Callable[[str, Report, Options], Lab]] = {
     "containerlab": containerlab.import_containerlab,
     "gns3": gns3.import_gns3,
     "cml": cml.import_cml,
+    "eve": unl.import_unl,
 }
+# By the root of the document.
+_XML_FORMATS = {"lab": "eve"}
 
 
 class Source(NamedTuple):
@@ -76,7 +81,11 @@ def _data(file: str, text: str) -> Any:
 
 def recognised(file: str, text: str) -> str:
     """Return the format of a file. Raise LabFileError if none is recognised."""
-    data = _data(file, text)
+    if xml_tree.is_xml(text):
+        root = xml_tree.parse_xml(file, text)
+        if root.tag in _XML_FORMATS:
+            return _XML_FORMATS[root.tag]
+    data = None if xml_tree.is_xml(text) else _data(file, text)
     for name, recognise in _YAML_FORMATS.items():
         if recognise(data):
             return name

@@ -13,6 +13,10 @@ import yaml
 from ansible_collections.vlab.qemu.tests.unit.imported_labs import FILES, imported_text
 
 
+def _yaml(data):
+    return yaml.dump(data, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+
+
 def _pairs(count):
     """Return the links of a ring with chords: ((node, port), (node, port))."""
     ring = [((n, 0), ((n + 1) % count, 1)) for n in range(count)]
@@ -24,7 +28,7 @@ def _containerlab(count):
         {"endpoints": ["r%d:eth%d" % (n, port + 1) for n, port in pair]} for pair in _pairs(count)
     ]
     nodes = {"r%d" % n: {"kind": "cisco_vios", "env": {"A": "b"}} for n in range(count)}
-    return yaml.dump({"name": "x", "topology": {"nodes": nodes, "links": links}})
+    return _yaml({"name": "x", "topology": {"nodes": nodes, "links": links}})
 
 
 def _cml(count):
@@ -46,7 +50,7 @@ def _cml(count):
         for k, ((a, b), (c, d)) in enumerate(_pairs(count))
     ]
     lab = {"lab": {"title": "x", "version": "0.3.0"}, "nodes": nodes, "links": links}
-    return yaml.dump(lab, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+    return _yaml(lab)
 
 
 def _gns3(count):

@@ -72,8 +72,10 @@ def check_harmless(lab):
         assert not path.startswith("/") and ".." not in path.split("/")
     text = lab.topology_yaml() + lab.images_yaml()
     assert not re.search(r"\{[{%#]", text)
-    for line in text.splitlines():
-        assert not re.search(r"^\s*template:", line)
+    for node in lab.topology["nodes"].values():
+        contents = [*node.get("files", {}).values(), *filter(None, [node.get("config")])]
+        assert all(set(each) == {"src"} and each["src"] in lab.files for each in contents)
+        assert not node.get("extra_args") and "passwd" not in str(node.get("disks"))
 
 
 @pytest.mark.parametrize("part", range(10))
