@@ -29,7 +29,7 @@ options:
   format:
     description: The format of the file. V(auto) recognises it by the content.
     type: str
-    choices: [auto, containerlab, gns3, cml, eve]
+    choices: [auto, containerlab, gns3, cml, eve, netlab]
     default: auto
   name:
     description: The name of the lab; by default, the one in the file.

@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     containerlab,
     gns3,
     gns3_archive,
+    netlab,
     unl,
     xml_tree,
 )
@@ -36,12 +37,14 @@ _YAML_FORMATS: dict[str, Callable[[Any], bool]] = {
     "containerlab": containerlab.is_containerlab,
     "gns3": gns3.is_gns3,
     "cml": cml.is_cml,
+    "netlab": netlab.is_netlab,
 }
 FORMATS: dict[str, Callable[[str, Report, Options], Lab]] = {
     "containerlab": containerlab.import_containerlab,
     "gns3": gns3.import_gns3,
     "cml": cml.import_cml,
     "eve": unl.import_unl,
+    "netlab": netlab.import_netlab,
 }
 # By the root of the document.
 _XML_FORMATS = {"lab": "eve"}

@@ -135,6 +135,7 @@ class Lab:
         self.groups: dict[str, list[str]] = {}
         self.links: list[dict[str, Any]] = []
         self.hubs: dict[str, list[End]] = {}
+        self.hub_settings: dict[str, dict[str, Any]] = {}
         self.vars: dict[str, Any] = {}
         self.images: dict[str, dict[str, str]] = {}
         self.files: dict[str, str] = {}

@@ -106,7 +106,10 @@ def _topology(lab: Lab) -> dict[str, Any]:
     for name in set(lab.hubs) - set(segments):
         lab.report.warn("the segment %s has no NICs, and is left out" % name)
     if segments:
-        topology["segments"] = {name: {"members": members} for name, members in segments.items()}
+        topology["segments"] = {
+            name: {"members": members, **lab.hub_settings.get(name, {})}
+            for name, members in segments.items()
+        }
     return topology
 
 
