@@ -22,6 +22,7 @@ options:
   _input:
     description:
       - The path of a file on the controller, or its text. A text has a line break.
+      - A list of them for several VMs of libvirt or Proxmox, which become one lab.
       - Files that the lab names, such as startup configurations, are read from the folder of the
         file and those below it, if it is given as a path.
     type: raw
@@ -29,7 +30,7 @@ options:
   format:
     description: The format of the file. V(auto) recognises it by the content.
     type: str
-    choices: [auto, containerlab, gns3, cml, eve, netlab]
+    choices: [auto, containerlab, gns3, cml, eve, netlab, libvirt, proxmox]
     default: auto
   name:
     description: The name of the lab; by default, the one in the file.
@@ -107,9 +108,10 @@ _value:
       type: dict
 """
 
+import contextlib
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -148,38 +150,49 @@ def import_lab(
             isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values())
         ):
             _fail("%s must be a dictionary of texts" % option)
-    if not isinstance(source, str) or not source.strip():
-        _fail("give the path of a file, or its text")
+    given = [source] if isinstance(source, str) else source
+    if not (
+        isinstance(given, Sequence)
+        and given
+        and all(isinstance(text, str) and text.strip() for text in given)
+    ):
+        _fail("give the path of a file, or its text, or a list of them")
     missing = libraries.missing()
     if missing:
         _fail(missing_required_lib(missing))
     options = Options(name, kinds_map or {}, images_folder, bool(arguments), variables or {})
     try:
-        return _imported(source, options, format)
+        with contextlib.ExitStack() as opened:
+            sources = [_source(text, options, opened) for text in given]
+            return _result(imported_lab(sources, options, format))
     except VlabError as error:
         # Ansible would add the message of the cause, which is the same.
         raise AnsibleFilterError("import_lab: %s" % error) from None
 
 
-def _imported(text: str, options: Options, format_name: str) -> dict[str, Any]:
+def _source(text: str, options: Options, opened: contextlib.ExitStack) -> Source:
+    """Return a file to import. opened: closes an archive in the end."""
     if "\n" in text:
-        return _result(imported_lab(Source("the text", text.encode()), options, format_name))
+        try:
+            return Source("the text", text.encode("utf-8"))
+        except UnicodeEncodeError:
+            raise LabFileError("the text", [("", "it has invalid characters")]) from None
     path = os.path.expanduser(text)
     folder = os.path.dirname(os.path.abspath(path))
     options.attachment = lambda relative: _attachment(path, folder, relative)
     try:
-        with open(path, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise LabFileError(path, [("", "it is not a regular file")])
-            if stream.read(len(_ARCHIVE)) == _ARCHIVE:
-                stream.seek(0)
-                return _result(imported_lab(Source(path, archive=stream), options, format_name))
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise LabFileError(path, [("", "it is not a regular file")])
+        stream = opened.enter_context(open(path, "rb"))
+        if stream.read(len(_ARCHIVE)) == _ARCHIVE:
             stream.seek(0)
-            # One byte more shows that it is too large.
-            source = Source(path, stream.read(MAX_BYTES + 1))
-    except OSError as error:
-        raise LabFileError(path, [("", "it cannot be read: %s" % error.strerror)]) from None
-    return _result(imported_lab(source, options, format_name))
+            return Source(path, archive=stream)
+        stream.seek(0)
+        # One byte more shows that it is too large.
+        return Source(path, stream.read(MAX_BYTES + 1))
+    except (OSError, ValueError) as error:
+        reason = "it cannot be read: %s" % (getattr(error, "strerror", None) or error)
+        raise LabFileError(path, [("", reason)]) from None
 
 
 def _attachment(file: str, folder: str, relative: str) -> bytes | None:

@@ -20,12 +20,12 @@ KINDS_MAP = {"linux": "tiny", "vpcs": "tiny"}
 def imported(name, **options):
     """Return the imported lab of a file of the tests."""
     options.setdefault("kinds_map", KINDS_MAP)
-    return import_lab(Source(name, (FILES / name).read_bytes()), Options(**options))
+    return import_lab([Source(name, (FILES / name).read_bytes())], Options(**options))
 
 
 def imported_text(text, **options):
     """Return the imported lab of a text."""
-    return import_lab(Source("lab", text.encode()), Options(**options))
+    return import_lab([Source("lab", text.encode())], Options(**options))
 
 
 def places(data, path=""):

@@ -17,7 +17,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     containerlab,
     gns3,
     gns3_archive,
+    libvirt,
     netlab,
+    proxmox,
     unl,
     xml_tree,
 )
@@ -32,6 +34,8 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Re
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.result import Imported, finish
 
 AUTO = "auto"
+# The texts of all files: (name, text).
+Texts = list[tuple[str, str]]
 # JSON is YAML, too.
 _YAML_FORMATS: dict[str, Callable[[Any], bool]] = {
     "containerlab": containerlab.is_containerlab,
@@ -39,15 +43,33 @@ _YAML_FORMATS: dict[str, Callable[[Any], bool]] = {
     "cml": cml.is_cml,
     "netlab": netlab.is_netlab,
 }
-FORMATS: dict[str, Callable[[str, Report, Options], Lab]] = {
-    "containerlab": containerlab.import_containerlab,
-    "gns3": gns3.import_gns3,
-    "cml": cml.import_cml,
-    "eve": unl.import_unl,
-    "netlab": netlab.import_netlab,
-}
 # By the root of the document.
-_XML_FORMATS = {"lab": "eve"}
+_XML_FORMATS = {"lab": "eve", "domain": "libvirt", "domains": "libvirt"}
+
+
+def _of_one_file(
+    function: Callable[[str, Report, Options], Lab],
+) -> Callable[[Texts, Report, Options], Lab]:
+    """Return the function of a format whose labs are one file."""
+
+    def run(texts: Texts, report: Report, options: Options) -> Lab:
+        if len(texts) != 1:
+            reason = "a lab of the format %s is one file" % report.format
+            raise LabFileError(texts[1][0], [("", reason)])
+        return function(texts[0][1], report, options)
+
+    return run
+
+
+FORMATS: dict[str, Callable[[Texts, Report, Options], Lab]] = {
+    "containerlab": _of_one_file(containerlab.import_containerlab),
+    "gns3": _of_one_file(gns3.import_gns3),
+    "cml": _of_one_file(cml.import_cml),
+    "eve": _of_one_file(unl.import_unl),
+    "netlab": _of_one_file(netlab.import_netlab),
+    "libvirt": libvirt.import_libvirt,
+    "proxmox": proxmox.import_proxmox,
+}
 
 
 class Source(NamedTuple):
@@ -58,28 +80,22 @@ class Source(NamedTuple):
     archive: Optional[BinaryIO] = None
 
 
-def import_lab(source: Source, options: Options, format_name: str = AUTO) -> Imported:
-    """Return the lab that a file describes. Raise LabFileError."""
-    report = Report(source.name)
-    content = source.content
-    if source.archive:
-        if format_name not in (AUTO, "gns3"):
-            reason = "it is an archive, which only the format gns3 has"
-            raise LabFileError(source.name, [("", reason)])
-        format_name, content = "gns3", gns3_archive.project_of(source.archive, report)
-    text = decoded(source.name, content)
+def import_lab(sources: list[Source], options: Options, format_name: str = AUTO) -> Imported:
+    """Return the lab that a file describes, or several of machines. Raise LabFileError."""
+    report = Report(", ".join(source.name for source in sources))
+    texts: Texts = []
+    for source in sources:
+        content = source.content
+        if source.archive:
+            if format_name not in (AUTO, "gns3"):
+                reason = "it is an archive, which only the format gns3 has"
+                raise LabFileError(source.name, [("", reason)])
+            format_name, content = "gns3", gns3_archive.project_of(source.archive, report)
+        texts.append((source.name, decoded(source.name, content)))
     if format_name == AUTO:
-        format_name = recognised(source.name, text)
+        format_name = recognised(*texts[0])
     report.format = format_name
-    return finish(FORMATS[format_name](text, report, options))
-
-
-def _data(file: str, text: str) -> Any:
-    """Return the data of a file in JSON or YAML: JSON is read much faster."""
-    if text.lstrip().startswith("{"):
-        with contextlib.suppress(LabFileError):
-            return parse_json(file, text)
-    return parse_yaml(file, text)
+    return finish(FORMATS[format_name](texts, report, options))
 
 
 def recognised(file: str, text: str) -> str:
@@ -88,9 +104,20 @@ def recognised(file: str, text: str) -> str:
         root = xml_tree.parse_xml(file, text)
         if root.tag in _XML_FORMATS:
             return _XML_FORMATS[root.tag]
-    data = None if xml_tree.is_xml(text) else _data(file, text)
-    for name, recognise in _YAML_FORMATS.items():
-        if recognise(data):
-            return name
+    elif proxmox.is_proxmox(text):
+        return "proxmox"
+    else:
+        data = _data(file, text)
+        for name, recognise in _YAML_FORMATS.items():
+            if recognise(data):
+                return name
     reason = "its format is not recognised: set format to one of %s" % ", ".join(FORMATS)
     raise LabFileError(file, [("", reason)])
+
+
+def _data(file: str, text: str) -> Any:
+    """Return the data of a file in JSON or YAML: JSON is read much faster."""
+    if text.lstrip().startswith("{"):
+        with contextlib.suppress(LabFileError):
+            return parse_json(file, text)
+    return parse_yaml(file, text)

@@ -262,6 +262,14 @@ class Lab:
         """Return the path on the hypervisor of an image that the file names."""
         return "%s/%s" % (self.options.images_folder.rstrip("/"), file_name(text, "image"))
 
+    def use_disk(self, vm: Vm, name: str, path: str) -> None:
+        """Record a disk of another VM that is used as an image where it is."""
+        self.report.images["%s-%s" % (vm.name, name)] = {"disk": path}
+        self.report.warn(
+            "the disks of %s are overlays on those of the other VM, which must not write them any "
+            "more; check that these paths are disks: the VM can read them" % vm.name
+        )
+
     def add_config(self, vm: Vm, text: str, place: str) -> None:
         """Give a VM its first configuration, as a file beside the topology."""
         target = vm.spec["config"].get("file")

@@ -47,6 +47,14 @@ class Element:
             found = found.first(tag) if found else None
         return found
 
+    def rename(self, place: str) -> None:
+        """Set the place of the element, and of all below it."""
+        old, waiting = len(self.place), [self]
+        while waiting:
+            element = waiting.pop()
+            element.place = place + element.place[old:]
+            waiting += element.children
+
     def fields(self, report: Report) -> Fields:
         """Return the attributes, each to be mapped, kept or dropped."""
         return Fields(report, self.place, self.attributes)

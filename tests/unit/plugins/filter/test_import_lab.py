@@ -73,6 +73,11 @@ def test_what_is_no_regular_file(tmp_path):
     [
         (("/nowhere/lab.yml",), "/nowhere/lab.yml: it cannot be read: No such file or directory"),
         (("",), "give the path of a file, or its text"),
+        (([],), "give the path of a file, or its text, or a list of them"),
+        (
+            ([LAB % "x"] * 2,),
+            "cannot import the text: a lab of the format containerlab is",
+        ),
         ((3,), "give the path of a file, or its text"),
         ((LAB, "png"), "there is no format 'png'; the formats are auto, containerlab"),
         ((LAB, "auto", "", ["tiny"]), "kinds_map must be a dictionary of texts"),

@@ -202,7 +202,7 @@ PROJECT = {"project.gns3": (FILES / "gns3_routers.gns3").read_text()}
 def test_an_archive():
     overlay = "project-files/qemu/6f1d2c3b-0000-4000-8000-000000000001/hda_disk.qcow2"
     stream = _archive({**PROJECT, overlay: "x", "images/QEMU/csr.qcow2": "x", "README.txt": "x"})
-    lab = import_lab(Source("lab.gns3project", archive=stream), Options())
+    lab = import_lab([Source("lab.gns3project", archive=stream)], Options())
     assert lab.topology == imported("gns3_routers.gns3").topology
     fates = {field["place"]: field["note"] for field in lab.report["fields"]}
     assert "qemu-img rebase -u" in fates["archive/" + overlay]
@@ -236,7 +236,7 @@ def _symlink():
 )
 def test_hostile_archives_are_refused(stream, message):
     with pytest.raises(LabFileError) as caught:
-        import_lab(Source("lab.gns3project", archive=stream), Options())
+        import_lab([Source("lab.gns3project", archive=stream)], Options())
     assert message in str(caught.value) and "lab.gns3project" in str(caught.value)
 
 
@@ -247,6 +247,6 @@ def test_damaged_archives():
         content[position] ^= 0xFF
         for damaged in (bytes(content), whole[:position]):
             try:
-                import_lab(Source("lab", archive=io.BytesIO(damaged)), Options())
+                import_lab([Source("lab", archive=io.BytesIO(damaged))], Options())
             except LabFileError as error:
                 assert "cannot import lab" in str(error)
