@@ -167,7 +167,13 @@ class _Importer:
             self.lab.add_config(vm, given, place)
             return
         path = self.texts.replaced(given.replace("__clabNodeName__", name), place)
-        content = self.options.attachment(path) if "__" not in path else None
+        content = None
+        if "__clab" not in path:
+            try:
+                content = self.options.attachment(path)
+            except LabFileError as error:
+                reasons = [(place, reason) for _place, reason in error.problems]
+                raise LabFileError(self.report.file, reasons) from None
         if content is None:
             self.report.kept(place)
             vm.imported["startup-config"] = path
