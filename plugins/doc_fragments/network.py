@@ -216,17 +216,22 @@ forwards:
       choices: [tcp, udp]
       default: tcp
     host_address:
-      description: The IPv4 address to listen on; V(*) means all addresses.
+      description:
+        - The address to listen on; V(*) means all IPv4 addresses. V(user) listens on IPv4 addresses
+          only.
+        - A port belongs to its address, so that V(127.0.0.2) and V(127.0.0.3) can have the same
+          one, also for the same port of the guest.
       type: str
       default: 127.0.0.1
     host_port:
       description:
         - The port to listen on. V(auto) chooses a free port and keeps it. A port that is in use is
-          an error.
+          an error, and so is one below 1024 if QEMU is not run by root.
       type: str
       default: auto
     guest_address:
-      description: The address of the guest. Default is the first address that DHCP assigns.
+      description:
+        - The address of the guest, for V(user). Default is the first address that DHCP assigns.
       type: str
     guest_port:
       description: The port of the guest.

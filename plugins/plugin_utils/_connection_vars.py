@@ -14,6 +14,10 @@ from typing import Any, Callable, Mapping
 
 from ansible.template import trust_as_template
 
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import (
+    canonical,
+    reachable,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node
 
 _SSH_PORT = 22
@@ -54,12 +58,12 @@ def expected_vm(node: Node) -> dict[str, Any]:
     for nic in node.nics.values():
         for forward in (nic.settings.get("link") or {}).get("forwards") or ():
             port, protocol = str(forward.get("host_port") or ""), forward.get("protocol") or "tcp"
-            guest_port = str(forward.get("guest_port") or "")
+            guest_port, address = str(forward.get("guest_port") or ""), forward.get("host_address")
             if _PORT.fullmatch(port) and _PORT.fullmatch(guest_port) and protocol == "tcp":
                 forwards.append(
                     {
                         "guest_port": int(guest_port),
-                        "host_address": forward.get("host_address") or "127.0.0.1",
+                        "host_address": "127.0.0.1" if address is None else canonical(address),
                         "host_port": int(port),
                     }
                 )
@@ -115,10 +119,10 @@ def _ssh_variables(forward: Mapping[str, Any], hypervisor: Mapping[str, Any]) ->
     """Return the variables for SSH to a forwarded port, through the hypervisor if necessary."""
     address, port = forward["host_address"], forward["host_port"]
     if hypervisor.get("ansible_connection") in ("local", "ansible.builtin.local"):
-        return {"vlab_ssh_host": address.replace("0.0.0.0", "127.0.0.1"), "vlab_ssh_port": port}
+        return {"vlab_ssh_host": reachable(address), "vlab_ssh_port": port}
     host = hypervisor.get("ansible_host") or hypervisor["inventory_hostname"]
     if not address.startswith("127.") and address != "::1":
-        all_addresses = address in ("0.0.0.0", "::", "")
+        all_addresses = address in ("0.0.0.0", "::")
         return {"vlab_ssh_host": host if all_addresses else address, "vlab_ssh_port": port}
     command = _proxy_command(host, hypervisor)
     return {

@@ -44,11 +44,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process, shapes
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import (
-    PortRequest,
-    Reservation,
-    reserve_live,
-)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import Reservation
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, reserve_live
 
 SEGMENTS = ".segments"
 

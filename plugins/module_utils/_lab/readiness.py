@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import tai
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import forward_key
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import reachable
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -181,7 +182,7 @@ class Readiness:
         for nic in self.definition["nics"]:
             for forward in nic["link"].get("forwards", ()):
                 if (forward["protocol"], forward["guest_port"]) == ("tcp", guest_port):
-                    address = forward["host_address"].replace("0.0.0.0", "127.0.0.1")
+                    address = reachable(forward["host_address"])
                     return address, self.definition["ports"][forward_key(nic["name"], forward)]
         return None
 

@@ -59,6 +59,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_
 )
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import Reservation
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import clock, suspend
 
 if TYPE_CHECKING:
@@ -227,10 +228,11 @@ class Applier:
     # Definition and files.
 
     def _define(self) -> None:
-        if definitions.lacks_ports(self.desired):
-            self.desired["ports"] = ports.claim(
-                self.folder, definitions.port_requests(self.desired)
-            )
+        requests, held = definitions.port_requests(self.desired), self.desired["ports"]
+        if definitions.lacks_ports(self.desired) or not ports.are_registered(
+            self.folder, requests, held
+        ):
+            self.desired["ports"] = ports.claim(self.folder, requests)
         stops = "stop" in self.plan.steps
         if stops or not self.observation.alive:
             if self.observation.alive:
@@ -312,7 +314,7 @@ class Applier:
         observation, live = self.observation, self._live_vm()
         live.past = [observation.run["definition"], observation.saved or {}]
         try:
-            with ports.Reservation() as reservation:
+            with Reservation() as reservation:
                 self._reserve_live_ports(reservation, live)
                 for change in self.plan.changes:
                     if change.is_live:
@@ -326,7 +328,7 @@ class Applier:
         self._save_run(observation.running)
         definitions.save(self.folder, self.desired)
 
-    def _reserve_live_ports(self, reservation: ports.Reservation, live: Live) -> None:
+    def _reserve_live_ports(self, reservation: Reservation, live: Live) -> None:
         """Reserve the UDP ports that the running QEMU is going to bind."""
         bound = {entry[1:] for entry in self._listeners(live.running)}
         new = [entry for entry in self._listeners(self.desired) if entry[1:] not in bound]

@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     without_none,
     written_option,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import check_distinct
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
@@ -181,6 +182,7 @@ def compose(saved: Definition | None, given: Params, host: Host) -> Definition:
     )
     for part in PARTS:
         part.complete_with_slots(desired, host)
+    check_distinct([*port_requests(desired), *private_ports(desired)])
     return desired
 
 

@@ -12,12 +12,11 @@ to another VM. So a port belongs to a VM for as long as its definition needs it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
 import re
-import socket
-import time
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -35,26 +34,33 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     read_json,
-    read_text,
     remove_file,
     remove_temporary,
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import (
+    Reservation,
+    bind_error,
+    canonical,
+    is_free,
+    overlap,
+    refusal,
+    who_has,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 SYSTEM_ROOT = "/var/lib/vlab"
-_CHECK_TIMEOUT, _CHECK_INTERVAL = 0.3, 0.02  # seconds
 _RANGES = {"tcp": range(20000, 26000), "udp": range(26000, 32000)}
 _VNC_RANGE = range(5900, 6900)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
-_NAME = re.compile(r"(tcp|udp)/[0-9]{1,5}", re.ASCII)
-_TCP_LISTEN = "0A"  # TCP_LISTEN in include/net/tcp_states.h
+_PORT_RANGE = re.compile(r"\d{1,5}[-:]\d{1,5}", re.ASCII)
+_NAME = re.compile(r"(tcp|udp)/([0-9a-f.:]+/)?[0-9]{1,5}", re.ASCII)
 
-# {"udp/26000": {"vms": [...], "key": ..., "address": ...}}: the VMs that rely on a port; both VMs
-# of a cable for the port of each end.
+# {"udp/127.0.0.1/26000": {"vms": [...], "key": ...}}: the VMs that rely on a port at an address;
+# both VMs of a cable for the port of each end.
 _Registry = Dict[str, Dict[str, Any]]
 
 
@@ -83,9 +89,34 @@ def port_number(path: str, value: str | int) -> int | str:
     """Return the value of a port option: "auto", or a number. Raises OptionError."""
     if str(value) == "auto":
         return "auto"
+    if _PORT_RANGE.fullmatch(str(value)):
+        raise OptionError(path, "%r is a range: give an entry of its own for each port" % value)
     if not _PORT.fullmatch(str(value)) or not 0 < int(value) < 65536:
         raise OptionError(path, "%r is not a port: give a number from 1 to 65535, or auto" % value)
     return int(value)
+
+
+def clashes(requests: Iterable[PortRequest]) -> Iterator[tuple[PortRequest, PortRequest]]:
+    """Yield each request for a port by number with an earlier one that excludes it."""
+    earlier: dict[tuple[str, Union[int, str]], list[PortRequest]] = {}
+    for request in requests:
+        others = earlier.setdefault((request.protocol, request.port), [])
+        for other in others:
+            addresses = canonical(request.address), canonical(other.address)
+            if request.port != "auto" and overlap(*addresses):
+                yield request, other
+                break
+        others.append(request)
+
+
+def check_distinct(requests: Iterable[PortRequest]) -> None:
+    """Raise OptionError for a port that one VM requests twice."""
+    for request, other in clashes(requests):
+        raise OptionError(
+            request.option,
+            "port %s/%s on %s is also that of %s (on %s): choose another port or address, or auto"
+            % (request.protocol, request.port, request.address, other.option, other.address),
+        )
 
 
 def _registry_path(host_folder: str) -> str:
@@ -108,8 +139,36 @@ def _checked(path: str, held: Any) -> _Registry:
             "of this root runs" % path,
             path=path,
         )
-    registry: _Registry = held
-    return registry
+    return {_with_address(name, entry): entry for name, entry in held.items()}
+
+
+def _with_address(name: str, entry: Mapping[str, Any]) -> str:
+    """Return the name of an entry; earlier registries had the address in the entry only."""
+    if name.count("/") == 2:
+        return name
+    protocol, port = name.split("/")
+    address = entry.get("address")
+    return _name(protocol, address if isinstance(address, str) else "0.0.0.0", int(port))
+
+
+def _name(protocol: str, address: str, port: int) -> str:
+    return "%s/%s/%d" % (protocol, canonical(address), port)
+
+
+def _split(name: str) -> tuple[str, str, int]:
+    protocol, address, port = name.split("/")
+    return protocol, address, int(port)
+
+
+def _rivals(held: _Registry, protocol: str, address: str, port: int) -> list[str]:
+    """Return the entries that exclude a port at an address, this one of its own included."""
+    return [
+        name
+        for name in held
+        if name.startswith(protocol + "/")
+        and name.endswith("/%d" % port)
+        and overlap(_split(name)[1], canonical(address))
+    ]
 
 
 @contextlib.contextmanager
@@ -157,25 +216,46 @@ def _claim(
     }
     keys = {request.key for request in port_requests}
     for request in port_requests:
+        request = request._replace(address=_address(request, folder))
         old = key_ports.get(request.key)
-        if request.port == "auto" and old and _split(old)[0] == request.protocol:
-            name = old
-        else:
-            request = request._replace(address=_address(request, folder))
-            port = request.port
-            if port == "auto":
-                probe = functools.partial(_is_free, request.protocol, request.address)
-                port = _find(request, folder, held, probe)
-            name = "%s/%s" % (request.protocol, port)
-            if request.port != "auto":
-                _drop_stale(folder, held, name)
-                _check_holder(request, name, held.get(name), owner, keys)
-        claimed[request.key] = _split(name)[1]
+        port = request.port
+        if port == "auto":
+            port = _kept_port(request, old, held) or _find(
+                request, folder, held, functools.partial(_is_free, request)
+            )
+        name = _name(request.protocol, request.address, int(port))
+        if request.port != "auto":
+            for rival in _rivals(held, request.protocol, request.address, int(port)):
+                _drop_stale(folder, held, rival)
+            _check_holders(request, int(port), held, owner, keys)
+        claimed[request.key] = int(port)
         vms = held[name]["vms"] if name == old else []
-        held[name] = dict(_entry(request, folder), vms=sorted({owner, *vms}))
+        held[name] = dict(_entry(request), vms=sorted({owner, *vms}))
         kept.add(name)
     _release(held, owner, kept)
     return claimed
+
+
+def _kept_port(request: PortRequest, old: str | None, held: _Registry) -> int | None:
+    """Return the port that an auto port has, or keeps at another address; None if it cannot.
+
+    old: its entry in the registry.
+    """
+    if old is None or _split(old)[0] != request.protocol:
+        return None
+    _protocol, address, port = _split(old)
+    if address == canonical(request.address):
+        return port
+    others = _rivals(held, request.protocol, request.address, port)
+    # The VM itself may listen on the port at the old address.
+    is_own = overlap(address, canonical(request.address))
+    if set(others) - {old} or not is_own and not _is_free(request, port):
+        return None
+    return port
+
+
+def _is_free(request: PortRequest, port: int) -> bool:
+    return is_free(request.protocol, request.address, port)
 
 
 def preview(folder: Folder, port_requests: Collection[PortRequest]) -> dict[str, int]:
@@ -194,28 +274,36 @@ def _drop_stale(folder: Folder, held: _Registry, name: str) -> None:
         del held[name]
 
 
-def _check_holder(
-    request: PortRequest,
-    name: str,
-    holder: dict[str, Any] | None,
-    owner: str,
-    requested: Collection[str],
+def _check_holders(
+    request: PortRequest, port: int, held: _Registry, owner: str, requested: Collection[str]
 ) -> None:
-    """Raise OptionError if another VM, purpose or process has a port."""
-    if holder and (
-        holder["vms"] != [owner] or holder["key"] != request.key and holder["key"] in requested
-    ):
+    """Raise OptionError if another VM, purpose or process has a port, or none can have it."""
+    rivals = _rivals(held, request.protocol, request.address, port)
+    for name in rivals:
+        holder = held[name]
+        if holder["vms"] != [owner] or holder["key"] != request.key and holder["key"] in requested:
+            raise OptionError(
+                request.option,
+                "port %s/%d on %s is taken by the VM %s (%s): choose another, or auto"
+                % (
+                    request.protocol,
+                    port,
+                    _split(name)[1],
+                    " and ".join(holder["vms"]),
+                    holder["key"],
+                ),
+            )
+    error = None if rivals else bind_error(request.protocol, request.address, port)
+    if error:
         raise OptionError(
             request.option,
-            "port %s is taken by the VM %s (%s): choose another, or auto"
-            % (name, " and ".join(holder["vms"]), holder["key"]),
-        )
-    protocol, port = _split(name)
-    if not holder and not _is_free(protocol, request.address, port):
-        raise OptionError(
-            request.option,
-            "port %s on %s is taken by %s: choose another, or auto"
-            % (name, request.address, who_has(protocol, port)),
+            "port %s/%d on %s %s: choose another, or auto"
+            % (
+                request.protocol,
+                port,
+                request.address,
+                refusal(error, request.protocol, request.address, port),
+            ),
         )
 
 
@@ -258,81 +346,45 @@ def restore(folder: Folder, requests: Collection[PortRequest], held: Mapping[str
         registry = _checked(path, read_json(path) or {})
     except HostError:
         return  # the runs that need the registry report it
-    if _is_registered(registry, owner, requests, held):
+    if _is_registered(registry, folder, requests, held):
         return
     with _registry(folder.host) as registry:
         registered = {entry["key"] for entry in registry.values() if owner in entry["vms"]}
         for request in requests:
-            name = "%s/%d" % (request.protocol, held.get(request.key, 0))
-            entry = registry.get(name, _entry(request, folder))
+            port, address = held.get(request.key, 0), _address(request, folder)
+            name = _name(request.protocol, address, port)
+            entry = registry.get(name, _entry(request))
             is_same = entry["key"] == request.key and (request.is_cable or not entry["vms"])
+            is_same &= not set(_rivals(registry, request.protocol, address, port)) - {name}
             if request.key in held and request.key not in registered and is_same:
                 registry[name] = dict(entry, vms=sorted({owner, *entry["vms"]}))
 
 
-def _entry(request: PortRequest, folder: Folder) -> dict[str, Any]:
-    return {"vms": [], "key": request.key, "address": _address(request, folder)}
+def _entry(request: PortRequest) -> dict[str, Any]:
+    return {"vms": [], "key": request.key}
+
+
+def are_registered(
+    folder: Folder, requests: Collection[PortRequest], held: Mapping[str, int]
+) -> bool:
+    """Whether the registry has the ports that a VM holds, at the addresses that it needs."""
+    path = _registry_path(folder.host)
+    return not requests or _is_registered(
+        _checked(path, read_json(path) or {}), folder, requests, held
+    )
 
 
 def _is_registered(
-    registry: _Registry, owner: str, requests: Collection[PortRequest], held: Mapping[str, int]
+    registry: _Registry, folder: Folder, requests: Collection[PortRequest], held: Mapping[str, int]
 ) -> bool:
     """Whether the registry has the ports that a VM holds, for the same purposes."""
+    owner = _owner(folder)
     for request in requests:
-        entry = registry.get("%s/%d" % (request.protocol, held.get(request.key, 0)))
+        name = _name(request.protocol, _address(request, folder), held.get(request.key, 0))
+        entry = registry.get(name)
         if entry is None or entry["key"] != request.key or owner not in entry["vms"]:
             return False
     return True
-
-
-class Reservation:
-    """UDP ports that no other run can take until QEMU has bound them; a context manager.
-
-    QEMU binds the ports of UDP links so that others can bind them as well, and does not notice if
-    they do. A reservation binds them exclusively, and lets QEMU bind them afterwards.
-    """
-
-    def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
-
-    def __enter__(self) -> Reservation:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Release all ports of the reservation."""
-        for reserved in self._sockets:
-            reserved.close()
-
-    def add(self, request: PortRequest, address: str, port: int) -> bool:
-        """Reserve a port, or only check it if QEMU binds it exclusively; return whether it is free.
-
-        Another run may be checking the same port at this moment.
-        """
-        deadline = time.monotonic() + _CHECK_TIMEOUT
-        while True:
-            if self._try(request, address, port):
-                return True
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_CHECK_INTERVAL)
-
-    def _try(self, request: PortRequest, address: str, port: int) -> bool:
-        if not request.is_shared:
-            return _is_free(request.protocol, address, port)
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        reserved = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            reserved.bind((address, port))
-        except OSError:
-            reserved.close()
-            return False
-        # The kernel looks at this option of both sockets when the second one is bound.
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._sockets.append(reserved)
-        return True
 
 
 @contextlib.contextmanager
@@ -347,12 +399,10 @@ def ports_for_start(
     An auto port that was taken meanwhile is replaced by another one. private: requests that need
     no registry. Raises HostError naming the process that has a port.
     """
-    owner, ports = _owner(folder), dict(held)
+    ports = dict(held)
     if requests:
         restore(folder, requests, ports)
-        path = _registry_path(folder.host)
-        registry = _checked(path, read_json(path) or {})
-        if not _is_registered(registry, owner, requests, ports):
+        if not are_registered(folder, requests, ports):
             ports = claim(folder, requests)
     reservation = Reservation()
     try:
@@ -368,7 +418,7 @@ def ports_for_start(
         if any(request.is_cable for request in requests):
             # The start of the other VM may have moved its end before it could see this QEMU.
             with _registry(folder.host) as registry:
-                if not _is_registered(registry, owner, requests, ports):
+                if not _is_registered(registry, folder, requests, ports):
                     raise HostError(
                         "the ports of a cable of the VM %s were allocated again meanwhile, by the "
                         "start of the VM at its other end: run it again" % folder.name
@@ -396,17 +446,18 @@ def _allocate_again(
     found = {}
     with _registry(folder.host) as registry:
         for request in taken:
-            name = "%s/%d" % (request.protocol, _port(request, held))
-            entry = registry.get(name, _entry(request, folder))
+            address = _address(request, folder)
+            name = _name(request.protocol, address, _port(request, held))
+            entry = registry.get(name, _entry(request))
             others = [vm for vm in entry["vms"] if vm != _owner(folder) and _runs(folder, vm)]
             if request.port != "auto" or others:
                 raise _taken(request, folder, _port(request, held), others)
-            address = _address(request, folder)
+            request = request._replace(address=address)
             port = _find(
-                request, folder, registry, lambda port: reservation.add(request, address, port)
+                request, folder, registry, functools.partial(reservation.add, request, address)
             )
             del registry[name]
-            registry["%s/%d" % (request.protocol, port)] = entry
+            registry[_name(request.protocol, address, port)] = entry
             found[request.key] = port
     return found
 
@@ -420,14 +471,27 @@ def _runs(folder: Folder, vm: str) -> bool:
 
 
 def _taken(request: PortRequest, folder: Folder, port: int, others: list[str]) -> HostError:
+    address = _address(request, folder)
+    error = bind_error(request.protocol, address, port) or OSError(errno.EADDRINUSE, "")
+    if error.errno != errno.EADDRINUSE:
+        return HostError(
+            "%s: port %s/%d on %s %s"
+            % (
+                request.option,
+                request.protocol,
+                port,
+                address,
+                refusal(error, request.protocol, address, port),
+            )
+        )
     return HostError(
         "%s: port %s/%d on %s is taken by %s: stop that, or %s"
         % (
             request.option,
             request.protocol,
             port,
-            _address(request, folder),
-            who_has(request.protocol, port),
+            address,
+            who_has(request.protocol, port, address),
             "stop the VM %s at the other end of the cable, too" % others[0]
             if others
             else "choose another port",
@@ -444,7 +508,7 @@ def reserve_live(
     """
     for request, address, port in requests:
         if request.is_shared and not reservation.add(request, address, port):
-            holder = who_has(request.protocol, port)
+            holder = who_has(request.protocol, port, address)
             if not holder.startswith("process %d (" % pid):
                 raise HostError(
                     "%s: port %s/%d on %s is taken by %s: stop that, or choose another port"
@@ -492,11 +556,6 @@ def is_derived(address: str) -> bool:
     return len(parts) == 4 and parts[0] == "127" and 64 <= int(parts[1]) < 192
 
 
-def _split(name: str) -> tuple[str, int]:
-    protocol, port = name.split("/")
-    return protocol, int(port)
-
-
 def _candidates(request: PortRequest, root: str) -> Iterable[int]:
     """Return the ports that an auto port can be, in the order in which they are tried.
 
@@ -512,49 +571,22 @@ def _candidates(request: PortRequest, root: str) -> Iterable[int]:
 
 
 def _find(
-    request: PortRequest, folder: Folder, held: _Registry, is_free: Callable[[int], bool]
+    request: PortRequest, folder: Folder, held: _Registry, is_usable: Callable[[int], bool]
 ) -> int:
-    """Return a port that is neither allocated nor in use. Raises HostError."""
+    """Return a port that is neither allocated nor in use at its address. Raises HostError."""
+    address = canonical(request.address)
+    allocated = {
+        port
+        for protocol, other, port in map(_split, held)
+        if protocol == request.protocol and overlap(other, address)
+    }
+    error = bind_error(request.protocol, request.address, 0)
+    if error:
+        raise HostError(
+            "%s: cannot listen on %s: it %s"
+            % (request.option, address, refusal(error, request.protocol, address, 0))
+        )
     for port in _candidates(request, folder.root):
-        if "%s/%d" % (request.protocol, port) not in held and is_free(port):
+        if port not in allocated and is_usable(port):
             return port
     raise HostError("%s: no free %s port is left on this host" % (request.option, request.protocol))
-
-
-def _is_free(protocol: str, address: str, port: int) -> bool:
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
-        if protocol == "tcp":
-            # Connections in TIME_WAIT do not keep QEMU from listening.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-    return True
-
-
-def who_has(protocol: str, port: int) -> str:
-    """Return who listens on a port of this host: "process 12 (sshd)", or "another process"."""
-    inodes = _sockets_at(protocol, port)
-    for pid in filter(str.isdigit, os.listdir("/proc") if inodes else ()):
-        with contextlib.suppress(OSError):
-            for handle in os.scandir("/proc/%s/fd" % pid):
-                with contextlib.suppress(OSError):
-                    if os.readlink(handle.path) in inodes:
-                        name = (read_text("/proc/%s/comm" % pid) or "").strip()
-                        return "process %s (%s)" % (pid, re.sub(r"[^\x20-\x7e]", "?", name))
-    return "another process"
-
-
-def _sockets_at(protocol: str, port: int) -> set[str]:
-    """Return the sockets that listen on a port, as /proc/PID/fd names them (proc(5))."""
-    found = set()
-    for name in (protocol, protocol + "6"):
-        for line in (read_text("/proc/net/%s" % name) or "").splitlines()[1:]:
-            fields = line.split()
-            if int(fields[1].rpartition(":")[2], 16) == port and (
-                protocol == "udp" or fields[3] == _TCP_LISTEN
-            ):
-                found.add("socket:[%s]" % fields[9])
-    return found

@@ -19,13 +19,14 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
     image_path,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import (
+    canonical,
+    overlap,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.host_shares import given_options
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
-
-# Addresses at which a socket listens on all addresses of the host.
-_WILDCARDS = {"", "*", "0.0.0.0", "::"}
 
 
 class _Use(NamedTuple):
@@ -72,9 +73,9 @@ def check_conflicts(
 
 def _collide(use: _Use, address: str, other: _Use, other_address: str) -> bool:
     """Return whether two uses of one thing exclude each other. address: empty except for ports."""
-    if use.node == other.node or not (use.exclusive or other.exclusive):
+    if use.node == other.node and not address or not (use.exclusive or other.exclusive):
         return False
-    return address == other_address or bool({address, other_address} & _WILDCARDS)
+    return overlap(address, other_address)
 
 
 def _uses(topology: Topology, node: Node) -> Iterator[tuple[str, str, _Use]]:
@@ -95,7 +96,7 @@ def _uses(topology: Topology, node: Node) -> Iterator[tuple[str, str, _Use]]:
     for request in requests:
         if isinstance(request.port, int):
             port = "port %s/%d" % (request.protocol, request.port)
-            address = "127.0.0.1" if request.address == "localhost" else request.address
+            address = canonical(request.address)
             yield port, address, _Use(node.name, request.option, "%s on %s" % (port, address))
     yield from _image_uses(node.name, path, options["disks"])
     for device in options["passthrough"]:

@@ -28,6 +28,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortReq
 # A link as the definition keeps it: its type and the suboptions that were set.
 Link = Dict[str, Any]
 
+# The addresses to listen on that a forwarded port is moved between without becoming another one.
+_COMMON_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::")
 _MODE = re.compile(r"0?[0-7]{3}")
 _MAX_SOCKET_PATH = 107  # unix(7): 108 bytes with the terminating NUL
 _MAX_INTERFACE_NAME = 15  # linux/if.h, IFNAMSIZ with the terminating NUL
@@ -211,10 +213,10 @@ def _queues(path: str, value: int, link: Link) -> int:
 
 
 def _forwards(path: str, value: list[dict[str, Any]], link: Link) -> list[dict[str, Any]]:
-    return [_forward("%s[%d]" % (path, number), given) for number, given in enumerate(value)]
+    return [_forward("%s[%d]" % (path, number), given, link) for number, given in enumerate(value)]
 
 
-def _forward(path: str, given: dict[str, Any]) -> dict[str, Any]:
+def _forward(path: str, given: dict[str, Any], link: Link) -> dict[str, Any]:
     forward: dict[str, Any] = {
         key: entry["default"]
         for key, entry in SPEC["forwards"]["options"].items()
@@ -229,8 +231,9 @@ def _forward(path: str, given: dict[str, Any]) -> dict[str, Any]:
         forward["host_address"] = "0.0.0.0"
     for key in ("host_address", "guest_address"):
         if key in forward:
-            # QEMU forwards IPv4 only.
-            check_address("%s.%s" % (path, key), forward[key], 4)
+            # QEMU's own network forwards IPv4 only; passt does both.
+            is_passt = link["type"] == "passt"
+            check_address("%s.%s" % (path, key), forward[key], None if is_passt else 4)
     forward["host_port"] = port_number(path + ".host_port", forward["host_port"])
     check_number(path + ".guest_port", forward["guest_port"], 1, 65535, "a port")
     return forward
@@ -282,22 +285,32 @@ def _check_forwards(path: str, link: Link) -> None:
         )
     numbers: dict[str, int] = {}
     for number, forward in enumerate(link["forwards"]):
+        if link["type"] == "passt" and "guest_address" in forward:
+            raise OptionError(
+                "%s.forwards[%d].guest_address" % (path, number),
+                "passt has one guest: leave it out",
+            )
         first = numbers.setdefault(forward_key("", forward), number)
         if first != number:
             raise OptionError(
                 "%s.forwards[%d].guest_port" % (path, number),
-                "forwards[%d] has the same port of the guest" % first,
+                "forwards[%d] has the same port of the guest at the same host address: give it a "
+                "host_address of its own, such as 127.0.0.2" % first,
             )
 
 
 def forward_key(nic: str, forward: dict[str, Any]) -> str:
-    """Return the key of a forwarded port: the same as long as the guest port is the same."""
-    address = forward.get("guest_address", "")
-    return "nics/%s/%s/%s%d" % (
+    """Return the key of a forwarded port: the same as long as the guest port is the same.
+
+    A host address of its own makes it another port.
+    """
+    guest, host = forward.get("guest_address", ""), forward.get("host_address", "127.0.0.1")
+    return "nics/%s/%s/%s%d%s" % (
         nic,
         forward["protocol"],
-        address and address + ":",
+        guest and guest + ":",
         forward["guest_port"],
+        "" if host in _COMMON_ADDRESSES else "@" + host,
     )
 
 

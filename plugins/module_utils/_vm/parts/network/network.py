@@ -69,6 +69,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     left_out,
     written_items,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import reachable
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
 
 if TYPE_CHECKING:
@@ -492,7 +493,7 @@ def _forwards(nic: Nic, definition: Definition) -> list[dict[str, Any]]:
 def _address(forward: dict[str, Any]) -> dict[str, Any]:
     """Return where a forwarded port can be reached."""
     return {
-        "address": forward["host_address"].replace("0.0.0.0", "127.0.0.1"),
+        "address": reachable(forward["host_address"]),
         "port": forward["host_port"],
         "guest_port": forward["guest_port"],
         "source": "forward",

@@ -255,12 +255,14 @@ def test_backends(version, given, expected, words):
 
 def test_passt_of_a_newer_qemu():
     known = capabilities("10.0", netdev_types=frozenset(["passt"]))
-    link = links.normalise("link", {"type": "passt", "forwards": FORWARDS})
-    assert backend("l", "lab1", "r1", "e", link, PORTS, known, "x") == {
+    second = {"guest_port": 53, "protocol": "udp", "host_address": "::1", "host_port": "53"}
+    link = links.normalise("link", {"type": "passt", "forwards": [FORWARDS[0], second]})
+    ports = dict(PORTS, **{"nics/e/udp/53@::1": 26053})
+    assert backend("l", "lab1", "r1", "e", link, ports, known, "x") == {
         "type": "passt",
         "id": "l",
         "tcp-ports": [{"str": "127.0.0.1/20022:22"}],
-        "udp-ports": [{"str": "0.0.0.0/26053:53"}],
+        "udp-ports": [{"str": "::1/26053:53"}],
     }
 
 
@@ -355,6 +357,8 @@ def forward(**more):
         (forward(guest_port=0), "forwards[0].guest_port"),
         (forward(guest_port=1 << 70), "forwards[0].guest_port"),
         (forward(host_port="x"), "forwards[0].host_port"),
+        (forward(host_port="8000-8010"), "forwards[0].host_port"),
+        ({"type": "passt", "forwards": FORWARDS}, "forwards[1].guest_address"),
         (
             {"type": "user", "forwards": [FORWARDS[0], dict(FORWARDS[0], host_port="5")]},
             "forwards[1].guest_port",
@@ -389,6 +393,19 @@ def test_what_is_refused(given, option):
             [
                 ("nics/e/tcp/22", "tcp", "127.0.0.1", "auto"),
                 ("nics/e/udp/10.0.2.9:53", "udp", "0.0.0.0", 53),
+            ],
+        ),
+        (
+            {
+                "type": "user",
+                "forwards": [
+                    {"host_address": "127.0.0.2", "host_port": "80", "guest_port": 80},
+                    {"host_address": "127.0.0.3", "host_port": "80", "guest_port": 80},
+                ],
+            },
+            [
+                ("nics/e/tcp/80@127.0.0.2", "tcp", "127.0.0.2", 80),
+                ("nics/e/tcp/80@127.0.0.3", "tcp", "127.0.0.3", 80),
             ],
         ),
         ({"type": "mcast", "group": "239.1.1.1", "port": 5}, []),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -12,8 +13,8 @@ import threading
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import ports
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import port_sockets, ports
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
 HERE = "127.0.0.1"
@@ -30,8 +31,8 @@ def fixture_vm(tmp_path):
     return make
 
 
-def request(key, port="auto", protocol="tcp", option="o"):
-    return ports.PortRequest(key, protocol, HERE, port, option)
+def request(key, port="auto", protocol="tcp", option="o", address=HERE):
+    return ports.PortRequest(key, protocol, address, port, option)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_port_that_is_not_requested_any_more_is_released(vm):
 def test_the_holder_is_named(vm):
     ports.claim(vm("a"), [request("console/x", 20999)])
     with pytest.raises(
-        OptionError, match=r"^b's: port tcp/20999 is taken by the VM l/a \(console/x\)"
+        OptionError, match=r"^b's: port tcp/20999 on 127.0.0.1 is taken by the VM l/a \(console/x\)"
     ):
         ports.claim(vm("b"), [request("x", 20999, option="b's")])
     assert ports.claim(vm("b"), [request("x", 20999, protocol="udp")]) == {"x": 20999}, (
@@ -100,6 +101,117 @@ def test_the_holder_is_named(vm):
     assert ports.claim(vm("a"), [request("display", 20999)]) == {"display": 20999}, (
         "within a VM a port changes hands"
     )
+
+
+needs_ipv6 = pytest.mark.skipif(
+    not port_sockets.is_free("tcp", "::1", 0), reason="this host has no IPv6"
+)
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    "first, second, excludes",
+    [
+        ("127.0.0.2", "127.0.0.3", False),
+        ("127.0.0.2", "127.0.0.2", True),
+        ("0.0.0.0", "127.0.0.3", True),
+        ("127.0.0.2", "0.0.0.0", True),
+        ("127.0.0.2", "::", True),
+        ("::1", "::", True),
+        ("::1", "0:0:0:0:0:0:0:1", True),
+        ("::1", "127.0.0.1", False),
+        ("::1", "0.0.0.0", False),
+        ("localhost", "127.0.0.1", True),
+        ("localhost", "127.0.0.2", False),
+        ("::ffff:127.0.0.2", "127.0.0.2", True),
+    ],
+)
+def test_a_port_is_that_of_its_address(vm, first, second, excludes):
+    one = request("x", 20998, address=first)
+    other = request("y", 20998, address=second, option="of y")
+    assert ports.claim(vm("a"), [one]) == {"x": 20998}
+    if not excludes:
+        assert ports.claim(vm("b"), [other]) == {"y": 20998}, "of another VM"
+        ports.release(vm("b"))
+        ports.check_distinct([one, other])
+        assert ports.claim(vm("a"), [one, other]) == {"x": 20998, "y": 20998}, "of the same VM"
+        return
+    with pytest.raises(OptionError, match="^of y: port tcp/20998 on .* is taken by the VM l/a"):
+        ports.claim(vm("b"), [other])
+    with pytest.raises(OptionError, match="^of y: port tcp/20998 on .* is also that of o"):
+        ports.check_distinct([one, other])
+    with pytest.raises(OptionError, match="l/a"):
+        ports.claim(vm("a"), [one, other])
+
+
+def test_auto_ports_are_those_of_their_address(vm, monkeypatch):
+    monkeypatch.setitem(ports._RANGES, "tcp", range(20990, 20992))
+    requests = [request(address, address=address) for address in ("127.0.0.2", "127.0.0.3")]
+    for name in ("a", "b"):
+        found = ports.claim(vm(name), requests)
+        assert len(set(found.values())) == 1, "one port at two addresses"
+    with pytest.raises(HostError, match="no free tcp port"):
+        ports.claim(vm("c"), [request("x", address="0.0.0.0")])
+    assert ports.claim(vm("c"), [request("x", address="127.0.0.4")])["x"] in (20990, 20991)
+
+
+@needs_ipv6
+def test_an_auto_port_keeps_its_number_at_another_address(vm):
+    held = ports.claim(vm("a"), [request("x")])
+    moved = [request("x", address="127.0.0.2")]
+    assert not ports.are_registered(vm("a"), moved, held), "a change of the address claims it"
+    assert ports.claim(vm("a"), moved) == held
+    assert list(registry_of(vm("a"))) == ["tcp/127.0.0.2/%d" % held["x"]]
+    with socket.socket() as own:
+        own.bind(("127.0.0.2", held["x"]))
+        own.listen(1)
+        assert ports.claim(vm("a"), [request("x", address="0.0.0.0")]) == held, (
+            "the VM itself listens there"
+        )
+    ports.claim(vm("b"), [request("y", held["x"], address="::1")])
+    assert ports.claim(vm("a"), [request("x", address="::1")]) != held, "another VM has it there"
+
+
+def test_an_earlier_registry_is_understood(vm, tmp_path):
+    ports.claim(vm("a"), [request("x", 20997)])
+    entry = {"vms": ["l/a"], "key": "x", "address": "127.0.0.2"}
+    write_json(str(tmp_path / ".host" / "ports.json"), {"tcp/20997": entry})
+    assert ports.claim(vm("b"), [request("y", 20997)]) == {"y": 20997}
+    assert sorted(registry_of(vm("a"))) == ["tcp/127.0.0.1/20997", "tcp/127.0.0.2/20997"]
+
+
+def test_why_a_port_cannot_be_bound(vm, monkeypatch):
+    away = "192.0.2.77"
+    with pytest.raises(OptionError, match="port tcp/81 on %s is not possible: this host" % away):
+        ports.claim(vm("a"), [request("x", 81, address=away)])
+    with pytest.raises(HostError, match="cannot listen on %s: it is not possible" % away):
+        ports.claim(vm("a"), [request("x", address=away)])
+    with pytest.raises(HostError, match="^o: port tcp/81 on %s is not possible: this host" % away):
+        with ports.ports_for_start(vm("a"), [], {}, [request("x", 81, address=away)]):
+            pass
+    denied = OSError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(ports, "bind_error", lambda *_where: denied)
+    with pytest.raises(OptionError, match=r"is privileged: only root .*: choose another, or auto"):
+        ports.claim(vm("a"), [request("x", 81)])
+
+
+@needs_ipv6
+def test_the_process_at_the_address_is_named():
+    with socket.socket() as here, socket.socket() as there:
+        here.bind(("127.0.0.2", 0))
+        port = here.getsockname()[1]
+        there.bind(("127.0.0.3", port))
+        there.listen(1)
+        who = "process %d (" % os.getpid()
+        assert port_sockets.who_has("tcp", port, "127.0.0.3").startswith(who)
+        assert port_sockets.who_has("tcp", port, "0.0.0.0").startswith(who)
+        assert port_sockets.who_has("tcp", port, "127.0.0.2") == "another process"
+    with socket.socket(socket.AF_INET6) as here:
+        here.bind(("::1", 0))
+        here.listen(1)
+        port = here.getsockname()[1]
+        assert port_sockets.who_has("tcp", port, "::1").startswith(who)
+        assert port_sockets.who_has("tcp", port, "127.0.0.1") == "another process"
 
 
 def test_a_refusal_changes_nothing(vm, tmp_path):
@@ -208,7 +320,7 @@ def test_two_vms_with_one_port_do_not_block_each_other(vm):
     os.unlink(os.path.join(vm("a").host, "ports.json"))
     assert ports.claim(vm("b"), [request("x")]) == held
     ports.restore(vm("a"), [request("x")], held)
-    assert registry_of(vm("b"))["tcp/%d" % held["x"]]["vms"] == ["l/b"]
+    assert registry_of(vm("b"))["tcp/127.0.0.1/%d" % held["x"]]["vms"] == ["l/b"]
     with ports.ports_for_start(vm("a"), [request("x")], held) as allocated:
         assert allocated["x"] != held["x"]
     with ports.ports_for_start(vm("b"), [request("x")], held) as others:
@@ -347,7 +459,7 @@ def test_addresses_differ_between_roots():
 def test_nothing_to_release(tmp_path):
     ports.release(Folder(str(tmp_path), "l", "a"))
     assert os.listdir(tmp_path) == []
-    assert ports.who_has("tcp", 1) == "another process"
+    assert port_sockets.who_has("tcp", 1) == "another process"
 
 
 @pytest.mark.parametrize("key, begins", [("x", 4), ("display", 1)])

@@ -56,6 +56,7 @@ FORWARD = "nodes.r2.nics.eth1.link.forwards[0].host_port"
         (forward("80", "0.0.0.0"), forward("80", "127.0.0.3"), FORWARD, "port tcp/80"),
         (forward("80", "127.0.0.2"), forward("80", ""), FORWARD, "port tcp/80"),
         (forward("53", protocol="udp"), forward("53", protocol="udp"), FORWARD, "port udp/53"),
+        (console("80", "::"), forward("80", "127.0.0.3"), FORWARD, "port tcp/80"),
         (console("5001"), console("5001"), "nodes.r2.consoles[0].port", "port tcp/5001"),
         (console("5001"), console("5001", "localhost", "telnet"), "nodes.r2.consoles[0].port", ""),
         (forward("5001"), console("5001"), "nodes.r2.consoles[0].port", "port tcp/5001"),
@@ -110,6 +111,7 @@ def test_what_two_nodes_of_a_hypervisor_cannot_both_have(first, second, option, 
     "first, second",
     [
         (forward("80", "127.0.0.2"), forward("80", "127.0.0.3")),
+        (console("80", "::1"), forward("80", "0.0.0.0")),
         (forward("auto"), forward("auto")),
         (forward("53", protocol="tcp"), forward("53", protocol="udp")),
         (forward("80"), forward("81")),
@@ -126,6 +128,15 @@ def test_what_two_nodes_of_a_hypervisor_cannot_both_have(first, second, option, 
 )
 def test_what_two_nodes_of_a_hypervisor_can_both_have(first, second):
     assert conflicts(first, second) == []
+
+
+def test_ports_of_one_node():
+    one = {**forward("80", "127.0.0.2"), **console("80", "127.0.0.3")}
+    assert not conflicts(one, {})
+    both = {**forward("80", "0.0.0.0"), **console("80", "127.0.0.3")}
+    ((path, message),) = conflicts(both, {})
+    assert path == "nodes.r1.nics.eth1.link.forwards[0].host_port"
+    assert "nodes.r1.consoles[0].port" in message
 
 
 def test_a_setting_of_the_kind_is_used_by_each_of_its_nodes():
