@@ -24,6 +24,18 @@ options:
     type: path
 """
 
+    # For modules that take paths of images.
+    IMAGE_DIR = r"""
+options:
+  image_dir:
+    description:
+      - The folder on the hypervisor in which relative paths of images are looked up, namely of
+        disks, bases, copies, removable media, kernels and firmware. The saved path is absolute.
+      - Default is C(images) in O(root). Other paths must be absolute. C(~) is the home folder of
+        the user on the hypervisor.
+    type: path
+"""
+
     # How a change is made; for modules that may have to stop a VM.
     SETTINGS = r"""
 options:

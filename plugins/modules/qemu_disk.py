@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.vm
+  - vlab.qemu.vm.image_dir
   - vlab.qemu.vm.settings
   - vlab.qemu.storage.image
   - vlab.qemu.storage.attachment
@@ -570,6 +571,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_o
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import SPEC, converge_image
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
+    IMAGE_DIR_SPEC,
     PLACE_SPEC,
     SETTINGS_SPEC,
 )
@@ -650,6 +652,7 @@ def main() -> None:
                 "keep_image": {"type": "bool", "default": False},
             },
             **PLACE_SPEC,
+            **IMAGE_DIR_SPEC,
             **SETTINGS_SPEC,
             **SPEC,
             **ATTACHMENT_SPEC,

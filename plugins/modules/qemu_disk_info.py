@@ -20,9 +20,12 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.info_module
   - vlab.qemu.vm
+  - vlab.qemu.vm.image_dir
 options:
   path:
-    description: The path of an image. One of O(path) and O(vm) is required.
+    description:
+      - The path of an image; a relative one is in O(image_dir). One of O(path) and O(vm) is
+        required.
     type: path
   vm:
     description: The VM whose disks are returned. A VM that does not exist has no disks.
@@ -151,7 +154,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import image_chain, vm_facts
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import root_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import image_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import IMAGE_DIR_SPEC
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -161,7 +168,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Describe the images; return the module's result."""
     params = module.params
     if params["path"]:
-        paths = [(None, params["path"])]
+        images = image_folder(root_folder(params["root"]), params["image_dir"])
+        paths = [(None, absolute_path("path", params["path"], images))]
     else:
         found = vm_facts(params["root"], params["lab"], params["vm"])[0]
         paths = [(disk["name"], disk["path"]) for vm in found for disk in vm.get("disks", ())]
@@ -181,6 +189,7 @@ def main() -> None:
             "vm": {"type": "str"},
             "lab": {"type": "str", "default": "default"},
             "root": {"type": "path"},
+            **IMAGE_DIR_SPEC,
         },
         mutually_exclusive=[("path", "vm")],
         required_one_of=[("path", "vm")],

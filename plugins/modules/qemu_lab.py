@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.vm.image_dir
 attributes:
   check_mode:
     support: full
@@ -65,7 +66,7 @@ options:
   images:
     description:
       - Images by name, each with C(kernel), C(initrd), C(cmdline), or C(disk) and C(format). All
-        paths are on the hypervisor.
+        paths are on the hypervisor; relative ones are in O(image_dir).
       - The fact C(guest_images) of the role P(vlab.qemu.guest_image#role) has this format.
     type: dict
     default: {}

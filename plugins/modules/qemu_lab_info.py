@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.info_module
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.vm.image_dir
 options:
   lab:
     description: The name of the lab.
@@ -32,7 +33,9 @@ options:
       - The default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) for other users.
     type: path
   files:
-    description: Paths of images and other files that the lab needs; missing ones are returned.
+    description:
+      - Paths of images and other files that the lab needs; missing ones are returned. Relative
+        paths are in O(image_dir).
     type: list
     elements: path
     default: []
@@ -119,6 +122,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import hypervisor_facts
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import IMAGE_DIR_SPEC
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -127,7 +131,9 @@ if TYPE_CHECKING:
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Gather the facts; return the module's result."""
     params = module.params
-    facts, warnings = hypervisor_facts(params["root"], params["lab"], params["files"])
+    facts, warnings = hypervisor_facts(
+        params["root"], params["lab"], params["files"], params["image_dir"]
+    )
     return {"changed": False, "hypervisor": facts, "warnings": warnings}
 
 
@@ -137,6 +143,7 @@ def main() -> None:
         argument_spec={
             "lab": {"type": "str", "required": True},
             "root": {"type": "path"},
+            **IMAGE_DIR_SPEC,
             "files": {"type": "list", "elements": "path", "default": []},
         },
     )

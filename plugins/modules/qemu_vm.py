@@ -27,6 +27,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
   - vlab.qemu.vm
+  - vlab.qemu.vm.image_dir
   - vlab.qemu.vm.settings
   - vlab.qemu.machine
   - vlab.qemu.memory

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import SETTINGS_SPEC
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
+    IMAGE_DIR_SPEC,
+    SETTINGS_SPEC,
+)
 
 ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "topology": {"type": "raw", "required": True},
@@ -22,6 +25,7 @@ ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "nodes": {"type": "list", "elements": "str"},
     "images": {"type": "dict", "default": {}},
     "root": {"type": "path"},
+    **IMAGE_DIR_SPEC,
     "allow_container": {"type": "bool", "default": False},
     "purge": {"type": "bool", "default": False},
     "wait_ready": {"type": "bool", "default": True},

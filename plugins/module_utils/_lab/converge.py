@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Union
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change, module_diff
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
+    OptionError,
     VlabError,
     report_os_errors,
 )
@@ -46,8 +47,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.start_scheduler import StartScheduler
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     check_name,
-    default_root,
     remove_empty_lab,
+    root_folder,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import (
+    image_folder,
+    with_image_paths,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.node_facts import (
     read_node_facts,
@@ -85,8 +90,9 @@ class LabRun:
     def __init__(self, params: Params, check_mode: bool) -> None:
         self.params, self.check_mode = params, check_mode
         self.lab: str = check_name("lab", params["lab"])
-        self.root = os.path.abspath(params.get("root") or default_root())
+        self.root = root_folder(params.get("root"))
         self.folder = os.path.join(self.root, self.lab)
+        self.image_folder = image_folder(self.root, params.get("image_dir"))
         self.settings, self.limits = settings_of(params), params.get("limits") or {}
         # Whether what the topology does not name is removed.
         self.removes_unnamed = params["purge"] or params["state"] == "absent"
@@ -168,7 +174,11 @@ class LabRun:
         for nic in node["options"].get("nics") or ():
             if (nic.get("link") or {}).get("type") == "udp":
                 _set_addresses(self.root, nic["link"])
-        return NodeRun(self.root, self.lab, node, self.settings)
+        try:
+            options = with_image_paths(node["options"], self.image_folder)
+        except OptionError as error:
+            raise OptionError("nodes.%s.%s" % (node["name"], error.option), error.reason)
+        return NodeRun(self.root, self.lab, dict(node, options=options), self.settings)
 
     def _unnamed_vms(self) -> list[str]:
         """Return the VMs of the lab that the topology does not name."""

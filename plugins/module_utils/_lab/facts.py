@@ -18,7 +18,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import fi
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import application_container
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import root_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import image_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 
 if TYPE_CHECKING:
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
 _UNLIMITED = 1 << 60
 
 
-def hypervisor_facts(root: str | None, lab: str, files: Sequence[str]) -> tuple[Result, list[str]]:
-    """Return the facts of this host, and warnings. files: paths; missing ones are reported."""
-    root = os.path.abspath(root or default_root())
+def hypervisor_facts(
+    root: str | None, lab: str, files: Sequence[str], image_dir: str | None = None
+) -> tuple[Result, list[str]]:
+    """Return the facts of this host, and warnings.
+
+    files: paths; missing ones are reported. image_dir: the folder that relative ones are in.
+    """
+    root = root_folder(root)
+    images = image_folder(root, image_dir)
     facts: Result = {
         "lab": lab,
         **available_resources(root),
@@ -37,7 +44,7 @@ def hypervisor_facts(root: str | None, lab: str, files: Sequence[str]) -> tuple[
         "accel": None,
         "container": application_container(),
         "udp_ports": _bound_udp_ports(),
-        "missing_files": [path for path in files if not os.path.exists(path)],
+        "missing_files": [path for path in files if not os.path.exists(os.path.join(images, path))],
     }
     vms, warnings = vm_facts(root, lab)
     facts["vms"] = {

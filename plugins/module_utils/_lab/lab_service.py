@@ -22,8 +22,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.converge import con
 
 def result_of(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the result of the module, also if it fails."""
-    if params.get("root"):
-        params["root"] = os.path.expanduser(os.path.expandvars(params["root"]))
+    for option in ("root", "image_dir"):
+        if params.get(option):
+            params[option] = os.path.expanduser(os.path.expandvars(params[option]))
     try:
         with report_os_errors("cannot converge the lab %s" % params["lab"]):
             result: dict[str, Any] = converge_lab(params, check_mode)

@@ -24,7 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.parallel import (
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     Folder,
     check_name,
-    default_root,
+    root_folder,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     vm_names,
@@ -42,7 +42,7 @@ _MAX_WAIT = 60  # seconds that stop_at may be ahead
 
 def folders_of(root: str | None, lab: str, vm: str | None) -> list[Folder]:
     """Return the folders of a VM, or of all VMs of a lab in the order of their names."""
-    root = os.path.abspath(root or default_root())
+    root = root_folder(root)
     check_name("lab", lab)
     if vm is not None:
         return [Folder(root, lab, vm)]

@@ -17,10 +17,15 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import (
+    image_folder,
+    with_image_paths,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.storage import BOOTABLE
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
+    IMAGE_DIR_SPEC,
     PLACE_SPEC,
     SETTINGS_SPEC,
     settings_of,
@@ -48,6 +53,7 @@ def vm_argument_spec() -> dict[str, Any]:
             "allow_container": {"type": "bool", "default": False},
         },
         **PLACE_SPEC,
+        **IMAGE_DIR_SPEC,
         **SETTINGS_SPEC,
         **definitions.RUN_SPEC,
         **definitions.argument_spec(),
@@ -58,6 +64,7 @@ def converge_vm(params: Params, check_mode: bool) -> Result:
     """Bring one VM into its state; return the module's result. Raises VlabError."""
     check_texts("", params, _CONTENT)
     folder = Folder(params.get("root"), params["lab"], params["name"])
+    params = with_image_paths(params, image_folder(folder.root, params.get("image_dir")))
     host = Host(folder, incoming=params.get("incoming") or None)
     run = VmRun(host, settings_of(params))
     create = not check_mode and params["state"] not in ("absent", "reset", "suspended")
@@ -88,6 +95,9 @@ def converge_item(
     """
     check_texts("", params)
     folder = Folder(params.get("root"), params["lab"], params["vm"])
+    if item:
+        images = image_folder(folder.root, params.get("image_dir"))
+        item = with_image_paths({option: [item]}, images)[option][0]
     host = Host(folder, allow_shrink=bool(params.get("allow_shrink")))
     run = VmRun(host, settings_of(params))
     with folder.locked(False, run.settings["lock_timeout"]):

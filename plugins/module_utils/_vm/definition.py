@@ -14,7 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Ho
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, shapes
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import root_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     without_none,
@@ -193,7 +193,7 @@ def written(folder: Folder, definition: Definition) -> Params:
     the VM, and secrets.
     """
     options = {"name": folder.name, "lab": folder.lab}
-    if folder.root != os.path.abspath(default_root()):
+    if folder.root != root_folder(None):
         options["root"] = folder.root
     given = {name: written_option(option, definition[name]) for name, option in OPTIONS.items()}
     return {**options, **without_none(given)}

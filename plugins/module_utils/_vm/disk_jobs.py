@@ -30,6 +30,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     remove_file,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import encryption
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu_img
@@ -37,9 +38,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import Qe
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe, plan_snapshots
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import image_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options, disks
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import disk_path
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     users_of,
@@ -105,9 +107,10 @@ def converge_jobs(params: Params, check_mode: bool) -> tuple[list[Change], list[
     Raises VlabError.
     """
     check_number("backup_timeout", params["backup_timeout"], 1, _MAX_TIMEOUT, "a time in seconds")
-    if params["backup"]:
-        params = dict(params, backup=disk_options.image_path("backup", params["backup"]))
     folder = Folder(params.get("root"), params["lab"], params["vm"])
+    if params["backup"]:
+        images = image_folder(folder.root, params.get("image_dir"))
+        params = dict(params, backup=absolute_path("backup", params["backup"], images))
     with folder.locked(False, settings_of(params)["lock_timeout"]):
         observation = observe(folder)
         try:

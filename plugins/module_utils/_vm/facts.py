@@ -35,6 +35,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     Folder,
     check_name,
     default_root,
+    root_folder,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe
@@ -68,7 +69,7 @@ def vm_facts(
     for at most agent_timeout seconds each. with_definition: add the definition in the words of
     qemu_vm, and the command line of a VM that does not run.
     """
-    root = os.path.abspath(root or default_root())
+    root = root_folder(root)
     for option, value in (("lab", lab), ("name", name)):
         if value is not None:
             check_name(option, value)

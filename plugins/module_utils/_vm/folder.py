@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     write_atomically,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import names_hint
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def default_root() -> str:
     return os.path.join(
         os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "vlab"
     )
+
+
+def root_folder(given: str | None) -> str:
+    """Return the folder of all labs. given: the option root. Raises OptionError."""
+    return absolute_path("root", given) if given else os.path.abspath(default_root())
 
 
 def host_folder(root: str) -> str:
@@ -119,7 +125,7 @@ class Folder:
     lacks_lock = False
 
     def __init__(self, root: str | None, lab: str, name: str) -> None:
-        self.root = os.path.abspath(root or default_root())
+        self.root = root_folder(root)
         self.lab = check_name("lab", lab)
         self.name = check_name("name", name)
         if name == LAB_RECORD:

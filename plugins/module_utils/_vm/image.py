@@ -24,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_folder,
     remove_file,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import (
     encryption,
@@ -36,7 +37,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.image_files import
     files_needed,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import root_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import (
+    image_folder,
+    with_absolute,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import (
     users_of,
@@ -65,6 +70,8 @@ SPEC = dict(
 )
 
 
+# The options that are paths of images.
+_IMAGES = ("path", "backing_file", "backing_store", "source")
 # The facts of an image, as describe returns them.
 ImageFacts = Dict[str, Any]
 # What counts of a new image.
@@ -270,7 +277,9 @@ class Image:
     """One image: observe and apply; plan_image is between them."""
 
     def __init__(self, params: Params) -> None:
-        self.params = params
+        self._root = root_folder(params.get("root"))
+        folder = image_folder(self._root, params.get("image_dir"))
+        self.params = params = with_absolute(params, _IMAGES, folder)
         self.desired: Params = disk_options.normalise_disk(
             "", {key: params.get(key) for key in disk_options.IMAGE_SPEC}
         )
@@ -278,9 +287,8 @@ class Image:
             self.desired[key] = params.get(key)
         for key in ("source", "source_secret_file"):
             value = params.get(key)
-            self.desired[key] = value and disk_options.image_path(key, value)
+            self.desired[key] = value and absolute_path(key, value)
         self.path: str = self.desired["path"]
-        self._root = os.path.abspath(params.get("root") or default_root())
         self._qemu_img = QemuImg(find_qemu_img())
         self._check_report: dict[str, Any] | None = None
         self._observation = ImageObservation(False)

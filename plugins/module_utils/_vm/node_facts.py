@@ -16,14 +16,14 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     remove_file,
     write_json,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import NODE_FACTS, default_root
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import NODE_FACTS, root_folder
 
 # {name of the node: facts}
 NodeFacts = Dict[str, Dict[str, Any]]
 
 
 def _path(root: str | None, lab: str) -> str:
-    return os.path.join(os.path.abspath(root or default_root()), lab, NODE_FACTS)
+    return os.path.join(root_folder(root), lab, NODE_FACTS)
 
 
 def read_node_facts(root: str | None, lab: str) -> NodeFacts:

@@ -21,6 +21,7 @@ PLACE_SPEC: dict[str, dict[str, Any]] = {
     "lab": {"type": "str", "default": "default"},
     "root": {"type": "path"},
 }
+IMAGE_DIR_SPEC: dict[str, dict[str, Any]] = {"image_dir": {"type": "path"}}
 SETTINGS_SPEC: dict[str, dict[str, Any]] = {
     "allow_restart": {"type": "bool", "default": False},
     "shutdown": {

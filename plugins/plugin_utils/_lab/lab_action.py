@@ -27,6 +27,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Derived
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import SYSTEM_ROOT
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.used_record import (
     UsedRecord,
     existing_vms,
@@ -280,7 +281,9 @@ class LabAction(ShareRunner):
         states = _states(topology, state, only, facts)
         runs = placement.will_run(topology, states, facts)
         if state != "absent":
-            conflicts.check_conflicts(topology, placed, runs, problems)
+            # Only to compare paths: the default folder of another user than root is not known here.
+            image_dir = params.get("image_dir") or "%s/images" % (params.get("root") or SYSTEM_ROOT)
+            conflicts.check_conflicts(topology, placed, runs, problems, image_dir)
             problems.check()
         udp = endpoints.UdpEndpoints(topology, placed, self._addresses(topology, placed))
         if state not in ("absent", "stopped"):

@@ -14,11 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import with_image_paths
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
-    image_path,
-)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import (
     canonical,
     overlap,
@@ -44,16 +42,21 @@ class _Use(NamedTuple):
 
 
 def check_conflicts(
-    topology: Topology, placed: Mapping[str, str], runs: Mapping[str, bool], problems: Problems
+    topology: Topology,
+    placed: Mapping[str, str],
+    runs: Mapping[str, bool],
+    problems: Problems,
+    image_dir: str,
 ) -> None:
     """Record what two nodes of one hypervisor cannot both have.
 
-    placed: {node: host}. runs: {node: whether it runs after this task}.
+    placed: {node: host}. runs: {node: whether it runs after this task}. image_dir: the folder of
+    relative paths of images.
     """
     uses: dict[tuple[str, str], list[tuple[str, _Use]]] = {}
     for node in topology.nodes.values():
         host = placed[node.name]
-        for key, address, use in _uses(topology, node):
+        for key, address, use in _uses(topology, node, image_dir):
             if use.running and not runs[node.name]:
                 continue
             others = uses.setdefault((host, key), [])
@@ -78,10 +81,13 @@ def _collide(use: _Use, address: str, other: _Use, other_address: str) -> bool:
     return overlap(address, other_address)
 
 
-def _uses(topology: Topology, node: Node) -> Iterator[tuple[str, str, _Use]]:
+def _uses(topology: Topology, node: Node, image_dir: str) -> Iterator[tuple[str, str, _Use]]:
     """Yield (what is used, the address of a port, the use) for a node."""
     path = "nodes.%s" % node.name
-    options = _normalised(given_options(topology, node))
+    given = given_options(topology, node)
+    with contextlib.suppress(OptionError):
+        given = with_image_paths(given, image_dir)
+    options = _normalised(given)
     requests: list[PortRequest] = []
     for part in ("consoles", "display"):
         requests += BY_NAME[part].port_requests(options)
@@ -144,9 +150,9 @@ def _image_uses(
         option = "%s.disks[%s]" % (path, disk.get("name"))
         backing = "backing_file" if disk.get("backing_file") else "backing_store"
         if disk.get("path") and not disk.get("read_only") and not disk.get("snapshot"):
-            image = image_path(option, disk["path"])
+            image = disk["path"]
             yield "image " + image, "", _Use(node, option + ".path", "the image " + image)
         if disk.get(backing):
-            image = image_path(option, disk[backing])
+            image = disk[backing]
             use = _Use(node, "%s.%s" % (option, backing), "the image " + image, exclusive=False)
             yield "image " + image, "", use

@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
     report_os_errors,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_private_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
@@ -68,7 +69,7 @@ def _smbios(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _file(path: str, value: str) -> str | None:
-    return os.path.abspath(os.path.expanduser(value)) if value else None
+    return absolute_path(path, value) if value else None
 
 
 def find_uefi(arch: str, machine: str) -> tuple[str, str, str, str]:
@@ -127,6 +128,7 @@ class Firmware(Part):
     """The part that owns firmware and boot."""
 
     name = "firmware"
+    image_options = ("kernel", "initrd", "bios_image")
     options = {
         "firmware": Option({"type": "str", "choices": ["bios", "uefi"]}, "bios"),
         "bios_image": Option({"type": "path"}, normalise=_file),

@@ -61,6 +61,8 @@ class Part:
 
     name = ""
     options: dict[str, Option] = {}
+    # The options that are paths of images, relative to image_dir: "option", or "option.suboption".
+    image_options: tuple[str, ...] = ()
 
     # Observe.
 

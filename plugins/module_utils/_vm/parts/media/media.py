@@ -18,6 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
     changed_keys,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import foreign_files, images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.encryption import file_node
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import blockdev, device
@@ -64,7 +65,7 @@ _FLOPPY_DEFAULTS = {"path": None, "index": None, "read_only": False}
 def _medium(path: str, given: dict[str, Any]) -> dict[str, Any]:
     medium = {key: value for key, value in given.items() if value is not None}
     if "path" in medium:
-        medium["path"] = disk_options.image_path(path + ".path", medium["path"])
+        medium["path"] = absolute_path(path + ".path", medium["path"])
     for key in _CHECKSUMS:
         if key in medium:
             medium[key] = images.normalise_checksum("%s.%s" % (path, key), medium[key])
@@ -75,6 +76,7 @@ class Media(Part):
     """The part that owns removable drives and first-boot media."""
 
     name = "media"
+    image_options = ("cdroms.path", "floppies.path")
     options = {
         "cdroms": Option(
             {

@@ -18,6 +18,7 @@ import re
 from typing import Any, Callable, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
     check_address,
     check_number,
@@ -30,6 +31,7 @@ Link = Dict[str, Any]
 
 # The addresses to listen on that a forwarded port is moved between without becoming another one.
 _COMMON_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::")
+_NO_SCRIPT = "no"  # QEMU's word
 _MODE = re.compile(r"0?[0-7]{3}")
 _MAX_SOCKET_PATH = 107  # unix(7): 108 bytes with the terminating NUL
 _MAX_INTERFACE_NAME = 15  # linux/if.h, IFNAMSIZ with the terminating NUL
@@ -195,10 +197,18 @@ def _mode(path: str, value: str, link: Link) -> str:
 
 
 def _socket_path(path: str, value: str, link: Link) -> str:
-    value = os.path.abspath(value)
+    value = absolute_path(path, value)
     if len(os.fsencode(value)) > _MAX_SOCKET_PATH:
         raise OptionError(path, "the path of a socket has %d bytes at most" % _MAX_SOCKET_PATH)
     return value
+
+
+def _path(path: str, value: str, link: Link) -> str:
+    return absolute_path(path, value)
+
+
+def _script(path: str, value: str, link: Link) -> str:
+    return value if value == _NO_SCRIPT else absolute_path(path, value)
 
 
 def _interface(path: str, value: str, link: Link) -> str:
@@ -257,6 +267,10 @@ _NORMALISE: dict[str, Callable[[str, Any, Link], Any]] = {
     "mode": _mode,
     "path": _socket_path,
     "remote_path": _socket_path,
+    "tftp": _path,
+    "helper": _path,
+    "script": _script,
+    "down_script": _script,
     "interface": _interface,
     "queues": _queues,
     "forwards": _forwards,

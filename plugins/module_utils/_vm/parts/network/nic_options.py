@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links, macs
@@ -30,7 +30,7 @@ def _capture(path: str, given: dict[str, Any]) -> dict[str, Any] | None:
     if given.get("snaplen") is not None:
         check_number(path + ".snaplen", given["snaplen"], 1, (1 << 31) - 1, "a length in bytes")
     return {
-        "path": os.path.abspath(given["path"]) if given.get("path") else None,
+        "path": absolute_path(path + ".path", given["path"]) if given.get("path") else None,
         "snaplen": given.get("snaplen"),
     }
 

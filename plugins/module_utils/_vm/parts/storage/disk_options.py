@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size, parse_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import normalise_checksum
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
@@ -24,13 +24,6 @@ LIMITS = ["bps_total", "bps_read", "bps_write", "iops_total", "iops_read", "iops
 _MAX_RATE = 10**15  # QEMU, include/qemu/throttle.h, THROTTLE_VALUE_MAX
 _SECTOR = 512
 _SECRET_OPTIONS = ("key-secret", "encrypt.key-secret", "encrypt.format", "encryption")
-
-
-def image_path(path: str, value: str) -> str:
-    """Return the absolute path of an image. Raises OptionError for an impossible file name."""
-    if "\0" in value:
-        raise OptionError(path, "%r has a NUL character" % value)
-    return os.path.abspath(os.path.expanduser(value))
 
 
 def image_size(path: str, value: str | int) -> int:
@@ -80,15 +73,15 @@ def _rate(path: str, value: str | int) -> int:
 # The suboptions of the image, which qemu_disk also supports without a VM. FILE: a change does not
 # concern a running VM.
 IMAGE_OPTIONS: dict[str, Option] = {
-    "path": Option({"type": "path"}, normalise=image_path),
+    "path": Option({"type": "path"}, normalise=absolute_path),
     "size": Option({"type": "str"}, how=LIVE, normalise=image_size, written=format_size),
     "format": Option({"type": "str", "choices": FORMATS}),
     "format_options": Option({"type": "dict"}, {}, FILE, _format_options),
-    "backing_file": Option({"type": "path", "aliases": ["backing_store"]}, normalise=image_path),
+    "backing_file": Option({"type": "path", "aliases": ["backing_store"]}, normalise=absolute_path),
     "backing_format": Option({"type": "str", "choices": FORMATS}, how=FILE),
     "checksum": Option({"type": "str"}, how=FILE, normalise=normalise_checksum),
     "checksum_first_mib": Option({"type": "str"}, how=FILE, normalise=normalise_checksum),
-    "secret_file": Option({"type": "path", "no_log": False}, how=FILE, normalise=image_path),
+    "secret_file": Option({"type": "path", "no_log": False}, how=FILE, normalise=absolute_path),
     "any_content": Option({"type": "bool"}, False, FILE),
 }
 # The suboptions of the device: how the VM uses the image.

@@ -86,6 +86,7 @@ class Storage(Part):
     """The part that owns the disks."""
 
     name = "storage"
+    image_options = ("disks.path", "disks.backing_file", "disks.backing_store")
     options = {
         "disks": Option(
             {"type": "list", "elements": "dict", "options": DISK_SPEC},

@@ -358,7 +358,9 @@ class Lab:
         for path in self.root.glob("default/*/vm.json"):
             defined |= set(json.loads(path.read_text())["ports"].values())
         lost = {
-            place: entry for place, entry in held.items() if int(place.split("/")[-1]) not in defined
+            place: entry
+            for place, entry in held.items()
+            if int(place.split("/")[-1]) not in defined
         }
         expect(not lost, "ports held for nothing: %s" % lost)
 

@@ -200,7 +200,7 @@ def test_the_least(version, machine):
         ({"boot_order": "c"}, "-boot", ["order=c"]),
         ({"boot_menu": True}, "-boot", ["menu=on"]),
         ({}, "-boot", []),
-        ({"kernel": "-k"}, "-kernel", [os.path.abspath("-k")]),
+        ({"kernel": "/-k"}, "-kernel", ["/-k"]),
         ({"kernel": "/k", "cmdline": "-S a,b"}, "-append", ["-S a,b"]),
         (
             {"smbios": [{"type": 2, "asset": "a,b=c", "location": True}]},

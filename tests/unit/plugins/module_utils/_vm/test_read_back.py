@@ -121,7 +121,7 @@ def test_a_definition_is_short():
 
 
 def test_sizes_and_the_root_are_written_as_a_user_writes_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(definitions, "default_root", lambda: str(tmp_path))
+    monkeypatch.setattr(definitions, "root_folder", lambda _given: str(tmp_path))
     host = FakeHost(root=tmp_path)
     saved = compose({"memory": "2G", "disks": [{"name": "a", "size": "1.5G"}]}, host=host)
     written = definitions.written(host.folder, saved)

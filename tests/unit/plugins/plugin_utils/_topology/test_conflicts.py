@@ -21,7 +21,7 @@ def conflicts(first, second, kinds=None, placed=None, runs=None):
     )
     problems = Problems()
     placed = placed or {"r1": "hv1", "r2": "hv1"}
-    check_conflicts(topology, placed, runs or {"r1": True, "r2": True}, problems)
+    check_conflicts(topology, placed, runs or {"r1": True, "r2": True}, problems, "/i")
     return problems.found
 
 
@@ -72,6 +72,12 @@ FORWARD = "nodes.r2.nics.eth1.link.forwards[0].host_port"
             disk(path="/i/a.qcow2"),
             disk(backing_file="/i/a.qcow2"),
             "nodes.r2.disks[data].backing_file",
+            "the image /i/a.qcow2",
+        ),
+        (
+            disk(path="a.qcow2"),
+            disk(path="/i/a.qcow2"),
+            "nodes.r2.disks[data].path",
             "the image /i/a.qcow2",
         ),
         (
