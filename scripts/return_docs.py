@@ -39,7 +39,17 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_op
 WIDTH = 100
 BEGIN, END = 'RETURN = r"""\n', '"""\n'
 # The fragments of what qemu_vm returns, in the order of the text.
-VM_FRAGMENTS = ["vm", "machine", "memory", "consoles", "display", "storage", "media", "network"]
+VM_FRAGMENTS = [
+    "vm",
+    "machine",
+    "memory",
+    "consoles",
+    "display",
+    "storage",
+    "media",
+    "network",
+    "devices",
+]
 
 
 def fragment(name: str, attribute: str) -> str:

@@ -51,11 +51,41 @@ options:
     elements: dict
   passthrough:
     description:
-      - PCI devices of the hypervisor that the guest has for itself, each by its address, such as
-        V(0000:3b:00.1); see C(lspci -D).
-      - Each must be in an IOMMU group and bound to C(vfio-pci), which is checked before the start.
+      - PCI devices of the hypervisor that the guest has for itself. Each must be in an IOMMU group,
+        which is checked before the start.
+      - An address, such as V(0000:3b:00.1) (see C(lspci -D)), is a device that you have bound to
+        C(vfio-pci).
+      - The name of a network interface, such as V(ens1f0), is its device. It is bound to
+        C(vfio-pci) at the start and given back to its driver when the VM has stopped, which
+        requires root. An interface that is up, or part of a bridge or bond, is refused.
+      - A dictionary with C(interface) or C(address), and C(virtual_functions), is that many free
+        virtual functions of the device. They are chosen at the start, bound to C(vfio-pci), and
+        given back. Free is what no other VM below O(root) has and whose interface is not up.
+        The functions must exist; see C(sriov_numvfs) of the device in sysfs.
       - The value is replaced as a whole. Default of a new VM is V([]).
       - Changes need a restart.
     type: list
-    elements: str
+    elements: raw
+"""
+
+    # What qemu_vm returns about it; scripts/return_docs.py writes it into the modules.
+    RESULT: str = r"""
+passthrough:
+  description: The devices of the hypervisor that a running VM has.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    device:
+      description:
+        - The device as it was given, such as V(ens1f0), or V(ens1f0/1) for the second virtual
+          function.
+      returned: always
+      type: str
+      sample: ens1f0/0
+    address:
+      description: Its PCI address.
+      returned: always
+      type: str
+      sample: '0000:3b:02.0'
 """

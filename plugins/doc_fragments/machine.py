@@ -35,11 +35,12 @@ options:
   qemu_binary:
     description:
       - The QEMU binary, as an absolute path or a name. It must match O(arch) if both are set.
+      - Of a list, the first one is used that exists on the hypervisor and can be executed.
       - Default of a new VM is C(qemu-system-ARCH), or C(qemu-kvm) for the architecture of the
         hypervisor.
       - The empty string restores the default.
       - Changes need a restart.
-    type: str
+    type: raw
   machine:
     description:
       - The machine type, such as V(pc), V(q35) or V(virt). M(vlab.qemu.qemu_host_info) returns the

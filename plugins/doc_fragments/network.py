@@ -259,6 +259,12 @@ queues:
 bridge:
   description: The bridge of a V(bridge) link.
   type: str
+options:
+  description:
+    - Options of QEMU's backend that no suboption stands for, by QEMU's name, such as C(sndbuf) or
+      C(vhostforce) of a V(tap), or C(smb) or C(guestfwd) of a V(user) network. Names and types are
+      checked by what the QEMU binary reports. Not for V(none).
+  type: dict
 helper:
   description: The helper program that connects to the V(bridge). Default is QEMU's.
   type: path
@@ -404,6 +410,11 @@ capture:
   returned: always
   type: dict
   sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
+interface:
+  description: The interface on the hypervisor, also if QEMU has chosen its name.
+  returned: when the link is a C(tap) and the VM runs
+  type: str
+  sample: tap0
 carrier:
   description: Whether the guest currently sees a carrier.
   returned: always

@@ -190,6 +190,11 @@ nic:
       description: Further properties of the device, as QEMU names them.
       returned: when it is not the default
       type: dict
+    interface:
+      description: The interface on the hypervisor, also if QEMU has chosen its name.
+      returned: when the link is a C(tap) and the VM runs
+      type: str
+      sample: tap0
     carrier:
       description: Whether the guest currently sees a carrier.
       returned: always

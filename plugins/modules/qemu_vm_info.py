@@ -546,6 +546,11 @@ vms:
           description: Further properties of the device, as QEMU names them.
           returned: when it is not the default
           type: dict
+        interface:
+          description: The interface on the hypervisor, also if QEMU has chosen its name.
+          returned: when the link is a C(tap) and the VM runs
+          type: str
+          sample: tap0
         carrier:
           description: Whether the guest currently sees a carrier.
           returned: always
@@ -625,6 +630,24 @@ vms:
           returned: always
           type: int
           sample: 22
+    passthrough:
+      description: The devices of the hypervisor that a running VM has.
+      returned: always
+      type: list
+      elements: dict
+      contains:
+        device:
+          description:
+            - The device as it was given, such as V(ens1f0), or V(ens1f0/1) for the second virtual
+              function.
+          returned: always
+          type: str
+          sample: ens1f0/0
+        address:
+          description: Its PCI address.
+          returned: always
+          type: str
+          sample: '0000:3b:02.0'
     definition:
       description:
         - The definition in the words of the options of M(vlab.qemu.qemu_vm). Given to the same VM,

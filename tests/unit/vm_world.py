@@ -38,6 +38,14 @@ def capabilities(version, **changes):
     return Capabilities(**values)._replace(**changes)
 
 
+# Some of what QEMU 7.2 reports.
+NETDEV_OPTIONS = {
+    "user": {"ipv6": "boolean", "ipv6-dns": "string", "smb": "string", "guestfwd": "array"},
+    "tap": {"ifname": "string", "sndbuf": "int", "vhostforce": "boolean", "poll-us": "int"},
+    "socket": {"fd": "string"},
+}
+
+
 class FakeHost(Host):
     """A host with one QEMU, for x86_64 by default. Nothing on the real host is read."""
 
@@ -45,8 +53,10 @@ class FakeHost(Host):
         super().__init__(Folder(str(root), lab, name))
         self.accel, self.accel_reason, self.its_arch = "tcg", "asked for", arch
         self.__dict__["capabilities"] = _KNOWN[version]
+        self.__dict__["netdev_options"] = NETDEV_OPTIONS
 
     def find(self, arch, binary):
+        binary = binary[0] if isinstance(binary, list) else binary
         self.binary, self.arch = (
             binary or "/usr/bin/qemu-system-" + (arch or self.its_arch),
             arch or self.its_arch,

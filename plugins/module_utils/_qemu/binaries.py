@@ -14,7 +14,7 @@ import contextlib
 import os
 import platform
 import re
-from typing import Iterable
+from typing import Iterable, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 
@@ -159,6 +159,22 @@ def find_qemu(arch: str | None = None, binary: str | None = None) -> tuple[str, 
             % (requested, path, derived),
         )
     return path, result
+
+
+def first_binary(candidates: Sequence[str]) -> str | None:
+    """Return the first candidate that find_qemu can use, None without candidates.
+
+    Raises OptionError if no candidate exists.
+    """
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    problems = []
+    for candidate in candidates:
+        try:
+            return _locate(candidate)
+        except OptionError as error:
+            problems.append(error.reason)
+    raise OptionError("qemu_binary", "; ".join(problems))
 
 
 def architecture_of(path: str) -> str | None:

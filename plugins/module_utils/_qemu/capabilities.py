@@ -17,7 +17,7 @@ import select
 import subprocess
 import tempfile
 import time
-from typing import Any, Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Tuple, TypeVar
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
@@ -56,6 +56,7 @@ _MODULE_FOLDERS = (
     "/usr/lib/qemu",
 )
 
+_T = TypeVar("_T")
 _Ask = Callable[..., Any]  # a QMP command and its arguments -> what it returns, None if refused
 
 
@@ -135,7 +136,7 @@ def get_capabilities(path: str, cache: str | None = None, timeout: float = 30) -
     file = cache_file(path, "capabilities", cache)
     capabilities = _from_json(read_cached(file, identity))
     if capabilities is None:
-        capabilities = _query(path, timeout)
+        capabilities = ask_qemu(path, timeout, _ask_all)
         write_cached(file, identity, _to_json(capabilities))
     return capabilities
 
@@ -220,8 +221,11 @@ def _from_json(answer: Any) -> Capabilities | None:
         return None
 
 
-def _query(path: str, timeout: float) -> Capabilities:
-    """Start the binary without a machine and query it: one process, some 60 ms."""
+def ask_qemu(path: str, timeout: float, questions: Callable[[_Ask, dict[str, Any]], _T]) -> _T:
+    """Start the binary without a machine and query it: one process, some 60 ms.
+
+    questions(ask, version): return the answers. Raises HostError.
+    """
     argv = [path] + list(_ARGUMENTS)
     with report_os_errors("cannot make a temporary file"):
         output = tempfile.TemporaryFile()
@@ -240,7 +244,7 @@ def _query(path: str, timeout: float) -> Capabilities:
         except OSError as error:
             raise HostError("cannot run %s: %s" % (path, error.strerror), cmd=argv, stderr="")
         try:
-            return _run_session(process, time.monotonic() + timeout)
+            return _run_session(process, time.monotonic() + timeout, questions)
         except (OSError, ValueError, LookupError, TypeError, subprocess.TimeoutExpired) as error:
             process.kill()
             code = process.wait()
@@ -263,7 +267,11 @@ def _query(path: str, timeout: float) -> Capabilities:
                     stream.close()
 
 
-def _run_session(process: subprocess.Popen[bytes], deadline: float) -> Capabilities:
+def _run_session(
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    questions: Callable[[_Ask, dict[str, Any]], _T],
+) -> _T:
     """Query a QEMU that has its monitor on stdin and stdout, and end it."""
     if not process.stdin or not process.stdout:
         raise ValueError("no pipes")
@@ -277,10 +285,10 @@ def _run_session(process: subprocess.Popen[bytes], deadline: float) -> Capabilit
 
     version = next(messages)["QMP"]["version"]
     ask("qmp_capabilities")
-    capabilities = _ask_all(ask, version)
+    answers = questions(ask, version)
     ask("quit")
     process.wait(max(0, deadline - time.monotonic()))
-    return capabilities
+    return answers
 
 
 def _ask_all(ask: _Ask, version: dict[str, Any]) -> Capabilities:

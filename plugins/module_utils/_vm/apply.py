@@ -430,13 +430,18 @@ class Applier:
     def _launch(self) -> None:
         host, folder, desired = self.host, self.folder, self.desired
         self._remove_sockets()
-        for part in PARTS:
-            part.before_launch(desired, host)
-        self._end_helper_processes()
-        for argv in self._helper_processes():
-            # It goes to the background once its socket exists, which QEMU connects to.
-            run_program(argv, timeout=self.settings["start_timeout"])
-        argv = command_line.build(desired, host)
+        try:
+            for part in PARTS:
+                part.before_launch(desired, host)
+            self._end_helper_processes()
+            for argv in self._helper_processes():
+                # It goes to the background once its socket exists, which QEMU connects to.
+                run_program(argv, timeout=self.settings["start_timeout"])
+            argv = command_line.build(desired, host)
+        except VlabError:
+            for part in PARTS:
+                part.release(desired, host)
+            raise
         console_from = host.console_from
         if console_from is None:
             console_from = log_size(folder, desired)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import (
     find_qemu,
+    first_binary,
     find_qemu_img,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import (
@@ -26,6 +27,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
 )
 
 if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.netdev_options import (
+        NetdevOptions,
+    )
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
 
@@ -73,14 +77,22 @@ class Host:
         self.saved_memory = self.incoming = self.machine_type = self.console_from = None
         self.is_template = False
 
-    def find(self, arch: str | None, binary: str | None) -> None:
-        """Find the QEMU binary. Raises OptionError."""
-        self.binary, self.arch = _find_qemu(arch, binary)
+    def find(self, arch: str | None, binary: str | list[str] | None) -> None:
+        """Find the QEMU binary; the first that exists of a list. Raises OptionError."""
+        candidates = (binary,) if isinstance(binary, str) else tuple(binary or ())
+        self.binary, self.arch = _find_qemu(arch, candidates)
 
     @functools.cached_property
     def capabilities(self) -> Capabilities:
         """The capabilities of the binary."""
         return _capabilities(self.binary)
+
+    @functools.cached_property
+    def netdev_options(self) -> NetdevOptions:
+        """The options of the network backends of the binary; most VMs use none by name."""
+        from ansible_collections.vlab.qemu.plugins.module_utils._qemu import netdev_options
+
+        return netdev_options.get_netdev_options(self.binary)
 
     @functools.cached_property
     def qemu_img(self) -> QemuImg:
@@ -106,8 +118,8 @@ class Host:
 
 
 @functools.lru_cache(maxsize=None)
-def _find_qemu(arch: str | None, binary: str | None) -> tuple[str, str]:
-    return find_qemu(arch, binary)
+def _find_qemu(arch: str | None, candidates: tuple[str, ...]) -> tuple[str, str]:
+    return find_qemu(arch, first_binary(candidates))
 
 
 @functools.lru_cache(maxsize=None)

@@ -192,6 +192,7 @@ _LINK = record(
     {
         "forwards": optional(list_of(_FORWARD)),
         "dns_search": optional(list_of(text)),
+        "options": optional(free_dict),
         "queues": optional(positive),
         "vhost": optional(boolean),
         **{key: optional(_auto_port) for key in ("local_port", "remote_port", "port")},
@@ -226,7 +227,8 @@ _OPTION_CHECKS: dict[str, Check] = {
     "config_drive": optional(_FILES),
     "extra_args": list_of(text),
     "wrapper": list_of(text),
-    "passthrough": list_of(text),
+    "qemu_binary": optional(either(text, list_of(text))),
+    "passthrough": list_of(either(text, record({"device": text, "virtual_functions": positive}))),
     "environment": dict_of(text),
     "devices": list_of(free_dict),
     "smbios": list_of(free_dict),

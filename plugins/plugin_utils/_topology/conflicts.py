@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host_devices import is_exclusive
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import with_image_paths
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links
@@ -105,7 +106,7 @@ def _uses(topology: Topology, node: Node, image_dir: str) -> Iterator[tuple[str,
             address = canonical(request.address)
             yield port, address, _Use(node.name, request.option, "%s on %s" % (port, address))
     yield from _image_uses(node.name, path, options["disks"])
-    for device in options["passthrough"]:
+    for device in filter(is_exclusive, options["passthrough"]):
         use = _Use(node.name, path + ".passthrough", "the device %s" % device, running=True)
         yield "device " + device, "", use
 

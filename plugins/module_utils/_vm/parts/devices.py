@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,35 +18,22 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     device,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, host_devices
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host_pci import HostPci
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import SlotRequest
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition, Params
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
+        Definition,
+        Params,
+        Result,
+    )
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
 
-_HOST_ADDRESS = re.compile(
-    r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE
-)
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _WATCHDOG_ACTIONS = ["reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"]
-
-
-def _passthrough(path: str, value: list[str]) -> list[str]:
-    normal = []
-    for number, address in enumerate(value):
-        match = _HOST_ADDRESS.fullmatch(address)
-        if not match:
-            raise OptionError(
-                "%s[%d]" % (path, number),
-                "%r is not a PCI address: give domain:bus:slot.function, such as 0000:3b:00.1"
-                % address,
-            )
-        normal.append("%s:%s:%s.%s" % tuple((part or "0000").lower() for part in match.groups()))
-    if len(set(normal)) != len(normal):
-        raise OptionError(path, "a device is named twice")
-    return normal
 
 
 def _devices(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -91,7 +78,10 @@ class Devices(Part):
         "usb_tablet": Option({"type": "bool"}, False),
         "devices": Option({"type": "list", "elements": "dict"}, [], normalise=_devices),
         "passthrough": Option(
-            {"type": "list", "elements": "str", "no_log": False}, [], normalise=_passthrough
+            {"type": "list", "elements": "raw", "no_log": False},
+            [],
+            normalise=host_devices.normalise,
+            written=lambda entries: host_devices.written(entries) or None,
         ),
     }
 
@@ -122,12 +112,22 @@ class Devices(Part):
 
     def slots(self, desired: Definition) -> list[SlotRequest]:
         keys = [(_key(desired["devices"][n], n), "devices[%d]" % n) for n in desired["pci_devices"]]
-        keys += [("passthrough/%s" % address, "passthrough") for address in desired["passthrough"]]
+        keys += [
+            ("passthrough/%s" % key, "passthrough[%d]" % number)
+            for number, entry in enumerate(desired["passthrough"])
+            for key in host_devices.keys_of(entry)
+        ]
         return [(key, "pci", None, option) for key, option in keys]
 
     def check_start(self, desired: Definition, host: Host) -> None:
-        for address in desired["passthrough"]:
-            _check_host_device(address)
+        host_devices.check(host.folder, desired["passthrough"], HostPci())
+
+    def before_launch(self, desired: Definition, host: Host) -> None:
+        host_devices.take(host.folder, desired["passthrough"], HostPci())
+
+    def release(self, definition: Definition, host: Host) -> None:
+        for problem in host_devices.give_back(host.folder, HostPci()):
+            host.warn("passthrough: " + problem)
 
     def memory_blockers(self, definition: Definition) -> list[str]:
         found = []
@@ -180,12 +180,21 @@ class Devices(Part):
                     **entry,
                 }
             )
-        for number, address in enumerate(desired["passthrough"]):
-            slot = addresses.pci(kind, desired["slots"]["passthrough/%s" % address])
+        given = desired["passthrough"]
+        chosen = host_devices.choose(host.folder, given, HostPci()) if given else []
+        for number, found in enumerate(chosen):
+            slot = addresses.pci(kind, desired["slots"]["passthrough/%s" % found.key])
             words += device(
-                {"driver": "vfio-pci", "id": "host%d" % number, "host": address, **slot}
+                {"driver": "vfio-pci", "id": "host%d" % number, "host": found.address, **slot}
             )
         return words
+
+    def report(self, definition: Definition, observation: Observation, result: Result) -> None:
+        found: dict[str, str] = {}
+        if observation.alive and definition["passthrough"]:
+            with contextlib.suppress(HostError):  # a damaged record: the next stop reports it
+                found = host_devices.bound(observation.folder, definition["passthrough"])
+        result["passthrough"] = [{"device": key, "address": found[key]} for key in found]
 
 
 def _key(entry: dict[str, Any], number: int) -> str:
@@ -198,32 +207,3 @@ def needs_usb(definition: Definition) -> bool:
     return bool(definition["usb_tablet"]) or any(
         slot["kind"] == "usb" for slot in definition["slots"].values()
     )
-
-
-def _check_host_device(address: str) -> None:
-    """Raise HostError if a host PCI device cannot be passed through, with what is missing."""
-    folder = "/sys/bus/pci/devices/" + address
-    if not os.path.isdir(folder):
-        raise HostError("passthrough: the host has no PCI device %s (see lspci -D)" % address)
-    group = os.path.join(folder, "iommu_group")
-    if not os.path.exists(group):
-        raise HostError(
-            "passthrough: %s is in no IOMMU group: switch the IOMMU on (intel_iommu=on or"
-            " amd_iommu=on) and in the firmware" % address
-        )
-    driver = (
-        os.path.basename(os.path.realpath(os.path.join(folder, "driver")))
-        if os.path.exists(os.path.join(folder, "driver"))
-        else ""
-    )
-    if driver != "vfio-pci":
-        raise HostError(
-            "passthrough: %s is bound to %s: bind it to vfio-pci first (driverctl set-override %s"
-            " vfio-pci)" % (address, driver or "no driver", address)
-        )
-    number = os.path.basename(os.path.realpath(group))
-    if not os.access("/dev/vfio/%s" % number, os.R_OK | os.W_OK):
-        raise HostError(
-            "passthrough: no permission on /dev/vfio/%s, the IOMMU group of %s: become root, or"
-            " change its owner" % (number, address)
-        )

@@ -118,6 +118,15 @@ def _environment(path: str, value: dict[str, Any]) -> dict[str, str]:
     return {name: str(content) for name, content in value.items() if content is not None}
 
 
+def _binaries(path: str, value: Any) -> str | list[str] | None:
+    """Return the candidates, as one text if there is only one; None without any."""
+    candidates = value if isinstance(value, list) else [value]
+    for candidate in candidates:
+        if not isinstance(candidate, str) or not candidate:
+            raise OptionError(path, "%s is not the name of a program" % shown(candidate))
+    return candidates if len(candidates) > 1 else next(iter(candidates), None)
+
+
 def _properties(path: str, value: dict[str, Any]) -> dict[str, Any]:
     check_properties(path, value, reserved=("accel", "memory-backend", "type"))
     return {key: content for key, content in value.items() if content is not None}
@@ -153,7 +162,7 @@ class Machine(Part):
         "uuid": Option({"type": "str"}, "derived", normalise=_uuid, written=left_out),
         "description": Option({"type": "str"}, "", how=LIVE),
         "arch": Option({"type": "str", "aliases": ["platform"]}),
-        "qemu_binary": Option({"type": "str"}),
+        "qemu_binary": Option({"type": "raw"}, normalise=_binaries),
         "machine": Option({"type": "str"}),
         "machine_options": Option({"type": "dict"}, {}, normalise=_properties),
         "accel": Option({"type": "str", "choices": ["auto", "kvm", "tcg", "hvf", "whpx"]}, "auto"),

@@ -58,14 +58,22 @@ def backend(identifier: str, link: Link, context: LinkContext) -> Backend:
             "this QEMU (%s) was built without the backend %s that a link of type %s needs"
             % (context.capabilities.version_text, arguments["type"], link["type"]),
         )
+    for key, value in link.get("options", {}).items():
+        if key in arguments:
+            raise OptionError(
+                "%s.options.%s" % (context.option, key),
+                "the module sets it, from the other suboptions of the link",
+            )
+        arguments[key] = value
     arguments["id"] = identifier
     return {key: value for key, value in arguments.items() if value is not None}
 
 
-def check(link: Link, capabilities: Capabilities, option: str) -> None:
-    """Raise OptionError if this QEMU does not support the link."""
+def check(link: Link, capabilities: Capabilities, option: str) -> str:
+    """Return the type of the backend. Raises OptionError if this QEMU does not support the link."""
     any_ports: Mapping[str, int] = collections.defaultdict(int)
-    backend("", link, LinkContext("", "", "", any_ports, capabilities, option))
+    kind: str = backend("", link, LinkContext("", "", "", any_ports, capabilities, option))["type"]
+    return kind
 
 
 def _user(link: Link, context: LinkContext) -> Backend:

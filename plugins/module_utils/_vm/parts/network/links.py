@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
     check_address,
     check_number,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
@@ -111,6 +112,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "queues": {"type": "int"},
     "bridge": {"type": "str"},
     "helper": {"type": "path"},
+    "options": {"type": "dict"},
     "vde_group": {"type": "str"},
     "mode": {"type": "str"},
 }
@@ -131,13 +133,15 @@ def normalise(path: str, given: dict[str, Any]) -> Link:
         _check_stream(path, link)
     if "forwards" in link:
         _check_forwards(path, link)
+    if not link.get("options", True):
+        del link["options"]
     return link
 
 
 def _check_supported(path: str, link: Link) -> None:
     kind = link["type"]
     for key in link:
-        if key != "type" and key not in _SUPPORTED[kind]:
+        if key not in ("type", "options", *_SUPPORTED[kind]) or (key, kind) == ("options", "none"):
             raise OptionError("%s.%s" % (path, key), "a link of type %s does not support it" % kind)
     for key in () if "peer" in link else _REQUIRED.get(kind, ()):
         if not link.get(key):
@@ -188,6 +192,11 @@ def _multicast_port(path: str, value: int, link: Link) -> int:
 def _reconnect(path: str, value: int, link: Link) -> int:
     check_number(path, value, 1, 1000000, "a time in seconds")
     return value
+
+
+def _options(path: str, value: dict[str, Any], link: Link) -> dict[str, Any]:
+    check_properties(path, value, reserved=("type", "id"))
+    return {key: entry for key, entry in value.items() if entry is not None}
 
 
 def _mode(path: str, value: str, link: Link) -> str:
@@ -272,6 +281,7 @@ _NORMALISE: dict[str, Callable[[str, Any, Link], Any]] = {
     "script": _script,
     "down_script": _script,
     "interface": _interface,
+    "options": _options,
     "queues": _queues,
     "forwards": _forwards,
 }

@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import nic_models
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.netdev_options import typed
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     device,
     netdev,
@@ -41,6 +42,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
     links,
     macs,
     neighbours,
+    taps,
     nic_devices,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
@@ -207,7 +209,14 @@ class Network(Part):
         if nic["link"].get("peer") == "%s:%s" % (desired["name"], nic["name"]):
             raise OptionError(path + ".link.peer", "a NIC cannot be connected to itself")
         if nic["link"]["type"] != "none":
-            backends.check(nic["link"], host.capabilities, path + ".link")
+            kind = backends.check(nic["link"], host.capabilities, path + ".link")
+            if nic["link"].get("options"):
+                nic["link"]["options"] = typed(
+                    path + ".link.options",
+                    nic["link"]["options"],
+                    host.netdev_options.get(kind, {}),
+                    kind,
+                )
 
     @staticmethod
     def _check_capture(path: str, nic: Nic) -> None:
@@ -435,6 +444,7 @@ class Network(Part):
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         result["nics"], result["forwards"] = [], []
         neighbour_table = neighbours.table() if observation.alive else {}
+        interfaces = taps.interfaces(definition, observation)
         for nic in definition["nics"]:
             forwards = _forwards(nic, definition)
             entry = _reported(nic)
@@ -444,6 +454,8 @@ class Network(Part):
                 {"address": address, "port": None, "source": "neighbours"}
                 for address in neighbour_table.get(nic["mac"], ())
             ]
+            if nic["name"] in interfaces:
+                entry["interface"] = interfaces[nic["name"]]
             entry["addresses"] += [_address(forward) for forward in forwards if observation.alive]
             entry["capture"] = (
                 dict(nic["capture"], path=capture_path(observation.folder, nic))

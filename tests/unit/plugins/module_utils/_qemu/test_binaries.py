@@ -145,6 +145,21 @@ def test_three_different_errors(host, tmp_path):
             assert caught.value.facts["option"] == "qemu_binary"
 
 
+def test_the_first_candidate_that_exists(host, tmp_path):
+    path = host("bin/qemu-system-x86_64")
+    host("bin/qemu-system-arm", mode=0o644)
+    found = binaries.first_binary(["/opt/new/qemu-system-x86_64", "qemu-system-arm", path, "other"])
+    assert found == path
+    assert binaries.first_binary([]) is None
+    assert binaries.first_binary(["not-looked-at"]) == "not-looked-at"
+    with pytest.raises(OptionError) as caught:
+        binaries.first_binary(["/opt/qemu", "qemu-system-arm"])
+    assert caught.value.option == "qemu_binary"
+    assert caught.value.reason == "/opt/qemu was not found; %s is not executable" % (
+        tmp_path / "bin/qemu-system-arm"
+    )
+
+
 def test_relative_path_is_refused(host):
     with pytest.raises(OptionError, match="absolute"):
         binaries.find_qemu(binary="bin/qemu-system-x86_64")

@@ -3,12 +3,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import netdev_options
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import netdev
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import backends
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links
-from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, capabilities, parsed
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
+    backends,
+    links,
+    taps,
+)
+from ansible_collections.vlab.qemu.tests.unit.vm_world import (
+    VERSIONS,
+    capabilities,
+    compose,
+    parsed,
+)
 
 ALL = VERSIONS
 PORTS = {
@@ -251,6 +262,126 @@ def test_backends(version, given, expected, words):
     assert made == dict(expected, id="l")
     assert netdev(made) == ["-netdev", words]
     assert parsed(words, "type")[0] == ("type", made["type"])
+
+
+def test_options_of_the_backend():
+    known = capabilities("10.0")
+    given = {"type": "tap", "interface": "t0", "options": {"sndbuf": 0, "poll-us": 5, "fd": None}}
+    link = links.normalise("link", given)
+    made = backend("l", "lab1", "r1", "e", link, PORTS, known, "o")
+    assert (made["sndbuf"], made["poll-us"]) == (0, 5) and "fd" not in made
+    assert netdev(made)[1].endswith(",downscript=no,sndbuf=0,poll-us=5,id=l")
+    for key in ("ifname", "script", "vhost"):
+        with pytest.raises(OptionError, match="^o.options.%s: the module sets it" % key):
+            backend("l", "lab1", "r1", "e", dict(link, options={key: "x"}), PORTS, known, "o")
+    assert links.normalise("link", {"type": "tap", "options": {}}) == {"type": "tap"}
+    for wrong, option in (
+        ({"type": "none", "options": {"a": 1}}, "link.options"),
+        ({"type": "tap", "options": {"id": 1}}, "link.options.id"),
+        ({"type": "tap", "options": {"a,b": 1}}, "link.options"),
+    ):
+        with pytest.raises(OptionError) as caught:
+            links.normalise("link", wrong)
+        assert caught.value.option == option
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({"sndbuf": "1000"}, {"sndbuf": 1000}),
+        ({"sndbuf": 1000}, {"sndbuf": 1000}),
+        ({"sndbuf": "1k"}, "nics[e].link.options.sndbuf: '1k' is not a whole number"),
+        ({"sndbuf": True}, "nics[e].link.options.sndbuf: true is not a whole number"),
+        ({"vhostforce": "on"}, {"vhostforce": True}),
+        ({"vhostforce": False}, {"vhostforce": False}),
+        ({"vhostforce": "x"}, "nics[e].link.options.vhostforce: 'x' is neither true nor false"),
+        (
+            {"sndbuff": 1},
+            "nics[e].link.options.sndbuff: the backend tap of this QEMU has no such option;"
+            " did you mean sndbuf?",
+        ),
+        (
+            {"zzz": 1},
+            "nics[e].link.options.zzz: the backend tap of this QEMU has no such option; it",
+        ),
+    ],
+)
+def test_options_are_compared_as_any_other(given, expected):
+    """They are checked by what the binary reports, and typed as QMP needs them."""
+
+    def made(options):
+        nic = {"name": "e", "link": {"type": "tap", "options": options}}
+        return compose({"memory": "16", "disks": [], "nics": [nic]})["nics"][0]["link"]
+
+    if isinstance(expected, str):
+        with pytest.raises(OptionError) as caught:
+            made(given)
+        assert caught.value.message.startswith(expected)
+    else:
+        assert made(given)["options"] == expected
+        assert made(expected) == made(given)
+
+
+def test_texts_and_lists_of_options():
+    known = {"smb": "string", "guestfwd": "array", "addr": "object"}
+    given = {"smb": 5, "guestfwd": ["tcp:10.0.2.5:1-cmd:x"], "addr": {"type": "unix"}}
+    typed = netdev_options.typed("o", given, known, "user")
+    assert typed == {
+        "smb": "5",
+        "guestfwd": [{"str": "tcp:10.0.2.5:1-cmd:x"}],
+        "addr": {"type": "unix"},
+    }
+    assert netdev_options.typed("o", typed, known, "user") == typed
+    with pytest.raises(OptionError, match="^o.smb: .* is not a text"):
+        netdev_options.typed("o", {"smb": []}, known, "user")
+
+
+def test_options_of_a_schema():
+    schema = [
+        {"name": "netdev_add", "meta-type": "command", "arg-type": "1"},
+        {"name": "1", "meta-type": "object", "variants": [{"case": "tap", "type": "2"}]},
+        {
+            "name": "2",
+            "meta-type": "object",
+            "members": [{"name": "a", "type": "int"}, {"name": "b", "type": "[3]"}],
+        },
+        {"name": "int", "meta-type": "builtin", "json-type": "int"},
+        {"name": "[3]", "meta-type": "array", "element-type": "str"},
+    ]
+    assert netdev_options.of_schema(schema) == {"tap": {"a": "int", "b": "array"}}
+
+
+NETWORK = r"""hub 0
+  \ hub0port1: plug0: index=0,type=hubport,
+  \ hub0port0: port0: index=0,type=hubport,
+nic0: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:00:00:01
+ \ port3: index=0,type=tap,ifname=tap7,script=no,downscript=no
+link0: index=0,type=tap,ifname=tap5,script=no,downscript=no
+"""
+
+
+def test_the_interfaces_of_taps():
+    """Those that QEMU has chosen are read back, through a hub and without."""
+    nics = [
+        {"name": "e0", "link": {"type": "tap"}},
+        {"name": "e1", "link": {"type": "tap", "interface": "mine"}},
+        {"name": "e2", "link": {"type": "user"}},
+        {"name": "e3", "link": {"type": "tap", "vhost": True}},
+        {"name": "e4", "link": {"type": "tap"}},
+    ]
+    made = compose({"memory": "16", "disks": [], "nics": nics})
+    asked = []
+
+    def execute(command, arguments):
+        asked.append(arguments["command-line"])
+        return NETWORK
+
+    seen = SimpleNamespace(alive=True, monitor=SimpleNamespace(execute=execute))
+    assert taps.interfaces(made, seen) == {"e0": "tap5", "e1": "mine", "e3": "tap7", "e4": None}
+    assert asked == ["info network"]
+    assert taps.interfaces(dict(made, nics=made["nics"][1:3]), seen) == {"e1": "mine"}
+    assert len(asked) == 1, "it is asked only if there is a name to find"
+    assert taps.interfaces(made, SimpleNamespace(alive=False)) == {}
 
 
 def test_passt_of_a_newer_qemu():
