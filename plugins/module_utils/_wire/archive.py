@@ -1,0 +1,32 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The program of the wires as one file that Python runs: a zip archive."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.source_text import source_text
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import engine, program
+
+_MAIN = "from %s import main\n\nraise SystemExit(main())\n" % program.__name__
+
+
+def archive() -> bytes:
+    """Return the archive. Raises HostError."""
+    files = {"__main__.py": _MAIN}
+    for module in (engine, program):
+        *packages, name = module.__name__.split(".")
+        for depth in range(1, len(packages) + 1):
+            files["/".join([*packages[:depth], "__init__.py"])] = ""
+        files["/".join([*packages, name + ".py"])] = source_text(module)
+    stream = io.BytesIO()
+    # Not compressed, so that the program needs no zlib.
+    with zipfile.ZipFile(stream, "w") as opened:
+        for path, text in files.items():
+            opened.writestr(zipfile.ZipInfo(path), text)
+    return stream.getvalue()

@@ -1,0 +1,399 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The program of the wires of a VM: it takes what QEMU sends, impairs it, and passes it on.
+
+It is copied into the folder of a VM and runs there by itself, so it imports only the standard
+library and the engine. Its argument is a file of JSON:
+  record: the file for {pid, start, boot_id}, by which it is recognised.
+  control: the path of the control socket.
+  pid, start: of QEMU; the program ends with it.
+  wires: {name: Settings}.
+It writes "ready" or an error to its standard output.
+
+Frames that QEMU sends arrive at "listen", and leave for "remote" from "local", which is QEMU's own
+address: the other side sees the port that it expects, and its frames go straight to QEMU.
+
+A request on the control socket is one line of JSON, {"command": NAME, ...}, and so is the answer:
+  status      -> {"wires": {name: {"settings", "measured"}}}
+  configure   wires: all wires, as in the file
+  set         wire, parameters: change one wire
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import heapq
+import itertools
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.engine import Direction, check
+
+# Of typing, see the engine.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    # listen, local, remote: [address, port]; parameters: of the engine.
+    Settings = dict[str, Any]
+
+MAX_WIRES = 256
+MAX_CLIENTS = 8  # of the control socket
+BACKLOG = 64
+MAX_REQUEST = 1 << 20  # bytes of a request
+CLIENT_TIMEOUT = 10  # seconds for a request and its answer
+BATCH = 64  # frames of one wire before another one has its turn
+MAX_FRAME = 1 << 17  # bytes; UDP has less
+BUFFER = 8 << 20  # bytes that the kernel keeps while this program does not run
+QEMU_INTERVAL = 1  # seconds between two checks of QEMU, where the kernel does not report its end
+
+
+class Wire:
+    """One direction of a link: from the NIC of a VM to the other side."""
+
+    def __init__(self, settings: Settings, now: float) -> None:
+        self.settings = settings
+        self.direction = Direction(check(settings["parameters"]), now)
+        listen, local, self.remote = (
+            _address(settings[name]) for name in ("listen", "local", "remote")
+        )
+        self.errors = 0
+        self.is_open = True
+        family = socket.AF_INET6 if ":" in listen[0] else socket.AF_INET
+        self.inward = socket.socket(family, socket.SOCK_DGRAM)
+        self.outward = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            self._bind(listen, local)
+        except OSError:
+            self.close()
+            raise
+
+    def _bind(self, listen: tuple[str, int], local: tuple[str, int]) -> None:
+        for channel, address, other in (
+            (self.inward, listen, local),
+            (self.outward, local, listen),
+        ):
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            channel.bind(address)
+            # A connected socket takes frames of one sender only: from QEMU here, and from nobody
+            # at the port that belongs to QEMU.
+            if other[0] not in ("0.0.0.0", "::"):
+                channel.connect(other)
+            channel.setblocking(False)
+        for name in ("SO_RCVBUFFORCE", "SO_RCVBUF"):  # the first one needs privileges
+            number = getattr(socket, name, 33)
+            with contextlib.suppress(OSError):
+                self.inward.setsockopt(socket.SOL_SOCKET, number, BUFFER)
+                break
+
+    def close(self) -> None:
+        """Release the ports; frames that are on their way are dropped."""
+        self.is_open = False
+        self.inward.close()
+        self.outward.close()
+
+    def change(self, parameters: Any, now: float) -> None:
+        """Change the impairment; frames that are on their way are not concerned."""
+        earlier, self.direction = self.direction, Direction(check(parameters), now)
+        self.direction.follow(earlier)
+        self.settings = dict(self.settings, parameters=parameters)
+        self.errors = 0
+
+    def send(self, frame: bytes, arrival: float, now: float) -> None:
+        """Pass a frame on."""
+        try:
+            self.outward.sendto(frame, self.remote)
+        except OSError:
+            self.errors += 1  # such as a full buffer: a cable has no way to report it
+        self.direction.left(len(frame), arrival, now)
+
+    def report(self, now: float) -> dict[str, Any]:
+        """Return the settings and what was measured."""
+        measured = dict(self.direction.counters.report(now), send_errors=self.errors)
+        return {"settings": self.settings, "measured": measured}
+
+
+def _address(value: Any) -> tuple[str, int]:
+    host, port = value
+    if not isinstance(host, str) or not isinstance(port, int) or not 0 < port < 65536:
+        raise ValueError("%.80r is not an address" % (value,))
+    return host, port
+
+
+class Client:
+    """One client of the control socket."""
+
+    def __init__(self, channel: socket.socket, now: float) -> None:
+        channel.setblocking(False)
+        self.channel, self.deadline = channel, now + CLIENT_TIMEOUT
+        self.request, self.answer = bytearray(), b""
+
+    def receive(self) -> bool:
+        """Read what has come; return whether the request is complete or has ended."""
+        with contextlib.suppress(BlockingIOError):
+            data = self.channel.recv(1 << 16)
+            self.request += data
+            if not data or len(self.request) > MAX_REQUEST:
+                return True
+        return b"\n" in self.request
+
+    def send(self) -> None:
+        """Write what is possible of the answer."""
+        with contextlib.suppress(BlockingIOError):
+            self.answer = self.answer[self.channel.send(self.answer) :]
+
+
+class Program:
+    """All wires of a VM, and the control socket."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.wires: dict[str, Wire] = {}
+        self.configure(settings["wires"])
+        self._listener = _listen(settings["control"])
+        self._clients: list[Client] = []
+        self._qemu = Process(settings["pid"], settings["start"])
+        # The frames that are on their way: time, order, wire, arrival, frame.
+        self._queue: list[tuple[float, int, Wire, float, bytes]] = []
+        self._number = itertools.count()
+        self._buffer = bytearray(MAX_FRAME)
+        self._view = memoryview(self._buffer)
+
+    # Settings.
+
+    def configure(self, desired: Any) -> None:
+        """Make the wires as desired; if that is not possible, raise and change nothing.
+
+        Raises OSError, ValueError, KeyError or TypeError.
+        """
+        if not isinstance(desired, dict) or len(desired) > MAX_WIRES:
+            raise ValueError("wires is a dictionary of at most %d" % MAX_WIRES)
+        now, kept, created = time.monotonic(), {}, {}
+        try:
+            for name, settings in desired.items():
+                check(settings["parameters"])
+                old = self.wires.get(name)
+                if old and _places(old.settings) == _places(settings):
+                    kept[name] = old
+                else:
+                    created[name] = Wire(settings, now)
+        except (OSError, ValueError, KeyError, TypeError):
+            for wire in created.values():
+                wire.close()
+            raise
+        for name, wire in kept.items():
+            if wire.settings["parameters"] != desired[name]["parameters"]:
+                wire.change(desired[name]["parameters"], now)
+        for name, wire in self.wires.items():
+            if name not in kept:
+                wire.close()
+        self.wires = {name: kept.get(name) or created[name] for name in desired}
+
+    # Frames.
+
+    def run(self) -> None:
+        """Pass frames on until QEMU ends."""
+        while self._qemu.runs():
+            self._wait()
+            self._send_due()
+
+    def _wait(self) -> None:
+        """Wait until a frame arrives or is due, or a client wants something; handle it."""
+        now = time.monotonic()
+        timeout = float(QEMU_INTERVAL)
+        if self._queue:
+            timeout = min(timeout, max(0.0, self._queue[0][0] - now))
+        by_socket = {wire.inward: wire for wire in self.wires.values()}
+        writers = [client.channel for client in self._clients if client.answer]
+        readers: list[Any] = [*by_socket, self._listener, *self._qemu.handles]
+        readers += [client.channel for client in self._clients if not client.answer]
+        ready, writable, _errors = select.select(readers, writers, [], timeout)
+        for channel in ready:
+            if channel in by_socket:
+                self._receive(by_socket[channel])
+        if self._clients or self._listener in ready:
+            self._serve({*ready, *writable})
+
+    def _receive(self, wire: Wire) -> None:
+        """Take the frames that have arrived."""
+        receive, view, admit = wire.inward.recv_into, self._view, wire.direction.admit
+        for _frame in range(BATCH):
+            try:
+                size = receive(self._buffer)
+            except OSError:
+                return  # there are no more
+            now = time.monotonic()
+            for due, frame in admit(bytes(view[:size]), now):
+                if due <= now and not self._queue:
+                    wire.send(frame, now, now)
+                else:
+                    heapq.heappush(self._queue, (due, next(self._number), wire, now, frame))
+            if self._queue and self._queue[0][0] <= now:
+                self._send_due()
+
+    def _send_due(self) -> None:
+        queue = self._queue
+        while queue and queue[0][0] <= time.monotonic():
+            _due, _number, wire, arrival, frame = heapq.heappop(queue)
+            if wire.is_open:
+                wire.send(frame, arrival, time.monotonic())
+
+    # Control.
+
+    def _serve(self, ready: set[Any]) -> None:
+        now = time.monotonic()
+        if self._listener in ready:
+            with contextlib.suppress(OSError):  # there are no more, or descriptors are short
+                for _client in range(BACKLOG):
+                    self._clients.append(Client(self._listener.accept()[0], now))
+        for client in list(self._clients):
+            is_done = now > client.deadline or len(self._clients) > MAX_CLIENTS
+            if not is_done and client.channel in ready:
+                is_done = self._advance(client)
+            if is_done:
+                client.channel.close()
+                self._clients.remove(client)
+
+    def _advance(self, client: Client) -> bool:
+        """Read or write what is possible; return whether the client is done."""
+        try:
+            if not client.answer:
+                if not client.receive():
+                    return False
+                client.answer = self._answer(bytes(client.request)) + b"\n"
+            client.send()
+        except OSError:
+            return True
+        return not client.answer
+
+    def _answer(self, request: bytes) -> bytes:
+        try:
+            answer = self._execute(json.loads(request))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            answer = {"error": "%s: %.500s" % (type(error).__name__, error)}
+        gc.collect()
+        return json.dumps(answer).encode()
+
+    def _execute(self, request: dict[str, Any]) -> dict[str, Any]:
+        now = time.monotonic()
+        command = request["command"]
+        if command == "configure":
+            self.configure(request["wires"])
+        elif command == "set":
+            self.wires[request["wire"]].change(request["parameters"], now)
+        elif command != "status":
+            raise ValueError("there is no command %.40r" % (command,))
+        if command != "status":
+            log("%s: %s" % (command, ", ".join(sorted(self.wires)) or "no wires"))
+        return {"wires": {name: wire.report(now) for name, wire in self.wires.items()}}
+
+
+def _places(settings: Settings) -> dict[str, Any]:
+    return {name: settings[name] for name in ("listen", "local", "remote")}
+
+
+class Process:
+    """A process that this program ends with. handles: they become readable at its end."""
+
+    def __init__(self, pid: int, start: int) -> None:
+        self.pid, self.start = pid, start
+        self.handles: list[int] = []
+        with contextlib.suppress(AttributeError, OSError):
+            self.handles.append(os.pidfd_open(pid))
+        self._checked_at = 0.0
+
+    def runs(self) -> bool:
+        """Return whether the process runs, as far as was seen in the last second."""
+        now = time.monotonic()
+        if now < self._checked_at and not (
+            self.handles and select.select(self.handles, [], [], 0)[0]
+        ):
+            return True
+        self._checked_at = now + QEMU_INTERVAL
+        return start_time(self.pid) == self.start
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, None if it has ended: proc(5)."""
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" and int(fields[17]) < 2 else int(fields[19])
+
+
+def _listen(path: str) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def write_record(path: str) -> None:
+    """Write what identifies this process, as proc(5) shows it."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        boot_id = stream.read().strip()
+    record = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot_id": boot_id}
+    with open(path + ".new", "w", encoding="ascii") as stream:
+        json.dump(record, stream)
+    os.replace(path + ".new", path)
+
+
+def log(text: str) -> None:
+    """Write a line to the log, which is the standard error output."""
+    with contextlib.suppress(OSError):
+        os.write(2, ("%s %s\n" % (time.strftime("%F %T"), text)).encode("utf-8", "replace"))
+
+
+def report(text: str) -> None:
+    """Answer the run that started this process, if that still exists."""
+    with contextlib.suppress(OSError):
+        os.write(1, text.encode("utf-8", "replace") + b"\n")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def be_punctual() -> None:
+    """Wake up as exactly as the kernel can, and never for the sake of collecting garbage."""
+    with contextlib.suppress(OSError), open("/proc/self/timerslack_ns", "w") as stream:
+        stream.write("1")
+    gc.disable()
+
+
+def end(_number: int, _frame: object) -> NoReturn:
+    """End by a signal."""
+    raise SystemExit(0)
+
+
+def main() -> int:
+    """Run the program to its end; return its exit code."""
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    os.umask(0o177)
+    try:
+        with open(sys.argv[1], encoding="utf-8") as stream:
+            settings = json.load(stream)
+        write_record(settings["record"])
+        program = Program(settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        report("error: %s" % error)
+        return 1
+    be_punctual()
+    report("ready")
+    log("started: %s" % ", ".join(sorted(program.wires)))
+    program.run()
+    log("ended with QEMU")
+    return 0
