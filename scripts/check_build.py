@@ -34,6 +34,8 @@ ALLOWED = {
     ".ansible-lint",
     ".yamllint",
 }
+# What users need that is not code of Ansible.
+REQUIRED = {"docs/schema/topology.json"}
 BIN = pathlib.Path(sys.executable).parent
 
 
@@ -47,7 +49,12 @@ def main(target: pathlib.Path) -> int:
     )
     (archive,) = target.glob("vlab-qemu-*.tar.gz")
     with tarfile.open(archive) as contents:
-        names = sorted({name.split("/")[0] for name in contents.getnames()})
+        files = contents.getnames()
+    missing = sorted(REQUIRED - set(files))
+    if missing:
+        print(f"{archive.name} does not contain {', '.join(missing)}")
+        return 1
+    names = sorted({name.split("/")[0] for name in files})
     unexpected = [name for name in names if name not in ALLOWED]
     if unexpected:
         print(

@@ -519,6 +519,21 @@ def fresh_steps(everything: bool = False) -> list[Step]:
     return [demo, test] if everything else [demo] if demo_has_changed() else []
 
 
+def editor_steps() -> list[Step]:
+    """Return the test of the schema of topologies with yaml-language-server, which npm installs."""
+    return [
+        Step(
+            "editor",
+            python(str(ROOT / "tests/editor/run.py")),
+            cwd=ROOT,
+            own_home=False,
+            count=own_summary,
+            resource="packages",
+            tries=2,
+        )
+    ]
+
+
 # In the order of their start: first those that others wait for, then the longest.
 ALL = (
     "images",
@@ -554,6 +569,7 @@ NIGHTLY = (
     "core",
     "lint",
     "units",
+    "editor",
     "ansible-test-units",
     "docs-lint",
     "site",
@@ -578,6 +594,7 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "site": site_steps,
     "build": build_steps,
     "core": core_steps,
+    "editor": editor_steps,
     "fresh": fresh_steps,
     "fresh-everything": lambda: fresh_steps(everything=True),
     "fast-steps": fast_steps,
