@@ -24,6 +24,7 @@ ALLOWED = {
     "README.md",
     "changelogs",
     "docs",
+    "extensions",
     "meta",
     "playbooks",
     "plugins",
@@ -35,7 +36,11 @@ ALLOWED = {
     ".yamllint",
 }
 # What users need that is not code of Ansible.
-REQUIRED = {"docs/schema/topology.json"}
+REQUIRED = {
+    "docs/schema/topology.json",
+    "extensions/eda/plugins/event_source/qemu_events.py",
+    "extensions/eda/rulebooks/heal_lab.yml",
+}
 BIN = pathlib.Path(sys.executable).parent
 
 

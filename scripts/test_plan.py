@@ -195,6 +195,7 @@ def lint_steps(quick: bool = False) -> list[Step]:
                 "--eval-annotations",
                 "plugins/modules",
                 "plugins/module_utils",
+                "extensions",
             ),
         ),
         Step("ruff-format", tool("ruff", "format", "--check", "--no-cache", ".")),
@@ -519,18 +520,19 @@ def fresh_steps(everything: bool = False) -> list[Step]:
     return [demo, test] if everything else [demo] if demo_has_changed() else []
 
 
-def editor_steps() -> list[Step]:
-    """Return the test of the schema of topologies with yaml-language-server, which npm installs."""
+def ecosystem_steps() -> list[Step]:
+    """Return the tests with other tools: an editor's language server, and ansible-rulebook."""
     return [
         Step(
-            "editor",
-            python(str(ROOT / "tests/editor/run.py")),
+            f"ecosystem/{name}",
+            python(str(ROOT / f"tests/ecosystem/{name}.py")),
             cwd=ROOT,
             own_home=False,
             count=own_summary,
-            resource="packages",
+            resource=resource,
             tries=2,
         )
+        for name, resource in (("editor", "packages"), ("eda", "host"))
     ]
 
 
@@ -569,7 +571,7 @@ NIGHTLY = (
     "core",
     "lint",
     "units",
-    "editor",
+    "ecosystem",
     "ansible-test-units",
     "docs-lint",
     "site",
@@ -594,7 +596,7 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "site": site_steps,
     "build": build_steps,
     "core": core_steps,
-    "editor": editor_steps,
+    "ecosystem": ecosystem_steps,
     "fresh": fresh_steps,
     "fresh-everything": lambda: fresh_steps(everything=True),
     "fast-steps": fast_steps,

@@ -14,8 +14,8 @@ from ansible_collections.vlab.qemu.tests.unit import documents
 
 ROOT = documents.ROOT
 SURVEYS = sorted(path.name for path in (ROOT / "playbooks/files/awx_surveys").glob("*.yml"))
-# import.yml writes files on the controller, which a job does not keep.
-NOT_FOR_JOBS = ("awx.yml", "import.yml")
+# import.yml writes files on the controller, which a job does not keep. heal_vm.yml is for rules.
+NOT_FOR_JOBS = ("awx.yml", "heal_vm.yml", "import.yml")
 PLAYBOOKS = sorted(
     path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name not in NOT_FOR_JOBS
 )

@@ -4,7 +4,7 @@
 
 """Test the schema of topologies with yaml-language-server, as editors use it.
 
-    python tests/editor/run.py [--node-modules FOLDER]
+    python tests/ecosystem/editor.py [--node-modules FOLDER]
 
 It installs yaml-language-server with npm into the folder of reusable files, opens the topology of
 docs/topology.md, and checks completion, hover and the report of a mistake.
@@ -23,9 +23,9 @@ import sys
 import threading
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tools import CACHE, ROOT
+
 SCHEMA = ROOT / "docs/schema/topology.json"
-CACHE = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cache/vlab-qemu")
 PACKAGE = "yaml-language-server@>=1.18"
 DEADLINE = 120  # s for the whole session
 
