@@ -40,6 +40,7 @@ REQUIRED = {
     "docs/schema/topology.json",
     "extensions/eda/plugins/event_source/qemu_events.py",
     "extensions/eda/rulebooks/heal_lab.yml",
+    "extensions/molecule/default/molecule.yml",
 }
 BIN = pathlib.Path(sys.executable).parent
 

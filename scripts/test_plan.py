@@ -154,6 +154,12 @@ def ee_has_changed() -> bool:
     return any(name.startswith(prefixes) for name in changed_files())
 
 
+def molecule_has_changed() -> bool:
+    """Return whether a file of the molecule scenario or of its test has changed."""
+    prefixes = ("extensions/molecule/", "tests/ecosystem/molecule.py", "tests/ecosystem/tools.py")
+    return any(name.startswith(prefixes) for name in changed_files())
+
+
 def example_pages() -> list[str]:
     """Return README.md and the changed pages that have examples to run."""
     pages = [name for name in changed_files() if name.startswith("docs/") and name.endswith(".md")]
@@ -520,8 +526,14 @@ def fresh_steps(everything: bool = False) -> list[Step]:
     return [demo, test] if everything else [demo] if demo_has_changed() else []
 
 
-def ecosystem_steps() -> list[Step]:
-    """Return the tests with other tools: an editor's language server, and ansible-rulebook."""
+def ecosystem_steps(everything: bool = False) -> list[Step]:
+    """Return the tests with molecule, if it has changed, or everything.
+
+    everything: also with the language server of an editor, and with ansible-rulebook.
+    """
+    names = ["editor", "eda", "molecule"] if everything else []
+    if not everything and molecule_has_changed():
+        names = ["molecule"]
     return [
         Step(
             f"ecosystem/{name}",
@@ -529,10 +541,11 @@ def ecosystem_steps() -> list[Step]:
             cwd=ROOT,
             own_home=False,
             count=own_summary,
-            resource=resource,
+            after=("images",) if name == "molecule" else (),
+            resource="packages" if name == "editor" else "host",
             tries=2,
         )
-        for name, resource in (("editor", "packages"), ("eda", "host"))
+        for name in names
     ]
 
 
@@ -544,6 +557,7 @@ ALL = (
     "integration",
     "sanity",
     "fresh",
+    "ecosystem",
     "core",
     "lint",
     "units",
@@ -571,7 +585,7 @@ NIGHTLY = (
     "core",
     "lint",
     "units",
-    "ecosystem",
+    "ecosystem-everything",
     "ansible-test-units",
     "docs-lint",
     "site",
@@ -597,6 +611,7 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "build": build_steps,
     "core": core_steps,
     "ecosystem": ecosystem_steps,
+    "ecosystem-everything": lambda: ecosystem_steps(everything=True),
     "fresh": fresh_steps,
     "fresh-everything": lambda: fresh_steps(everything=True),
     "fast-steps": fast_steps,

@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from tools import BIN, ROOT, background, environment, until, virtual_environment
+from tools import BIN, ROOT, background, environment, need_program, until, virtual_environment
 
 REQUIREMENTS = ("ansible-rulebook>=1.1,<3",)
 READY_TIMEOUT = 120  # s until ansible-rulebook runs
@@ -128,9 +128,7 @@ def check(lab: Lab, log: pathlib.Path, process: subprocess.Popen[bytes]) -> None
 
 def main() -> int:
     """Run the test; return the exit code."""
-    if not shutil.which("java"):
-        print("java is not installed: apt-get install openjdk-17-jre-headless")
-        return 1
+    need_program("java", "default-jre-headless")
     programs = virtual_environment(*REQUIREMENTS)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="vlab-eda-"))
     lab, log = Lab(folder), folder / "rulebook.log"

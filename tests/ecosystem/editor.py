@@ -17,13 +17,12 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from typing import Any
 
-from tools import CACHE, ROOT
+from tools import CACHE, ROOT, need_program
 
 SCHEMA = ROOT / "docs/schema/topology.json"
 PACKAGE = "yaml-language-server@>=1.18"
@@ -111,9 +110,7 @@ def server_command(folder: pathlib.Path) -> list[str]:
     """Return the command of the language server, installed into a folder if it is not there."""
     program = folder / "node_modules/.bin/yaml-language-server"
     if not program.exists():
-        npm = shutil.which("npm")
-        if not npm:
-            raise FileNotFoundError("npm is not installed: apt-get install npm")
+        npm = need_program("npm", "npm")
         folder.mkdir(parents=True, exist_ok=True)
         install = [npm, "install", "--silent", "--prefix", str(folder), PACKAGE]
         subprocess.run(install, check=True)

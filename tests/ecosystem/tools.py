@@ -24,6 +24,18 @@ CACHE = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cac
 POLL_INTERVAL = 0.2  # s
 
 
+def need_program(name: str, package: str) -> str:
+    """Return the path of a program, which root installs from a package if it is missing."""
+    if not shutil.which(name):
+        apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
+        for command in ([*apt, "update"], [*apt, "install", "--no-install-recommends", package]):
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    found = shutil.which(name)
+    if not found:
+        raise FileNotFoundError(f"{name} is not installed: apt-get install {package}")
+    return found
+
+
 def virtual_environment(*requirements: str) -> pathlib.Path:
     """Return the folder of the programs of packages; they are installed once."""
     digest = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:12]
