@@ -33,9 +33,11 @@ def make_role(folder: pathlib.Path, root: pathlib.Path) -> None:
     (folder / "tasks/main.yml").write_text("[]\n", encoding="utf-8")
     scenario = folder / "molecule/default"
     shutil.copytree(SCENARIO, scenario)
-    (scenario / "group_vars").mkdir()
+    (scenario / "inventory/group_vars").mkdir()
     variables = {"lab_allow_container": True, "lab_root": str(root), "vlab_root": str(root)}
-    (scenario / "group_vars/all.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
+    (scenario / "inventory/group_vars/all.yml").write_text(
+        yaml.safe_dump(variables), encoding="utf-8"
+    )
 
 
 def run(folder: pathlib.Path) -> list[str]:

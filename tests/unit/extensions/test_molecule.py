@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
 from ansible_collections.vlab.qemu.tests.unit import documents
 
 SCENARIO = documents.ROOT / "extensions/molecule/default"
-INVENTORY = SCENARIO / "inventory.yml"
+INVENTORY = SCENARIO / "inventory/hosts.yml"
 try:
     from ansible.template import trust_as_template
 except ImportError:  # before ansible-core 2.19

@@ -36,7 +36,9 @@ VALIDATORS = [
 def _topologies():
     """Return the beginnings of the topologies in pages, and of the templates in roles."""
     pages = [*documents.ROOT.glob("docs/*.md"), *documents.ROOT.glob("roles/*/README.md")]
-    for page in [documents.ROOT / "README.md", *sorted(pages)]:
+    # import.md shows files of other tools, and what becomes of them.
+    pages = sorted(page for page in pages if page.name != "import.md")
+    for page in [documents.ROOT / "README.md", *pages]:
         for number, block in enumerate(
             re.findall(r"^ *```\w*\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.S | re.M)
         ):
