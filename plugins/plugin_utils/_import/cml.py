@@ -27,7 +27,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import file_name
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import parse_yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import vm_options
 
 _VERSIONS = ("0.0.1", "0.0.2", "0.0.3", "0.0.4", "0.0.5", "0.1", "0.2", "0.3")
 _CANVAS = "it concerns the canvas"
@@ -134,7 +133,7 @@ class _Importer:
         if cpus:
             vm.settings["vcpus"] = cpus
         limit = settings.integer("cpu_limit", "cpu_limit", 0, 100)
-        if limit and limit < 100 and "cpu_limit" in vm_options():
+        if limit and limit < 100:
             vm.settings["cpu_limit"] = limit
         size = settings.integer("boot_disk_size", "the size of the root disk", 0, 1 << 20)
         if size and vm.spec["disk"]:

@@ -93,7 +93,7 @@ class _Importer:
             node.fail("node_id", "node_type and a node_id of its own are missing")
         properties = node.fields("properties")
         if kind == "qemu" and self.lab.decision(name, kind, "") == "":
-            peer: Peer = gns3_nodes.add_machine(self.lab, node, properties, name, node_id)
+            peer: Peer = gns3_nodes.add_machine(self.lab, node, properties, name)
         else:
             default, reason = gns3_nodes.decision(kind, properties)
             peer = self.lab.add_peer(name, node.path, kind, default, reason or _NOT_A_VM)

@@ -92,7 +92,7 @@ def nic_of(vm: Vm, adapter: int, port: int) -> str | None:
     return nic_names.by_position(vm.naming, adapter + port)
 
 
-def add_machine(lab: Lab, node: Fields, properties: Fields, name: str, node_id: str) -> Vm:
+def add_machine(lab: Lab, node: Fields, properties: Fields, name: str) -> Vm:
     """Add a QEMU node with its own kind."""
     options = _options(node, properties)
     model_text = properties.text("adapter_type", "the model of the NICs")
@@ -121,8 +121,6 @@ def add_machine(lab: Lab, node: Fields, properties: Fields, name: str, node_id: 
     mac = properties.text("mac_address", "mac_base")
     if mac:
         vm.settings["mac_base"] = mac
-    if "uuid" in vm_options():
-        vm.settings["uuid"] = node_id
     _arguments(lab, vm, properties)
     return vm
 
@@ -189,7 +187,9 @@ def _other_media(lab: Lab, vm: Vm, properties: Fields) -> None:
     for slot in _SLOTS[1:]:
         image = properties.text(slot + "_disk_image", "disks")
         bus = properties.text(slot + "_disk_interface", "disks[].bus") or "ide"
-        if image and bus != "none":
+        if image and bus == "none":
+            lab.report.dropped(properties.place(slot + "_disk_image"), "it has no bus")
+        elif image:
             machines.add_disk(lab, vm, slot, image, machines.disk_bus(bus))
     image = properties.text("cdrom_image", "cdroms")
     if image:

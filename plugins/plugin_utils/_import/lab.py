@@ -140,6 +140,8 @@ class Lab:
         self.images: dict[str, dict[str, str]] = {}
         self.files: dict[str, str] = {}
         self.refused: list[tuple[str, str]] = []
+        # The places in the file of what is in the topology, by its path there.
+        self.places: dict[str, str] = {}
         self._merged: dict[str, str] = {}
         self._specs: dict[str, kinds.KindSpec] = {}
 
@@ -149,13 +151,13 @@ class Lab:
         """Set the name of the lab: the user's, or what the file says."""
         self.name = valid_name(self.options.name or text, "lab")
         if text and not self.options.name and self.name != text:
-            self.report.renamed[text] = self.name
+            self.report.rename(text, self.name)
 
     def new_name(self, text: str, default: str) -> str:
         """Return a name for a new node or segment, and record the change."""
-        name = unique_name(text, default, {*self.vms, *self.hubs})
+        name = unique_name(text, default, self.vms, self.hubs)
         if name != text:
-            self.report.renamed[text or default] = name
+            self.report.rename(text or default, name)
         return name
 
     # --- Nodes ---
@@ -185,6 +187,7 @@ class Lab:
         spec = self.spec(kind, place)
         unique = self.new_name(name, "node")
         vm = self.vms[unique] = Vm(unique, place, kind, spec, {"kind": kind})
+        self.places["nodes." + unique] = place
         if unique != name:
             vm.imported["name"] = name
         return vm
@@ -193,6 +196,7 @@ class Lab:
         """Add a segment and return it."""
         unique = self.new_name(name, "segment")
         self.hubs[unique] = []
+        self.places["segments." + unique] = place
         return Hub(unique, place)
 
     def add_peer(self, name: str, place: str, foreign: str, default: str, reason: str) -> Peer:
@@ -307,6 +311,7 @@ class Lab:
             self._use(place, end)
         if isinstance(first.peer, Vm) and isinstance(second.peer, Vm):
             self.links.append({"endpoints": [_endpoint(first), _endpoint(second)], **settings})
+            self.places["links[%d]" % (len(self.links) - 1)] = place
             return
         hubs = [end.peer for end in ends if isinstance(end.peer, Hub)]
         vms = [end for end in ends if isinstance(end.peer, Vm)]
@@ -358,7 +363,7 @@ class Lab:
         if into != gone:
             self.hubs[into] += self.hubs.pop(gone)
             self._merged[gone] = into
-            self.report.renamed[gone] = into
+            self.report.rename(gone, into)
         self.report.whole(place, MAPPED, "both segments are the segment " + into)
 
 

@@ -27,7 +27,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import (
     Report,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.xml_tree import Element, parse_xml
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import vm_options
 
 _UNITS = {
     "b": 1,
@@ -121,12 +120,6 @@ class _Domain:
         else:
             self.report.whole(element.place, KEPT, "vars.imported")
             vm.imported.setdefault(tag, element.data())
-
-    def _uuid(self, vm: Vm, element: Element) -> str:
-        if "uuid" not in vm_options():
-            return ""
-        vm.settings["uuid"] = element.text.strip()
-        return "uuid"
 
     def _description(self, vm: Vm, element: Element) -> str:
         vm.settings["description"] = " ".join(element.text.split())
@@ -253,4 +246,4 @@ class _Domain:
         return "arch and machine, without its version"
 
 
-_TYPED = ("uuid", "description", "memory", "vcpu", "cpu")
+_TYPED = ("description", "memory", "vcpu", "cpu")

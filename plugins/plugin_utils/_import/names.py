@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import is_nic_name
@@ -26,12 +26,12 @@ def valid_name(text: str, default: str) -> str:
     return name[:_MAX_NAME].rstrip("-_") or default
 
 
-def unique_name(text: str, default: str, used: Collection[str]) -> str:
+def unique_name(text: str, default: str, *used: Container[str]) -> str:
     """Return a valid name that is not in use: with a number if necessary."""
     name = valid_name(text, default)
     number = 2
     unique = name
-    while unique in used:
+    while any(unique in names for names in used):
         ending = "-%d" % number
         unique = name[: _MAX_NAME - len(ending)] + ending
         number += 1

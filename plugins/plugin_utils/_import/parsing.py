@@ -28,7 +28,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file impo
 
 MAX_BYTES = 32 << 20
 _MAX_DEPTH = 60
-_MAX_VALUES = 1000000
+_MAX_VALUES = 500000
 _MAX_NUMBER_LENGTH = 30
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 

@@ -30,8 +30,8 @@ class Report:
         self.file = file
         self.format = ""
         self.entries: dict[str, tuple[str, str]] = {}
-        self.warnings: list[str] = []
-        self.renamed: dict[str, str] = {}
+        self.renamed: list[tuple[str, str]] = []
+        self._warnings: dict[str, None] = {}
         self.images: dict[str, dict[str, Any]] = {}
         self._whole: set[str] = set()
 
@@ -54,8 +54,11 @@ class Report:
 
     def warn(self, message: str) -> None:
         """Record something that the user is to check."""
-        if message not in self.warnings:
-            self.warnings.append(message)
+        self._warnings[message] = None
+
+    def rename(self, old: str, new: str) -> None:
+        """Record that a name is another one in the topology."""
+        self.renamed.append((old, new))
 
     def fields(self) -> dict[str, tuple[str, str]]:
         """Return the entries that count."""
@@ -77,8 +80,8 @@ class Report:
             "file": self.file,
             "format": self.format,
             "counts": counts,
-            "warnings": self.warnings,
-            "renamed": self.renamed,
+            "warnings": list(self._warnings),
+            "renamed": [{"from": old, "to": new} for old, new in self.renamed],
             "images": self.images,
             "fields": [
                 {"place": place, "state": state, "note": note}
@@ -89,15 +92,15 @@ class Report:
     def text(self) -> str:
         """Return the report for people: alike fields in one line."""
         lines = ["Import of %s, format %s" % (_line(self.file), self.format), ""]
-        if self.warnings:
-            lines += ["Check:", *("- %s" % _line(warning) for warning in self.warnings), ""]
+        if self._warnings:
+            lines += ["Check:", *("- %s" % _line(warning) for warning in self._warnings), ""]
         if self.images:
             lines += ["Images that the lab needs:"]
             lines += [_image_line(name, image) for name, image in sorted(self.images.items())]
             lines.append("")
         if self.renamed:
             lines += ["Renamed:"]
-            lines += ["- %s -> %s" % (_line(old), new) for old, new in self.renamed.items()]
+            lines += ["- %s -> %s" % (_line(old), new) for old, new in self.renamed]
             lines.append("")
         fields = self.fields()
         for state, title in _STATES:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from typing import Any
 
 import yaml
@@ -77,12 +78,72 @@ def finish(lab: Lab) -> Imported:
         raise LabFileError(report.file, [("", "it has no node that is a VM")])
     topology = harmless(_topology(lab), "", _on_change(lab))
     images = harmless(lab.images, "images", _on_change(lab))
+    topology = _valid(lab, topology)
+    return Imported(topology, images, lab.files, report.data(), report.text())
+
+
+def _valid(lab: Lab, topology: dict[str, Any]) -> dict[str, Any]:
+    """Return a topology that can be built: without addresses if only these are impossible.
+
+    Other tools allow the same network on several links, for example.
+    """
     try:
         builder.build(topology)
+        return topology
     except TopologyError as error:
-        problems = [("the topology, " + path, reason) for path, reason in error.problems]
-        raise LabFileError(report.file, problems) from None
-    return Imported(topology, images, lab.files, report.data(), report.text())
+        problems = error.problems
+    without = _without_addresses(topology)
+    try:
+        builder.build(without)
+    except TopologyError:
+        places = [(_place(lab, path), "%s: %s" % (path, reason)) for path, reason in problems]
+        raise LabFileError(lab.report.file, places) from None
+    lab.report.warn(
+        "the addresses of links and segments are kept in vars.imported only, because not all of "
+        "them are possible here: %s: %s" % problems[0]
+    )
+    return without
+
+
+def _place(lab: Lab, path: str) -> str:
+    """Return the place in the file of a path in the topology."""
+    for end in [*reversed([m.start() for m in re.finditer(r"[.\[]", path)]), 0]:
+        for part in (path, path[:end]):
+            if part in lab.places:
+                return lab.places[part]
+    return ""
+
+
+def _without_addresses(topology: dict[str, Any]) -> dict[str, Any]:
+    """Return a topology in which the addresses of links and segments are in their vars."""
+    changed = dict(topology)
+    if "links" in topology:
+        changed["links"] = [_short(_moved(link, "endpoints")) for link in topology["links"]]
+    if "segments" in topology:
+        changed["segments"] = {
+            name: _moved(segment, "members") for name, segment in topology["segments"].items()
+        }
+    return changed
+
+
+def _moved(network: Any, ends_key: str) -> Any:
+    if not isinstance(network, dict):
+        return network
+    kept: dict[str, Any] = {key: network[key] for key in ("prefix", "prefix6") if key in network}
+    ends = []
+    for end in network[ends_key]:
+        if isinstance(end, dict):
+            name = "%s:%s" % (end["node"], end["nic"])
+            kept.setdefault("addresses", {})[name] = end["address"]
+            ends.append(name)
+        else:
+            ends.append(end)
+    moved = {key: value for key, value in network.items() if key not in ("prefix", "prefix6")}
+    if kept:
+        given = dict(moved.get("vars") or {})
+        given[IMPORTED] = {**(given.get(IMPORTED) or {}), **kept}
+        moved["vars"] = given
+    return {**moved, ends_key: ends}
 
 
 def _on_change(lab: Lab) -> Any:

@@ -43,7 +43,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments i
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import DROPPED, KEPT, Report
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.xml_tree import Element, parse_xml
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import vm_options
 
 _CANVAS = "it concerns the canvas"
 _SERVER = "it concerns the server of EVE-NG"
@@ -175,8 +174,6 @@ class _Importer:
         console = node.text("console", "the console or the display")
         if console in ("vnc", "rdp"):
             vm.settings["display"] = {"type": "vnc"}
-        if "uuid" in vm_options() and node.data.get("uuid"):
-            vm.settings["uuid"] = node.text("uuid", "uuid")
         arguments = node.text("qemu_options", "options of qemu_vm")
         if arguments.strip():
             words = split_arguments(arguments)

@@ -83,7 +83,9 @@ def test_nodes_links_and_ports_are_those_of_the_file(name):
 def test_settings_of_all_levels():
     lab = imported("containerlab_site.clab.yml")
     nodes = lab.topology["nodes"]
-    assert lab.topology["name"] == "site-one" and lab.report["renamed"] == {"site one": "site-one"}
+    assert lab.topology["name"] == "site-one" and lab.report["renamed"] == [
+        {"from": "site one", "to": "site-one"}
+    ]
     assert (nodes["e1"]["kind"], nodes["e1"]["memory"]) == ("cisco_csr1000v", 4608)
     assert nodes["c1"]["smp"] == {"sockets": 1, "cores": 2} and nodes["c1"]["cpu"] == "host"
     assert nodes["c1"]["vga"] == "std" and "extra_args" not in nodes["c1"]
@@ -164,6 +166,11 @@ NODES = "name: x\ntopology:\n nodes: {a: {kind: cisco_vios}, b: {kind: %s}}\n li
         ),
         ("bridge", "[{endpoints: [a:eth1, host:br]}]", "it is an interface of the host"),
         ("bridge", "[{type: vxlan, endpoint: {node: a, interface: eth1}}]", "a tunnel of the host"),
+        (
+            "bridge",
+            "[{endpoints: [{node: a, interface: eth1, mac: x}, {node: b, interface: x}]}]",
+            "topology.nodes.a: nodes.a.nics",
+        ),
         ("bridge", "[3]", "topology.links[0]: 3 is not a mapping"),
         ("'${KIND}'", "[]", "topology.nodes.b.kind: the variable KIND has no value"),
     ],
@@ -172,6 +179,15 @@ def test_refusals_name_the_file_and_the_place(kind, links, message):
     with pytest.raises(LabFileError) as caught:
         imported_text(NODES % (kind, links))
     assert message in str(caught.value) and "cannot import lab: " in str(caught.value)
+
+
+def test_impossible_addresses_are_kept():
+    links = "[{endpoints: [a:eth1, b:eth1], ipv4: [192.0.2.1/24, 192.0.2.1/24]}]"
+    lab = imported_text(NODES % ("cisco_vios", links))
+    (link,) = lab.topology["links"]
+    assert link["endpoints"] == ["a:GigabitEthernet0/1", "b:GigabitEthernet0/1"]
+    assert link["vars"]["imported"]["addresses"]["a:GigabitEthernet0/1"] == ["192.0.2.1/24"]
+    assert any("are kept in vars.imported only" in text for text in lab.report["warnings"])
 
 
 @pytest.mark.parametrize(

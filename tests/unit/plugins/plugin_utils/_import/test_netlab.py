@@ -84,7 +84,10 @@ def _changed(*path_and_value):
         (_changed("nodes", "r1", "interfaces", 0, "ifindex", "x"), "interfaces[0].ifindex: 'x'"),
         (_changed("links", 0, "interfaces", 0, "node", "r9"), "interfaces[0].node: there is no n"),
         (_changed("links", 0, "interfaces", 0, "ifindex", 9), "node 'r1' has no interface 9"),
-        (_changed("links", 0, "interfaces", 0, "ipv4", "10.9.0.1/30"), "the topology, "),
+        (
+            _changed("nodes", "r1", "loopback", "ipv4", "x/32"),
+            "nodes.r1: nodes.r1.loopback",
+        ),
         (_changed("nodes", "r1", "memory", -1), "nodes.r1.memory: -1 is not a number"),
     ],
 )
