@@ -51,6 +51,9 @@ options:
     type: list
     elements: str
     default: []
+  lab_name:
+    description: The name of the lab, instead of C(name) in its only O(topology).
+    type: str
   hypervisors:
     description:
       - Hosts and groups of the inventory that the labs run on, in the order of the play that starts
@@ -103,6 +106,12 @@ plugin: vlab.qemu.lab
 topology: triangle.yml
 
 ---
+# ann.lab.yml - the same lab under another name
+plugin: vlab.qemu.lab
+topology: triangle.yml
+lab_name: triangle-ann
+
+---
 # fabric.lab.yml - a lab from its topology file and the VMs on the hypervisors of the inventory
 plugin: vlab.qemu.lab
 topology: fabric.yml
@@ -136,6 +145,7 @@ from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source import named
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import (
     Hypervisor,
     variables_for,
@@ -211,12 +221,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         missing = libraries.missing()
         if missing:
             raise AnsibleParserError(missing_required_lib(missing))
+        lab_name = self.get_option("lab_name")
+        if lab_name and len(self.get_option("topology")) > 1:
+            raise AnsibleParserError(
+                "lab_name: it is the name of one lab: give one topology, or leave lab_name out"
+            )
         nodes: Nodes = {}
         for given in self.get_option("topology"):
             file = os.path.join(folder, os.path.expanduser(given))
             try:
                 with open(file, encoding="utf-8") as stream:
-                    topology = builder.build(load_yaml(stream))
+                    topology = builder.build(named(load_yaml(stream), lab_name, None))
                 placed = placement.place(topology, hypervisors)
             except OSError as error:
                 raise AnsibleParserError("topology: cannot read %s: %s" % (file, error.strerror))

@@ -41,13 +41,34 @@ options:
     description:
       - The topology; a dictionary, YAML as a string, or the path of a YAML file on the controller.
       - It is described in the topology reference in the collection's C(docs) folder.
+      - It is required, unless O(state=absent) removes a lab by its O(lab_name).
     type: raw
-    required: true
-  lab:
+  lab_name:
     description:
       - The name of the lab, instead of C(name) in the O(topology). Use it to bring up one topology
         several times.
+      - With O(state=absent) and no O(topology), the lab of this name is removed from the
+        hypervisors of the play, whichever topology made it.
     type: str
+  lab:
+    description:
+      - The name of the lab if neither O(lab_name) nor the O(topology) has one.
+      - C(module_defaults) of the action group set it for all modules.
+    type: str
+  owner:
+    description:
+      - A text that says whose lab this is, instead of the place of the topology. A lab is changed
+        and removed only by runs with its owner.
+      - By default, a lab belongs to its topology file, or to the folder of the playbook with its
+        topology. All checkouts of a git repository are one place.
+    type: str
+  allow_takeover:
+    description:
+      - Whether a lab that another topology or owner made may be changed. It then belongs to this
+        one.
+      - If V(false), the run fails, and lists what it would change and remove.
+    type: bool
+    default: false
   state:
     description:
       - The state of the nodes.
@@ -166,9 +187,21 @@ EXAMPLES = r"""
     nodes: [spine1]
     state: stopped
 
+- name: Bring up the same topology for a class
+  vlab.qemu.qemu_lab:
+    topology: fabric.yml
+    lab_name: "fabric-{{ item }}"
+    images: "{{ guest_images }}"
+  loop: [ann, bob]
+
 - name: Remove the lab
   vlab.qemu.qemu_lab:
     topology: fabric.yml
+    state: absent
+
+- name: Remove a lab without its topology
+  vlab.qemu.qemu_lab:
+    lab_name: fabric-ann
     state: absent
 """
 
@@ -197,6 +230,22 @@ placement:
   returned: success
   type: dict
   sample: {r1: hv1, r2: hv2}
+affected:
+  description: The nodes and segments that another topology would change, add or remove.
+  returned: failure, without O(allow_takeover)
+  type: list
+  elements: str
+  sample: [r1, the segment lan]
+lab_origin:
+  description: Where the topology of the lab came from, or its owner; none if that is not known.
+  returned: failure, without O(allow_takeover)
+  type: str
+  sample: git.example/acme/labs/fabric.yml
+topology_origin:
+  description: Where the topology of this run came from, or its owner.
+  returned: failure, without O(allow_takeover)
+  type: str
+  sample: /home/ann/fabric.yml
 failed_nodes:
   description: The nodes that failed, with the message and facts of each error.
   returned: failure of some nodes

@@ -15,8 +15,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
 )
 
 ARGUMENTS: Dict[str, Dict[str, Any]] = {
-    "topology": {"type": "raw", "required": True},
+    "topology": {"type": "raw"},
+    "lab_name": {"type": "str"},
     "lab": {"type": "str"},
+    "owner": {"type": "str"},
+    "allow_takeover": {"type": "bool", "default": False},
     "state": {
         "type": "str",
         "choices": ["started", "stopped", "paused", "suspended", "present", "absent"],

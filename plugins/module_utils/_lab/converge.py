@@ -32,7 +32,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_lock import lab_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import check_origin
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import Ownership, ownership_of
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.parallel import (
     failure_facts,
     failure_lines,
@@ -82,7 +82,7 @@ class LabRun:
     params: the options of qemu_lab and the share that the controller computed:
       vms: the nodes, see NodeRun. segments: [{"name", "ports"} for a hub, or {"name", "bridge"}].
       record: what the controller derived for the record of the lab, see lab_record.Derived.
-      origin: where the topology came from, None for a run without one.
+      origin, node_names, queried_lab: see origin.ownership_of.
       limits: {"booting", "memory_overcommit", "vcpu_ratio"}. node_facts: for the inventory.
       progress: the path of the progress file.
     """
@@ -103,6 +103,7 @@ class LabRun:
         self.segments: list[Segment] = []
         self.record = lab_record.LabRecord()
         self.address_changes: list[Change] = []
+        self.ownership: Ownership
         self.progress = Progress(params.get("progress"))
 
     def run(self) -> Result:
@@ -121,8 +122,11 @@ class LabRun:
                     "lab_record": lab_record.to_text(self.record),
                 }
             self._observe()
-            self._plan()
-            self._check_origin()
+            try:
+                self._plan()
+            finally:
+                # Whose lab it is comes before what keeps this run from changing it.
+                self._check_origin()
             if not self.check_mode:
                 stack.callback(self.progress.remove_file)
                 try:
@@ -239,6 +243,18 @@ class LabRun:
                 del self.nodes[name]
         for segment in self.segments:
             segment.observe()
+        self.ownership = self._ownership()
+
+    def _ownership(self) -> Ownership:
+        existing = {name for name, node in self.nodes.items() if node.exists}
+        removed = set(self.unnamed) if self.removes_unnamed else set()
+        return ownership_of(
+            self.lab,
+            self.record.origin,
+            frozenset(existing.union(self.unnamed, self.damaged, self.failed)),
+            frozenset(self.nodes).union(self.damaged, self.failed) - removed,
+            self.params,
+        )
 
     def _plan(self) -> None:
         for node in self.nodes.values():
@@ -265,21 +281,19 @@ class LabRun:
 
     def _check_origin(self) -> None:
         """Raise OptionError if the VMs of the lab belong to another topology."""
-        affected = [
-            name
-            for name, node in sorted(self.nodes.items())
-            if node.exists and (node.vm.plan.changed or node.starts_later)
-        ]
-        affected += [
-            "the segment %s" % segment.name for segment in self.segments if segment.changes_existing
-        ]
-        check_origin(
-            self.lab,
-            self.record.origin,
-            self.params.get("origin"),
-            affected,
-            bool(self.params.get("allow_takeover")),
-        )
+        affected: dict[str, list[str]] = {"remove": [], "change": [], "add": []}
+        for name, node in sorted(self.nodes.items()):
+            if not node.exists:
+                if node.state != "absent":
+                    affected["add"].append(name)
+            elif not node.is_planned or node.vm.plan.changed or node.starts_later:
+                affected["remove" if node.state == "absent" else "change"].append(name)
+        for segment in self.segments:
+            if segment.changes:
+                is_removed = segment.changes[-1].after is None
+                verb = "change" if segment.changes_existing else "add"
+                affected["remove" if is_removed else verb].append("the segment %s" % segment.name)
+        self.ownership.check(affected)
 
     def _check_resources(self, other_error: str = "") -> None:
         """Raise HostError with a table of what this host lacks. other_error: to be added to it."""
@@ -379,21 +393,20 @@ class LabRun:
     def _save_record(self) -> None:
         """Save what the lab has, before anything is made with it, and whose it is."""
         record = lab_record.updated(self.record, self.lab, self.params.get("record"))
-        origin = self.params.get("origin")
-        if origin and self._becomes_owner():
+        origin = self.ownership.origin
+        if origin != record.origin:
             record = record._replace(name=self.lab, origin=origin, revision=max(1, record.revision))
-        has_nodes = any(node.state != "absent" for node in self.nodes.values())
-        if record != self.record and (has_nodes or self.params.get("segments")):
+        if record != self.record and self._keeps_record:
             make_folder(self.root)
             make_folder(self.folder)
             lab_record.write(self.folder, record)
             self.record = record
 
-    def _becomes_owner(self) -> bool:
-        """Whether the lab belongs to the topology of this run from now on."""
-        others = bool(self.unnamed or self.damaged or self.failed)
-        has_vms = others or any(node.exists for node in self.nodes.values())
-        return self.record.origin is None or not has_vms or bool(self.params.get("allow_takeover"))
+    @property
+    def _keeps_record(self) -> bool:
+        """Whether this hypervisor has something of the lab after the run."""
+        has_nodes = any(node.state != "absent" for node in self.nodes.values())
+        return has_nodes or bool(self.params.get("segments"))
 
     def _save_node_facts(self) -> None:
         """Save the facts of the nodes; VMs that the topology does not name keep theirs."""
@@ -423,6 +436,8 @@ class LabRun:
         for segment in self.segments:
             changes += segment.changes
         changes += self.address_changes
+        if self._keeps_record:
+            changes += self.ownership.changes
         warnings = [warning for node in nodes for warning in node.vm.warnings]
         warnings += ["%s: %s" % (name, error) for name, error in self.damaged.items()]
         if self.unnamed and not self.removes_unnamed:

@@ -5,34 +5,133 @@
 
 """The origin of a lab: the topology that made its nodes, and that may change and remove them.
 
-Two labs of one name would otherwise remove each other's nodes.
+Two labs of one name would otherwise remove each other's nodes. An origin is a text:
+
+  owner TEXT         the option owner
+  PATH               a topology file, in a git repository REMOTE/PATH IN IT
+  FOLDER/            a topology in a playbook: its folder, or the git repository of that, REMOTE/
+
+The controller derives it, see plugin_utils/_lab/topology_origin.py.
 """
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, FrozenSet, Mapping, NamedTuple, Optional, Sequence
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 
+OWNER_PREFIX = "owner "
 
-def check_origin(
-    lab: str, recorded: str | None, given: str | None, affected: Sequence[str], allowed: bool
-) -> None:
-    """Raise OptionError if a topology of another origin would change or remove what a lab has.
 
-    recorded: the origin of the lab, None if it is not known. given: that of the topology of this
-    run, None for a run without one. affected: what the run would change or remove. allowed: whether
-    the run may do so.
+class Ownership(NamedTuple):
+    """Whether the topology of a run is that of the lab.
+
+    recorded: the origin of the lab, None if it is not known. given: that of the topology, None for
+    a run without one. vms: those of the lab on the hypervisors that answered. named: the nodes of
+    the topology. allowed: whether the run may take the lab over.
     """
-    if allowed or not affected or recorded is None or given in (None, recorded):
-        return
-    raise OptionError(
-        "allow_takeover",
-        "the lab %s was made by another topology (%s), and this one (%s) would change or remove %s."
-        " Give this lab another name (lab, or lab_name of the role), or set allow_takeover "
-        "(lab_allow_takeover of the role) to true to make it the topology of the lab"
-        % (lab, recorded, given, ", ".join(affected)),
-        lab_origin=recorded,
-        topology_origin=given,
-        affected=list(affected),
+
+    lab: str
+    recorded: Optional[str]
+    given: Optional[str]
+    vms: FrozenSet[str]
+    named: FrozenSet[str]
+    allowed: bool
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the topology is that of the lab, possibly from another path."""
+        recorded, given = self.recorded, self.given
+        if given is None or not self.vms:
+            return True
+        if recorded is None:
+            # A lab that was made before labs had origins, or VMs that no topology made.
+            return not self.vms.isdisjoint(self.named)
+        if _is_same_place(recorded, given):
+            return True
+        # Another copy of the file, which loses nothing of what is there.
+        file = _file_name(given)
+        return file != "" and file == _file_name(recorded) and self.vms <= self.named
+
+    @property
+    def origin(self) -> str | None:
+        """The origin of the lab after the run."""
+        recorded, given = self.recorded, self.given
+        if given is None or not (self.is_own or self.allowed):
+            return recorded
+        # A playbook's folder stays the origin for a file in it, and the other way round.
+        is_kept = recorded is not None and self.vms and _is_same_place(recorded, given)
+        return recorded if is_kept else given
+
+    @property
+    def changes(self) -> list[Change]:
+        """What a run that takes the lab over changes in addition."""
+        if self.is_own or not self.allowed:
+            return []
+        return [Change(("origin",), self.recorded, self.given, FILE)]
+
+    def check(self, affected: Mapping[str, Sequence[str]]) -> None:
+        """Raise OptionError if a topology of another origin would change the lab.
+
+        affected: {"add", "change" or "remove": the nodes and segments}. VMs of an unknown origin
+        may get company.
+        """
+        if self.recorded is None:
+            affected = {verb: found for verb, found in affected.items() if verb != "add"}
+        names = sorted(name for found in affected.values() for name in found)
+        if self.allowed or self.is_own or not names:
+            return
+        actions = ["%s %s" % (verb, ", ".join(found)) for verb, found in affected.items() if found]
+        raise OptionError(
+            "allow_takeover",
+            "the lab %s was made by %s, and this one (%s) would %s. Give this lab another name "
+            "(lab_name), or set allow_takeover (lab_allow_takeover of the role) to true to make "
+            "this the topology of the lab"
+            % (
+                self.lab,
+                "another topology (%s)" % self.recorded if self.recorded else "another topology",
+                self.given,
+                "; ".join(actions),
+            ),
+            lab_origin=self.recorded,
+            topology_origin=self.given,
+            affected=names,
+        )
+
+
+def _is_same_place(one: str, other: str) -> bool:
+    """Return whether two origins are the same, or one is the folder that the other is in."""
+    return one == other or any(
+        folder.endswith("/") and not folder.startswith(OWNER_PREFIX) and inner.startswith(folder)
+        for folder, inner in ((one, other), (other, one))
+    )
+
+
+def _file_name(origin: str) -> str:
+    """Return the name of the file of an origin; empty without a file."""
+    return "" if origin.startswith(OWNER_PREFIX) else origin.rpartition("/")[2]
+
+
+def ownership_of(
+    lab: str,
+    recorded: str | None,
+    vms: FrozenSet[str],
+    nodes: FrozenSet[str],
+    params: Mapping[str, Any],
+) -> Ownership:
+    """Return whose lab it is in a run of a hypervisor's share.
+
+    recorded, vms: of the lab on this hypervisor. nodes: those of the share. params: with what the
+    controller computed: origin, node_names: all of the topology, and queried_lab: {"origin", "vms"}
+    of the lab on all hypervisors that have been queried.
+    """
+    queried = params.get("queried_lab") or {}
+    return Ownership(
+        lab,
+        recorded or queried.get("origin"),
+        params.get("origin"),
+        vms | frozenset(queried.get("vms") or ()),
+        nodes | frozenset(params.get("node_names") or ()),
+        bool(params.get("allow_takeover")),
     )

@@ -12,7 +12,6 @@ import os
 import socket
 from typing import Any, Mapping, NamedTuple, Sequence
 
-import yaml
 from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -28,19 +27,29 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import AR
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Derived
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import SYSTEM_ROOT
-from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.used_record import (
-    UsedRecord,
-    existing_vms,
-)
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _local_files
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.results import (
+    joined_results,
+    short_diff,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share_runner import (
     Params,
     Result,
     ShareRunner,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.start_barrier import StartBarrier
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_origin import origin_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source import (
+    named,
+    read_topology,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.used_record import (
+    UsedRecord,
+    existing_vms,
+    queried_lab,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
     conflicts,
@@ -63,10 +72,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems impor
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
     template_variables,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file import (
-    load_yaml,
-    mapping_in,
-)
 
 _MAX_ATTEMPTS = 4  # to derive a share, while other runs change the lab
 _LAB_INFO = "lab_info"  # the variable in which a play keeps the results of qemu_lab_info
@@ -80,7 +85,8 @@ class Lab(NamedTuple):
     only: the nodes that the run is limited to, None for all. placed: {node: host}. states: {node:
     its state in this run}. runs: {node: whether it runs after that}. phases: {node: start phase},
     empty if no node waits for one of another host. record: the record of the lab that was used to
-    derive the topology. derived: what the hosts are to record.
+    derive the topology. derived: what the hosts are to record. origin: where the topology came
+    from. queried: the lab on the hosts that have been queried, None if none has been.
     """
 
     topology: Topology
@@ -92,6 +98,8 @@ class Lab(NamedTuple):
     phases: dict[str, int]
     record: UsedRecord
     derived: Derived
+    origin: str | None
+    queried: dict[str, Any] | None
 
 
 class LabAction(ShareRunner):
@@ -121,6 +129,8 @@ class LabAction(ShareRunner):
         if "share" in args:
             raise AnsibleActionFail("share is not for playbooks: give topology")
         params = _validated(args)
+        if params["topology"] is None or not params["topology"] and params["state"] == "absent":
+            return self._remove_by_name(params)
         record: str | None = None
         for _attempt in range(_MAX_ATTEMPTS):
             lab = self._lab(params, record)
@@ -132,9 +142,7 @@ class LabAction(ShareRunner):
             if not record:
                 result["placement"] = lab.placed
                 self._remember(lab, params, result)
-                if result.get("diff") and not self._display.verbosity:
-                    result["diff"] = short_diff(result["diff"])
-                return result
+                return self._shown(result)
             # The host changed nothing: it has given other addresses before.
         raise AnsibleActionFail(
             "other runs keep changing the lab %s: run it again" % lab.topology.name
@@ -150,11 +158,41 @@ class LabAction(ShareRunner):
             if params["state"] == "absent":
                 # For the module, absent is about the whole lab. Here, only some nodes are removed.
                 params["state"] = "present"
+        return self._run_with_progress(params, share)
+
+    def _run_with_progress(self, params: Params, share: Params) -> Result:
         with Progress(self, self.host) as progress:
             share["progress"] = progress.path
             result = self.run_share(params, share)
             progress.finish(result.pop("progress", None) or [])
         return result
+
+    def _shown(self, result: Result) -> Result:
+        """Return a result with a short diff, unless the verbosity asks for all of it."""
+        if result.get("diff") and not self._display.verbosity:
+            result["diff"] = short_diff(result["diff"])
+        return result
+
+    def _remove_by_name(self, params: Params) -> Result:
+        """Remove what this host has of a lab, without its topology."""
+        name = params.get("lab_name") or params.get("lab")
+        if params["state"] != "absent":
+            raise AnsibleActionFail(
+                "topology is missing: only state: absent needs no more than lab_name"
+            )
+        if not name:
+            raise AnsibleActionFail("state: absent needs the topology, or lab_name")
+        if params.get("nodes") is not None:
+            raise AnsibleActionFail(
+                "nodes: to remove some nodes of a lab, give its topology: their neighbours change"
+            )
+        owner = origin_of(params.get("owner"), None, None)
+        share: Params = {"lab": name, "vms": [], "segments": [], "origin": owner}
+        result = self._run_with_progress(dict(params, topology={}, images={}), share)
+        result["placement"] = {}
+        if not result.get("failed"):
+            RecordCache(self.host, str(params.get("root")), name).remove()
+        return self._shown(result)
 
     def _run_in_phases(self, lab: Lab, params: Params) -> Result:
         """Run this host's share once for each start phase.
@@ -254,9 +292,10 @@ class LabAction(ShareRunner):
 
         record: the record of the lab that this host has sent.
         """
-        data = self._read(params.get("topology"))
-        if params.get("lab") and isinstance(data, dict):
-            data = dict(data, name=params["lab"])
+        source = read_topology(params.get("topology"), self._find_needle)
+        if source.path:
+            self._topology_folder = os.path.dirname(os.path.abspath(source.path))
+        data = named(source.data, params.get("lab_name"), params.get("lab"))
         name = data.get("name") if isinstance(data, dict) else None
         hosts, facts = self._hosts(name)
         cache = RecordCache(self.host, str(params.get("root")), str(name))
@@ -296,7 +335,11 @@ class LabAction(ShareRunner):
         if not any(phases.values()):
             phases = {}
         derived = used.derived(topology, udp)
-        return Lab(topology, only, placed, udp, states, runs, phases, used, derived)
+        origin = origin_of(params.get("owner"), source.path, self.task_vars.get("playbook_dir"))
+        queried = queried_lab(facts)
+        return Lab(
+            topology, only, placed, udp, states, runs, phases, used, derived, origin, queried
+        )
 
     def _share(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Params:
         """Return this host's share with these states of the nodes."""
@@ -319,32 +362,8 @@ class LabAction(ShareRunner):
             share["node_facts"] = facts_of_nodes(topology, [vm["name"] for vm in share["vms"]])
             share["record"] = lab.derived
         share["limits"] = topology.data["limits"]
+        share.update(origin=lab.origin, node_names=sorted(topology.nodes), queried_lab=lab.queried)
         return share
-
-    def _read(self, topology: Any) -> Any:
-        """Return the data of a topology: as given, from YAML, or from a file of the controller."""
-        if isinstance(topology, dict):
-            return topology
-        if not isinstance(topology, str):
-            raise AnsibleActionFail("topology: give a dictionary, or the path of a YAML file")
-        try:
-            data = mapping_in(topology)
-        except yaml.YAMLError as error:
-            raise AnsibleActionFail("topology: it is not YAML: %s" % error)
-        if data is not None:
-            return data
-        try:
-            path = self._find_needle("files", topology)
-        except AnsibleError:
-            path = os.path.expanduser(topology)
-        self._topology_folder = os.path.dirname(os.path.abspath(path))
-        try:
-            with open(path, encoding="utf-8") as stream:
-                return load_yaml(stream)
-        except OSError as error:
-            raise AnsibleActionFail("topology: cannot read %s: %s" % (path, error.strerror))
-        except yaml.YAMLError as error:
-            raise AnsibleActionFail("topology: %s is not YAML: %s" % (path, error))
 
     def _hosts(self, lab: Any) -> tuple[list[str], dict[str, dict[str, Any]]]:
         """Return the hosts of the play and the facts about this lab that qemu_lab_info found."""
@@ -489,38 +508,3 @@ def _states_in_phase(
         name: "present" if state in ("started", "paused") and phases.get(name, 0) > phase else state
         for name, state in states.items()
     }
-
-
-def joined_results(first: Result, second: Result) -> Result:
-    """Return the results of two runs of the module as one."""
-    if not first:
-        return second
-    joined = dict(second, changed=bool(first.get("changed") or second.get("changed")))
-    for key in ("changes", "warnings"):
-        joined[key] = (first.get(key) or []) + (second.get(key) or [])
-    one, two = first.get("actions") or {}, second.get("actions") or {}
-    joined["actions"] = {name: one.get(name, []) + two.get(name, []) for name in {**one, **two}}
-    if first.get("diff") and second.get("diff"):
-        joined["diff"] = {
-            side: {**first["diff"][side], **second["diff"][side]} for side in ("before", "after")
-        }
-    return joined
-
-
-def short_diff(diff: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return a diff with one entry for each new node, instead of one for each of its options."""
-    states = {key.rpartition(".state")[0]: diff["after"][key] for key in _new_states(diff)}
-    short = {
-        side: {key: value for key, value in entries.items() if key.partition(".")[0] not in states}
-        for side, entries in diff.items()
-    }
-    short["after"].update((name, "new node, %s" % state) for name, state in states.items())
-    return short
-
-
-def _new_states(diff: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [
-        key
-        for key, before in diff["before"].items()
-        if before == "absent" and key.endswith(".state") and key in diff["after"]
-    ]

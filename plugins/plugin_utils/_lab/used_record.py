@@ -79,3 +79,19 @@ def existing_vms(params: dict[str, Any], hosts: list[str], facts: Facts) -> set[
     if not set(hosts) <= set(facts):
         return None
     return {name for found in facts.values() for name in found.get("vms", {})}
+
+
+def queried_lab(facts: Facts) -> dict[str, Any] | None:
+    """Return the origin and the VMs of the lab on the hosts that have been queried, if any."""
+    if not facts:
+        return None
+    records = [
+        lab_record.from_text(found.get("record")) for found in facts.values() if found.get("vms")
+    ]
+    newest = max(
+        (record for record in records if record.origin),
+        key=lambda record: record.revision,
+        default=lab_record.LabRecord(),
+    )
+    vms = sorted({name for found in facts.values() for name in found.get("vms", {})})
+    return {"origin": newest.origin, "vms": vms}

@@ -162,6 +162,13 @@ def test_a_linux_node_is_reached_without_further_variables(parsed, asked, tmp_pa
     assert "StrictHostKeyChecking=no" in known["vlab_ssh_common_args"]
 
 
+def test_the_lab_can_have_another_name(parsed, asked):
+    inventory = parsed("topology: pair.yml\nhypervisors: [hypervisors]\nlab_name: twin\n")
+    hosts = members(inventory)
+    assert hosts["lab_twin"] and "lab_pair" not in hosts
+    assert inventory.hosts["r1"].get_vars()["vlab_lab"] == "twin"
+
+
 def test_asked(parsed, asked):
     inventory = parsed(
         "hypervisors: [hv1, hv2]\nhost_name: '{lab}-{node}'\n"
@@ -203,6 +210,7 @@ def test_the_cache_is_asked_first(parsed, asked, tmp_path):
             "r1 is the name of a node of the labs other and pair: set host_name",
         ),
         ("hypervisors: [hv9]\n", "hypervisors: the inventory has no host or group hv9"),
+        ("topology: [pair.yml, pair.yml]\nlab_name: x\n", "lab_name: it is the name of one lab"),
         ("topology: none.yml\n", "topology: cannot read .*none.yml: No such file"),
         ("topology: broken.yml\n", "topology: .*broken.yml: the topology has 2 errors"),
     ],

@@ -348,7 +348,7 @@ def test_the_digest_of_the_options_has_a_salt():
     assert unsalted not in one and not node_run._digest(options, unsalted).startswith(unsalted)
 
 
-MINE, OTHER = "/labs/mine.yml", "role vlab.qemu.ring"
+MINE, OTHER = "/labs/mine.yml", "/home/other/"
 
 
 def origin(root):
@@ -370,11 +370,13 @@ def test_a_new_lab_belongs_to_its_topology(lab, tmp_path):
         ([node("a", options={"memory": "64"})], {}, ["a"]),
         ([node("a")], {}, ["a"]),  # it is started
         ([node("a", "present", later=True)], {}, ["a"]),
-        ([node("c", "present")], {"purge": True}, ["a", "b"]),
+        ([node("c", "present")], {"purge": True}, ["a", "b", "c"]),
         ([], {"state": "absent"}, ["a", "b"]),
-        # Neither changes nor removes anything that there is.
+        ([node("a", "keep"), node("c", "present")], {}, ["c"]),
+        # A change that would need allow_restart, or that is impossible.
+        ([node("a", options={"memory": "none"})], {}, ["a"]),
+        # It changes nothing.
         ([node("a", "present")], {}, []),
-        ([node("a", "keep"), node("c", "present")], {}, []),
         ([], {"state": "absent", "origin": None}, []),
         ([node("c", "present")], {"purge": True, "origin": MINE}, []),
         ([node("c", "present")], {"purge": True, "allow_takeover": True}, []),
@@ -392,18 +394,57 @@ def test_another_topology_of_the_name_leaves_the_nodes_alone(
     with pytest.raises(OptionError, match="^allow_takeover: the lab lab1 was made by") as caught:
         lab(nodes, check_mode=check_mode, **params)
     assert caught.value.facts["affected"] == affected
-    assert all(word in caught.value.message for word in (MINE, OTHER, ", ".join(affected)))
+    assert all(word in caught.value.message for word in (MINE, OTHER, *affected))
     assert sorted(os.listdir(tmp_path / "lab1")) == before and origin(tmp_path) == MINE
 
 
 @pytest.mark.parametrize(
-    "params, owner",
-    [({}, MINE), ({"allow_takeover": True}, OTHER), ({"origin": None}, MINE)],
+    "nodes, params, owner, changes",
+    [
+        ("a", {}, MINE, []),
+        ("b", {"allow_takeover": True}, OTHER, ["b.", "origin"]),
+        ("a", {"allow_takeover": True}, OTHER, ["origin"]),
+        ("ab", {"origin": None}, MINE, ["b."]),
+        # Another checkout, and a playbook of the same folder.
+        ("ab", {"origin": "/builds/2/mine.yml"}, "/builds/2/mine.yml", ["b."]),
+        ("ab", {"origin": "/labs/"}, MINE, ["b."]),
+    ],
 )
-def test_who_owns_a_lab_after_a_run_of_another_topology(lab, tmp_path, params, owner):
+def test_who_owns_a_lab_after_a_run_of_another_topology(
+    lab, tmp_path, nodes, params, owner, changes
+):
     lab([node("a", "present")], check_mode=False, origin=MINE)
-    lab([node("b", "present")], check_mode=False, **dict({"origin": OTHER}, **params))
+    given = [node(name, "present") for name in nodes]
+    params = dict({"origin": OTHER}, **params)
+    foreseen = lab(given, **params)
+    result = lab(given, check_mode=False, **params)
+    assert options_of(foreseen) == options_of(result)
+    assert all(any(option.startswith(c) for c in changes) for option in options_of(result))
+    assert bool(changes) == result["changed"] and ("origin" in changes) == (
+        result["diff"]["before"].get("origin") == MINE
+    )
     assert origin(tmp_path) == owner
+    assert not lab(given, check_mode=False, **params)["changed"]
+
+
+def test_vms_of_other_hypervisors_are_those_of_the_lab(lab, tmp_path):
+    known = {"origin": MINE, "vms": ["x"]}
+    with pytest.raises(OptionError, match="would add a"):
+        lab([node("a", "present")], origin=OTHER, queried_lab=known)
+    lab([node("a", "present")], check_mode=False, origin=MINE, queried_lab=known)
+    # A node that the topology places elsewhere is named nevertheless.
+    moved = "/builds/2/mine.yml"
+    more = {"queried_lab": known, "node_names": ["a", "b", "x"], "purge": True}
+    lab([node("b", "present")], check_mode=False, origin=moved, **more)
+    assert origin(tmp_path) == moved
+
+
+def test_vms_that_no_topology_made_are_not_purged_by_another(lab, tmp_path):
+    define(tmp_path, "pet")
+    with pytest.raises(OptionError, match="by another topology, and .* would remove pet"):
+        lab([node("a", "present")], origin=MINE, purge=True)
+    lab([node("a", "present")], check_mode=False, origin=MINE)
+    assert sorted(os.listdir(tmp_path / "lab1"))[-2:] == ["a", "pet"]
 
 
 def test_a_removed_lab_belongs_to_nobody(lab, tmp_path):
@@ -425,7 +466,7 @@ def test_a_damaged_record_does_not_keep_a_lab_from_its_removal(lab, tmp_path):
     (tmp_path / "lab1" / "lab.json").write_text("{")
     with pytest.raises(HostError, match="lab.json is damaged"):
         lab([node("a", "present")], check_mode=False, origin=MINE)
-    lab([], check_mode=False, state="absent", origin=MINE)
+    lab([], check_mode=False, state="absent", origin=MINE, node_names=["a"])
     assert os.listdir(tmp_path) == []
 
 

@@ -10,6 +10,7 @@ import json
 import types
 
 import pytest
+import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
@@ -19,10 +20,15 @@ from ansible_collections.vlab.qemu.plugins.module_utils._remote import protocol
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab import (
     lab_action,
     record_cache,
+    results,
     share_runner,
     start_barrier,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_action import LabAction
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source import (
+    Source,
+    read_topology,
+)
 
 PAIR = {
     "name": "pair",
@@ -123,19 +129,72 @@ def test_conflicts_of_nodes_are_found_before_a_host_is_sent_anything(state):
     assert "nodes.b.consoles[0].port: port tcp/5001 on 127.0.0.1 is also used" in result["msg"]
 
 
-def test_the_option_lab_replaces_the_name():
-    made = action(lab="twin")
+UNNAMED = {key: value for key, value in PAIR.items() if key != "name"}
+
+
+@pytest.mark.parametrize(
+    "args, name",
+    [
+        ({}, "pair"),
+        ({"lab_name": "twin"}, "twin"),
+        # The default of a play for all modules does not rename a topology.
+        ({"lab": "all"}, "pair"),
+        ({"lab": "all", "lab_name": "twin"}, "twin"),
+        ({"topology": UNNAMED, "lab": "all"}, "all"),
+        ({"topology": UNNAMED, "lab_name": "twin"}, "twin"),
+        ({"lab_name": ""}, "pair"),
+    ],
+)
+def test_the_name_of_the_lab(args, name):
+    made = action(**args)
     run(made)
-    assert made.sent[0][1]["lab"] == "twin"
-    other = action()
-    run(other)
-    macs = [
-        [nic.get("mac") for nic in sent[0][1]["vms"][0]["options"]["nics"]]
-        for sent in (made.sent, other.sent)
-    ]
-    assert made.sent[0][1]["vms"][0]["name"] == other.sent[0][1]["vms"][0]["name"] and len(
-        macs[0]
-    ) == len(macs[1])
+    share = made.sent[0][1]
+    assert share["lab"] == name and [vm["name"] for vm in share["vms"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("lab", [{"lab_name": "twin"}, {"lab": "twin"}])
+@pytest.mark.parametrize("topology", [None, {}, ""])
+def test_a_lab_is_removed_by_its_name(lab, topology):
+    made = action(topology=topology, state="absent", images={"x": {"disk": "/x"}}, **lab)
+    result = run(made)
+    ((given, share),) = made.sent
+    assert share == {"lab": "twin", "vms": [], "segments": [], "origin": None, "progress": None}
+    assert given["state"] == "absent" and given["images"] == {} and result["placement"] == {}
+
+
+def test_whose_lab_it_is_is_sent(tmp_path):
+    made = action(hosts=("hv1", "hv2"))
+    made.task_vars["playbook_dir"] = str(tmp_path)
+    records = {"hv1": "/old.yml", "hv2": None}
+    for number, (host, origin) in enumerate(records.items()):
+        record = lab_record.LabRecord("pair", origin, number + 1, {})
+        made.task_vars["hostvars"][host]["lab_info"] = {
+            "hypervisor": {
+                "lab": "pair",
+                "record": lab_record.to_text(record),
+                "vms": {"x%d" % number: {"status": "running"}},
+                "memory_available_mb": 10000,
+                "cpus": 8,
+                "disk_free_mb": 10000,
+            }
+        }
+    run(made)
+    share = made.sent[0][1]
+    assert share["origin"] == "%s/" % tmp_path and share["node_names"] == ["a", "b"]
+    assert share["queried_lab"] == {"origin": "/old.yml", "vms": ["x0", "x1"]}
+
+
+@pytest.mark.parametrize("state", ["started", "absent"])
+def test_a_file_and_an_owner_are_the_origin(tmp_path, state):
+    path = tmp_path / "lab.yml"
+    path.write_text(json.dumps(PAIR), encoding="utf-8")
+    for args, origin in (({}, str(path)), ({"owner": "ann", "allow_takeover": True}, "owner ann")):
+        made = action(topology=str(path), state=state, **args)
+        run(made)
+        given, share = made.sent[0]
+        assert share["origin"] == origin and share["queried_lab"] is None
+        assert share["node_names"] == ["a", "b"]
+        assert given["allow_takeover"] == bool(args)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +215,14 @@ def test_the_option_lab_replaces_the_name():
         ({"topology": "name: pair: x"}, "topology: cannot read name: pair: x: No such file"),
         ({"topology": "a: 1\nb: [\n"}, "topology: it is not YAML: "),
         ({"share": {}}, "share is not for playbooks"),
-        ({"lab": "a/b"}, "name"),
+        ({"lab_name": "a/b"}, "name"),
+        ({"topology": None}, "topology is missing: only state: absent needs no more than lab_name"),
+        ({"topology": {}}, "name and nodes are missing"),
+        ({"topology": None, "state": "absent"}, "state: absent needs the topology, or lab_name"),
+        (
+            {"topology": None, "state": "absent", "lab_name": "x", "nodes": ["a"]},
+            "nodes: to remove some nodes of a lab, give its topology",
+        ),
     ],
 )
 def test_errors_are_reported_before_anything_is_sent(args, says):
@@ -175,17 +241,16 @@ def test_errors_are_reported_before_anything_is_sent(args, says):
     ],
 )
 def test_a_topology_can_be_yaml_as_a_string(text):
-    assert action()._read(text)["name"] == "pair"
+    assert read_topology(text, None) == Source(yaml.safe_load(text))
 
 
 @pytest.mark.parametrize("path", ["name.yml", "a: b", "c:d.yml", "{x}", "two words.yml"])
 def test_a_path_is_not_taken_for_yaml(path, tmp_path, monkeypatch):
     """Files are looked for unless the text is a mapping in YAML."""
     (tmp_path / path).write_text("name: file", encoding="utf-8")
-    made = action()
-    made._find_needle = lambda kind, name: str(tmp_path / name)
-    expected = {"a: b": {"a": "b"}, "{x}": {"x": None}}.get(path, {"name": "file"})
-    assert made._read(path) == expected
+    expected = {"a: b": {"a": "b"}, "{x}": {"x": None}}.get(path)
+    found = Source({"name": "file"}, str(tmp_path / path)) if expected is None else Source(expected)
+    assert read_topology(path, lambda kind, name: str(tmp_path / name)) == found
 
 
 def test_a_topology_that_is_not_utf_8(tmp_path):
@@ -343,7 +408,7 @@ def test_results_are_joined():
         "diff": {"before": {}, "after": {"b.state": "running"}},
         "vms": [3],
     }
-    joined = lab_action.joined_results(one, two)
+    joined = results.joined_results(one, two)
     assert joined == {
         "changed": True,
         "changes": [1, 2],
@@ -352,7 +417,7 @@ def test_results_are_joined():
         "diff": {"before": {"a.memory": 1}, "after": {"a.memory": 2, "b.state": "running"}},
         "vms": [3],
     }
-    assert lab_action.joined_results({}, two) is two
+    assert results.joined_results({}, two) is two
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
