@@ -95,8 +95,8 @@ options:
         of a file on the controller, or only C(base64), its content.
       - cloud-init ignores user data and vendor data that do not begin with one of its headers; the
         module warns about them.
-      - The definition contains only digests of the files. If the seed was deleted, set the files
-        again. Results and logs do not show the files.
+      - The definition contains only salted digests of the files. If the seed was deleted, set the
+        files again. Results and logs do not show the files.
       - The value is replaced as a whole; V({}) removes it.
       - Changes need a restart. With O(cloud_init.meta_data) as described there, a changed seed has
         another instance ID, so that cloud-init applies it at the next start as on a new machine. It
@@ -129,8 +129,8 @@ options:
     description:
       - A small read-only disk with files for the guest. The image is C(config.iso) or C(config.img)
         in the folder of the VM.
-      - The definition contains only digests of the files. If the drive was deleted, set the files
-        again. Results and logs do not show the files.
+      - The definition contains only salted digests of the files. If the drive was deleted, set the
+        files again. Results and logs do not show the files.
       - The value is replaced as a whole; V({}) removes it.
       - Changes need a restart.
       - With the label C(cidata) and a file C(user-data), the drive is a seed for cloud-init, with

@@ -62,8 +62,10 @@ def argument_spec() -> dict[str, dict[str, Any]]:
 def migrate(definition: Definition) -> None:
     """Convert a definition that an earlier version of the collection saved, in place.
 
-    Format 1 had places for slots. It does not change what QEMU runs, so a running VM goes on.
+    Format 1 had places for slots. Nothing changes what QEMU runs, so a running VM goes on.
     """
+    for part in PARTS:
+        part.migrate(definition)
     if definition.get("format") == 1:
         definition["format"] = FORMAT
         if "places" in definition:

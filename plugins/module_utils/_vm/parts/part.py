@@ -49,7 +49,7 @@ class Part:
     The hooks stand in the order in which a run calls them. Each step of a run calls its hook for
     every part, in the order of all.PARTS, before the next hook.
 
-    observe   reconcile_observed
+    observe   migrate, reconcile_observed
     compose   merge, complete, slots, complete_with_slots
     plan      pending, compare, check_files, check_start
     apply     port_requests; release after a stop; prepare and delete_files for a VM that does not
@@ -65,6 +65,12 @@ class Part:
     image_options: tuple[str, ...] = ()
 
     # Observe.
+
+    def migrate(self, definition: Definition) -> None:
+        """Convert what an earlier version of the collection saved, in place.
+
+        The shape of the definition is not checked yet.
+        """
 
     def reconcile_observed(self, observation: Observation) -> None:
         """Correct observation.running, the recorded definition, by what QEMU answered."""

@@ -112,6 +112,9 @@ class Media(Part):
         **{name: Option(spec, written=left_out) for name, spec in seeds.SPECS.items()},
     }
 
+    def migrate(self, definition: Definition) -> None:
+        seeds.migrate(definition)
+
     def merge(self, saved: Definition, given: Params) -> Definition:
         merged: Definition = {}
         for option, defaults in (("cdroms", _CDROM_DEFAULTS), ("floppies", _FLOPPY_DEFAULTS)):

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from typing import Any, Dict
 
@@ -31,6 +32,7 @@ _HEADERS = (
     b"#upstart-job",
     b"## template: jinja",
 )
+_ALGORITHM = "sha256:"
 _GZIP = b"\x1f\x8b"
 _MIME_HEADER, _SEARCHED_FOR_MIME = b"mime-version:", 4096
 
@@ -41,9 +43,29 @@ _HOST_NAME = re.compile(r"(?=.{1,253}\Z)%s(\.%s)*" % (_LABEL, _LABEL))
 Files = Dict[str, bytes]
 
 
-def digest(content: bytes) -> str:
-    """Return the digest of a file, which the definition keeps."""
-    return "sha256:" + hashlib.sha256(content).hexdigest()
+def digest(content: bytes, salt: str) -> str:
+    """Return the digest of a file, which the definition keeps: sha256:SALT:DIGEST.
+
+    A file may have a password in it, which could be found by its plain digest.
+    """
+    return salted(_ALGORITHM + hashlib.sha256(content).hexdigest(), salt)
+
+
+def salted(plain: str, salt: str) -> str:
+    """Return the digest for a plain one, which earlier versions kept: sha256:DIGEST."""
+    text = (salt + plain[len(_ALGORITHM) :]).encode("utf-8")
+    return "%s%s:%s" % (_ALGORITHM, salt, hashlib.sha256(text).hexdigest())
+
+
+def is_plain(kept: Any) -> bool:
+    """Whether a digest is one that earlier versions kept."""
+    return isinstance(kept, str) and kept.startswith(_ALGORITHM) and kept.count(":") == 1
+
+
+def salt_of(saved: dict[str, Any] | None) -> str:
+    """Return the salt of the digests of a saved seed; a new one without any."""
+    kept = next(iter(saved["files"].values()), "") if saved else ""
+    return kept.split(":")[1] if kept.count(":") > 1 else os.urandom(8).hex()
 
 
 def header_for(data: Any) -> str:
@@ -95,30 +117,33 @@ def meta_data_file(given: dict[str, Any] | None, uuid: str, name: str, generatio
     return to_yaml(dict(defaults, **given)).encode("utf-8")
 
 
-def complete(drive: dict[str, Any], saved: dict[str, Any] | None, uuid: str, name: str) -> bool:
+def complete(
+    drive: dict[str, Any], saved: dict[str, Any] | None, uuid: str, name: str, salt: str
+) -> bool:
     """Add the files that a seed must have; return whether cloud-init notices that it has changed.
 
     drive: the seed; its meta_data, a dictionary or None, becomes a file. Its generation counts the
     changes of what cloud-init reads once for each instance ID. saved: the seed of the last run.
+    salt: of its digests.
     """
     files: Files = drive["files"]
     given = drive.pop("meta_data", None)
     files.setdefault(USER_DATA, b"#cloud-config\n{}\n")
     before = saved["files"] if saved else {}
     is_changed = bool(saved) and any(
-        before.get(name) != (digest(files[name]) if name in files else None)
+        before.get(name) != (digest(files[name], salt) if name in files else None)
         for name in _read_once(drive)
     )
     if META_DATA not in files:
         generation = saved.get("generation", 0) if saved else 0
         content = meta_data_file(given, uuid, name, generation)
-        if saved and (is_changed or before.get(META_DATA) != digest(content)):
+        if saved and (is_changed or before.get(META_DATA) != digest(content, salt)):
             generation += 1
             content = meta_data_file(given, uuid, name, generation)
         files[META_DATA] = content
         if generation:
             drive["generation"] = generation
-    return not is_changed or before.get(META_DATA) != digest(files[META_DATA])
+    return not is_changed or before.get(META_DATA) != digest(files[META_DATA], salt)
 
 
 def _read_once(drive: dict[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Dict
 
@@ -200,8 +201,9 @@ def finish(option: str, desired: Definition, saved: Seed | None, host: Host) -> 
     drive = desired[option]
     if drive.get("digested"):
         return
+    salt = nocloud.salt_of(saved)
     if is_nocloud(drive, drive["files"]):
-        is_noticed = nocloud.complete(drive, saved, desired["uuid"], host.folder.name)
+        is_noticed = nocloud.complete(drive, saved, desired["uuid"], host.folder.name, salt)
         for name in nocloud.ignored(drive["files"]):
             host.warn(
                 "%s: cloud-init ignores this %s, because it does not begin with #cloud-config, #! "
@@ -213,7 +215,7 @@ def finish(option: str, desired: Definition, saved: Seed | None, host: Host) -> 
                 "instance-id in meta-data is the same: change it, or leave it out" % option
             )
     host.secrets[option] = _image(drive)
-    drive["files"] = {name: nocloud.digest(data) for name, data in drive["files"].items()}
+    drive["files"] = {name: nocloud.digest(data, salt) for name, data in drive["files"].items()}
     drive["digested"] = True
 
 
@@ -232,8 +234,8 @@ def change(option: str, old: Seed | None, new: Seed | None, part: str) -> Change
     )
     return Change(
         (option,),
-        _reported(old),
-        _reported(new),
+        _reported(old, new),
+        _reported(new, old),
         NEXT_START if is_deferred else RESTART,
         part,
         "seed",
@@ -248,8 +250,31 @@ def _without_files(drive: Seed) -> Seed:
     return {key: value for key, value in drive.items() if key not in ignored}
 
 
-def _reported(drive: Seed | None) -> dict[str, Any] | None:
-    return drive and {"label": drive["label"], "bus": drive["bus"], "files": drive["files"]}
+def _reported(drive: Seed | None, other: Seed | None) -> dict[str, Any] | None:
+    """Return a drive as a change shows it: with whether the other one has the same files."""
+    if not drive:
+        return None
+    others = other["files"] if other else {}
+    files = {
+        name: "same" if others.get(name) == kept else "different"
+        for name, kept in drive["files"].items()
+    }
+    return {"label": drive["label"], "bus": drive["bus"], "files": files}
+
+
+def migrate(definition: Definition) -> None:
+    """Give digests that an earlier version saved a salt, in place.
+
+    It is the same in vm.json and run.json, which are compared. What is damaged stays as it is.
+    """
+    salt = hashlib.sha256(str(definition.get("uuid")).encode("utf-8")).hexdigest()[:16]
+    for option in SPECS:
+        drive = definition.get(option)
+        files = drive.get("files") if isinstance(drive, dict) else None
+        if isinstance(files, dict):
+            for name, kept in files.items():
+                if nocloud.is_plain(kept):
+                    files[name] = nocloud.salted(kept, salt)
 
 
 def image_path(folder: Folder, drive: Seed) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 
 import pytest
@@ -20,7 +21,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.yaml_output import to_yaml
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import seeds
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import nocloud, seeds
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 
 SMALL = {"memory": "32", "disks": []}
@@ -283,3 +285,60 @@ def test_when_a_changed_drive_acts(option, before, after, how):
     shown = option + (" (at the next start)" if how == NEXT_START else "")
     assert list(module_diff([change])["after"]) == [shown]
     assert list(module_diff([change._replace(how=FILE)])["after"]) == [option]
+
+
+GIVEN = {
+    "cloud_init": {"user_data": {"password": "hunter2"}},
+    "config_drive": {"files": {"a": "hunter2", "b": "hunter2"}},
+}
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Two definitions of one VM as earlier versions saved them: their digests have no salt."""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            nocloud, "digest", lambda data, _salt: "sha256:" + hashlib.sha256(data).hexdigest()
+        )
+        return compose(SMALL, **GIVEN), compose(SMALL, **GIVEN)
+
+
+def test_digests_have_a_salt_which_a_vm_keeps():
+    one, other = compose(SMALL, **GIVEN), compose(SMALL, **GIVEN)
+    for option in GIVEN:
+        salts = {text.split(":")[1] for text in one[option]["files"].values()}
+        assert len(salts) == 1 and len(salts.pop()) == 16
+        assert one[option]["files"] != other[option]["files"]
+        assert hashlib.sha256(b"hunter2").hexdigest() not in json.dumps(one)
+    assert compose(GIVEN, saved=one) == one
+    changed = compose({"config_drive": {"files": {"a": "hunter2", "b": "x"}}}, saved=one)
+    before, after = one["config_drive"]["files"], changed["config_drive"]["files"]
+    assert before["a"] == after["a"] and before["b"] != after["b"]
+    result = seeds.change("config_drive", one["config_drive"], changed["config_drive"], "media")
+    assert result.before["files"] == result.after["files"] == {"a": "same", "b": "different"}
+    new = seeds.change("config_drive", None, one["config_drive"], "media")
+    assert new.before is None and set(new.after["files"].values()) == {"different"}
+
+
+def test_a_plain_digest_of_an_earlier_version_gets_a_salt_and_is_no_change(plain):
+    saved, running = plain
+    assert saved["config_drive"]["files"]["a"].count(":") == 1
+    for old in (saved, running):
+        definitions.migrate(old)
+    assert saved == running and all(
+        text.count(":") == 2 for option in GIVEN for text in saved[option]["files"].values()
+    )
+    assert compose(GIVEN, saved=saved) == saved == compose({}, saved=saved)
+    again = json.loads(json.dumps(saved))
+    definitions.migrate(again)
+    assert again == saved
+    other = {"config_drive": {"files": {"a": "hunter3", "b": "hunter2"}}}
+    before, after = (each["config_drive"]["files"] for each in (saved, compose(other, saved=saved)))
+    assert before["a"] != after["a"] and before["b"] == after["b"]
+
+
+@pytest.mark.parametrize("drive", [None, 5, {}, {"files": None}, {"files": {"a": None, "b": "x"}}])
+def test_a_damaged_seed_is_not_converted(drive):
+    definition = {"cloud_init": drive, "config_drive": drive}
+    definitions.migrate(definition)
+    assert definition == {"cloud_init": drive, "config_drive": drive}
