@@ -41,14 +41,14 @@ options:
     description:
       - The topology; a dictionary, YAML as a string, or the path of a YAML file on the controller.
       - It is described in the topology reference in the collection's C(docs) folder.
-      - It is required, unless O(state=absent) removes a lab by its O(lab_name).
+      - It is required, unless O(state) is V(stopped) or V(absent) and O(lab_name) is set.
     type: raw
   lab_name:
     description:
       - The name of the lab, instead of C(name) in the O(topology). Use it to bring up one topology
         several times.
-      - With O(state=absent) and no O(topology), the lab of this name is removed from the
-        hypervisors of the play, whichever topology made it.
+      - Without O(topology), O(state=stopped) stops and O(state=absent) removes all that the
+        hypervisors of the play have of the lab, whichever topology made it.
     type: str
   lab:
     description:

@@ -46,6 +46,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.start_scheduler import StartScheduler
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
+    Folder,
     check_name,
     remove_empty_lab,
     root_folder,
@@ -82,6 +83,7 @@ class LabRun:
     params: the options of qemu_lab and the share that the controller computed:
       vms: the nodes, see NodeRun. segments: [{"name", "ports"} for a hub, or {"name", "bridge"}].
       record: what the controller derived for the record of the lab, see lab_record.Derived.
+      by_name: whether there is no topology, and state is for all VMs of the lab.
       origin, node_names, queried_lab: see origin.ownership_of.
       limits: {"booting", "memory_overcommit", "vcpu_ratio"}. node_facts: for the inventory.
       progress: the path of the progress file.
@@ -163,8 +165,10 @@ class LabRun:
         self.record = self._read_record()
         self.unnamed = self._unnamed_vms()
         if self.removes_unnamed:
-            for name in self.unnamed:
-                self.nodes[name] = self._node({"name": name, "state": "absent", "options": {}})
+            self._add_nodes(self.unnamed, "absent")
+        elif self.params.get("by_name"):
+            self._add_nodes([name for name in self.unnamed if self._is_defined(name)])
+            self.unnamed = []
         self.segments = self._segments()
         for name in sorted(self.nodes):
             node, left = self.nodes[name], max(0, deadline - time.monotonic())
@@ -183,6 +187,15 @@ class LabRun:
         except OptionError as error:
             raise OptionError("nodes.%s.%s" % (node["name"], error.option), error.reason)
         return NodeRun(self.root, self.lab, dict(node, options=options), self.settings)
+
+    def _add_nodes(self, names: list[str], state: str | None = None) -> None:
+        """Add VMs that the topology does not name. state: that of the run by default."""
+        for name in names:
+            node = {"name": name, "state": state or self.params["state"], "options": {}}
+            self.nodes[name] = self._node(node)
+
+    def _is_defined(self, name: str) -> bool:
+        return os.path.exists(Folder(self.root, self.lab, name).definition)
 
     def _unnamed_vms(self) -> list[str]:
         """Return the VMs of the lab that the topology does not name."""

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class NodeRun:
     """The run of one node.
 
-    node: {"name", "state", "options"} and optionally: "ready": readiness checks; "after": {node:
+    node: {"name", "state", "options"}, with empty options for one that keeps its definition, and
+    optionally: "ready": readiness checks; "after": {node:
     "started" or "ready"}; "awaited": whether another hypervisor waits for it; "later": whether a
     later call of this run starts it; "warm": whether it starts from a template, or auto.
     state: of qemu_vm, or keep: leave the VM as it is.
@@ -148,6 +149,9 @@ class NodeRun:
     def _compose(self, saved: Definition | None, host: Host) -> Definition:
         """Compose the desired definition, or reuse the saved one if the options are the same."""
         options: Params = self.node["options"]
+        if not options and saved:
+            # Without its topology, the VM stays as it is defined.
+            return _as_saved(saved, host)
         nic_names = {nic["name"] for nic in (saved or {}).get("nics", ())}
         # A running VM gets spare NICs at its next start.
         postponed = {
@@ -159,8 +163,7 @@ class NodeRun:
         if postponed:
             digest += " without %d" % len(postponed)
         if saved and saved.get("digest") == digest and not _display_password(options):
-            desired = dict(saved)
-            host.find(desired["arch"], desired["qemu_binary"] or None)
+            desired = _as_saved(saved, host)
         else:
             nics = [
                 {key: value for key, value in nic.items() if key != "spare"}
@@ -189,6 +192,12 @@ class NodeRun:
             if nic["name"] not in names
         ]
         return dict(options, nics=nics + unused)
+
+
+def _as_saved(saved: Definition, host: Host) -> Definition:
+    """Return a saved definition as the desired one. A digest of its options stays with it."""
+    host.find(saved["arch"], saved["qemu_binary"] or None)
+    return dict({"digest": None}, **saved)
 
 
 def _display_password(options: Params) -> str | None:

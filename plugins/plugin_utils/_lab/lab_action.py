@@ -73,6 +73,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_varia
     template_variables,
 )
 
+_BY_NAME = ("stopped", "absent")  # states that need no topology
 _MAX_ATTEMPTS = 4  # to derive a share, while other runs change the lab
 _LAB_INFO = "lab_info"  # the variable in which a play keeps the results of qemu_lab_info
 _READY_TIMEOUT = 300  # seconds, for a node whose kind has none
@@ -129,8 +130,8 @@ class LabAction(ShareRunner):
         if "share" in args:
             raise AnsibleActionFail("share is not for playbooks: give topology")
         params = _validated(args)
-        if params["topology"] is None or not params["topology"] and params["state"] == "absent":
-            return self._remove_by_name(params)
+        if params["topology"] is None or not params["topology"] and params["state"] in _BY_NAME:
+            return self._run_by_name(params)
         record: str | None = None
         for _attempt in range(_MAX_ATTEMPTS):
             lab = self._lab(params, record)
@@ -173,24 +174,25 @@ class LabAction(ShareRunner):
             result["diff"] = short_diff(result["diff"])
         return result
 
-    def _remove_by_name(self, params: Params) -> Result:
-        """Remove what this host has of a lab, without its topology."""
+    def _run_by_name(self, params: Params) -> Result:
+        """Stop or remove what this host has of a lab, without its topology."""
         name = params.get("lab_name") or params.get("lab")
-        if params["state"] != "absent":
+        if params["state"] not in _BY_NAME:
             raise AnsibleActionFail(
-                "topology is missing: only state: absent needs no more than lab_name"
+                "topology is missing: lab_name is enough for state %s only" % " and ".join(_BY_NAME)
             )
         if not name:
-            raise AnsibleActionFail("state: absent needs the topology, or lab_name")
+            raise AnsibleActionFail("state %s needs the topology, or lab_name" % params["state"])
         if params.get("nodes") is not None:
             raise AnsibleActionFail(
-                "nodes: to remove some nodes of a lab, give its topology: their neighbours change"
+                "nodes: for some nodes of a lab, give its topology: their neighbours change"
             )
         owner = origin_of(params.get("owner"), None, None)
-        share: Params = {"lab": name, "vms": [], "segments": [], "origin": owner}
-        result = self._run_with_progress(dict(params, topology={}, images={}), share)
+        share: Params = {"lab": name, "vms": [], "by_name": True, "origin": owner}
+        # Whatever the lab has is part of it.
+        result = self._run_with_progress(dict(params, topology={}, images={}, purge=False), share)
         result["placement"] = {}
-        if not result.get("failed"):
+        if params["state"] == "absent" and not result.get("failed"):
             RecordCache(self.host, str(params.get("root")), name).remove()
         return self._shown(result)
 

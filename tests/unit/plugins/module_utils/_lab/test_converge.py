@@ -515,3 +515,20 @@ def test_a_damaged_vm_does_not_keep_the_others_from_their_state(lab, tmp_path, c
         lab([node("a", "present"), node("b", "present")], check_mode=check_mode)
     assert list(caught.value.facts["failed"]) == ["a"]
     assert os.path.exists(tmp_path / "lab1" / "b" / "vm.json") == (not check_mode)
+
+
+def test_a_lab_without_its_topology_keeps_the_definitions(lab, tmp_path):
+    nic = {"name": "eth1", "link": {"type": "none"}}
+    nodes = [node("a", "present", options={"nics": [nic]}), node("b", "present")]
+    lab(nodes, check_mode=False, origin=MINE)
+    (tmp_path / "lab1" / "kept").mkdir()
+    files = [tmp_path / "lab1" / name / "vm.json" for name in "ab"]
+    before = [path.read_text() for path in files]
+    result = lab([], check_mode=False, state="stopped", by_name=True)
+    assert not result["changed"] and result["warnings"] == []
+    assert [vm["name"] for vm in result["vms"]] == ["a", "b"]
+    assert [path.read_text() for path in files] == before and origin(tmp_path) == MINE
+    # To see that the state is that of all VMs: this one would change them.
+    assert options_of(lab([], state="started", by_name=True)) == ["a.state", "b.state"]
+    with pytest.raises(OptionError, match="would change a, b"):
+        lab([], state="started", by_name=True, origin="owner x")

@@ -154,12 +154,14 @@ def test_the_name_of_the_lab(args, name):
 
 @pytest.mark.parametrize("lab", [{"lab_name": "twin"}, {"lab": "twin"}])
 @pytest.mark.parametrize("topology", [None, {}, ""])
-def test_a_lab_is_removed_by_its_name(lab, topology):
-    made = action(topology=topology, state="absent", images={"x": {"disk": "/x"}}, **lab)
+@pytest.mark.parametrize("state", ["stopped", "absent"])
+def test_a_lab_is_stopped_and_removed_by_its_name(lab, topology, state):
+    made = action(topology=topology, state=state, images={"x": {"disk": "/x"}}, purge=True, **lab)
     result = run(made)
     ((given, share),) = made.sent
-    assert share == {"lab": "twin", "vms": [], "segments": [], "origin": None, "progress": None}
-    assert given["state"] == "absent" and given["images"] == {} and result["placement"] == {}
+    assert share == {"lab": "twin", "vms": [], "by_name": True, "origin": None, "progress": None}
+    assert given["state"] == state and not given["purge"]
+    assert given["images"] == {} and result["placement"] == {}
 
 
 def test_whose_lab_it_is_is_sent(tmp_path):
@@ -216,12 +218,15 @@ def test_a_file_and_an_owner_are_the_origin(tmp_path, state):
         ({"topology": "a: 1\nb: [\n"}, "topology: it is not YAML: "),
         ({"share": {}}, "share is not for playbooks"),
         ({"lab_name": "a/b"}, "name"),
-        ({"topology": None}, "topology is missing: only state: absent needs no more than lab_name"),
+        (
+            {"topology": None},
+            "topology is missing: lab_name is enough for state stopped and absent",
+        ),
         ({"topology": {}}, "name and nodes are missing"),
-        ({"topology": None, "state": "absent"}, "state: absent needs the topology, or lab_name"),
+        ({"topology": None, "state": "absent"}, "state absent needs the topology, or lab_name"),
         (
             {"topology": None, "state": "absent", "lab_name": "x", "nodes": ["a"]},
-            "nodes: to remove some nodes of a lab, give its topology",
+            "nodes: for some nodes of a lab, give its topology",
         ),
     ],
 )
