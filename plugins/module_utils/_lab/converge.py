@@ -405,6 +405,8 @@ class LabRun:
 
     def _save_record(self) -> None:
         """Save what the lab has, before anything is made with it, and whose it is."""
+        if self.ownership.is_foreign:
+            return
         record = lab_record.updated(self.record, self.lab, self.params.get("record"))
         origin = self.ownership.origin
         if origin != record.origin:
@@ -425,7 +427,7 @@ class LabRun:
         """Save the facts of the nodes; VMs that the topology does not name keep theirs."""
         facts = self.params.get("node_facts")
         # Without any VM and segment, the folder of the lab does not exist.
-        if facts and os.path.isdir(self.folder):
+        if facts and os.path.isdir(self.folder) and not self.ownership.is_foreign:
             kept = {} if self.removes_unnamed else read_node_facts(self.root, self.lab)
             unnamed = {name: kept[name] for name in self.unnamed if name in kept}
             write_node_facts(self.root, self.lab, {**unnamed, **facts})

@@ -55,6 +55,11 @@ class Ownership(NamedTuple):
         return file != "" and file == _file_name(recorded) and self.vms <= self.named
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether the lab has another topology, and the run may not change it."""
+        return not (self.is_own or self.allowed or self.recorded is None)
+
+    @property
     def origin(self) -> str | None:
         """The origin of the lab after the run."""
         recorded, given = self.recorded, self.given

@@ -532,3 +532,20 @@ def test_a_lab_without_its_topology_keeps_the_definitions(lab, tmp_path):
     assert options_of(lab([], state="started", by_name=True)) == ["a.state", "b.state"]
     with pytest.raises(OptionError, match="would change a, b"):
         lab([], state="started", by_name=True, origin="owner x")
+
+
+def test_another_topology_that_changes_nothing_leaves_the_files_of_the_lab(lab, tmp_path):
+    def derived(address):
+        given = {"nodes": {"a": {"loopback": address}}}
+        return {"allocations": given, "revision": 2, "based_on": 2, "digest": None}
+
+    facts = {"a": {"name": "a"}}
+    mine = {"origin": MINE, "record": derived("10.0.0.1"), "node_facts": facts}
+    lab([node("a", "present")], check_mode=False, **mine)
+    files = [path for path in sorted((tmp_path / "lab1").iterdir()) if path.is_file()]
+    before = [path.read_text() for path in files]
+    other = {"origin": OTHER, "record": derived("10.0.0.2"), "node_facts": {"a": {"name": "b"}}}
+    assert not lab([node("a", "present")], check_mode=False, **other)["changed"]
+    assert [path.read_text() for path in files] == before and len(files) >= 2
+    lab([node("a", "present")], check_mode=False, allow_takeover=True, **other)
+    assert all(path.read_text() != text for path, text in zip(files, before))
