@@ -191,7 +191,11 @@ class LabRun:
     def _add_nodes(self, names: list[str], state: str | None = None) -> None:
         """Add VMs that the topology does not name. state: that of the run by default."""
         for name in names:
-            node = {"name": name, "state": state or self.params["state"], "options": {}}
+            node: dict[str, Any] = {
+                "name": name,
+                "state": state or self.params["state"],
+                "options": {},
+            }
             self.nodes[name] = self._node(node)
 
     def _is_defined(self, name: str) -> bool:
