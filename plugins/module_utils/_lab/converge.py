@@ -32,7 +32,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_lock import lab_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import Ownership, ownership_of
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import (
+    Ownership,
+    affected_by,
+    ownership_of,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.parallel import (
     failure_facts,
     failure_lines,
@@ -298,19 +302,7 @@ class LabRun:
 
     def _check_origin(self) -> None:
         """Raise OptionError if the VMs of the lab belong to another topology."""
-        affected: dict[str, list[str]] = {"remove": [], "change": [], "add": []}
-        for name, node in sorted(self.nodes.items()):
-            if not node.exists:
-                if node.state != "absent":
-                    affected["add"].append(name)
-            elif not node.is_planned or node.vm.plan.changed or node.starts_later:
-                affected["remove" if node.state == "absent" else "change"].append(name)
-        for segment in self.segments:
-            if segment.changes:
-                is_removed = segment.changes[-1].after is None
-                verb = "change" if segment.changes_existing else "add"
-                affected["remove" if is_removed else verb].append("the segment %s" % segment.name)
-        self.ownership.check(affected)
+        self.ownership.check(affected_by(self.nodes, self.segments))
 
     def _check_resources(self, other_error: str = "") -> None:
         """Raise HostError with a table of what this host lacks. other_error: to be added to it."""

@@ -16,10 +16,15 @@ The controller derives it, see plugin_utils/_lab/topology_origin.py.
 
 from __future__ import annotations
 
-from typing import Any, FrozenSet, Mapping, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, FrozenSet, Iterable, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import Hub
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
 
 OWNER_PREFIX = "owner "
 
@@ -116,6 +121,25 @@ def _is_same_place(one: str, other: str) -> bool:
 def _file_name(origin: str) -> str:
     """Return the name of the file of an origin; empty without a file."""
     return "" if origin.startswith(OWNER_PREFIX) else origin.rpartition("/")[2]
+
+
+def affected_by(
+    nodes: Mapping[str, NodeRun], segments: Iterable[Hub | Bridge]
+) -> dict[str, list[str]]:
+    """Return what a run would "remove", "change" and "add"; for a failed plan as far as it goes."""
+    affected: dict[str, list[str]] = {"remove": [], "change": [], "add": []}
+    for name, node in sorted(nodes.items()):
+        if not node.exists:
+            if node.state != "absent":
+                affected["add"].append(name)
+        elif not node.is_planned or node.vm.plan.changed or node.starts_later:
+            affected["remove" if node.state == "absent" else "change"].append(name)
+    for segment in segments:
+        if segment.changes:
+            is_removed = segment.changes[-1].after is None
+            verb = "change" if segment.changes_existing else "add"
+            affected["remove" if is_removed else verb].append("the segment %s" % segment.name)
+    return affected
 
 
 def ownership_of(

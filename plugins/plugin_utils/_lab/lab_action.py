@@ -28,6 +28,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import D
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import SYSTEM_ROOT
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _local_files
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.node_states import (
+    chosen_nodes,
+    states_in_phase,
+    states_of,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.results import (
@@ -212,7 +217,7 @@ class LabAction(ShareRunner):
             for phase in sorted(set(phases.values())) or [0]:
                 starting = [name for name in phases if phases[name] == phase]
                 self._wait_for_other_hosts(lab, barrier, starting)
-                states = _states_in_phase(lab.states, phases, phase)
+                states = states_in_phase(lab.states, phases, phase)
                 result = self._run_once(lab, params, states)
                 if result.get("lab_record"):
                     return result
@@ -303,13 +308,7 @@ class LabAction(ShareRunner):
         cache = RecordCache(self.host, str(params.get("root")), str(name))
         used = UsedRecord(cache, facts, record)
         topology = builder.build(data, used.kept, existing_vms(params, hosts, facts))
-        state, only = params["state"], params.get("nodes")
-        if only is not None:
-            only = [name.strip() for name in only]
-        if only == []:
-            raise AnsibleActionFail(
-                "nodes: an empty list names no node; leave it out for all of them"
-            )
+        state, only = params["state"], chosen_nodes(params.get("nodes"))
         problems = Problems()
         for name in only or ():
             if name not in topology.nodes:
@@ -319,7 +318,7 @@ class LabAction(ShareRunner):
             images.apply_images(topology, params.get("images"), problems)
         problems.check()
         placed = placement.place(topology, hosts, facts)
-        states = _states(topology, state, only, facts)
+        states = states_of(topology, state, only, facts)
         runs = placement.will_run(topology, states, facts)
         if state != "absent":
             # Only to compare paths: the default folder of another user than root is not known here.
@@ -481,32 +480,3 @@ def _validated(args: Params) -> Params:
         raise AnsibleActionFail("; ".join(checked.error_messages))
     params: Params = checked.validated_parameters
     return params
-
-
-def _states(
-    topology: Topology, state: str, only: Sequence[str] | None, facts: placement.Facts
-) -> dict[str, str]:
-    """Return {node: state} for a run with this state, limited to some nodes or not."""
-    existing: dict[str, Any] = {}
-    for found in facts.values():
-        existing.update(found.get("vms", {}))
-    states: dict[str, str] = {}
-    for name, node in topology.nodes.items():
-        if only and name not in only:
-            stopped = existing.get(name, {}).get("status") in ("stopped", "crashed")
-            states[name] = "present" if stopped else "keep"
-        elif state == "started":
-            states[name] = node.settings.get("state") or state
-        else:
-            states[name] = state
-    return states
-
-
-def _states_in_phase(
-    states: Mapping[str, str], phases: Mapping[str, int], phase: int
-) -> dict[str, str]:
-    """Return the states in which nodes of later phases are not started yet."""
-    return {
-        name: "present" if state in ("started", "paused") and phases.get(name, 0) > phase else state
-        for name, state in states.items()
-    }
