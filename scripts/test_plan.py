@@ -26,6 +26,7 @@ TARGETS = ROOT / "tests/integration/targets"
 # Kept for all checkouts: trees, virtual environments, container images. The name of each contains
 # a digest of its inputs.
 CACHE = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cache/vlab-qemu")
+CHANGED_SINCE = "6 hours ago"
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
 # Targets of this host that run modules with the plain interpreter, as users do.
 PLAIN = ("adhoc", "lab_kill")
@@ -99,20 +100,11 @@ def changed_files() -> list[str]:
     Changes that are not committed count, too.
     """
 
-    def git(*words: str) -> list[str]:
-        done = subprocess.run(
-            ["git", "-c", "safe.directory=*", "-C", str(ROOT), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout.splitlines() if done.returncode == 0 else []
-
     base = os.environ.get("VLAB_TEST_BASE")
     committed = (
         git("diff", "--name-only", base, "HEAD")
         if base
-        else git("log", "--since=6 hours ago", "--name-only", "--format=")
+        else git("log", f"--since={CHANGED_SINCE}", "--name-only", "--format=")
     )
     return sorted(
         {
@@ -121,6 +113,17 @@ def changed_files() -> list[str]:
             *git("ls-files", "--others", "--exclude-standard"),
         }
     )
+
+
+def git(*words: str) -> list[str]:
+    """Return the lines that git prints, none if it fails."""
+    done = subprocess.run(
+        ["git", "-c", "safe.directory=*", "-C", str(ROOT), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.splitlines() if done.returncode == 0 else []
 
 
 def demo_has_changed() -> bool:
@@ -161,14 +164,26 @@ def molecule_has_changed() -> bool:
 
 
 def example_pages() -> list[str]:
-    """Return README.md and the changed pages that have examples to run."""
+    """Return README.md and the pages that have examples to run which have changed."""
     pages = [name for name in changed_files() if name.startswith("docs/") and name.endswith(".md")]
-    return ["README.md", *(name for name in pages if has_examples(ROOT / name))]
+    return ["README.md", *(name for name in pages if examples_have_changed(name))]
 
 
-def has_examples(page: pathlib.Path) -> bool:
-    """Return whether a page exists and has examples to run."""
-    return page.is_file() and "<!-- run: " in page.read_text(encoding="utf-8")
+def examples_have_changed(page: str) -> bool:
+    """Return whether a page has examples to run that it did not have at the base."""
+    before = git("rev-list", "-1", f"--before={CHANGED_SINCE}", "HEAD")
+    base = os.environ.get("VLAB_TEST_BASE") or "".join(before[:1])
+    former = examples("\n".join(git("show", f"{base}:{page}"))) if base else []
+    path = ROOT / page
+    return path.is_file() and bool(
+        [text for text in examples(path.read_text(encoding="utf-8")) if text not in former]
+    )
+
+
+def examples(page: str) -> list[str]:
+    """Return the examples of a page that are run, without comments and blank lines."""
+    blocks = re.findall(r"^(<!-- run: .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return [re.sub(r"^\s*(#.*)?\n", "", block, flags=re.MULTILINE) for block in blocks]
 
 
 # --- The steps ---
