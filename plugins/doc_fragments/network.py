@@ -274,6 +274,90 @@ vde_group:
 mode:
   description: The permissions of the port of a V(vde) switch, in octal digits.
   type: str
+impair:
+  description:
+    - What becomes of the frames that this end sends on an V(udp) link; what it receives is for the
+      other end to say. By default, a link is not impaired, and no process runs for it.
+    - Times are in V(us), V(ms) or V(s), a plain number is in ms. Probabilities are in percent, with
+      or without V(%). Rates are in V(bit), V(kbit), V(Mbit) or V(Gbit) per second, a plain number
+      is in kbit/s. V(0) is nothing.
+    - Changes are made live. The guest keeps its card and its carrier; it stands still for some
+      milliseconds when a link becomes impaired, or ceases to be.
+    - RV(vlab.qemu.qemu_vm#module:vm.nics[].impairment) returns what was measured.
+  type: dict
+  suboptions:
+    preset:
+      description:
+        - A typical link, whose values the other suboptions replace. The documentation of the
+          collection lists them.
+      type: str
+      choices: [3g, cable, dialup, dsl, edge, leo, lte, satellite, wan, wifi]
+    delay:
+      description: The time that each frame is delayed, at most 60 seconds.
+      type: str
+    jitter:
+      description:
+        - How much O(@link.impair.delay) varies, in the way of O(@link.impair.distribution). Frames
+          keep their order, so that a frame waits for the one before it, unless
+          O(@link.impair.reorder) is set.
+      type: str
+    distribution:
+      description:
+        - How O(@link.impair.jitter) is distributed. V(uniform) stays within the jitter; for the
+          others, the jitter is the standard deviation. Default is V(uniform).
+      type: str
+      choices: [uniform, normal, pareto, paretonormal]
+    loss:
+      description: The probability that a frame is lost. V(100%) cuts the link.
+      type: str
+    loss_correlation:
+      description:
+        - How much the loss of a frame depends on the one before it, below 100 percent. It makes
+          losses come together, and not more of them.
+      type: str
+    burst_loss:
+      description:
+        - Losses in bursts, by the model of Gilbert and Elliott. It cannot be combined with
+          O(@link.impair.loss).
+      type: dict
+      suboptions:
+        begin:
+          description: The probability that a burst begins with a frame. It is required.
+          type: str
+        end:
+          description: The probability that a burst ends with a frame. It is required.
+          type: str
+        loss:
+          description: The probability that a frame within a burst is lost. Default is V(100%).
+          type: str
+        loss_between:
+          description: The probability that a frame between bursts is lost. Default is V(0%).
+          type: str
+    duplicate:
+      description: The probability that a frame arrives twice.
+      type: str
+    corrupt:
+      description: The probability that a frame arrives with one wrong bit.
+      type: str
+    reorder:
+      description:
+        - The probability that a frame is not delayed, and so overtakes others. It needs
+          O(@link.impair.delay).
+      type: str
+    rate:
+      description:
+        - How much passes per second, counted in bytes of Ethernet frames without preamble and
+          checksum.
+      type: str
+    limit:
+      description:
+        - The number of frames that wait for the O(@link.impair.rate); when there are more, further
+          ones are dropped. Default is V(1000).
+      type: int
+    seed:
+      description:
+        - A number that makes the same random decisions each time. By default, they differ.
+      type: int
 """
 
 
@@ -405,6 +489,60 @@ link_down:
   returned: always
   type: bool
   sample: false
+impairment:
+  description: The impairment of what the NIC sends, as asked and as measured since its last change.
+  returned: for an impaired link of a running VM
+  type: dict
+  contains:
+    status:
+      description:
+        - V(running), or V(ended) if the process has died, which cuts the link until the next run.
+      returned: always
+      type: str
+      sample: running
+    pid:
+      description: The process of all impaired links of the VM.
+      returned: always
+      type: int
+      sample: 4712
+    exit_code:
+      description: The exit code of a process that has died.
+      returned: always
+      type: int
+    log:
+      description: Its log.
+      returned: always
+      type: str
+      sample: /var/lib/vlab/default/r1/wires/log
+    asked:
+      description: The impairment in force, with times in ms, probabilities in % and rates in kbit/s.
+      returned: always
+      type: dict
+      sample: {delay: 20, loss: 1.5, rate: 10000}
+    measured:
+      description:
+        - What was measured, null if the process does not run. C(delay_p50) and C(delay_p99) are the
+          median and the 99th percentile of the latest 2048 frames, in ms. C(rate) is of the latest
+          second with frames, and C(peak_rate) of the busiest one, in kbit/s. C(lost) is what the
+          impairment lost, and C(dropped) what had no space in the queue.
+      returned: always
+      type: dict
+      sample:
+        seconds: 61.2
+        frames_in: 20000
+        bytes_in: 20000000
+        frames_out: 19702
+        bytes_out: 19702000
+        lost: 298
+        duplicated: 0
+        corrupted: 0
+        reordered: 0
+        dropped: 0
+        send_errors: 0
+        delay_p50: 20.1
+        delay_p99: 21.4
+        rate: 2573.1
+        peak_rate: 2604.8
 capture:
   description: The configured capture, with C(path) and C(snaplen); none without a capture.
   returned: always

@@ -546,6 +546,60 @@ vms:
           description: Further properties of the device, as QEMU names them.
           returned: when it is not the default
           type: dict
+        impairment:
+          description: The impairment of what the NIC sends, as asked and as measured since its last change.
+          returned: for an impaired link of a running VM
+          type: dict
+          contains:
+            status:
+              description:
+                - V(running), or V(ended) if the process has died, which cuts the link until the next run.
+              returned: always
+              type: str
+              sample: running
+            pid:
+              description: The process of all impaired links of the VM.
+              returned: always
+              type: int
+              sample: 4712
+            exit_code:
+              description: The exit code of a process that has died.
+              returned: always
+              type: int
+            log:
+              description: Its log.
+              returned: always
+              type: str
+              sample: /var/lib/vlab/default/r1/wires/log
+            asked:
+              description: The impairment in force, with times in ms, probabilities in % and rates in kbit/s.
+              returned: always
+              type: dict
+              sample: {delay: 20, loss: 1.5, rate: 10000}
+            measured:
+              description:
+                - What was measured, null if the process does not run. C(delay_p50) and C(delay_p99) are the
+                  median and the 99th percentile of the latest 2048 frames, in ms. C(rate) is of the latest
+                  second with frames, and C(peak_rate) of the busiest one, in kbit/s. C(lost) is what the
+                  impairment lost, and C(dropped) what had no space in the queue.
+              returned: always
+              type: dict
+              sample:
+                seconds: 61.2
+                frames_in: 20000
+                bytes_in: 20000000
+                frames_out: 19702
+                bytes_out: 19702000
+                lost: 298
+                duplicated: 0
+                corrupted: 0
+                reordered: 0
+                dropped: 0
+                send_errors: 0
+                delay_p50: 20.1
+                delay_p99: 21.4
+                rate: 2573.1
+                peak_rate: 2604.8
         interface:
           description: The interface on the hypervisor, also if QEMU has chosen its name.
           returned: when the link is a C(tap) and the VM runs

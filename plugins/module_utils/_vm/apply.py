@@ -313,6 +313,7 @@ class Applier:
         """Make the LIVE changes. If one fails, the saved definition stays what it was."""
         observation, live = self.observation, self._live_vm()
         live.past = [observation.run["definition"], observation.saved or {}]
+        live.record_resume = lambda state: record_run(observation, resume=state)
         try:
             with Reservation() as reservation:
                 self._reserve_live_ports(reservation, live)

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
@@ -41,7 +42,23 @@ class Live:
         self.unplug_timeout = unplug_timeout
         self.past: list[Definition] = []
         self.secrets = host.secrets
+        # Records that the guest is to run again if this run is killed; None ends that.
+        self.record_resume: Callable[[str | None], None] = lambda _state: None
         self._queue: list[tuple[str, dict[str, Any]]] = []
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep a guest that runs from running during the block."""
+        if not self.monitor.execute("query-status")["running"]:
+            yield
+            return
+        self.record_resume("running")
+        self.monitor.execute("stop")
+        try:
+            yield
+        finally:
+            self.monitor.execute("cont")
+            self.record_resume(None)
 
     def later(self, command: str, arguments: dict[str, Any]) -> None:
         """Queue a command for the next flush: many at once cost one round trip."""

@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import UNI
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import engine
 
 _MAX_DEPTH = 16  # of free-form values, such as the properties of a device
 _MAX_NUMBER = 1 << 64
@@ -187,6 +188,16 @@ _FORWARD = record(
     {"protocol": one_of(("tcp", "udp")), "host_address": text, "host_port": _auto_port},
     {"guest_port": port, "guest_address": optional(text)},
 )
+
+
+def _impairment(path: str, value: Any) -> str | None:
+    try:
+        engine.check(value)
+    except ValueError:
+        return path
+    return None
+
+
 _LINK = record(
     {"type": one_of(links.SPEC["type"]["choices"])},
     {
@@ -195,6 +206,7 @@ _LINK = record(
         "options": optional(free_dict),
         "queues": optional(positive),
         "vhost": optional(boolean),
+        "impair": optional(_impairment),
         **{key: optional(_auto_port) for key in ("local_port", "remote_port", "port")},
     },
 )

@@ -46,10 +46,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "loss_correlation": {"type": "str"},
     "burst_loss": {
         "type": "dict",
-        "options": {
-            name: {"type": "str", "required": True} if default is None else {"type": "str"}
-            for name, default in BURST_DEFAULTS.items()
-        },
+        "options": {name: {"type": "str"} for name in BURST_DEFAULTS},
     },
     "duplicate": {"type": "str"},
     "corrupt": {"type": "str"},

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import endpoint
@@ -16,6 +16,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links 
     cable_ends,
     forward_key,
     local_key,
+    wire_address,
+    wire_key,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import (
     SYSTEM_ROOT,
@@ -107,7 +109,16 @@ def _host_forward(forward: dict[str, Any], context: LinkContext) -> str:
     )
 
 
-def _udp(link: Link, context: LinkContext) -> Backend:
+class UdpEnds(NamedTuple):
+    """Where a cable begins and ends, and the port in between that impairs what QEMU sends."""
+
+    local: Tuple[str, int]
+    remote: Tuple[str, int]
+    wire: Optional[Tuple[str, int]]
+
+
+def udp_ends(link: Link, context: LinkContext) -> UdpEnds:
+    """Return the addresses of a cable."""
     if "peer" in link:
         ends = cable_ends(context.lab, context.vm, context.nic, link)
         local, remote = (context.ports[key] for key in ends)
@@ -115,10 +126,22 @@ def _udp(link: Link, context: LinkContext) -> Backend:
     else:
         local, remote = link["local_port"], link["remote_port"]
         default_address = "127.0.0.1"
+    wire = None
+    if "impair" in link:
+        wire = (wire_address(link), context.ports[wire_key(context.nic)])
+    return UdpEnds(
+        (link.get("local_address", default_address), local),
+        (link.get("remote_address", default_address), remote),
+        wire,
+    )
+
+
+def _udp(link: Link, context: LinkContext) -> Backend:
+    ends = udp_ends(link, context)
     return {
         "type": "socket",
-        "udp": endpoint(link.get("remote_address", default_address), remote),
-        "localaddr": endpoint(link.get("local_address", default_address), local),
+        "udp": endpoint(*(ends.wire or ends.remote)),
+        "localaddr": endpoint(*ends.local),
     }
 
 

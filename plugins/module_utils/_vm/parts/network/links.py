@@ -26,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import parameters
 
 # A link as the definition keeps it: its type and the suboptions that were set.
 Link = Dict[str, Any]
@@ -115,6 +116,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "options": {"type": "dict"},
     "vde_group": {"type": "str"},
     "mode": {"type": "str"},
+    "impair": {"type": "dict", "options": parameters.SPEC},
 }
 
 
@@ -129,6 +131,8 @@ def normalise(path: str, given: dict[str, Any]) -> Link:
     for key, normalise_value in _NORMALISE.items():
         if key in link:
             link[key] = normalise_value("%s.%s" % (path, key), link[key], link)
+    if not link.get("impair", True):
+        del link["impair"]  # it changes nothing
     if link["type"] == "stream":
         _check_stream(path, link)
     if "forwards" in link:
@@ -140,8 +144,15 @@ def normalise(path: str, given: dict[str, Any]) -> Link:
 
 def _check_supported(path: str, link: Link) -> None:
     kind = link["type"]
+    if kind != "udp" and any((link.get("impair") or {}).values()):
+        raise OptionError(
+            path + ".impair",
+            "only a link of type udp can be impaired: what QEMU sends on one of type %s cannot be"
+            " led through another process" % kind,
+        )
     for key in link:
-        if key not in ("type", "options", *_SUPPORTED[kind]) or (key, kind) == ("options", "none"):
+        supported = ("type", "options", "impair", *_SUPPORTED[kind])
+        if key not in supported or (key, kind) == ("options", "none"):
             raise OptionError("%s.%s" % (path, key), "a link of type %s does not support it" % kind)
     for key in () if "peer" in link else _REQUIRED.get(kind, ()):
         if not link.get(key):
@@ -258,6 +269,11 @@ def _forward(path: str, given: dict[str, Any], link: Link) -> dict[str, Any]:
     return forward
 
 
+def _impair(path: str, value: dict[str, Any], link: Link) -> dict[str, Any] | None:
+    normalised = parameters.normalise(path, value)
+    return normalised if parameters.is_impaired(normalised) else None
+
+
 # How the value of a suboption is checked and normalised: called with its path, the value and the
 # link.
 _NORMALISE: dict[str, Callable[[str, Any, Link], Any]] = {
@@ -284,6 +300,7 @@ _NORMALISE: dict[str, Callable[[str, Any, Link], Any]] = {
     "options": _options,
     "queues": _queues,
     "forwards": _forwards,
+    "impair": _impair,
 }
 
 
@@ -354,6 +371,21 @@ def local_key(nic: str) -> str:
     return "nics/%s/local" % nic
 
 
+def wire_key(nic: str) -> str:
+    """Return the key of the port of an impaired link, which QEMU sends to."""
+    return "nics/%s/wire" % nic
+
+
+def wire_address(link: Link) -> str:
+    """Return the loopback address of that port."""
+    return "::1" if ":" in link.get("local_address", "") else "127.0.0.1"
+
+
+def without_impairment(link: Link) -> Link:
+    """Return a link as it is for the other side."""
+    return {key: value for key, value in link.items() if key != "impair"}
+
+
 def _is_private(address: str) -> bool:
     """Return whether a loopback address belongs to one NIC, so that its ports need no registry."""
     return address.startswith("127.") and address != "127.0.0.1"
@@ -389,6 +421,10 @@ def port_requests(
         )
     if private:
         return requests
+    if "impair" in link:
+        requests.append(
+            PortRequest(wire_key(nic), "udp", wire_address(link), "auto", option + ".impair", True)
+        )
     for number, forward in enumerate(link.get("forwards", ())):
         requests.append(
             PortRequest(

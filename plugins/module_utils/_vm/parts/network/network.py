@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
@@ -30,7 +29,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     object_add,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, wires
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
@@ -39,6 +38,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.confinement import MAY_SPAWN
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
     backends,
+    link_changes,
     links,
     macs,
     neighbours,
@@ -127,6 +127,7 @@ class Network(Part):
             running["nics"].append(dict(nic, link=link, capture=None))
             key = slot_key(nic["name"])
             running["slots"][key] = saved["slots"][key]
+        link_changes.observe(observation)
 
     def merge(self, saved: Definition, given: Params) -> Definition:
         merged = super().merge(saved, {key: value for key, value in given.items() if key != "nics"})
@@ -270,7 +271,7 @@ class Network(Part):
             for key in ("mac_base", "mac_copy_from")
             if running.get(key) != desired.get(key)
         ]
-        return changes
+        return changes + link_changes.dead_wires(running, desired, self.name)
 
     def _compare_nic(self, old: Nic, new: Nic, may_spawn: bool) -> list[Change]:
         changed = changed_keys(old, new)
@@ -327,6 +328,13 @@ class Network(Part):
             )
         ]
 
+    def prepare(self, desired: Definition, host: Host) -> list[str]:
+        wires.end(host.folder)  # those that a killed run left would hold its ports
+        return []
+
+    def release(self, definition: Definition, host: Host) -> None:
+        wires.end(host.folder)
+
     def before_launch(self, desired: Definition, host: Host) -> None:
         """Keep earlier captures: a new run of QEMU begins new files."""
         for nic in desired["nics"]:
@@ -360,6 +368,7 @@ class Network(Part):
             )
 
     def before_continue(self, desired: Definition, live: Live) -> None:
+        link_changes.start_wires(desired, live)
         for nic in desired["nics"]:
             # A saved state has the carriers of that time.
             if live.host.saved_memory or not has_carrier(nic):
@@ -369,6 +378,9 @@ class Network(Part):
     def apply(self, change: Change, desired: Definition, live: Live) -> None:
         if change.verb == "none":
             return
+        if change.verb == "wires":
+            link_changes.start_wires(desired, live)
+            return
         definition = desired if change.verb != "remove" else live.last_with("nics", change.item)
         nic = by_name(definition["nics"])[change.item]
         _APPLY[change.verb](self, nic, nic_ids(definition, change.item), desired, live)
@@ -376,6 +388,8 @@ class Network(Part):
     def _apply_add(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
         links.check_host(nic["link"], "nics[%s].link" % nic["name"])
         self._delete_backends(ids, live)
+        if link_changes.is_impaired(nic):
+            link_changes.set_wire(nic, desired, live)
         try:
             for backend in nic_devices.backends(nic, desired, live.folder, live.capabilities):
                 live.monitor.execute("netdev_add", backend)
@@ -383,16 +397,18 @@ class Network(Part):
         except MonitorError:
             # Half a NIC would make the next attempt fail.
             self._delete_backends(ids, live)
+            link_changes.remove_wire(nic["name"], live)
             raise
         live.refresh_devices()
         self._verify_nic(nic, desired, live)
-        self._set_carrier(nic, ids, live)
+        link_changes.set_carrier(nic, ids, live)
         if nic["capture"]:
             self._start_capture(nic, desired, live)
 
     def _apply_remove(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
         unplug(live, ids.nic, "nics[%s]" % nic["name"])
         self._delete_backends(ids, live)
+        link_changes.remove_wire(nic["name"], live)
 
     @staticmethod
     def _delete_backends(ids: NicIds, live: Live) -> None:
@@ -403,32 +419,10 @@ class Network(Part):
         )
 
     def _apply_link(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
-        try:
-            self._connect(nic, ids, desired, live)
-        except MonitorError:
-            # If the new link fails, the NIC keeps the old one.
-            with contextlib.suppress(MonitorError):
-                old = by_name(live.running["nics"])[nic["name"]]
-                self._connect(old, ids, live.running, live)
-            raise
-
-    def _connect(self, nic: Nic, ids: NicIds, definition: Definition, live: Live) -> None:
-        monitor = live.monitor
-        monitor.execute("set_link", {"name": ids.nic, "up": False})
-        # Also removes what a killed run left; QEMU refuses to delete what does not exist.
-        monitor.batch([("netdev_del", {"id": ids.plug}), ("netdev_del", {"id": ids.link})])
-        created = nic_devices.backends(nic, definition, live.folder, live.capabilities)
-        for backend in created[1:]:
-            monitor.execute("netdev_add", backend)
-        if has_carrier(nic):
-            self._set_carrier(nic, ids, live)
-
-    @staticmethod
-    def _set_carrier(nic: Nic, ids: NicIds, live: Live) -> None:
-        live.monitor.execute("set_link", {"name": ids.nic, "up": has_carrier(nic)})
+        link_changes.change_link(nic, ids, desired, live)
 
     def _apply_link_down(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
-        self._set_carrier(nic, ids, live)
+        link_changes.set_carrier(nic, ids, live)
 
     def _apply_capture(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
         live.monitor.batch([("object-del", {"id": ids.capture})])
@@ -464,6 +458,7 @@ class Network(Part):
             )
             result["forwards"] += forwards
             result["nics"].append(entry)
+        link_changes.add_report(result["nics"], observation)
 
 
 # The method that makes each kind of change of a running NIC.

@@ -84,15 +84,11 @@ def is_virtio(model: str) -> bool:
     return "virtio" in model
 
 
-def backends(
+def link_context(
     nic: Nic, definition: Definition, folder: Folder, capabilities: Capabilities
-) -> list[Backend]:
-    """Return the backends of a NIC in the order of their creation, its hub port first.
-
-    A direct link is the only backend of its NIC.
-    """
-    ids, link = nic_ids(definition, nic["name"]), nic["link"]
-    context = LinkContext(
+) -> LinkContext:
+    """Return what the backend of a NIC depends on beside its link."""
+    return LinkContext(
         folder.lab,
         folder.name,
         nic["name"],
@@ -101,6 +97,17 @@ def backends(
         "nics[%s].link" % nic["name"],
         folder.root,
     )
+
+
+def backends(
+    nic: Nic, definition: Definition, folder: Folder, capabilities: Capabilities
+) -> list[Backend]:
+    """Return the backends of a NIC in the order of their creation, its hub port first.
+
+    A direct link is the only backend of its NIC.
+    """
+    ids, link = nic_ids(definition, nic["name"]), nic["link"]
+    context = link_context(nic, definition, folder, capabilities)
     if links.is_direct(link):
         return [backend(ids.port, link, context)]
     hub_port: Backend = {"type": "hubport", "id": ids.port, "hubid": ids.hub}

@@ -17,7 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
     process_start_time,
     wait_for_exit,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import relay
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import detached, relay
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import (
     Consoles,
@@ -120,7 +120,7 @@ def test_it_does_not_start_without_qemu(folder):
 
 
 def test_a_python_that_cannot_run(folder, monkeypatch):
-    monkeypatch.setattr(relay.sys, "executable", "/none/python3")
+    monkeypatch.setattr(detached.sys, "executable", "/none/python3")
     with pytest.raises(HostError, match="does not start: .*/none/python3"):
         relay.start(folder, settings(folder))
 

@@ -1,0 +1,144 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The wires of a VM: the process that impairs what its NICs send.
+
+One process has all impaired links of a VM. It starts before the guest's first instruction and ends
+with QEMU. If it dies, these links are cut, and the next run starts it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING, Any, Dict
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_private_folder,
+    write_json,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.detached import Detached
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+
+# {nic: settings}, see the program.
+Wires = Dict[str, Dict[str, Any]]
+
+_END_TIMEOUT = 0.5  # seconds; it has nothing to finish
+_ANSWER_TIMEOUT = 10
+_MAX_ANSWER = 4 << 20  # bytes
+
+
+def _folder(folder: Folder) -> str:
+    return folder.file("wires")
+
+
+def _program(folder: Folder) -> Detached:
+    base = _folder(folder)
+    return Detached(
+        title="the process of the impaired links of the VM %s" % folder.name,
+        supervisor="vlab-wires",
+        program=os.path.join(base, "wires.pyz"),
+        record=os.path.join(base, "run.json"),
+        exit_code=os.path.join(base, "exit_code"),
+        log=os.path.join(base, "log"),
+    )
+
+
+def socket_path(folder: Folder) -> str:
+    """Return the path of the control socket."""
+    return folder.socket("wires.sock")
+
+
+def state(folder: Folder) -> dict[str, Any]:
+    """Return what is reported about the process."""
+    return _program(folder).state()
+
+
+def measured(folder: Folder) -> Wires | None:
+    """Return {nic: {settings, measured}} of the running process, None if it does not answer."""
+    if _program(folder).running_pid() is None:
+        return None
+    with contextlib.suppress(HostError):
+        return _ask(folder, {"command": "status"})
+    return None
+
+
+def update(folder: Folder, pid: int, wires: Wires) -> None:
+    """Let the process have these wires: start, change or end it. pid: of QEMU.
+
+    Raises HostError.
+    """
+    program = _program(folder)
+    if not wires:
+        end(folder)
+        return
+    make_private_folder(_folder(folder))
+    settings = {
+        "record": program.record,
+        "control": socket_path(folder),
+        "pid": pid,
+        "start": process_start_time(pid),
+        "wires": wires,
+    }
+    path = os.path.join(_folder(folder), "settings.json")
+    if measured(folder) is not None:
+        _ask(folder, {"command": "configure", "wires": wires})
+        write_json(path, settings)
+        return
+    from ansible_collections.vlab.qemu.plugins.module_utils._wire.archive import archive
+
+    program.end(_END_TIMEOUT)
+    write_json(path, settings)
+    # Neither the packages of the host nor compiled files.
+    program.start(archive(), [path], "-S -B")
+
+
+def end(folder: Folder) -> None:
+    """End the process, also one that has no record, and remove its files."""
+    _program(folder).end(_END_TIMEOUT)
+    shutil.rmtree(_folder(folder), ignore_errors=True)
+
+
+def _ask(folder: Folder, request: dict[str, Any]) -> Wires:
+    """Return the wires as the process answers. Raises HostError."""
+    try:
+        answer = json.loads(_exchange(folder, json.dumps(request).encode() + b"\n"))
+    except (OSError, ValueError) as error:
+        raise _failure(folder, error)
+    wires = answer.get("wires") if isinstance(answer, dict) else None
+    if not isinstance(wires, dict):
+        raise _failure(folder, answer.get("error") if isinstance(answer, dict) else answer)
+    found: Wires = wires
+    return found
+
+
+def _failure(folder: Folder, reason: object) -> HostError:
+    return HostError(
+        "%s does not take its settings: %s" % (_program(folder).title, reason),
+        path=socket_path(folder),
+    )
+
+
+def _exchange(folder: Folder, request: bytes) -> bytes:
+    """Send a request and return the line of the answer. Raises OSError."""
+    deadline, answer = time.monotonic() + _ANSWER_TIMEOUT, bytearray()
+    with connect_unix(socket_path(folder), _ANSWER_TIMEOUT) as channel:
+        channel.settimeout(_ANSWER_TIMEOUT)
+        channel.sendall(request)
+        while not answer.endswith(b"\n"):
+            channel.settimeout(max(0.001, deadline - time.monotonic()))
+            data = channel.recv(1 << 16)
+            if not data or len(answer) > _MAX_ANSWER:
+                raise OSError("its answer is not complete")
+            answer += data
+    return bytes(answer)
