@@ -490,13 +490,16 @@ link_down:
   type: bool
   sample: false
 impairment:
-  description: The impairment of what the NIC sends, as asked and as measured since its last change.
+  description:
+    - The impairment of what the NIC sends, as asked and as measured since its last
+      change.
   returned: for an impaired link of a running VM
   type: dict
   contains:
     status:
       description:
-        - V(running), or V(ended) if the process has died, which cuts the link until the next run.
+        - V(running), or V(ended) if the process has died, which cuts the link until the
+          next run.
       returned: always
       type: str
       sample: running
@@ -515,16 +518,19 @@ impairment:
       type: str
       sample: /var/lib/vlab/default/r1/wires/log
     asked:
-      description: The impairment in force, with times in ms, probabilities in % and rates in kbit/s.
+      description:
+        - The impairment in force, with times in ms, probabilities in % and rates in
+          kbit/s.
       returned: always
       type: dict
       sample: {delay: 20, loss: 1.5, rate: 10000}
     measured:
       description:
-        - What was measured, null if the process does not run. C(delay_p50) and C(delay_p99) are the
-          median and the 99th percentile of the latest 2048 frames, in ms. C(rate) is of the latest
-          second with frames, and C(peak_rate) of the busiest one, in kbit/s. C(lost) is what the
-          impairment lost, and C(dropped) what had no space in the queue.
+        - What was measured, null if the process does not run. C(delay_p50) and
+          C(delay_p99) are the median and the 99th percentile of the latest 2048 frames,
+          in ms. C(rate) is of the latest second with frames, and C(peak_rate) of the
+          busiest one, in kbit/s. C(lost) is what the impairment lost, and C(dropped) what
+          had no space in the queue.
       returned: always
       type: dict
       sample:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 # {nic: settings}, see the program.
 Wires = Dict[str, Dict[str, Any]]
 
-_END_TIMEOUT = 0.5  # seconds; it has nothing to finish
-_ANSWER_TIMEOUT = 10
+_END_TIMEOUT = 0.5  # seconds
+_ANSWER_TIMEOUT = 5  # seconds
 _MAX_ANSWER = 4 << 20  # bytes
 
 
@@ -80,7 +80,7 @@ def update(folder: Folder, pid: int, wires: Wires) -> None:
     """
     program = _program(folder)
     if not wires:
-        end(folder)
+        end(folder, 0)
         return
     make_private_folder(_folder(folder))
     settings = {
@@ -97,15 +97,18 @@ def update(folder: Folder, pid: int, wires: Wires) -> None:
         return
     from ansible_collections.vlab.qemu.plugins.module_utils._wire.archive import archive
 
-    program.end(_END_TIMEOUT)
+    program.end(0)
     write_json(path, settings)
     # Neither the packages of the host nor compiled files.
     program.start(archive(), [path], "-S -B")
 
 
-def end(folder: Folder) -> None:
-    """End the process, also one that has no record, and remove its files."""
-    _program(folder).end(_END_TIMEOUT)
+def end(folder: Folder, timeout: float = _END_TIMEOUT) -> None:
+    """End the process, also one that has no record, and remove its files.
+
+    timeout: for it to notice that QEMU has ended.
+    """
+    _program(folder).end(timeout)
     shutil.rmtree(_folder(folder), ignore_errors=True)
 
 

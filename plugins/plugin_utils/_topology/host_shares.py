@@ -18,6 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive import (
     Render,
     config_files,
@@ -215,7 +216,11 @@ def _nic_options(
     elif isinstance(network, Segment) and network.kind == "bridge":
         options["segment"] = network.name
     else:
-        options["link"] = endpoints.link_of(network, End(node.name, nic.name))
+        end = End(node.name, nic.name)
+        options["link"] = endpoints.link_of(network, end)
+        impaired = impairments.impairment(network, end, settings)
+        if impaired:
+            options["link"] = dict(options["link"], impair=impaired)
     if isinstance(network, Link):
         _add_peer(options, network, network.other(node.name, nic.name), node, endpoints, runs)
         if network.ends[0] == (node.name, nic.name) and network.settings.get("capture") is not None:

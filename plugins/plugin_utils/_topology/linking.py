@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_op
     NIC_SPEC,
     normalise_nic,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept_links import (
     LinkRequest,
@@ -52,6 +53,7 @@ class _EndRequest(NamedTuple):
     node: str
     nic: str | None
     address: Any
+    impair: Any
 
 
 class _Request(NamedTuple):
@@ -224,6 +226,7 @@ class _Linker:
                 )
             if name:
                 number_of[name] = number
+            impairments.check(given.get("impair"), path + ".impair", self.problems)
             link = Link(path, name, given)
             self.topology.links.append(link)
             requests.append(_Request(link, ends))
@@ -247,16 +250,17 @@ class _Linker:
             end_path = "%s[%d]" % (path, number)
             if isinstance(end, str):
                 node, _colon, nic = end.partition(":")
-                address = None
+                address = impair = None
                 if nic and not is_nic_name(nic):
                     self.problems.add(end_path, "%r is not a valid name of a NIC", nic)
                     continue
             elif "node" in end:
                 node, nic, address = end["node"], end.get("nic"), end.get("address")
+                impair = end.get("impair")
             else:
                 continue
             if node in self.topology.nodes:
-                ends.append(_EndRequest(end_path, node, nic or None, address))
+                ends.append(_EndRequest(end_path, node, nic or None, address, impair))
             elif node not in self.topology.data["nodes"]:
                 hint = suggestion(node, self.topology.data["nodes"])
                 self.problems.add(end_path, "there is no node %s%s", node, hint)
@@ -295,6 +299,9 @@ class _Linker:
         nic.network = network
         if end.address:
             nic.settings = dict(nic.settings, address=end.address)
+        if end.impair is not None:
+            impairments.check_end(network, end.path, end.impair, self.problems)
+            nic.settings = {**nic.settings, impairments.OF_END: end.impair}
         return True
 
     def _nic(self, node: Node, name: str) -> Nic:

@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_o
     DISK_SPEC,
     FORMATS,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments
 
 Schema = dict[str, Any]
 
@@ -164,6 +165,10 @@ _ENDPOINT: Schema = {
                     description="Addresses of the NIC; from the prefix of the link or segment "
                     "by default.",
                 ),
+                "impair": impairments.schema(
+                    "What becomes of the frames that this end sends, instead of the impairment of "
+                    "the link. For members of a segment, it needs a hub."
+                ),
             },
             "required": ["node"],
             "additionalProperties": False,
@@ -189,6 +194,10 @@ _LINK: Schema = {
         "prefix": _prefix("IPv4 network of the link; from addressing.links by default."),
         "prefix6": _prefix("IPv6 network of the link; from addressing.links6 by default."),
         "down": {"type": "boolean", "description": "Turn off the carrier of both ends."},
+        "impair": impairments.schema(
+            "What becomes of the frames in both directions: the name of a preset, or a mapping "
+            "such as {delay: 20ms, loss: 1%}; see impairment.md."
+        ),
         "capture": {
             "type": ["object", "boolean"],
             "description": "Capture the frames of the link at its first end.",

@@ -26,6 +26,7 @@ PORTS = {
     "/lab1/r1/e": 26001,
     "/lab1/r2/x": 26002,
     "nics/e/local": 20005,
+    "nics/e/wire": 26009,
     "nics/e/tcp/22": 20022,
     "nics/e/udp/10.0.2.9:53": 26053,
 }
@@ -117,6 +118,26 @@ TABLE = [
         },
         {"type": "socket", "udp": "[2001:db8::1]:7002", "localaddr": "[::]:7001"},
         "socket,udp=[2001:db8::1]:7002,localaddr=[::]:7001,id=l",
+    ),
+    # QEMU sends to the wire, and still receives at the port of its end.
+    (
+        ALL,
+        {"peer": "r2:x", "impair": {"delay": "20ms"}},
+        {"type": "socket", "udp": "127.0.0.1:26009", "localaddr": "127.0.0.1:26001"},
+        "socket,udp=127.0.0.1:26009,localaddr=127.0.0.1:26001,id=l",
+    ),
+    (
+        ALL,
+        {
+            "type": "udp",
+            "local_port": "7001",
+            "remote_port": "7002",
+            "remote_address": "2001:db8::1",
+            "local_address": "::",
+            "impair": {"loss": 1},
+        },
+        {"type": "socket", "udp": "[::1]:26009", "localaddr": "[::]:7001"},
+        "socket,udp=[::1]:26009,localaddr=[::]:7001,id=l",
     ),
     (("5.2",), {"type": "unix", "path": "/a", "remote_path": "/b"}, "type", None),
     (
@@ -430,6 +451,13 @@ def test_passt_of_a_newer_qemu():
                 ],
             },
         ),
+        (
+            {"peer": "r2:x", "impair": {"delay": "20ms", "loss": "1.5%", "rate": None}},
+            {"type": "udp", "peer": "r2:x", "impair": {"delay": 20, "loss": 1.5}},
+        ),
+        ({"peer": "r2:x", "impair": {}}, {"type": "udp", "peer": "r2:x"}),
+        ({"peer": "r2:x", "impair": {"seed": 5}}, {"type": "udp", "peer": "r2:x"}),
+        ({"type": "user", "impair": {"delay": None}}, {"type": "user"}),
     ],
 )
 def test_what_is_kept(given, expected):
@@ -469,6 +497,9 @@ def forward(**more):
         ({"type": "stream", "path": "/a", "reconnect": 0}, "reconnect"),
         ({"type": "stream", "path": "/a", "reconnect": 1 << 40}, "reconnect"),
         ({"type": "stream", "remote_port": "auto"}, "remote_port"),
+        ({"peer": "r2:x", "impair": {"delay": "20 h"}}, "impair.delay"),
+        ({"type": "user", "impair": {"delay": "20ms"}}, "impair"),
+        ({"type": "none", "impair": {"loss": 1}}, "impair"),
         ({"type": "mcast", "group": "239.1.1.1", "port": 70000}, "port"),
         ({"type": "mcast", "group": "ff02::1", "port": 5}, "group"),
         ({"type": "mcast", "port": 5}, "group"),
@@ -516,6 +547,13 @@ def test_what_is_refused(given, option):
         (
             {"type": "udp", "local_port": "5", "remote_port": "6", "local_address": "::"},
             [("nics/e/local", "udp", "::", 5)],
+        ),
+        (
+            {"type": "udp", "local_port": "5", "remote_port": "6", "impair": {"loss": 1}},
+            [
+                ("nics/e/local", "udp", "127.0.0.1", 5),
+                ("nics/e/wire", "udp", "127.0.0.1", "auto"),
+            ],
         ),
         ({"type": "stream", "local_port": "auto"}, [("nics/e/local", "tcp", "127.0.0.1", "auto")]),
         ({"type": "stream", "remote_port": "5"}, []),

@@ -17,9 +17,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import wires
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import captures
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases
@@ -34,6 +36,7 @@ class World:
         self.host = FakeHost(root=folder)
         self.running = granted(compose(before, host=self.host))
         self.devices = {}
+        self.past = []
         for part in PARTS:
             monkeypatch.setattr(type(part), "prepare_one", lambda *_args: None, raising=False)
         self.qemu = FakeQmp(
@@ -75,7 +78,7 @@ class World:
         assert {change.how for change in changes} == {"live"}, changes
         with Monitor(self.qemu.path) as monitor:
             live = Live(self.host, monitor, 1, self.running, dict(self.devices), 1)
-            live.past = [plain_copy(self.running)]
+            live.past = self.past or [plain_copy(self.running)]
             for change in changes:
                 BY_NAME[change.part].apply(change, desired, live)
                 adopt(change, live.running, desired)
@@ -138,6 +141,138 @@ def test_a_link_that_cannot_be_had_is_plugged_back(world):
         "set_link",
         {"name": "nic%d" % made.running["slots"]["nics/eth0"]["index"], "up": True},
     )
+
+
+class FakeWires:
+    """The process of the wires: what it was told, after how many commands to QEMU."""
+
+    def __init__(self, monkeypatch):
+        self.wires, self.calls, self.qemu = None, [], None
+        monkeypatch.setattr(wires, "measured", lambda _folder: self.wires)
+        monkeypatch.setattr(wires, "update", self.update)
+
+    def update(self, _folder, pid, settings):
+        assert pid == 1
+        self.calls.append((len(self.qemu.requests), settings))
+        self.wires = {name: {"settings": one} for name, one in settings.items()} or None
+
+
+@pytest.fixture
+def fake_wires(monkeypatch):
+    return FakeWires(monkeypatch)
+
+
+def impaired(**parameters):
+    return dict(NIC, link=dict(NIC["link"], impair=parameters))
+
+
+def states(running):
+    return {"query-status": {"running": running, "status": "running" if running else "paused"}}
+
+
+REPLUG = ["netdev_del", "netdev_del", "netdev_add", "netdev_add"]
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_link_becomes_impaired_while_the_guest_stands_still(world, fake_wires, running):
+    made = world({"nics": [NIC]}, states(running))
+    fake_wires.qemu = made.qemu
+    commands = made.change({"nics": [impaired(delay="20ms")]})
+    assert names(commands) == (["stop", *REPLUG, "cont"] if running else REPLUG)
+    added = next(arguments for name, arguments in commands if name == "netdev_add")
+    ((before, settings),) = fake_wires.calls
+    wire = settings["eth0"]
+    # The wire exists before QEMU sends to it, and passes on to where QEMU sent.
+    assert "netdev_add" not in names(made.qemu.requests[:before])
+    assert added["udp"] == "%s:%d" % tuple(wire["listen"])
+    assert added["localaddr"] == "%s:%d" % tuple(wire["local"]) == "127.0.0.1:20010"
+    assert wire["remote"] == ["127.0.0.1", 20011]
+    assert wire["parameters"] == {"delay": 20}
+
+
+def test_other_numbers_do_not_concern_qemu(world, fake_wires):
+    made = world({"nics": [impaired(delay=1)]})
+    fake_wires.qemu = made.qemu
+    assert made.change({"nics": [impaired(loss=5)]}) == []
+    ((_before, settings),) = fake_wires.calls
+    assert settings["eth0"]["parameters"] == {"loss": 5}
+
+
+def test_other_numbers_after_a_killed_run_that_may_have_removed_the_wire(world, fake_wires):
+    made = world({"nics": [impaired(delay=1)]}, states(True))
+    fake_wires.qemu = made.qemu
+    made.past = [granted(compose({"nics": [NIC]}, host=made.host))]
+    assert names(made.change({"nics": [impaired(loss=5)]})) == ["stop", *REPLUG, "cont"]
+
+
+def test_an_impairment_ends_when_qemu_no_longer_sends_to_the_wire(world, fake_wires):
+    made = world({"nics": [impaired(delay=1)]}, states(True))
+    fake_wires.qemu = made.qemu
+    fake_wires.wires = {"eth0": {"settings": {}}, "eth1": {"settings": {"its": "own"}}}
+    commands = made.change({"nics": [NIC]})
+    assert names(commands) == ["stop", *REPLUG, "cont"]
+    assert fake_wires.calls == [(len(made.qemu.requests), {"eth1": {"its": "own"}})]
+
+
+def test_an_impaired_link_that_moves(world, fake_wires):
+    made = world({"nics": [impaired(delay=1)]})
+    fake_wires.qemu = made.qemu
+    moved = dict(MOVED, link=dict(MOVED["link"], impair={"delay": 1}))
+    assert names(made.change({"nics": [moved]})) == ["set_link", *REPLUG, "set_link"]
+    assert fake_wires.wires["eth0"]["settings"]["remote"] == ["127.0.0.1", 20013]
+
+
+def test_an_impairment_that_cannot_be_had(world, fake_wires):
+    refusals = iter([Refusal("no more ports")])
+    answers = {"netdev_add": lambda _arguments: next(refusals, {}), **states(True)}
+    made = world({"nics": [NIC]}, answers)
+    fake_wires.qemu = made.qemu
+    with pytest.raises(MonitorError, match="no more ports"):
+        made.change({"nics": [impaired(delay=1)]})
+    added = [arguments for name, arguments in made.qemu.requests if name == "netdev_add"]
+    assert added[1]["udp"] == "127.0.0.1:20011"
+    assert made.qemu.commands()[-1] == "cont"
+    assert not fake_wires.wires
+
+
+def test_an_impaired_nic_comes_and_goes(world, fake_wires):
+    made = world({"nics": [NIC]})
+    fake_wires.qemu = made.qemu
+    link = {"type": "udp", "local_port": 1, "remote_port": 2, "impair": {"loss": 1}}
+    made.change({"nics": [NIC, {"name": "eth1", "link": link}]})
+    assert fake_wires.wires["eth1"]["settings"]["local"] == ["127.0.0.1", 1]
+    made.change({"nics": [NIC], "purge_nics": True})
+    assert not fake_wires.wires
+
+
+def observe(made):
+    observation = Observation(made.host.folder)
+    observation.running, observation.devices = made.running, made.devices
+    BY_NAME["network"].reconcile_observed(observation)
+    return observation
+
+
+def test_dead_wires_are_a_live_change(world, fake_wires):
+    made = world({"nics": [impaired(delay=1)]})
+    fake_wires.qemu = made.qemu
+    part = BY_NAME["network"]
+    assert part.compare(made.running, made.running) == []
+    observe(made)
+    (change,) = part.compare(made.running, granted(compose({"nics": [impaired(delay=1)]})))
+    assert (change.option, change.before, change.after) == ("nics.wires", "ended", "running")
+    assert made.change({"nics": [impaired(delay=1)]}) == []
+    assert fake_wires.wires["eth0"]["settings"]["parameters"] == {"delay": 1}
+
+
+@pytest.mark.parametrize(
+    "found, expected",
+    [({"delay": 1}, {"delay": 1}), ({"loss": 9}, {"loss": 9}), (None, None)],
+)
+def test_what_the_wires_do_is_observed(world, fake_wires, found, expected):
+    made = world({"nics": [impaired(delay=1)]})
+    fake_wires.wires = {"eth0": {"settings": {"parameters": found}}} if found else {}
+    observation = observe(made)
+    assert observation.running["nics"][0]["link"].get("impair") == expected
 
 
 @pytest.mark.parametrize("before, after, up", [(False, True, False), (True, False, True)])

@@ -9,6 +9,7 @@ import json
 
 import pytest
 import yaml
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.parameters import PRESETS
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
     endpoints,
@@ -16,7 +17,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     placement,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
+    Problems,
+    TopologyError,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
     template_variables,
 )
@@ -248,6 +252,77 @@ def test_one_end_can_be_down():
         )
     )
     assert (found["n1:eth1"]["link_down"], found["n2:eth1"]["link_down"]) == (True, False)
+
+
+def impairments(**given):
+    """Return the impairment of each NIC."""
+    found = nics(share(build(**given)))
+    return {name: nic["link"]["impair"] for name, nic in found.items() if "impair" in nic["link"]}
+
+
+@pytest.mark.parametrize(
+    "link, expected",
+    [
+        ({}, {}),
+        ({"impair": {}}, {}),
+        ({"impair": {"delay": 0}}, {}),
+        (
+            {"impair": {"delay": "20ms", "loss": 1.5}},
+            {name: {"delay": 20, "loss": 1.5} for name in ("n1:eth1", "n2:eth1")},
+        ),
+        ({"impair": "edge"}, {name: PRESETS["edge"] for name in ("n1:eth1", "n2:eth1")}),
+        (
+            {"endpoints": [{"node": "n1", "impair": {"rate": "1Mbit"}}, "n2"]},
+            {"n1:eth1": {"rate": 1000}},
+        ),
+        (
+            {"endpoints": [{"node": "n1", "impair": "dsl"}, "n2"], "impair": {"delay": 5}},
+            {"n1:eth1": PRESETS["dsl"], "n2:eth1": {"delay": 5}},
+        ),
+        (
+            {"endpoints": [{"node": "n1", "impair": {}}, "n2"], "impair": {"delay": 5}},
+            {"n2:eth1": {"delay": 5}},
+        ),
+    ],
+)
+def test_impaired_links(link, expected):
+    link = {"endpoints": ["n1", "n2"], **link}
+    assert impairments(nodes=["n1", "n2"], links=[link]) == expected
+
+
+def test_an_impaired_member_of_a_hub():
+    members = [{"node": "n1", "impair": {"loss": "2%"}}, "n2"]
+    found = impairments(nodes=["n1", "n2"], segments={"lan": {"members": members}})
+    assert found == {"n1:eth1": {"loss": 2}}
+
+
+@pytest.mark.parametrize(
+    "given, option",
+    [
+        (
+            {"links": [{"endpoints": ["n1", "n2"], "impair": {"delay": "1h"}}]},
+            "links[0].impair.delay",
+        ),
+        ({"links": [{"endpoints": ["n1", "n2"], "impair": "dsl9"}]}, "links[0]"),
+        ({"links": [{"endpoints": ["n1", "n2"], "impair": {"lag": 1}}]}, "links[0]"),
+        (
+            {"links": [{"endpoints": ["n1", {"node": "n2", "impair": {"loss": 101}}]}]},
+            "links[0].endpoints[1].impair.loss",
+        ),
+        (
+            {
+                "segments": {
+                    "lan": {"type": "bridge", "members": ["n1", {"node": "n2", "impair": "dsl"}]}
+                }
+            },
+            "segments.lan.members[1].impair",
+        ),
+    ],
+)
+def test_an_impairment_that_cannot_be(given, option):
+    with pytest.raises(TopologyError) as caught:
+        build(nodes=["n1", "n2"], **given)
+    assert option in str(caught.value)
 
 
 def test_captures():
