@@ -47,6 +47,12 @@ EXAMPLES = r"""
     lab: fabric
   register: lab_info
 
+- name: Show what impaired links do
+  ansible.builtin.debug:
+    msg: "{{ item.key }} {{ item.value.impairments }}"
+  loop: "{{ lab_info.hypervisor.vms | dict2items }}"
+  when: item.value.impairments is defined
+
 - name: Show the available memory
   ansible.builtin.debug:
     msg: "{{ lab_info.hypervisor.memory_available_mb }} MiB"
@@ -107,7 +113,10 @@ hypervisor:
       type: str
       sample:
     vms:
-      description: The C(status) and C(memory_mb) of each VM of the lab by its name.
+      description:
+        - The C(status) and C(memory_mb) of each VM of the lab by its name. A running VM with
+          impaired links also has C(impairments), by the name of the NIC that sends; see
+          RV(vlab.qemu.qemu_vm_info#module:vms[].nics[].impairment).
       returned: always
       type: dict
       sample: {r1: {status: running, memory_mb: 192}}

@@ -47,9 +47,7 @@ def hypervisor_facts(
         "missing_files": [path for path in files if not os.path.exists(os.path.join(images, path))],
     }
     vms, warnings = vm_facts(root, lab)
-    facts["vms"] = {
-        vm["name"]: {"status": vm["status"], "memory_mb": vm.get("memory_mb")} for vm in vms
-    }
+    facts["vms"] = {vm["name"]: _vm_summary(vm) for vm in vms}
     try:
         record = lab_record.read(os.path.join(root, lab))
         facts["record"] = lab_record.to_text(record) if record.revision else None
@@ -64,6 +62,14 @@ def hypervisor_facts(
     except VlabError as error:
         warnings.append(error.message)
     return facts, warnings
+
+
+def _vm_summary(vm: Result) -> Result:
+    summary = {"status": vm["status"], "memory_mb": vm.get("memory_mb")}
+    impaired = [nic for nic in vm.get("nics", ()) if "impairment" in nic]
+    if impaired:
+        summary["impairments"] = {nic["name"]: nic["impairment"] for nic in impaired}
+    return summary
 
 
 def available_resources(root: str) -> dict[str, int]:

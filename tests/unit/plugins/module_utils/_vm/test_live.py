@@ -144,7 +144,7 @@ def test_a_link_that_cannot_be_had_is_plugged_back(world):
 
 
 class FakeWires:
-    """The process of the wires: what it was told, after how many commands to QEMU."""
+    """The process of the wires: its settings, after how many commands to QEMU."""
 
     def __init__(self, monkeypatch):
         self.wires, self.calls, self.qemu = None, [], None

@@ -1,0 +1,154 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Measure impaired links on this host: delays, rates, frames per second, memory.
+
+The program of the wires runs as it does for a VM, between two sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any, NamedTuple
+
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import program
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.archive import archive
+
+SIZE = 1400  # bytes of a frame
+BURST = 20  # frames between two pauses of the sender
+
+
+class Case(NamedTuple):
+    """One measurement. gap: seconds between two frames."""
+
+    name: str
+    parameters: dict[str, Any]
+    frames: int
+    gap: float
+
+
+CASES = [
+    Case("loss 0.001 %", {"loss": 0.001}, 3000, 0.001),
+    Case("delay 1 ms", {"delay": 1}, 3000, 0.001),
+    Case("delay 10 ms", {"delay": 10}, 3000, 0.001),
+    Case("delay 50 ms", {"delay": 50}, 3000, 0.001),
+    Case("rate 10 Mbit/s", {"rate": 10000, "limit": 100}, 4000, 0.0005),
+    Case("no delay, 50000 frames/s", {"loss": 0.001}, 100000, 0.00002),
+    Case("delay 10 ms, 50000 frames/s", {"delay": 10}, 100000, 0.00002),
+]
+
+
+def _socket() -> socket.socket:
+    channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    channel.bind(("127.0.0.1", 0))
+    channel.settimeout(1)
+    return channel
+
+
+def _send(sender: socket.socket, port: int, case: Case) -> None:
+    padding, start = bytes(SIZE - 8), time.monotonic()
+    for number in range(case.frames):
+        if number % BURST == 0 or case.gap >= 0.0005:
+            time.sleep(max(0.0, start + number * case.gap - time.monotonic()))
+        sender.sendto(struct.pack("d", time.monotonic()) + padding, ("127.0.0.1", port))
+
+
+def _receive(receiver: socket.socket, delays: list[float]) -> None:
+    while True:
+        try:
+            frame = receiver.recv(65536)
+        except socket.timeout:
+            return
+        delays.append((time.monotonic() - struct.unpack("d", frame[:8])[0]) * 1000)
+
+
+def _status(path: str) -> dict[str, Any]:
+    answer = b""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(b'{"command": "status"}\n')
+        while not answer.endswith(b"\n"):
+            answer += client.recv(65536)
+    measured: dict[str, Any] = json.loads(answer)["wires"]["eth0"]["measured"]
+    return measured
+
+
+def measure(case: Case, folder: pathlib.Path) -> str:
+    """Return a line of the table."""
+    with _socket() as probe:
+        port = probe.getsockname()[1]
+    with _socket() as sender, _socket() as receiver:
+        settings = {
+            "record": str(folder / "run.json"),
+            "control": str(folder / "wires.sock"),
+            "pid": os.getpid(),
+            "start": program.start_time(os.getpid()),
+            "wires": {
+                "eth0": {
+                    "listen": ["127.0.0.1", port],
+                    "local": list(sender.getsockname()),
+                    "remote": list(receiver.getsockname()),
+                    "parameters": case.parameters,
+                }
+            },
+        }
+        (folder / "wires.pyz").write_bytes(archive())
+        (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+        argv = [sys.executable, "-S", "-B", "-I", "wires.pyz", "settings.json"]
+        with subprocess.Popen(
+            argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                if not process.stdout or process.stdout.readline() != b"ready\n":
+                    return "%s: the program does not start" % case.name
+                return _row(case, sender, receiver, port, process.pid, settings["control"])
+            finally:
+                process.kill()
+
+
+def _row(
+    case: Case, sender: socket.socket, receiver: socket.socket, port: int, pid: int, control: str
+) -> str:
+    delays: list[float] = []
+    reader = threading.Thread(target=_receive, args=(receiver, delays))
+    reader.start()
+    _send(sender, port, case)
+    reader.join()
+    measured = _status(control)
+    delays.sort()
+    stat = pathlib.Path("/proc/%d/stat" % pid).read_text(encoding="ascii").split()
+    seconds = (int(stat[13]) + int(stat[14])) / os.sysconf("SC_CLK_TCK")
+    smaps = pathlib.Path("/proc/%d/smaps_rollup" % pid).read_text(encoding="ascii")
+    private = sum(int(line.split()[1]) for line in smaps.splitlines() if "Private" in line)
+    return "%-28s %8.3f %8.3f %9s %9d %11.0f %7.1f" % (
+        case.name,
+        delays[len(delays) // 2] if delays else 0,
+        delays[len(delays) * 99 // 100] if delays else 0,
+        measured["peak_rate"],
+        case.frames - measured["frames_in"],
+        measured["frames_in"] / max(seconds, 0.01),
+        private / 1024,
+    )
+
+
+def main() -> None:
+    """Print the table: delays of the whole way from socket to socket."""
+    print(
+        "%-28s %8s %8s %9s %9s %11s %7s"
+        % ("", "p50 ms", "p99 ms", "kbit/s", "not taken", "frames/cpu s", "MiB")
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for case in CASES:
+            print(measure(case, pathlib.Path(folder)), flush=True)
