@@ -519,11 +519,14 @@ def reserve_live(
 def listeners(
     folder: Folder, requests: Iterable[PortRequest], held: Mapping[str, int]
 ) -> list[tuple[PortRequest, str, int]]:
-    """Return the requests for which this VM listens, with their addresses and ports."""
+    """Return the requests for which this VM listens, with their addresses and ports.
+
+    The record of a killed run may have a link without its port, which was given back already.
+    """
     return [
         (request, _address(request, folder), _port(request, held))
         for request in requests
-        if _is_own(request, folder)
+        if _is_own(request, folder) and (request.key in held or request.port != "auto")
     ]
 
 

@@ -73,6 +73,15 @@ def measured(folder: Folder) -> Wires | None:
     return None
 
 
+def _serves(folder: Folder, pid: int) -> bool:
+    """Return whether the process answers and belongs to this QEMU, and not to one that ended."""
+    if _program(folder).running_pid() is None:
+        return False
+    with contextlib.suppress(HostError):
+        return bool(_answer(folder, {"command": "status"}).get("pid") == pid)
+    return False
+
+
 def update(folder: Folder, pid: int, wires: Wires) -> None:
     """Let the process have these wires: start, change or end it. pid: of QEMU.
 
@@ -91,7 +100,7 @@ def update(folder: Folder, pid: int, wires: Wires) -> None:
         "wires": wires,
     }
     path = os.path.join(_folder(folder), "settings.json")
-    if measured(folder) is not None:
+    if _serves(folder, pid):
         _ask(folder, {"command": "configure", "wires": wires})
         write_json(path, settings)
         return
@@ -114,15 +123,22 @@ def end(folder: Folder, timeout: float = _END_TIMEOUT) -> None:
 
 def _ask(folder: Folder, request: dict[str, Any]) -> Wires:
     """Return the wires as the process answers. Raises HostError."""
+    found: Wires = _answer(folder, request)["wires"]
+    return found
+
+
+def _answer(folder: Folder, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of the process, which has wires. Raises HostError."""
     try:
         answer = json.loads(_exchange(folder, json.dumps(request).encode() + b"\n"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _failure(folder, error)
     wires = answer.get("wires") if isinstance(answer, dict) else None
-    if not isinstance(wires, dict):
+    if not isinstance(wires, dict) or not all(
+        isinstance(wire, dict) and isinstance(wire.get("settings"), dict) for wire in wires.values()
+    ):
         raise _failure(folder, answer.get("error") if isinstance(answer, dict) else answer)
-    found: Wires = wires
-    return found
+    return answer
 
 
 def _failure(folder: Folder, reason: object) -> HostError:

@@ -17,7 +17,7 @@ Frames that QEMU sends arrive at "listen", and leave for "remote" from "local", 
 address: the other side sees the port that it expects, and its frames go straight to QEMU.
 
 A request on the control socket is one line of JSON, {"command": NAME, ...}, and so is the answer:
-  status      -> {"wires": {name: {"settings", "measured"}}}
+  status      -> {"pid": of QEMU, "wires": {name: {"settings", "measured"}}}; also for the others
   configure   wires: all wires, as in the file
   set         wire, parameters: change one wire
 """
@@ -124,9 +124,12 @@ class Wire:
 
 def _address(value: Any) -> tuple[str, int]:
     host, port = value
-    if not isinstance(host, str) or not isinstance(port, int) or not 0 < port < 65536:
-        raise ValueError("%.80r is not an address" % (value,))
-    return host, port
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        # No name, which could take minutes to resolve.
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+        if isinstance(port, int) and 0 < port < 65536:
+            return host, port
+    raise ValueError("%.80r is not an address and a port" % (value,))
 
 
 class Client:
@@ -293,7 +296,8 @@ class Program:
             raise ValueError("there is no command %.40r" % (command,))
         if command != "status":
             log("%s: %s" % (command, ", ".join(sorted(self.wires)) or "no wires"))
-        return {"wires": {name: wire.report(now) for name, wire in self.wires.items()}}
+        wires = {name: wire.report(now) for name, wire in self.wires.items()}
+        return {"pid": self._qemu.pid, "wires": wires}
 
 
 def _places(settings: Settings) -> dict[str, Any]:

@@ -125,7 +125,11 @@ def set_wire(nic: Nic, definition: Definition, live: Live) -> None:
 def remove_wire(name: str, live: Live) -> None:
     """Remove the wire of a NIC that the VM does not have any more."""
     found = wires.measured(live.folder)
-    if found and name in found:
+    if found is None:
+        others = [nic for nic in live.running["nics"] if nic["name"] != name]
+        if not any(map(is_impaired, others)):
+            wires.end(live.folder, 0)  # what a killed run left
+    elif name in found:
         wires.update(
             live.folder,
             live.pid,

@@ -422,8 +422,9 @@ def port_requests(
     if private:
         return requests
     if "impair" in link:
+        # Not shared: the process of the wires binds it, and may still run after a killed run.
         requests.append(
-            PortRequest(wire_key(nic), "udp", wire_address(link), "auto", option + ".impair", True)
+            PortRequest(wire_key(nic), "udp", wire_address(link), "auto", option + ".impair")
         )
     for number, forward in enumerate(link.get("forwards", ())):
         requests.append(

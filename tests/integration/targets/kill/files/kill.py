@@ -281,6 +281,19 @@ class Lab:
                 {"name": "eth3", "link": {"peer": "c:eth1"}, "link_down": True},
             ],
         )
+        # A link becomes impaired, and one that moves at the same time.
+        self.impaired = dict(
+            self.started,
+            nics=[
+                {
+                    "name": "eth0",
+                    "link": {"peer": "b:eth0", "impair": {"delay": "5ms"}},
+                    "capture": {},
+                },
+                {"name": "eth1", "link": {"peer": "c:eth1", "impair": {"loss": "1%"}}},
+                self.started["nics"][2],
+            ],
+        )
         self.restarted = dict(self.started, vcpus=2, memory="48", allow_restart=True)
         self.present = dict(self.restarted, state="present")
         self.stopped = {"name": "a", "root": str(self.root), "state": "stopped"}
@@ -307,7 +320,33 @@ class Lab:
             and pid not in mine
             and pid != os.getpid()
             and not (argv[0].endswith("/sh") and mine)
+            and not (self.wires_program() in argv and mine)
         }
+
+    def wires_program(self):
+        return str(self.folder / "wires" / "wires.pyz")
+
+    def check_wires(self, desired):
+        """What the process of the wires does is what is desired; there is none without need."""
+        impaired = {
+            nic["name"]: nic["link"]["impair"] for nic in desired["nics"] if "impair" in nic["link"]
+        }
+        found = [argv for argv in command_lines().values() if self.wires_program() in argv]
+        expect(len(found) == (2 if impaired else 0), "processes of the wires: %s" % found)
+        if not impaired:
+            expect(not (self.folder / "wires").exists(), "the folder of the wires is still there")
+            return
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(10)
+            channel.connect(str(self.folder / "wires.sock"))
+            channel.sendall(b'{"command": "status"}\n')
+            answer = json.loads(channel.makefile("rb").readline())
+        wires = {name: wire["settings"]["parameters"] for name, wire in answer["wires"].items()}
+        numbers = {
+            name: {key: int(value.rstrip("ms%")) for key, value in impair.items()}
+            for name, impair in impaired.items()
+        }
+        expect(wires == numbers, "the wires are %s" % wires)
 
     def check_one_qemu(self):
         found = self.qemus()
@@ -369,6 +408,7 @@ class Lab:
         pid = eventually(self.check_one_qemu)
         self.check_files()
         self.check_ports()
+        eventually(lambda: self.check_wires(desired))
         monitor = Qmp(str(self.folder / "qmp.sock"))
         try:
             expect(
@@ -433,6 +473,8 @@ class Lab:
             hub = hubs.get(number, "")
             if "peer" in nic["link"]:
                 other = ports["/default/" + nic["link"]["peer"].replace(":", "/")]
+                if "impair" in nic["link"]:
+                    other = ports["nics/%s/wire" % nic["name"]]
                 # The loopback address depends on the root.
                 expect(
                     re.search(r"udp=127\.[0-9.]+:%d\b" % other, hub),
@@ -527,6 +569,19 @@ class Lab:
         expect(not left, "files: %s" % left)
 
 
+NAMES = (
+    "create",
+    "live",
+    "restart",
+    "present",
+    "impair",
+    "impair no more",
+    "start impaired",
+    "stop",
+    "absent",
+)
+
+
 def scenarios(lab):
     """name: (state before, the run that is killed)."""
     return {
@@ -534,6 +589,9 @@ def scenarios(lab):
         "live": (lab.started, lab.rewired),
         "restart": (lab.started, lab.restarted),
         "present": (lab.started, lab.present),
+        "impair": (lab.started, lab.impaired),
+        "impair no more": (lab.impaired, lab.started),
+        "start impaired": (lab.absent, lab.impaired),
         "stop": (lab.started, lab.stopped),
         "absent": (lab.started, lab.absent),
     }
@@ -754,7 +812,7 @@ def main():
     parser.add_argument("bundle")
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument("--only", default="nothing,qemu,timed,steps")
-    parser.add_argument("--scenarios", default="create,live,restart,present,stop,absent")
+    parser.add_argument("--scenarios", default=",".join(NAMES))
     parser.add_argument(
         "--every", type=int, default=1, help="of the calls, kill each which is a multiple of this"
     )

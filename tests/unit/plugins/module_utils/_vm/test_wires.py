@@ -71,6 +71,20 @@ def test_its_life(folder):
     assert wires.measured(folder) is None
 
 
+def test_one_of_an_earlier_qemu_is_replaced(folder):
+    earlier = subprocess.Popen(["sleep", "600"])
+    try:
+        same = {"eth0": wire(delay=1)}
+        wires.update(folder, earlier.pid, same)
+        pid = pid_of(folder)
+        wires.update(folder, os.getpid(), same)
+        assert pid_of(folder) != pid
+        assert process_start_time(pid) is None
+    finally:
+        earlier.kill()
+        earlier.wait()
+
+
 def test_it_is_started_again(folder):
     wires.update(folder, os.getpid(), {"eth0": wire(delay=1)})
     pid = pid_of(folder)
@@ -140,7 +154,16 @@ def test_it_ends_with_qemu(folder):
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"\n", b"[]\n", b'{"wires": 5}\n', b"x" * 100 + b"\n", b'{"error": "no"}\n']
+    "answer",
+    [
+        b"",
+        b"\n",
+        b"[]\n",
+        b'{"wires": 5}\n',
+        b'{"wires": {"eth0": 1}}\n',
+        b"x" * 100 + b"\n",
+        b'{"error": "no"}\n',
+    ],
 )
 def test_answers_of_another_program(folder, monkeypatch, answer):
     wires.update(folder, os.getpid(), {"eth0": wire(delay=1)})
