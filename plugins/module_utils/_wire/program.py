@@ -78,15 +78,17 @@ class Wire:
             raise
 
     def _bind(self, listen: tuple[str, int], local: tuple[str, int]) -> None:
+        is_any = local[0] in ("0.0.0.0", "::")  # QEMU then sends here from the address of listen
+        source = _source(local, self.remote) if is_any else local
         for channel, address, other in (
-            (self.inward, listen, local),
-            (self.outward, local, listen),
+            (self.inward, listen, (listen[0], local[1]) if is_any else local),
+            (self.outward, source, listen),
         ):
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             channel.bind(address)
             # A connected socket takes frames of one sender only: from QEMU here, and from nobody
             # at the port that belongs to QEMU.
-            if other[0] not in ("0.0.0.0", "::"):
+            if address[1]:
                 channel.connect(other)
             channel.setblocking(False)
         for name in ("SO_RCVBUFFORCE", "SO_RCVBUF"):  # the first one needs privileges
@@ -120,6 +122,15 @@ class Wire:
         """Return the settings and what was measured."""
         measured = dict(self.direction.counters.report(now), send_errors=self.errors)
         return {"settings": self.settings, "measured": measured}
+
+
+def _source(local: tuple[str, int], remote: tuple[str, int]) -> tuple[str, int]:
+    """Return the address from which this host sends to remote; any port if it has no route."""
+    family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(remote)
+        return probe.getsockname()[0], local[1]
+    return local[0], 0
 
 
 def _address(value: Any) -> tuple[str, int]:
