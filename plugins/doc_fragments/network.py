@@ -27,7 +27,9 @@ mac:
   type: str
 link:
   description:
-    - What the NIC is connected to. Given as a whole; default of a new NIC is O(@link.type=none).
+    - What the NIC is connected to. Given as a whole, unless only O(@link.impair) is given, which
+      then changes the impairment of the link that the NIC has. Default of a new NIC is
+      O(@link.type=none).
     - Changes are made live. The guest keeps its card and sees the carrier go down and up.
     - A change to or from a link with O(@link.vhost), or with more than one of O(@link.queues),
       needs a restart.

@@ -138,7 +138,8 @@ def _answer(folder: Folder, request: dict[str, Any]) -> dict[str, Any]:
         isinstance(wire, dict) and isinstance(wire.get("settings"), dict) for wire in wires.values()
     ):
         raise _failure(folder, answer.get("error") if isinstance(answer, dict) else answer)
-    return answer
+    checked: dict[str, Any] = answer
+    return checked
 
 
 def _failure(folder: Folder, reason: object) -> HostError:

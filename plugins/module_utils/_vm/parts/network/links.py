@@ -381,6 +381,12 @@ def wire_address(link: Link) -> str:
     return "::1" if ":" in link.get("local_address", "") else "127.0.0.1"
 
 
+def is_only_impaired(given: dict[str, Any] | None) -> bool:
+    """Return whether a user gives the impairment of a link and nothing else of it."""
+    values = {key for key, value in (given or {}).items() if value not in (None, "")}
+    return values == {"impair"}
+
+
 def without_impairment(link: Link) -> Link:
     """Return a link as it is for the other side."""
     return {key: value for key, value in link.items() if key != "impair"}

@@ -64,6 +64,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_op
     NO_LINK,
     VIRTIO_PROPERTIES,
     normalise_nic,
+    with_saved_links,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     Option,
@@ -134,7 +135,7 @@ class Network(Part):
         merged["nics"] = merge_items(
             "nics",
             saved.get("nics", []),
-            given.get("nics"),
+            with_saved_links(given.get("nics"), saved.get("nics", [])),
             NIC_DEFAULTS,
             normalise_nic,
             given.get("purge_nics"),

@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links, macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     Option,
@@ -93,3 +94,16 @@ def normalise_nic(path: str, given: dict[str, Any]) -> dict[str, Any]:
                 value = option.normalise("%s.%s" % (path, name), value)
             nic[name] = value
     return nic
+
+
+def with_saved_links(
+    given: list[dict[str, Any]] | None, saved: list[dict[str, Any]]
+) -> list[dict[str, Any]] | None:
+    """Return the NICs of the user; a link that only has impair is the saved one, impaired so."""
+    old = by_name(saved)
+    return given and [
+        dict(nic, link={**old[nic["name"]]["link"], "impair": nic["link"]["impair"]})
+        if nic.get("name") in old and links.is_only_impaired(nic.get("link"))
+        else nic
+        for nic in given
+    ]

@@ -935,3 +935,30 @@ def test_ports_that_are_still_to_be_claimed(given, keys):
         assert definitions.lacks_ports(dict(made, ports={"nics/e/tcp/22": 2223})), (
             "another number was asked for"
         )
+
+
+IMPAIRED = {"type": "udp", "peer": "r2:eth0", "impair": {"delay": 20}}
+
+
+@pytest.mark.parametrize(
+    "link, expected",
+    [
+        ({"impair": {"loss": "1%"}}, dict(IMPAIRED, impair={"loss": 1})),
+        ({"impair": {"loss": 1}, "type": None, "peer": ""}, dict(IMPAIRED, impair={"loss": 1})),
+        ({"impair": {}}, {"type": "udp", "peer": "r2:eth0"}),
+        ({"peer": "r2:eth0"}, {"type": "udp", "peer": "r2:eth0"}),
+        (
+            {"peer": "r3:eth0", "impair": {"loss": 1}},
+            dict(IMPAIRED, peer="r3:eth0", impair={"loss": 1}),
+        ),
+    ],
+)
+def test_a_link_with_only_an_impairment_is_the_one_that_was(link, expected):
+    saved = compose({"nics": [{"name": "eth0", "link": IMPAIRED}]})
+    changed = compose({"nics": [{"name": "eth0", "link": link}]}, saved=saved)
+    assert changed["nics"][0]["link"] == expected
+
+
+def test_a_new_nic_needs_a_link_to_impair():
+    with pytest.raises(OptionError, match="only a link of type udp can be impaired"):
+        compose({"nics": [{"name": "eth0", "link": {"impair": {"loss": 1}}}]})
