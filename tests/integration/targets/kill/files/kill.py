@@ -327,7 +327,7 @@ class Lab:
         return str(self.folder / "wires" / "wires.pyz")
 
     def check_wires(self, desired):
-        """What the process of the wires does is what is desired, and it runs only if it is needed."""
+        """The process of the wires does what is desired, and runs only if it is needed."""
         impaired = {
             nic["name"]: nic["link"]["impair"] for nic in desired["nics"] if "impair" in nic["link"]
         }
