@@ -55,7 +55,7 @@ options:
     default: present
   memory:
     description:
-      - Whether to save the memory of a running VM.
+      - Whether to save the memory of a running VM. That of a suspended VM is shared.
       - Without it, the disks are saved as a power failure would leave them.
       - QEMU cannot save VMs with C(nvme) disks and passed-through devices.
     type: bool

@@ -31,7 +31,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.remove import 
     collect,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.revert import Reverter
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.save import Saver, check_savable
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.save import (
+    Saver,
+    check_savable,
+    is_suspended,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change
@@ -80,7 +84,8 @@ class SnapshotRun:
     @property
     def saves_memory(self) -> bool:
         """Whether the snapshot has the memory of the guest."""
-        return bool(self.params["memory"]) and self.observation.alive
+        has_memory = self.observation.alive or is_suspended(self.observation)
+        return bool(self.params["memory"]) and has_memory
 
     def make_plan(self) -> None:
         """Plan, and check that nothing known prevents the plan. Raises a VlabError."""

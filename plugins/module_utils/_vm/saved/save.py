@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # A VM in another run state cannot be saved.
 SAVED_STATUSES = ("running", "paused")
+# What a record says of the run of QEMU that saved the memory.
+_OF_MEMORY = ("status", "qemu_version", "machine_type", "accel", "console_from")
 _MIB = 1 << 20
 _RESERVE = 64 * _MIB  # what the device states and the new overlays take at most, by experience
 
@@ -55,6 +57,11 @@ def check_savable(
             reasons += [str(reason) for reason in answer.get("blocked-reasons") or ()]
     if reasons:
         raise HostError("the VM %s cannot be saved: %s" % (folder.name, "; ".join(reasons)))
+
+
+def is_suspended(observation: Observation) -> bool:
+    """Whether the guest is in a saved state, and not in QEMU."""
+    return observation.suspended and not observation.alive
 
 
 def check_space(folder: str, pids: list[int]) -> None:
@@ -102,7 +109,10 @@ class Saver:
     ) -> None:
         self.host, self.observation, self.state = host, observation, state
         self.definition: Definition = observation.running or observation.saved or {}
-        self.saves_memory, self.is_paused = saves_memory and observation.alive, False
+        # The saved state of a suspended VM, whose memory the snapshot shares.
+        self.suspended = SavedState(state.vm, None) if is_suspended(observation) else None
+        self.saves_memory = saves_memory and (observation.alive or self.suspended is not None)
+        self.is_paused = False
         self.was_running = observation.status == "running"
         self.layers = layers.frozen_layers(state.vm, self.definition) if saves_disks else []
 
@@ -135,7 +145,9 @@ class Saver:
         """
         if self.layers:
             self._switch()
-        if self.saves_memory:
+        if self.saves_memory and self.suspended:
+            self.state.share_memory(self.suspended)
+        elif self.saves_memory:
             memory.save_memory(self._monitor, self.state.memory, timeout)
         names = [name for part in PARTS for name in part.state_files(self.definition, self.host)]
         self._complete(description, self.state.copy_files(names))
@@ -171,6 +183,9 @@ class Saver:
             "disks": {layer.disk: os.path.basename(layer.frozen) for layer in self.layers},
             "files": files,
         }
+        if self.suspended and self.saves_memory:
+            suspended = self.suspended.load()
+            record.update({key: suspended[key] for key in _OF_MEMORY})
         self.state.save(record)
 
     def resume(self) -> None:
