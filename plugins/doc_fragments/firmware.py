@@ -27,8 +27,8 @@ options:
   boot_order:
     description:
       - The order of boot devices on a PC, as letters. V(a) and V(b) are floppies, V(c) is the disk,
-        V(d) the CD-ROM, V(n) to V(p) the network. The empty string, the default of a new VM, uses
-        the order of the firmware.
+        V(d) the CD-ROM, V(n) the network. A PC tries three at most; other machines may accept V(p).
+        The empty string, the default of a new VM, uses the order of the firmware.
       - C(boot_index) of disks, CD-ROMs and NICs sets the order of single devices, and takes
         precedence.
       - Changes need a restart.

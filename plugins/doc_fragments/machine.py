@@ -56,6 +56,7 @@ options:
     description:
       - Properties of the machine type, such as C(hpet) or C(usb). The value is replaced as a whole.
         Default of a new VM is V({}).
+      - A property that this QEMU does not have is an error before any change.
       - Changes need a restart.
     type: dict
   accel:
@@ -73,6 +74,8 @@ options:
       - The CPU model and its flags, such as V(host), V(max) or V(Haswell,-tsx).
       - Default of a new VM is V(host) with KVM, otherwise the default of QEMU. The empty string
         restores the default.
+      - A model and flags that this QEMU does not have are an error before any change, and so is
+        V(host) at a start without KVM or HVF.
       - Changes need a restart.
     type: str
   vcpus:
@@ -106,8 +109,10 @@ options:
     description:
       - Arguments to append to the command line of QEMU, for features that have no option. They are
         passed unchanged, without a shell.
-      - C(-daemonize), C(-pidfile), C(-S), C(-name), C(-uuid), C(-sandbox) and C(-incoming) are
-        rejected.
+      - C(-daemonize), C(-pidfile), C(-S), C(-name), C(-uuid), C(-sandbox), C(-incoming) and
+        C(-accel) are rejected, and so are a type and an accelerator in C(-machine). Options that
+        this QEMU does not have, and unknown properties in C(-machine), C(-cpu) and C(-device), are
+        an error before any change.
       - With C(-icount) the accelerator is TCG.
       - The value is replaced as a whole. Default of a new VM is V([]).
       - Changes need a restart.

@@ -46,6 +46,38 @@ NETDEV_OPTIONS = {
 }
 
 
+class FakeVocabulary:
+    """The words of a QEMU that are known: of the CPU models, devices and machines given."""
+
+    def __init__(self, cpus=None, devices=None, machines=None, refusal="", options=()):
+        self.cpus, self.devices, self.machines = cpus, devices or {}, machines or {}
+        self.refuses, self.its_options = refusal, options
+        self.asked = []
+
+    def cpu_models(self):
+        self.asked.append("cpus")
+        return self.cpus and {name: name + "-cpu" for name in self.cpus}
+
+    def cpu_properties(self, model):
+        self.asked.append(model)
+        return self.cpus.get(model)
+
+    def device_properties(self, name):
+        self.asked.append(name)
+        return self.devices.get(name)
+
+    def machine_properties(self, name):
+        self.asked.append(name)
+        return self.machines.get(name)
+
+    def refusal(self, words):
+        self.asked.append(words)
+        return self.refuses
+
+    def options(self):
+        return self.its_options
+
+
 class FakeHost(Host):
     """A host with one QEMU, for x86_64 by default. Nothing on the real host is read."""
 
@@ -54,6 +86,7 @@ class FakeHost(Host):
         self.accel, self.accel_reason, self.its_arch = "tcg", "asked for", arch
         self.__dict__["capabilities"] = _KNOWN[version]
         self.__dict__["netdev_options"] = NETDEV_OPTIONS
+        self.__dict__["vocabulary"] = FakeVocabulary()
 
     def find(self, arch, binary):
         binary = binary[0] if isinstance(binary, list) else binary

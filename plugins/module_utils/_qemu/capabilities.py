@@ -9,42 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import platform
 import re
-import select
-import subprocess
-import tempfile
-import time
-from typing import Any, Callable, Dict, FrozenSet, Iterator, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Dict, FrozenSet, NamedTuple, Optional, Tuple
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
-    HostError,
-    report_os_errors,
-)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     make_private_folder,
     read_json,
     write_json,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import start_program
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binary_session import (
+    Ask,
+    ask_binary,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import cache_folder
 
 _FORMAT = 2  # of the cache file: raise it when a field changes its meaning
-
-# A list of accelerators, so that a binary without TCG answers on a host without KVM too.
-_ARGUMENTS = (
-    "-machine",
-    "none,accel=tcg:qtest:kvm",
-    "-nodefaults",
-    "-no-user-config",
-    "-display",
-    "none",
-    "-S",
-    "-qmp",
-    "stdio",
-)
 
 # In the category of network devices, but without a netdev, or for Xen only.
 _NOT_A_NIC = frozenset(("pvrdma", "rocker", "igbvf", "xen-net-device"))
@@ -55,9 +37,6 @@ _MODULE_FOLDERS = (
     "/usr/lib64/qemu",
     "/usr/lib/qemu",
 )
-
-_T = TypeVar("_T")
-_Ask = Callable[..., Any]  # a QMP command and its arguments -> what it returns, None if refused
 
 
 class Capabilities(NamedTuple):
@@ -136,7 +115,7 @@ def get_capabilities(path: str, cache: str | None = None, timeout: float = 30) -
     file = cache_file(path, "capabilities", cache)
     capabilities = _from_json(read_cached(file, identity))
     if capabilities is None:
-        capabilities = ask_qemu(path, timeout, _ask_all)
+        capabilities = ask_binary(path, _ask_all, timeout)
         write_cached(file, identity, _to_json(capabilities))
     return capabilities
 
@@ -221,77 +200,7 @@ def _from_json(answer: Any) -> Capabilities | None:
         return None
 
 
-def ask_qemu(path: str, timeout: float, questions: Callable[[_Ask, dict[str, Any]], _T]) -> _T:
-    """Start the binary without a machine and query it: one process, some 60 ms.
-
-    questions(ask, version): return the answers. Raises HostError.
-    """
-    argv = [path] + list(_ARGUMENTS)
-    with report_os_errors("cannot make a temporary file"):
-        output = tempfile.TemporaryFile()
-    with output as errors:
-        try:
-            # stdin stays open until the end: a QEMU whose monitor is closed drops the commands
-            # that it has not read yet.
-            process = start_program(
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                bufsize=0,
-                env=dict(os.environ, LC_ALL="C"),
-            )
-        except OSError as error:
-            raise HostError("cannot run %s: %s" % (path, error.strerror), cmd=argv, stderr="")
-        try:
-            return _run_session(process, time.monotonic() + timeout, questions)
-        except (OSError, ValueError, LookupError, TypeError, subprocess.TimeoutExpired) as error:
-            process.kill()
-            code = process.wait()
-            errors.seek(0)
-            text = errors.read()[-4096:].decode("utf-8", "replace").strip()
-            raise HostError(
-                "%s does not answer as QEMU does (%s): %s"
-                % (
-                    path,
-                    getattr(error, "strerror", None) or error,
-                    text or ("it ended with code %d" % code if code >= 0 else "it printed nothing"),
-                ),
-                cmd=argv,
-                rc=code,
-                stderr=text,
-            )
-        finally:
-            for stream in (process.stdin, process.stdout):
-                if stream:
-                    stream.close()
-
-
-def _run_session(
-    process: subprocess.Popen[bytes],
-    deadline: float,
-    questions: Callable[[_Ask, dict[str, Any]], _T],
-) -> _T:
-    """Query a QEMU that has its monitor on stdin and stdout, and end it."""
-    if not process.stdin or not process.stdout:
-        raise ValueError("no pipes")
-    stdin = process.stdin
-    messages = _read_messages(process.stdout.fileno(), deadline)
-
-    def ask(command: str, **arguments: Any) -> Any:
-        request = {"execute": command, "arguments": arguments}
-        stdin.write(json.dumps(request).encode() + b"\n")
-        return next(item for item in messages if "return" in item or "error" in item).get("return")
-
-    version = next(messages)["QMP"]["version"]
-    ask("qmp_capabilities")
-    answers = questions(ask, version)
-    ask("quit")
-    process.wait(max(0, deadline - time.monotonic()))
-    return answers
-
-
-def _ask_all(ask: _Ask, version: dict[str, Any]) -> Capabilities:
+def _ask_all(ask: Ask, version: dict[str, Any]) -> Capabilities:
     def types(base: str) -> frozenset[str]:
         return frozenset(
             entry["name"] for entry in ask("qom-list-types", abstract=False, implements=base)
@@ -321,7 +230,7 @@ def _ask_all(ask: _Ask, version: dict[str, Any]) -> Capabilities:
     )
 
 
-def _help_text(ask: _Ask, command_line: str) -> str:
+def _help_text(ask: Ask, command_line: str) -> str:
     """Return the output of a human monitor command, for what no QMP command reports."""
     return ask("human-monitor-command", **{"command-line": command_line}) or ""
 
@@ -353,23 +262,3 @@ def _machine(machine: dict[str, Any]) -> dict[str, Any]:
     if machine.get("deprecated"):
         facts["deprecated"] = True
     return facts
-
-
-def _read_messages(handle: int, deadline: float) -> Iterator[Any]:
-    """Yield the JSON values from a descriptor, one for each line.
-
-    Raises LookupError at its end, TimeoutError at the deadline.
-    """
-    waiting = b""
-    while True:
-        line, newline, rest = waiting.partition(b"\n")
-        if newline:
-            waiting = rest
-            yield json.loads(line)
-            continue
-        if not select.select([handle], [], [], max(0, deadline - time.monotonic()))[0]:
-            raise TimeoutError("no answer in time")
-        data = os.read(handle, 1 << 18)
-        if not data:
-            raise LookupError("it ended")
-        waiting += data

@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, Mapping
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown, suggestion
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binary_session import ask_binary
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import (
-    ask_qemu,
     binary_identity,
     cache_file,
     read_cached,
@@ -33,7 +33,7 @@ def get_netdev_options(path: str, timeout: float = 30) -> NetdevOptions:
     identity, file = binary_identity(path), cache_file(path, "netdev")
     found: NetdevOptions | None = read_cached(file, identity)
     if not isinstance(found, dict):
-        found = ask_qemu(path, timeout, lambda ask, _version: of_schema(ask("query-qmp-schema")))
+        found = ask_binary(path, lambda ask, _version: of_schema(ask("query-qmp-schema")), timeout)
         write_cached(file, identity, found)
     return found
 

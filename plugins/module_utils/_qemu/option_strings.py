@@ -50,6 +50,20 @@ def _flatten(key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield key, str(value)
 
 
+def parse_keyval(text: str, head: str) -> dict[str, str]:
+    """Return the properties of an option string; head: the key of a first word without one.
+
+    A later word without a value has the value on, as a switch.
+    """
+    properties: dict[str, str] = {}
+    for number, word in enumerate(re.findall(r"(?:[^,]|,,)+", text)):
+        key, equals, value = word.partition("=")
+        if not equals and not number:
+            key, value = head, word
+        properties[key] = value.replace(",,", ",") if equals or not number else "on"
+    return properties
+
+
 def escape(text: object) -> str:
     """Return text as a value within an option string."""
     return str(text).replace(",", ",,")

@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities impor
     Capabilities,
     get_capabilities,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.vocabulary import Vocabulary
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     Folder,
     check_name,
@@ -95,6 +96,11 @@ class Host:
         return netdev_options.get_netdev_options(self.binary)
 
     @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words that the binary understands; asked only for options in QEMU's own words."""
+        return _vocabulary(self.binary)
+
+    @functools.cached_property
     def qemu_img(self) -> QemuImg:
         """The qemu-img program; its module is imported only if an image is created or read."""
         from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
@@ -125,3 +131,8 @@ def _find_qemu(arch: str | None, candidates: tuple[str, ...]) -> tuple[str, str]
 @functools.lru_cache(maxsize=None)
 def _capabilities(binary: str) -> Capabilities:
     return get_capabilities(binary)
+
+
+@functools.lru_cache(maxsize=None)
+def _vocabulary(binary: str) -> Vocabulary:
+    return Vocabulary(binary)

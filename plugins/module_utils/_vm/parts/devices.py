@@ -12,13 +12,17 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown, suggestion
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import shown
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     check_properties,
     device,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, host_devices
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
+    addresses,
+    binary_checks,
+    host_devices,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host_pci import HostPci
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
@@ -88,16 +92,9 @@ class Devices(Part):
     def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         have = host.capabilities
         for number, entry in enumerate(desired["devices"]):
-            if not have.has_device(entry["driver"]):
-                raise OptionError(
-                    "devices[%d].driver" % number,
-                    "%s has no device %r%s"
-                    % (
-                        host.binary,
-                        entry["driver"],
-                        suggestion(entry["driver"], have.device_types),
-                    ),
-                )
+            binary_checks.check_driver("devices[%d].driver" % number, entry["driver"], host)
+        if desired["devices"] and binary_checks.is_new("devices", desired, saved):
+            _check_properties(desired, host)
         if desired["watchdog"] != "none" and not have.has_device(desired["watchdog"]):
             raise OptionError(
                 "watchdog", "%s has no device %s" % (host.binary, desired["watchdog"])
@@ -120,6 +117,7 @@ class Devices(Part):
         return [(key, "pci", None, option) for key, option in keys]
 
     def check_start(self, desired: Definition, host: Host) -> None:
+        _check_properties(desired, host)
         host_devices.check(host.folder, desired["passthrough"], HostPci())
 
     def before_launch(self, desired: Definition, host: Host) -> None:
@@ -195,6 +193,11 @@ class Devices(Part):
             with contextlib.suppress(HostError):  # a damaged record: the next stop reports it
                 found = host_devices.bound(observation.folder, definition["passthrough"])
         result["passthrough"] = [{"device": key, "address": found[key]} for key in found]
+
+
+def _check_properties(desired: Definition, host: Host) -> None:
+    for number, entry in enumerate(desired["devices"]):
+        binary_checks.check_device("devices[%d]" % number, entry["driver"], entry, host)
 
 
 def _key(entry: dict[str, Any], number: int) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _DESCRIPTORS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware")
 # Fields by SMBIOS type: QEMU documentation, "Invocation", -smbios.
 _SMBIOS_TYPES = (0, 1, 2, 3, 4, 8, 11, 17, 41)
+_MAX_BOOT_DEVICES = 3  # in the boot order of a PC
 
 
 def _boot_order(path: str, value: str) -> str:
@@ -47,6 +48,24 @@ def _boot_order(path: str, value: str) -> str:
             " at most" % value,
         )
     return value
+
+
+def _check_boot_order(desired: Definition) -> None:
+    """Check the boot order against the machine, as QEMU does: hw/i386/pc.c, set_boot_dev()."""
+    order, is_pc = desired["boot_order"], desired["machine"].startswith(("isapc", "xenfv"))
+    if not is_pc and desired["family"] not in ("i440fx", "q35"):
+        return
+    if "p" in order:
+        raise OptionError(
+            "boot_order",
+            "the machine %s cannot boot from p: use n for the network" % desired["machine"],
+        )
+    if len(order) > _MAX_BOOT_DEVICES:
+        raise OptionError(
+            "boot_order",
+            "%r has more than the %d devices that the machine %s tries; boot_index of disks and"
+            " NICs orders more" % (order, _MAX_BOOT_DEVICES, desired["machine"]),
+        )
 
 
 def _smbios(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -147,6 +166,7 @@ class Firmware(Part):
         for option in ("initrd", "cmdline"):
             if desired[option] and not desired["kernel"]:
                 raise OptionError(option, "it needs kernel")
+        _check_boot_order(desired)
 
     def check_files(self, desired: Definition, options: set[str] | None) -> None:
         for option in ("kernel", "initrd", "bios_image"):

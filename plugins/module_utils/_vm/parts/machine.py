@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     check_properties,
     keyval,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, binary_checks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     Option,
     Part,
@@ -59,6 +59,7 @@ _RESERVED = {
     "-uuid": "use uuid",
     "-sandbox": "use sandbox",
     "-incoming": "use incoming",
+    "-accel": "use accel; QEMU takes the first one, which the module gives",
 }
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -148,6 +149,12 @@ def choose_accelerator(definition: Definition, host: Host) -> None:
     )
 
 
+def _check_machine_options(desired: Definition, host: Host) -> None:
+    binary_checks.check_machine(
+        "machine_options", desired["machine_options"], desired["machine"], host
+    )
+
+
 def _machine_names(capabilities: Capabilities) -> list[str]:
     """Return the machine types and their aliases."""
     aliases = [facts["alias"] for facts in capabilities.machines.values() if facts.get("alias")]
@@ -232,6 +239,34 @@ class Machine(Part):
             capabilities.machine_name(desired["machine"]) or "", host.arch
         )
         self._complete_topology(desired, given)
+        self._check_processors(desired, host)
+        self._check_words(desired, saved, host)
+
+    @staticmethod
+    def _check_processors(desired: Definition, host: Host) -> None:
+        machine = host.capabilities.machine_name(desired["machine"]) or ""
+        most = host.capabilities.machines[machine]["cpu_max"]
+        for option, count in (
+            ("smp.maxcpus", (desired["smp"] or {}).get("maxcpus", 0)),
+            ("vcpus", desired["vcpus"]),
+        ):
+            if count > most:
+                raise OptionError(
+                    option,
+                    "the machine %s of %s has %d virtual CPUs at most, not %d"
+                    % (desired["machine"], host.binary, most, count),
+                )
+
+    @staticmethod
+    def _check_words(desired: Definition, saved: Definition, host: Host) -> None:
+        """Check what is new in QEMU's own words; check_start checks all of it."""
+        if desired["machine_options"] and binary_checks.is_new("machine_options", desired, saved):
+            _check_machine_options(desired, host)
+        if desired["cpu"] and binary_checks.is_new("cpu", desired, saved):
+            accel = "tcg" if desired["accel"] == "tcg" else ""
+            binary_checks.check_cpu("cpu", desired["cpu"], host, accel)
+        if desired["extra_args"] and binary_checks.is_new("extra_args", desired, saved):
+            binary_checks.check_extra_args(desired["extra_args"], desired, host)
 
     @staticmethod
     def _complete_topology(desired: Definition, given: Params) -> None:
@@ -262,6 +297,10 @@ class Machine(Part):
 
     def check_start(self, desired: Definition, host: Host) -> None:
         choose_accelerator(desired, host)
+        _check_machine_options(desired, host)
+        if desired["cpu"]:
+            binary_checks.check_cpu("cpu", desired["cpu"], host, host.accel)
+        binary_checks.check_extra_args(desired["extra_args"], desired, host)
 
     def leading_arguments(self, desired: Definition, host: Host) -> list[str]:
         properties = dict(desired["machine_options"])

@@ -29,7 +29,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     object_add,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, wires
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, binary_checks, wires
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
@@ -152,6 +152,7 @@ class Network(Part):
         self._clear_derived_macs(desired, saved, given, host)
         other = desired["mac_copy_from"]
         copied = by_name(host.other_definition(other, "mac_copy_from")["nics"]) if other else {}
+        before = by_name(saved.get("nics", []))
         for nic in desired["nics"]:
             path = "nics[%s]" % nic["name"]
             nic["model"] = self._complete_model(path, nic["model"], desired, host)
@@ -160,6 +161,14 @@ class Network(Part):
             self._check_virtio(path, nic)
             self._check_link(path, nic, desired, host)
             self._check_capture(path + ".capture", nic)
+            old = before.get(nic["name"], NIC_DEFAULTS)
+            if (old["model"], old["properties"]) != (nic["model"], nic["properties"]):
+                self._check_properties(nic, host)
+
+    @staticmethod
+    def _check_properties(nic: Nic, host: Host) -> None:
+        path = "nics[%s].properties" % nic["name"]
+        binary_checks.check_device(path, nic["model"], nic["properties"], host)
 
     @staticmethod
     def _clear_derived_macs(
@@ -307,6 +316,7 @@ class Network(Part):
     def check_start(self, desired: Definition, host: Host) -> None:
         for nic in desired["nics"]:
             links.check_host(nic["link"], "nics[%s].link" % nic["name"])
+            self._check_properties(nic, host)
 
     def port_requests(self, desired: Definition) -> list[PortRequest]:
         return self._port_requests(desired, private=False)
