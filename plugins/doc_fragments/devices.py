@@ -43,8 +43,12 @@ options:
     description:
       - Any other devices of QEMU. Each entry has C(driver), the name of the device, and whatever
         properties that device has.
-      - A PCI device without C(addr) and C(bus) is given a place. An entry is known by where it
+      - A PCI device without C(addr) and C(bus) is given a place. A USB device without C(bus) is
+        given a port of a USB controller that the machine then has, unless C(devices) or
+        C(machine_options.usb) give one. An entry is known by its C(id), otherwise by where it
         stands in the list, so append new ones.
+      - A property that this QEMU does not have, and a device for PCI, ISA or USB on a machine
+        without it, are an error before any change.
       - The value is replaced as a whole. Default of a new VM is V([]).
       - Changes need a restart.
     type: list

@@ -15,6 +15,8 @@ model:
       V(vmxnet3).
       M(vlab.qemu.qemu_host_info) lists the models of each QEMU.
       Default of a new NIC is V(virtio-net-pci).
+    - A model for a bus that the machine does not have is an error, which lists the models of the
+      machine. For V(usb-net), the machine gets a USB controller.
     - Changes need a restart.
   type: str
 mac:

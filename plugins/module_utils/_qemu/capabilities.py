@@ -26,7 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binary_session imp
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import cache_folder
 
-_FORMAT = 2  # of the cache file: raise it when a field changes its meaning
+_FORMAT = 3  # of the cache file: raise it when a field changes its meaning
 
 # In the category of network devices, but without a netdev, or for Xen only.
 _NOT_A_NIC = frozenset(("pvrdma", "rocker", "igbvf", "xen-net-device"))
@@ -49,6 +49,7 @@ class Capabilities(NamedTuple):
     device_types: FrozenSet[str]  # for -device, and those that only boards use
     device_aliases: Dict[str, str]  # {alias: device type}, such as virtio-net: virtio-net-pci
     pci_devices: FrozenSet[str]
+    device_buses: Dict[str, str]  # {device type for -device: the type of its bus, such as usb-bus}
     nic_devices: FrozenSet[str]  # device types with a netdev
     netdev_types: FrozenSet[str]  # built in, such as vde
     accelerators: FrozenSet[str]  # built in, such as tcg, kvm
@@ -208,7 +209,7 @@ def _ask_all(ask: Ask, version: dict[str, Any]) -> Capabilities:
 
     number = tuple(version["qemu"][part] for part in ("major", "minor", "micro"))
     package = " (%s)" % version["package"].strip(" ()") if version.get("package") else ""
-    nics, aliases = _nics_and_aliases(_help_text(ask, "device_add help"))
+    nics, aliases, buses = _nics_aliases_and_buses(_help_text(ask, "device_add help"))
     return Capabilities(
         version=number,
         version_text=".".join(str(part) for part in number) + package,
@@ -216,6 +217,7 @@ def _ask_all(ask: Ask, version: dict[str, Any]) -> Capabilities:
         device_types=types("device"),
         device_aliases=aliases,
         pci_devices=types("pci-device"),
+        device_buses=buses,
         nic_devices=nics,
         # query-qmp-schema also lists types that were not built in.
         netdev_types=frozenset(_help_text(ask, "netdev_add help").split("types:")[-1].split()),
@@ -235,22 +237,26 @@ def _help_text(ask: Ask, command_line: str) -> str:
     return ask("human-monitor-command", **{"command-line": command_line}) or ""
 
 
-def _nics_and_aliases(device_help: str) -> tuple[frozenset[str], dict[str, str]]:
-    """Return the device types that are NICs, and {alias: device type}.
+def _nics_aliases_and_buses(
+    device_help: str,
+) -> tuple[frozenset[str], dict[str, str], dict[str, str]]:
+    """Return the device types that are NICs, {alias: device type}, and {device type: bus}.
 
-    QMP reports neither. Asking each device for a property called netdev would be slow, and some
-    builds abort at some devices.
+    QMP reports none of them. Asking each device for a property called netdev would be slow, and
+    some builds abort at some devices.
     """
-    nics, aliases = set(), {}
+    nics, aliases, buses = set(), {}, {}
     for section in re.split(r"\n\s*\n", device_help):
-        for name, alias in re.findall(
-            r'^name "([^"]+)"(?:.*?, alias "([^"]+)")?', section, re.MULTILINE
+        for name, bus, alias in re.findall(
+            r'^name "([^"]+)"(?:, bus ([\w-]+))?(?:.*?, alias "([^"]+)")?', section, re.MULTILINE
         ):
             if section.lstrip().startswith("Network devices") and name not in _NOT_A_NIC:
                 nics.add(name)
             if alias:
                 aliases[alias] = name
-    return frozenset(nics), aliases
+            if bus:
+                buses[name] = bus
+    return frozenset(nics), aliases, buses
 
 
 def _machine(machine: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
     addresses,
+    buses,
     command_line,
     ports,
     process,
@@ -600,9 +601,11 @@ def adopt(change: Change, running: Definition, desired: Definition) -> None:
     if change.verb == "remove":
         running[option] = [item for item in running[option] if item["name"] != name]
         running["slots"].pop(slot, None)
+        running["slots"].pop(buses.usb_key(slot), None)
     elif change.verb == "add":
         running[option] = running[option] + [plain_copy(by_name(desired[option])[name])]
-        running["slots"][slot] = desired["slots"][slot]
+        for key in {slot, buses.usb_key(slot)} & set(desired["slots"]):
+            running["slots"][key] = desired["slots"][key]
         running["bases"] = dict(desired.get("bases", {}))
     else:
         key = change.path[-1]

@@ -312,7 +312,12 @@ definition = record(
         "bases": dict_of(record(_BASE, {"under": list_of(record(_BASE))})),
         **{name: _option_check(name, option) for name, option in OPTIONS.items()},
     },
-    {"digest": optional(text), "slots_at_start": _slots},
+    {
+        "digest": optional(text),
+        "slots_at_start": _slots,
+        "usb_devices": list_of(natural),
+        "usb_nics": list_of(text),
+    },
 )
 _PROCESS = {"pid": pid, "start": natural, "boot_id": text}
 # What a VM that does not run may have: the rest of a power cycle that was killed.

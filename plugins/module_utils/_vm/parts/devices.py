@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
     addresses,
     binary_checks,
+    buses,
     host_devices,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host_pci import HostPci
@@ -93,6 +94,7 @@ class Devices(Part):
         have = host.capabilities
         for number, entry in enumerate(desired["devices"]):
             binary_checks.check_driver("devices[%d].driver" % number, entry["driver"], host)
+            _check_bus("devices[%d].driver" % number, entry, desired, host)
         if desired["devices"] and binary_checks.is_new("devices", desired, saved):
             _check_properties(desired, host)
         if desired["watchdog"] != "none" and not have.has_device(desired["watchdog"]):
@@ -106,15 +108,27 @@ class Devices(Part):
             and "addr" not in entry
             and "bus" not in entry
         )
+        desired["usb_devices"] = [
+            n
+            for n, entry in enumerate(desired["devices"])
+            if buses.needs_usb_port(entry["driver"], entry, desired, host)
+        ]
 
     def slots(self, desired: Definition) -> list[SlotRequest]:
-        keys = [(_key(desired["devices"][n], n), "devices[%d]" % n) for n in desired["pci_devices"]]
-        keys += [
-            ("passthrough/%s" % key, "passthrough[%d]" % number)
+        entries = desired["devices"]
+        requests: list[SlotRequest] = [
+            (_key(entries[n], n), "pci", None, "devices[%d]" % n) for n in desired["pci_devices"]
+        ]
+        requests += [
+            ("passthrough/%s" % key, "pci", None, "passthrough[%d]" % number)
             for number, entry in enumerate(desired["passthrough"])
             for key in host_devices.keys_of(entry)
         ]
-        return [(key, "pci", None, option) for key, option in keys]
+        requests += [
+            (buses.usb_key(_key(entries[n], n)), "usb", None, "devices[%d]" % n)
+            for n in desired.get("usb_devices", ())
+        ]
+        return requests
 
     def check_start(self, desired: Definition, host: Host) -> None:
         _check_properties(desired, host)
@@ -160,7 +174,7 @@ class Devices(Part):
             slot = single("watchdog") if desired["watchdog"] == "i6300esb" else {}
             words += device({"driver": desired["watchdog"], "id": "watchdog", **slot})
             words += ["-watchdog-action", desired["watchdog_action"]]
-        if needs_usb(desired):
+        if buses.has_usb(desired, desired["slots"]):
             words += device(
                 {"driver": "qemu-xhci", "id": "usb", "p2": 15, "p3": 15, **single("usb")}
             )
@@ -175,6 +189,7 @@ class Devices(Part):
                 {
                     "id": "device%d" % number,
                     **(addresses.pci(kind, slot) if slot else {}),
+                    **buses.usb_port(desired["slots"], _key(entry, number)),
                     **entry,
                 }
             )
@@ -205,8 +220,12 @@ def _key(entry: dict[str, Any], number: int) -> str:
     return "devices/%s" % entry.get("id", number)
 
 
-def needs_usb(definition: Definition) -> bool:
-    """Return whether the machine needs a USB controller."""
-    return bool(definition["usb_tablet"]) or any(
-        slot["kind"] == "usb" for slot in definition["slots"].values()
-    )
+def _check_bus(path: str, entry: dict[str, Any], desired: Definition, host: Host) -> None:
+    """Refuse a device for PCI, ISA or USB on a machine without it: other buses devices may give."""
+    bus = "" if "bus" in entry else buses.lacks_bus(entry["driver"], desired, host)
+    if bus in ("PCI", "ISA", buses.USB):
+        raise OptionError(
+            path,
+            "the machine %s has no bus of type %s for the device %s"
+            % (desired["machine"], bus, entry["driver"]),
+        )

@@ -20,8 +20,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import nic_models
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.netdev_options import typed
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     device,
@@ -29,7 +27,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     object_add,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, binary_checks, wires
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, buses, wires
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
@@ -42,8 +40,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
     links,
     macs,
     neighbours,
-    taps,
+    nic_checks,
     nic_devices,
+    taps,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
     capture_path,
@@ -127,7 +126,8 @@ class Network(Part):
             link = nic["link"] if links.is_direct(nic["link"]) else dict(NO_LINK, unknown=True)
             running["nics"].append(dict(nic, link=link, capture=None))
             key = slot_key(nic["name"])
-            running["slots"][key] = saved["slots"][key]
+            for kept in {key, buses.usb_key(key)} & set(saved["slots"]):
+                running["slots"][kept] = saved["slots"][kept]
         link_changes.observe(observation)
 
     def merge(self, saved: Definition, given: Params) -> Definition:
@@ -155,7 +155,7 @@ class Network(Part):
         before = by_name(saved.get("nics", []))
         for nic in desired["nics"]:
             path = "nics[%s]" % nic["name"]
-            nic["model"] = self._complete_model(path, nic["model"], desired, host)
+            nic["model"] = nic_checks.complete_model(path, nic, desired, host)
             if not nic["mac"]:
                 nic["mac"] = copied.get(nic["name"], {}).get("mac")
             self._check_virtio(path, nic)
@@ -163,12 +163,12 @@ class Network(Part):
             self._check_capture(path + ".capture", nic)
             old = before.get(nic["name"], NIC_DEFAULTS)
             if (old["model"], old["properties"]) != (nic["model"], nic["properties"]):
-                self._check_properties(nic, host)
-
-    @staticmethod
-    def _check_properties(nic: Nic, host: Host) -> None:
-        path = "nics[%s].properties" % nic["name"]
-        binary_checks.check_device(path, nic["model"], nic["properties"], host)
+                nic_checks.check_properties(nic, host)
+        desired["usb_nics"] = [
+            nic["name"]
+            for nic in desired["nics"]
+            if buses.needs_usb_port(nic["model"], nic["properties"], desired, host)
+        ]
 
     @staticmethod
     def _clear_derived_macs(
@@ -185,20 +185,6 @@ class Network(Part):
                 old = macs.default(old_base, slot["index"], host.folder, nic["name"])
                 if nic["mac"] == old:
                     nic["mac"] = None
-
-    @staticmethod
-    def _complete_model(path: str, model: str, desired: Definition, host: Host) -> str:
-        """Return the model; virtio as the virtio NIC that suits the machine."""
-        if model in ("virtio", "virtio-net", "virtio-net-pci"):
-            model = "virtio-net-" + addresses.virtio_suffix(desired["family"], host.arch)
-        models = nic_models(host.capabilities)
-        if host.capabilities.device_name(model) not in models:
-            raise OptionError(
-                path + ".model",
-                "%s has no NIC model %r; it has %s%s"
-                % (host.binary, model, ", ".join(models), suggestion(model, models)),
-            )
-        return model
 
     @staticmethod
     def _check_virtio(path: str, nic: Nic) -> None:
@@ -247,6 +233,9 @@ class Network(Part):
         return [
             (slot_key(nic["name"]), "nic", nic["index"], "nics[%s].index" % nic["name"])
             for nic in desired["nics"]
+        ] + [
+            (buses.usb_key(slot_key(name)), "usb", None, "nics[%s].model" % name)
+            for name in desired.get("usb_nics", ())
         ]
 
     def complete_with_slots(self, desired: Definition, host: Host) -> None:
@@ -298,10 +287,13 @@ class Network(Part):
 
     def _added(self, nic: Nic, running: Definition, desired: Definition) -> Change:
         family = desired["family"]
-        address = addresses.pci(family, desired["slots"][slot_key(nic["name"])])
-        slots = addresses.slots_at_start(running)
+        key, slots = slot_key(nic["name"]), addresses.slots_at_start(running)
+        address = addresses.pci(family, desired["slots"][key])
         reason = links.spawn_reason(nic["link"], _may_spawn(running))
-        if family == "none" or not addresses.bus_exists(family, slots, address):
+        if buses.usb_key(key) in desired["slots"]:
+            if not buses.has_usb(running, slots):
+                reason = "the running machine has no USB controller for it"
+        elif family == "none" or not addresses.bus_exists(family, slots, address):
             reason = "the running machine has no free PCI bus for it"
         return Change(
             ("nics", Item(nic["name"])),
@@ -316,7 +308,7 @@ class Network(Part):
     def check_start(self, desired: Definition, host: Host) -> None:
         for nic in desired["nics"]:
             links.check_host(nic["link"], "nics[%s].link" % nic["name"])
-            self._check_properties(nic, host)
+            nic_checks.check_properties(nic, host)
 
     def port_requests(self, desired: Definition) -> list[PortRequest]:
         return self._port_requests(desired, private=False)

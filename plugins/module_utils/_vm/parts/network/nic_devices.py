@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple
 
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, buses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.backends import (
     Backend,
@@ -132,6 +132,7 @@ def device(nic: Nic, definition: Definition, capabilities: Capabilities) -> dict
         slot = definition["slots"][slot_key(nic["name"])]
         properties.update(addresses.pci(definition["family"], slot))
         properties["romfile"] = None if nic["boot_rom"] or nic["boot_index"] is not None else ""
+    properties.update(buses.usb_port(definition["slots"], slot_key(nic["name"])))
     if is_virtio(nic["model"]):
         for key, name in VIRTIO_PROPERTIES.items():
             properties[name] = nic[key] if nic[key] and nic[key] != NIC_DEFAULTS[key] else None

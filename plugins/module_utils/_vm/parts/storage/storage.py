@@ -32,7 +32,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     object_add,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, buses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
@@ -498,7 +498,9 @@ def _reason_for_restart(disk: Disk, running: Definition, desired: Definition) ->
         if addresses.bus_exists(family, slots, addresses.pci(family, slot)):
             return ""
         return "the running machine has no free PCI bus for it"
-    if any(other["kind"] == slot["kind"] for other in slots.values()):
+    if any(other["kind"] == slot["kind"] for other in slots.values()) or (
+        slot["kind"] == "usb" and buses.has_usb(running, slots)
+    ):
         return ""
     return "the running machine has no %s controller" % slot["kind"]
 

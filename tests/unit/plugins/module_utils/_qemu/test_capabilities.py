@@ -108,6 +108,12 @@ def test_what_is_detected(make, tmp_path):
         None,
     ]
     assert known.pci_devices == {"e1000", "virtio-net-pci", "rocker"}
+    assert known.device_buses == {
+        "ich9-ahci": "PCI",
+        "e1000": "PCI",
+        "rocker": "PCI",
+        "virtio-net-pci": "PCI",
+    }
     assert known.netdev_types == {"socket", "hubport"}
     assert known.has_netdev("socket") and not known.has_netdev("vde")
     assert known.accelerators == {"tcg", "kvm"} and known.has_kvm
@@ -170,7 +176,7 @@ def test_new_modules_are_seen(make, tmp_path, monkeypatch):
     assert starts(path) == 2
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"format": 2}'])
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"format": 3}'])
 def test_damaged_cache_is_ignored(make, tmp_path, damage):
     path, cache = make(), str(tmp_path / "cache")
     known = module.get_capabilities(path, cache)

@@ -506,7 +506,7 @@ def test_captures(nic, words):
 
 def test_a_nic_model_that_a_version_lacks():
     assert argv(disks=[], nics=[{"name": "e", "model": "igb"}], host=FakeHost("10.0"))
-    with pytest.raises(OptionError, match="no NIC model 'igb'; it has .*e1000e"):
+    with pytest.raises(OptionError, match="no NIC model 'igb'; for the machine pc it has .*e1000e"):
         argv(disks=[], nics=[{"name": "e", "model": "igb"}], host=FakeHost("5.2"))
 
 

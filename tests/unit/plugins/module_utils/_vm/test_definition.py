@@ -370,6 +370,8 @@ def test_the_defaults_of_a_new_vm(version):
         "family",
         "slots",
         "pci_devices",
+        "usb_devices",
+        "usb_nics",
         "bases",
     }
 

@@ -33,6 +33,9 @@ def trimmed(answer):
         answer,
         device_types=sorted(devices),
         pci_devices=sorted(devices & set(answer["pci_devices"])),
+        device_buses={
+            name: bus for name, bus in sorted(answer["device_buses"].items()) if name in devices
+        },
         device_aliases={
             alias: name
             for alias, name in sorted(answer["device_aliases"].items())
