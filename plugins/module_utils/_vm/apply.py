@@ -109,6 +109,10 @@ class Applier:
         if self.plan.starts:
             for part in PARTS:
                 part.check_start(self.desired, self.host)
+        elif "live" in self.plan.steps and self.observation.pid is not None:
+            for part in PARTS:
+                mine = [c for c in self.plan.changes if c.is_live and c.part == part.name]
+                part.check_live(mine, self.desired, self.observation.pid)
         if not self.settings["keep_disks"]:
             self._check_removal()
 

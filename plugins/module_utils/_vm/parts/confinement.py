@@ -11,6 +11,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common import rights
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import sandbox
@@ -40,10 +41,20 @@ def set_priority(pid: int, priority: str) -> None:
                 if os.getpriority(os.PRIO_PROCESS, int(task)) != value:
                     os.setpriority(os.PRIO_PROCESS, int(task), value)
     except PermissionError:
-        raise HostError(
-            "priority: %r needs privileges that we do not have: become root, or choose normal or"
-            " lower" % priority
-        )
+        raise _no_right(priority)
+
+
+def _check_priority(priority: str, present: int) -> None:
+    """Raise HostError if we may not set a priority. present: the nice(2) value before."""
+    if not rights.may_set_priority(PRIORITIES[priority], present):
+        raise _no_right(priority)
+
+
+def _no_right(priority: str) -> HostError:
+    return HostError(
+        "priority: %r needs privileges that we do not have: become root, or choose a lower one"
+        % priority
+    )
 
 
 class Confinement(Part):
@@ -77,7 +88,16 @@ class Confinement(Part):
             observation.running[MAY_SPAWN] = True
 
     def check_start(self, desired: Definition, host: Host) -> None:
+        if desired["priority"] != "normal":
+            _check_priority(desired["priority"], os.getpriority(os.PRIO_PROCESS, 0))
         if desired["cpu_limit"]:
+            cpu_limit.find_means()
+
+    def check_live(self, changes: list[Change], desired: Definition, pid: int) -> None:
+        options = {change.option for change in changes}
+        if "priority" in options:
+            _check_priority(desired["priority"], os.getpriority(os.PRIO_PROCESS, pid))
+        if "cpu_limit" in options:
             cpu_limit.find_means()
 
     def arguments(self, desired: Definition, host: Host) -> list[str]:

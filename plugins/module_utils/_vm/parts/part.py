@@ -51,7 +51,7 @@ class Part:
 
     observe   migrate, reconcile_observed
     compose   merge, complete, slots, complete_with_slots
-    plan      pending, compare, check_files, check_start
+    plan      pending, compare, check_files, check_start or check_live
     apply     port_requests; release after a stop; prepare and delete_files for a VM that does not
               run, apply and delete_files for one that does
     save      memory_blockers, state_files
@@ -128,6 +128,12 @@ class Part:
 
     def check_start(self, desired: Definition, host: Host) -> None:
         """Raise a VlabError for anything that would prevent a start; called before any change."""
+
+    def check_live(self, changes: list[Change], desired: Definition, pid: int) -> None:
+        """Raise a VlabError for anything that would prevent LIVE changes of this part.
+
+        Called before any change. pid: of the running QEMU.
+        """
 
     # Apply.
 

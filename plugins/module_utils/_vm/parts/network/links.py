@@ -25,6 +25,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import tap_rights
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 from ansible_collections.vlab.qemu.plugins.module_utils._wire import parameters
 
@@ -445,13 +446,18 @@ def port_requests(
     return requests
 
 
-def check_host(link: Link, option: str) -> None:
-    """Raise HostError if the host lacks what the link needs: some QEMUs abort without it."""
+def check_host(link: Link, option: str, has_wrapper: bool) -> None:
+    """Raise HostError if the host lacks what the link needs: some QEMUs abort without it.
+
+    has_wrapper: whether another program starts QEMU, which then may have other rights than we.
+    """
     if link.get("vhost") and not os.path.exists("/dev/vhost-net"):
         raise HostError(
             "%s.vhost: this host has no /dev/vhost-net: load the kernel module vhost_net, or leave"
             " vhost out" % option
         )
+    if link["type"] == "tap" and not has_wrapper:
+        tap_rights.check_tap(link.get("interface"), option)
 
 
 def is_direct(link: Link) -> bool:

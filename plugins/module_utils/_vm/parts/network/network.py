@@ -307,8 +307,18 @@ class Network(Part):
 
     def check_start(self, desired: Definition, host: Host) -> None:
         for nic in desired["nics"]:
-            links.check_host(nic["link"], "nics[%s].link" % nic["name"])
+            self._check_host(nic, desired)
             nic_checks.check_properties(nic, host)
+
+    def check_live(self, changes: list[Change], desired: Definition, pid: int) -> None:
+        nics = by_name(desired["nics"])
+        for change in changes:
+            if change.verb in ("add", "link"):
+                self._check_host(nics[change.item], desired)
+
+    @staticmethod
+    def _check_host(nic: Nic, desired: Definition) -> None:
+        links.check_host(nic["link"], "nics[%s].link" % nic["name"], bool(desired["wrapper"]))
 
     def port_requests(self, desired: Definition) -> list[PortRequest]:
         return self._port_requests(desired, private=False)
@@ -389,7 +399,6 @@ class Network(Part):
         _APPLY[change.verb](self, nic, nic_ids(definition, change.item), desired, live)
 
     def _apply_add(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
-        links.check_host(nic["link"], "nics[%s].link" % nic["name"])
         self._delete_backends(ids, live)
         if link_changes.is_impaired(nic):
             link_changes.set_wire(nic, desired, live)
