@@ -84,8 +84,8 @@ rx_queue_size:
 index:
   description:
     - The number of the NIC, from V(0), which determines its PCI slot. A guest finds its cards in
-      this order. Default of a new NIC is the number at the end of its name, else the first free
-      number. V(-1) restores the default.
+      this order. Default of a new NIC is the number at the end of its name, up to V(63) or the
+      number of NICs of the VM, else the first free number. V(-1) restores the default.
     - Changes need a restart.
   type: int
 boot_index:

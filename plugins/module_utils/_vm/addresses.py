@@ -57,8 +57,9 @@ _PORT_DEVICES = 40
 _SPARE_PORTS = 2
 MAX_NICS = 255
 _SLOTS_AT_START = "slots_at_start"
-# A NIC takes the number in its name up to this; higher numbers would add bridges needlessly.
-_MAX_NUMBER_IN_NAME = 31
+# A NIC takes the number in its name up to this, or to the number of NICs; others would add bridges
+# needlessly.
+_MAX_NUMBER_IN_NAME = 63
 
 # The number of units of each bus. IDE: two channels of two; AHCI: six ports; the i82078 floppy
 # controller: two drives.
@@ -117,9 +118,11 @@ def assign(slots: Slots, requests: Iterable[SlotRequest]) -> Slots:
             )
         assigned[key] = {"kind": kind, "index": index}
         taken[kind, index] = key
+    kinds = [slot["kind"] for slot in assigned.values()] + [entry[1] for entry in unassigned]
+    nics = kinds.count("nic")
     # Numbers in names first, so that they do not depend on the order of the devices.
     for key, kind, option in unassigned:
-        number = _number_in(key)
+        number = _number_in(key, nics) if kind == "nic" else None
         if number is not None and (kind, number) not in taken:
             assigned[key] = {"kind": kind, "index": number}
             taken[kind, number] = key
@@ -136,12 +139,16 @@ def assign(slots: Slots, requests: Iterable[SlotRequest]) -> Slots:
     return assigned
 
 
-def _number_in(key: str) -> Optional[int]:
-    """Return the number at the end of a NIC's name: eth3 has slot 3 whenever it is added."""
-    match = re.search(r"([0-9]+)\Z", key) if key.startswith("nics/") else None
-    if not match or len(match.group(1)) > 2 or int(match.group(1)) > _MAX_NUMBER_IN_NAME:
+def _number_in(key: str, nics: int) -> Optional[int]:
+    """Return the number at the end of a NIC's name: eth3 has slot 3 whenever it is added.
+
+    nics: how many NICs the VM has.
+    """
+    match = re.search(r"([0-9]+)\Z", key)
+    if not match or len(match.group(1)) > 3:
         return None
-    return int(match.group(1))
+    number = int(match.group(1))
+    return number if number <= max(_MAX_NUMBER_IN_NAME, nics) and number < MAX_NICS else None
 
 
 def identifier(slot: Slot) -> str:

@@ -52,7 +52,9 @@ def test_families(machine, arch, family):
     [
         (nics(0, 1, 2), {"nics/eth0": 0, "nics/eth1": 1, "nics/eth2": 2}),
         (nics(3), {"nics/eth3": 3}),
-        (nics(31, 32), {"nics/eth31": 31, "nics/eth32": 0}),
+        (nics(63, 32, 64), {"nics/eth63": 63, "nics/eth32": 32, "nics/eth64": 0}),
+        (nics(192, 2024), {"nics/eth192": 0, "nics/eth2024": 1}),
+        ([request("nics/eth007")], {"nics/eth007": 7}),
         ([request("nics/lan"), request("nics/eth0")], {"nics/lan": 1, "nics/eth0": 0}),
         ([request("nics/a1"), request("nics/b1")], {"nics/a1": 1, "nics/b1": 0}),
         ([request("disks/disk7", "scsi")], {"disks/disk7": 0}),
@@ -97,6 +99,17 @@ def test_a_slot_is_not_taken_from_another_device(order):
 def test_what_does_not_fit(desired, message):
     with pytest.raises(OptionError, match=message):
         addresses.assign({}, desired)
+
+
+def test_numbers_of_many_nics_are_their_slots_in_any_order():
+    """They come and go on a VM that has so many, and each returns to its slot."""
+    every = nics(*range(255))
+    slots = addresses.assign({}, every[::-1])
+    assert indexes(slots) == {"nics/eth%d" % n: n for n in range(255)}
+    fewer = [entry for entry in every if entry[0] not in ("nics/eth70", "nics/eth200")]
+    slots = addresses.assign(slots, fewer)
+    slots = addresses.assign(slots, [*fewer, request("nics/eth200")])
+    assert slots["nics/eth200"]["index"] == 200
 
 
 def test_another_bus_is_another_slot():
