@@ -161,6 +161,11 @@ vcpus:
   returned: always
   type: int
   sample: 1
+origin:
+  description: The snapshot that the VM is a clone of, as C(lab), C(vm) and C(snapshot).
+  returned: always; null for a VM that is no clone
+  type: dict
+  sample: null
 accel:
   description: What runs the guest's instructions; empty when the VM does not run.
   returned: always

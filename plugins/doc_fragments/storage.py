@@ -251,6 +251,11 @@ layers:
   returned: always
   type: int
   sample: 0
+layers_bytes:
+  description: The space that these layers take. A clone shares them with its origin.
+  returned: always
+  type: int
+  sample: 0
 path:
   description: The path of the image.
   returned: always

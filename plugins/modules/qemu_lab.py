@@ -69,6 +69,27 @@ options:
       - If V(false), the run fails, and lists what it would change and remove.
     type: bool
     default: false
+  from:
+    description:
+      - The checkpoint that a new lab is a clone of. Its guests continue there at one moment, beside
+        the origin. Give the clone a name with O(lab_name).
+      - A clone has its own files, ports and forwards. Its UUIDs, MAC addresses, addresses and
+        config drives are those of the origin. Of the O(topology), it takes the links; a topology
+        that would change the machine of a node is an error.
+      - Links that would bring two running labs with the same MAC addresses onto one network
+        (V(tap), V(bridge), V(mcast), V(vde), a segment on a bridge of the host) are an error while
+        the origin or another clone runs.
+      - A lab that exists must be a clone of this checkpoint; then the option has no effect. A clone
+        can be changed, stopped and removed without it.
+    type: dict
+    suboptions:
+      lab:
+        description: The name of the origin, by default C(name) in the O(topology).
+        type: str
+      checkpoint:
+        description: The name of the checkpoint, which each hypervisor has for its nodes.
+        type: str
+        required: true
   state:
     description:
       - The state of the nodes.
@@ -194,6 +215,14 @@ EXAMPLES = r"""
     images: "{{ guest_images }}"
   loop: [ann, bob]
 
+- name: Bring up a copy of the running lab for each student, from its checkpoint
+  vlab.qemu.qemu_lab:
+    topology: fabric.yml
+    images: "{{ guest_images }}"
+    lab_name: "fabric-{{ item }}"
+    from: {checkpoint: converged}
+  loop: [ann, bob]
+
 - name: Remove the lab
   vlab.qemu.qemu_lab:
     topology: fabric.yml
@@ -246,6 +275,13 @@ topology_origin:
   returned: failure, without O(allow_takeover)
   type: str
   sample: /home/ann/fabric.yml
+content_key:
+  description:
+    - A digest of what the nodes of this hypervisor boot from, also in check mode. It covers their
+      options and config drives, the size and time of their images, and the version of QEMU.
+  returned: success
+  type: str
+  sample: 0f3c9a7d21b45e68
 failed_nodes:
   description: The nodes that failed, with the message and facts of each error.
   returned: failure of some nodes

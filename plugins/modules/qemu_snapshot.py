@@ -46,8 +46,8 @@ options:
   state:
     description:
       - With V(present), the snapshot is taken if no other has this name.
-      - With V(absent), the snapshot is removed. The layers of its disks are merged into the images
-        on top of them, while the VM runs or not.
+      - With V(absent), the snapshot is removed, unless it has clones. The layers of its disks are
+        merged into the images on top of them, while the VM runs or not.
       - With V(reverted), the VM returns to the snapshot. Its state since then is lost. With a
         saved memory it continues where it was, otherwise it is stopped.
     type: str
@@ -243,6 +243,12 @@ options:
   type: list
   elements: str
   sample: [memory]
+clones:
+  description: The clones of the snapshot, as LAB/VM.
+  returned: failure, when a snapshot that has clones was to be removed
+  type: list
+  elements: str
+  sample: [fabric-ann/r1]
 failed_vms:
   description: The error of each VM.
   returned: failure, for several VMs

@@ -105,6 +105,28 @@ options:
       - It applies to a start in this run only. It is not saved, and has no effect on a VM that
         already runs.
     type: str
+  from:
+    description:
+      - The snapshot that a new VM is a clone of. The guest continues there, beside its origin.
+      - The disks of the clone are overlays over the layers of the snapshot. Its UUID, its MAC
+        addresses and its machine are those of the origin, and options that would change the
+        machine are an error. With a snapshot without memory, the clone boots.
+      - A link to a network on which the origin or another clone of it runs is an error, because
+        their MAC addresses are the same.
+      - A VM that exists must be the clone of this snapshot; then the option has no effect.
+    type: dict
+    suboptions:
+      vm:
+        description: The name of the origin.
+        type: str
+        required: true
+      snapshot:
+        description: The name of its snapshot.
+        type: str
+        required: true
+      lab:
+        description: The lab of the origin, by default O(lab).
+        type: str
 notes:
   - A new VM without anything to boot gets a blank disk if the task is short, for example with
     O(memory) only. It is an error if the task has O(nics), O(passthrough), O(cloud_init) or
@@ -461,6 +483,11 @@ vm:
       returned: always
       type: int
       sample: 1
+    origin:
+      description: The snapshot that the VM is a clone of, as C(lab), C(vm) and C(snapshot).
+      returned: always; null for a VM that is no clone
+      type: dict
+      sample: null
     accel:
       description: What runs the guest's instructions; empty when the VM does not run.
       returned: always
@@ -731,6 +758,11 @@ vm:
           sample: disk-pci0
         layers:
           description: The number of layers under the image, which snapshots keep.
+          returned: always
+          type: int
+          sample: 0
+        layers_bytes:
+          description: The space that these layers take. A clone shares them with its origin.
           returned: always
           type: int
           sample: 0

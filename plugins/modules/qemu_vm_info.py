@@ -186,6 +186,11 @@ vms:
       returned: always
       type: int
       sample: 1
+    origin:
+      description: The snapshot that the VM is a clone of, as C(lab), C(vm) and C(snapshot).
+      returned: always; null for a VM that is no clone
+      type: dict
+      sample: null
     accel:
       description: What runs the guest's instructions; empty when the VM does not run.
       returned: always
@@ -456,6 +461,11 @@ vms:
           sample: disk-pci0
         layers:
           description: The number of layers under the image, which snapshots keep.
+          returned: always
+          type: int
+          sample: 0
+        layers_bytes:
+          description: The space that these layers take. A clone shares them with its origin.
           returned: always
           type: int
           sample: 0

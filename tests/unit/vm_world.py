@@ -149,3 +149,21 @@ def parsed(text, head=None):
         rest = rest[len(value or "") + 1 :]
         pairs.append((name, value and value.replace(",,", ",")))
     return pairs
+
+
+def snapshot_record(definition, **more):
+    """The record of a snapshot with memory, without layers. more: values to replace."""
+    record = {
+        "name": "s",
+        "description": "",
+        "status": "running",
+        "memory": True,
+        "qemu_version": [7, 2, 0],
+        "machine_type": "pc-i440fx-7.2",
+        "accel": "tcg",
+        "definition": definition,
+        "console_from": 0,
+        "disks": {},
+        "files": [],
+    }
+    return dict(record, **more)

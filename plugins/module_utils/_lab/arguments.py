@@ -20,6 +20,10 @@ ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "lab": {"type": "str"},
     "owner": {"type": "str"},
     "allow_takeover": {"type": "bool", "default": False},
+    "from": {
+        "type": "dict",
+        "options": {"lab": {"type": "str"}, "checkpoint": {"type": "str", "required": True}},
+    },
     "state": {
         "type": "str",
         "choices": ["started", "stopped", "paused", "suspended", "present", "absent"],

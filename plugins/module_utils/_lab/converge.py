@@ -24,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import mak
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.address_changes import address_changes
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.content_key import content_key
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import available_resources
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import (
     SEGMENTS,
@@ -181,6 +182,8 @@ class LabRun:
             if create:
                 stack.callback(node.folder.tidy)
             stack.callback(node.vm.close)
+            if node.clone and not node.folder.exists():
+                stack.enter_context(node.clone.locked(max(0, deadline - time.monotonic())))
 
     def _node(self, node: dict[str, Any]) -> NodeRun:
         for nic in node["options"].get("nics") or ():
@@ -190,7 +193,8 @@ class LabRun:
             options = with_image_paths(node["options"], self.image_folder)
         except OptionError as error:
             raise OptionError("nodes.%s.%s" % (node["name"], error.option), error.reason)
-        return NodeRun(self.root, self.lab, dict(node, options=options), self.settings)
+        node = dict(node, options=options)
+        return NodeRun(self.root, self.lab, node, self.settings, self.params.get("from"))
 
     def _add_nodes(self, names: list[str], state: str | None = None) -> None:
         """Add VMs that the topology does not name. state: that of the run by default."""
@@ -237,14 +241,20 @@ class LabRun:
                 segments.append(bridge)
             else:
                 segments.append(Hub(self.root, self.lab, name, entry.get("ports")))
+        own = {
+            script for name, script in scripts.items() if not desired.get(name, {}).get("is_shared")
+        }
         for node in self.nodes.values():
-            node.plug_into_segments(scripts)
+            node.plug_into_segments(scripts, own)
         return segments
 
     def _read_record(self) -> lab_record.LabRecord:
         """Return the record of the lab. Raises HostError for a damaged one that is needed."""
         try:
-            return lab_record.read(self.folder)
+            record, source = lab_record.read(self.folder), self.params.get("from")
+            if source and not record.revision:
+                return lab_record.of_origin(os.path.join(self.root, source["lab"]))
+            return record
         except HostError:
             derived = self.params.get("record")
             if self.params["state"] != "absent" and not (derived and derived["based_on"]):
@@ -359,11 +369,15 @@ class LabRun:
             )
 
             assign_templates(nodes, self.settings)
+        for node in nodes:
+            if node.starts and not node.boots:
+                # All that continue do so at one moment, as they were saved.
+                node.after = {}
         if not any(node.starts or node.is_running and wait_ready for node in nodes):
             return {}
         return StartScheduler(
             {node.name: node for node in nodes},
-            self.limits.get("booting"),
+            self.limits.get("booting") if any(node.boots for node in nodes) else None,
             wait_ready,
             self.progress.add,
             self.failed,
@@ -465,6 +479,7 @@ class LabRun:
             "vms": [self._report(node) for node in nodes if node.state != "absent"],
             "progress": self.progress.lines,
             "warnings": warnings,
+            "content_key": content_key(nodes),
         }
 
     def _report(self, node: NodeRun) -> Result:

@@ -66,6 +66,17 @@ def read(folder: str) -> LabRecord:
     return LabRecord(saved["name"], saved["origin"], saved["revision"], saved["allocations"])
 
 
+def of_origin(folder: str) -> LabRecord:
+    """Return the record that a clone of a lab begins with. folder: of the origin.
+
+    Its guests have the addresses of the origin. The ports are of the hypervisor, and each lab has
+    its own. Raises HostError for a damaged record.
+    """
+    record = read(folder)
+    given = {kind: values for kind, values in record.allocations.items() if kind != "ports"}
+    return record._replace(name="", origin=None, allocations=dict(given, ports={}))
+
+
 def _is_valid(saved: Any) -> bool:
     return (
         isinstance(saved, dict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Collection
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import check_ready
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Params,
         Settings,
     )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
 
 
 class NodeRun:
@@ -36,11 +37,19 @@ class NodeRun:
     "started" or "ready"}; "awaited": whether another hypervisor waits for it; "later": whether a
     later call of this run starts it; "warm": whether it starts from a template, or auto.
     state: of qemu_vm, or keep: leave the VM as it is.
+    source: {"lab", "checkpoint"} that a new VM is cloned from, or None.
     A NIC in options may have: "segment": the segment that it is plugged into; "peer": the node at
     the other end of its link, if that is on this host; "spare": it is only for a guest that starts.
     """
 
-    def __init__(self, root: str, lab: str, node: dict[str, Any], settings: Settings) -> None:
+    def __init__(
+        self,
+        root: str,
+        lab: str,
+        node: dict[str, Any],
+        settings: Settings,
+        source: dict[str, str] | None = None,
+    ) -> None:
         self.name: str = node["name"]
         self.state: str = node["state"]
         self.node = node
@@ -52,6 +61,12 @@ class NodeRun:
         self.is_left_damaged = False
         self.folder = Folder(root, lab, self.name)
         self.vm = VmRun(Host(self.folder), settings)
+        self.clone: Clone | None = None
+        if source and self.state != "absent":
+            # Most runs make no clone.
+            from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
+
+            self.clone = Clone(self.folder, source["lab"], self.name, source["checkpoint"])
 
     def observe(self) -> None:
         """Observe the VM."""
@@ -65,10 +80,18 @@ class NodeRun:
         """Plan the changes of the VM. Raises VlabError."""
         if self.state != "absent":
             check_ready("nodes.%s" % self.name, self.ready)
+            if self.clone:
+                self.vm.make_clone(self.clone)
         self.vm.make_plan(self._compose, allow_restart)
 
-    def plug_into_segments(self, scripts: dict[str, str]) -> None:
-        """Plug NICs into bridges. scripts: {segment: the script that adds a tap to its bridge}."""
+    def plug_into_segments(self, scripts: dict[str, str], own: Collection[str]) -> None:
+        """Plug NICs into bridges.
+
+        scripts: {segment: the script that adds a tap to its bridge}. own: the scripts of bridges
+        that no other lab has.
+        """
+        if self.clone:
+            self.clone.own_scripts = own
         for nic in self.node["options"].get("nics", ()):
             segment = nic.pop("segment", None)
             if segment:
@@ -135,6 +158,10 @@ class NodeRun:
         """Whether the guest runs after this run."""
         return self.state == "started"
 
+    def masked_options(self) -> Params:
+        """Return the options without the display password."""
+        return _masked(self.node["options"])
+
     def save_digest(self) -> None:
         """Save the digest of the options, if nothing else had to be saved."""
         desired, saved = self.vm.desired, self.vm.observation.saved
@@ -152,12 +179,15 @@ class NodeRun:
         if not options and saved:
             # Without its topology, the VM stays as it is defined.
             return _as_saved(saved, host)
-        nic_names = {nic["name"] for nic in (saved or {}).get("nics", ())}
+        base = host.clone.definition() if host.clone else saved
+        if base and "origin" in base:
+            options = definitions.without_identity(options)
+        nic_names = {nic["name"] for nic in (base or {}).get("nics", ())}
         # A running VM gets spare NICs at its next start.
         postponed = {
             nic["name"]
             for nic in options["nics"]
-            if "spare" in nic and self.vm.observation.alive and nic["name"] not in nic_names
+            if "spare" in nic and self._keeps_devices and nic["name"] not in nic_names
         }
         digest = _digest(options, (saved or {}).get("digest"))
         if postponed:
@@ -170,11 +200,19 @@ class NodeRun:
                 for nic in options["nics"]
                 if nic["name"] not in postponed
             ]
-            desired = definitions.compose(saved, self._with_unused_nics(options, nics, saved), host)
+            desired = definitions.compose(base, self._with_unused_nics(options, nics, base), host)
+        if host.clone:
+            host.clone.check_definition(desired)
         if saved and saved.get("digest") != digest:
             saved["digest"] = None
         desired["digest"] = digest
         return desired
+
+    @property
+    def _keeps_devices(self) -> bool:
+        """Whether the guest runs, or ran when it was saved."""
+        clone = self.vm.host.clone
+        return self.vm.observation.alive or clone is not None and clone.has_memory
 
     def _with_unused_nics(
         self, options: Params, nics: list[dict[str, Any]], saved: Definition | None
@@ -183,7 +221,7 @@ class NodeRun:
 
         A running guest keeps such a NIC without a link; otherwise it is removed.
         """
-        if not self.vm.observation.alive:
+        if not self._keeps_devices:
             return dict(options, nics=nics, purge_nics=True)
         names = {nic["name"] for nic in nics}
         unused = [
@@ -204,14 +242,19 @@ def _display_password(options: Params) -> str | None:
     return (options.get("display") or {}).get("password")
 
 
+def _masked(options: Params) -> Params:
+    """Return options with whether there is a display password, not with the password."""
+    if not _display_password(options):
+        return options
+    return dict(options, display=dict(options["display"], password=True))
+
+
 def _digest(options: Params, saved: str | None) -> str:
     """Return the digest of the options, which is kept in the definition.
 
     It covers whether there is a display password, not the password. Other options may have
     passwords in them: the digest begins with a salt, which is that of the saved digest.
     """
-    if _display_password(options):
-        options = dict(options, display=dict(options["display"], password=True))
     salt = (saved or "").rpartition(":")[0] or os.urandom(8).hex()
-    text = salt + json.dumps(options, sort_keys=True)
+    text = salt + json.dumps(_masked(options), sort_keys=True)
     return "%s:%s" % (salt, hashlib.sha256(text.encode("utf-8")).hexdigest())

@@ -115,6 +115,8 @@ class Applier:
                 part.check_live(mine, self.desired, self.observation.pid)
         if not self.settings["keep_disks"]:
             self._check_removal()
+        elif "remove" in self.plan.steps:
+            suspend.check_no_clones(self.folder)
 
     def _check_removal(self) -> None:
         """Raise ImageError if another VM uses an image that the plan removes."""
@@ -243,6 +245,9 @@ class Applier:
             if self.observation.alive:
                 self._stop()
             self._clear()
+            if self.host.clone:
+                self.host.clone.make_files(self.host.qemu_img)
+                self.observation.suspended = self.host.clone.has_memory
             self._prepare()
         definitions.save(self.folder, self.desired)
         if self.observation.status == "absent":

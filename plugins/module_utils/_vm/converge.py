@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Params,
         Result,
     )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
 
 # Options that only become the content of files, and may be any text.
 _CONTENT = ("cloud_init", "config_drive.files")
@@ -50,6 +52,14 @@ def vm_argument_spec() -> dict[str, Any]:
             "state": {"type": "str", "choices": STATES, "default": "started"},
             "keep_disks": {"type": "bool", "default": False},
             "incoming": {"type": "str"},
+            "from": {
+                "type": "dict",
+                "options": {
+                    "vm": {"type": "str", "required": True},
+                    "snapshot": {"type": "str", "required": True},
+                    "lab": {"type": "str"},
+                },
+            },
             "allow_container": {"type": "bool", "default": False},
         },
         **PLACE_SPEC,
@@ -68,13 +78,18 @@ def converge_vm(params: Params, check_mode: bool) -> Result:
     host = Host(folder, incoming=params.get("incoming") or None)
     run = VmRun(host, settings_of(params))
     create = not check_mode and params["state"] not in ("absent", "reset", "suspended")
-    with folder.locked(create, run.settings["lock_timeout"]):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.locked(create, run.settings["lock_timeout"]))
+        clone = _clone(folder, params)
+        if clone and not folder.exists():
+            stack.enter_context(clone.locked(run.settings["lock_timeout"]))
         run.observe()
         try:
             _check_vm_exists(folder, run.observation.status, params)
-            if run.observation.status == "absent" and params["state"] != "absent":
+            is_new = run.observation.status == "absent" and params["state"] != "absent"
+            if is_new and not params.get("from"):
                 _check_boot_source(params)
-            return _converge(run, params, check_mode, params.get("allow_container", True))
+            return _converge(run, params, check_mode, params.get("allow_container", True), clone)
         finally:
             run.close()
             if create:
@@ -134,15 +149,39 @@ def _check_vm_exists(folder: Folder, status: str, params: Params) -> None:
         raise OptionError("name", no_such_vm(folder))
 
 
-def _converge(run: VmRun, params: Params, check_mode: bool, allow_container: bool) -> Result:
+def _clone(folder: Folder, params: Params) -> Clone | None:
+    if not params.get("from") or params["state"] == "absent":
+        return None
+    # Most runs make no clone.
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import clone_of
+
+    return clone_of(folder, params["from"])
+
+
+def _converge(
+    run: VmRun,
+    params: Params,
+    check_mode: bool,
+    allow_container: bool,
+    clone: Clone | None = None,
+) -> Result:
     run.request_state(params["state"], allow_container)
-    run.make_plan(
-        lambda saved, host: definitions.compose(saved, params, host), params["allow_restart"]
-    )
+    if clone:
+        run.make_clone(clone)
+    run.make_plan(lambda saved, host: _compose(saved, params, host), params["allow_restart"])
     if not check_mode:
         run.apply()
         run.refresh()
     return run.result(check_mode)
+
+
+def _compose(saved: Definition | None, params: Params, host: Host) -> Definition:
+    clone = host.clone
+    if clone is None:
+        return definitions.compose(saved, params, host)
+    desired = definitions.compose(clone.definition(), params, host)
+    clone.check_definition(desired)
+    return desired
 
 
 # Options that a short call, which asks for a blank disk, does not have.

@@ -21,6 +21,7 @@ Params = Dict[str, Any]
 #   ports: {key of a PortRequest: int}, the host ports that the VM holds
 #   pci_devices: [int], bases: {disk: {...}}, the recorded base images
 #   digest: str or None, set by a lab: the options that the definition was composed from
+#   origin: {lab, vm, snapshot}, only of a clone
 Definition = Dict[str, Any]
 
 # The run of a QEMU, as run.json keeps it: pid, start, boot_id (the identity of the process), uuid,

@@ -47,6 +47,8 @@ _REQUIRED = {
     "bases",
 }
 
+# Options that a clone keeps: what identifies the guest, or is on media that it has read.
+_IDENTITY = ("uuid", "cloud_init", "config_drive", "mac_base", "mac_copy_from")
 # What qemu_vm adds to the options of the parts; no definition keeps it.
 RUN_SPEC: dict[str, dict[str, Any]] = {
     "purge_disks": {"type": "bool", "default": False},
@@ -175,6 +177,8 @@ def compose(saved: Definition | None, given: Params, host: Host) -> Definition:
         "name": host.folder.name,
         "ports": base.get("ports", {}),
     }
+    if "origin" in base:
+        desired["origin"] = base["origin"]
     for part in PARTS:
         desired.update(plain_copy(part.merge(base, given)))
     for part in PARTS:
@@ -186,6 +190,16 @@ def compose(saved: Definition | None, given: Params, host: Host) -> Definition:
         part.complete_with_slots(desired, host)
     check_distinct([*port_requests(desired), *private_ports(desired)])
     return desired
+
+
+def without_identity(options: Params) -> Params:
+    """Return options without what a clone keeps from its origin."""
+    kept = {key: value for key, value in options.items() if key not in _IDENTITY}
+    if kept.get("nics"):
+        kept["nics"] = [
+            {key: value for key, value in nic.items() if key != "mac"} for nic in kept["nics"]
+        ]
+    return kept
 
 
 def written(folder: Folder, definition: Definition) -> Params:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
 
 
 class Host:
@@ -47,7 +48,8 @@ class Host:
     saved_memory, machine_type, console_from: the saved state of a guest to load at a start, the
     machine type that it needs, and where its run begins in the log of the first console; None for
     a start from nothing. is_template: whether the guest continues from a template, and can boot
-    instead. reverts: whether this run returns to a snapshot.
+    instead. reverts: whether this run returns to a snapshot. clone: the making of the VM from a
+    snapshot of another one.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Host:
         self.machine_type: str | None = None
         self.console_from: int | None = None
         self.is_template = self.reverts = False
+        self.clone: Clone | None = None
 
     def load(self, memory: str, record: dict[str, Any], is_template: bool = False) -> None:
         """Let the next start load the saved state of a guest. record: of the state."""

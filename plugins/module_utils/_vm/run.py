@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Result, Settings
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Part
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
 
 # Composes the desired definition from the saved one, or None.
 Compose = Callable[[Optional[Definition], Host], Definition]
@@ -102,10 +103,27 @@ class VmRun:
         record = None
         if self.plan.starts and self.observation.suspended and "discard" not in self.plan.steps:
             record = suspend.plan_load(self.host)
+        clone = self.host.clone if self.plan.starts else None
+        if clone:
+            clone.plan_load(self.host)
         self._applier = Applier(self.host, observation, self.desired, self.plan, self.settings)
         self._applier.check()
         if record:
             suspend.check_load(self.host, record)
+        if clone:
+            clone.check_load(self.host)
+
+    def make_clone(self, clone: Clone) -> None:
+        """Make a new VM as a clone; check that one that exists is that clone.
+
+        Raises OptionError.
+        """
+        if self.observation.saved:
+            clone.check_same_origin(self.observation.saved)
+            return
+        clone.load()
+        clone.check_state(self._power.state)
+        self.host.clone = clone
 
     def stop_guest(self) -> None:
         """Stop the guest, if the plan suspends it, so that several can stop at the same time."""

@@ -317,6 +317,7 @@ definition = record(
         "slots_at_start": _slots,
         "usb_devices": list_of(natural),
         "usb_nics": list_of(text),
+        "origin": record({"lab": text, "vm": text, "snapshot": text}),
     },
 )
 _PROCESS = {"pid": pid, "start": natural, "boot_id": text}

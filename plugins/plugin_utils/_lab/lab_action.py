@@ -80,7 +80,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_varia
 
 _BY_NAME = ("stopped", "absent")  # states that need no topology
 _MAX_ATTEMPTS = 4  # to derive a share, while other runs change the lab
-_LAB_INFO = "lab_info"  # the variable in which a play keeps the results of qemu_lab_info
+# The variables in which a play keeps the results of qemu_lab_info: of the lab, and of the lab that
+# it is a clone of.
+_LAB_INFO, _ORIGIN_INFO = "lab_info", "lab_origin_info"
 _READY_TIMEOUT = 300  # seconds, for a node whose kind has none
 _START_TIMEOUT = 120  # seconds for everything before the first node of another host is ready
 
@@ -137,6 +139,7 @@ class LabAction(ShareRunner):
         params = _validated(args)
         if params["topology"] is None or not params["topology"] and params["state"] in _BY_NAME:
             return self._run_by_name(params)
+        params["from"] = self._source(params)
         record: str | None = None
         for _attempt in range(_MAX_ATTEMPTS):
             lab = self._lab(params, record)
@@ -317,7 +320,7 @@ class LabAction(ShareRunner):
         if state != "absent":
             images.apply_images(topology, params.get("images"), problems)
         problems.check()
-        placed = placement.place(topology, hosts, facts)
+        placed = placement.place(topology, hosts, facts, self._origins(params, hosts))
         states = states_of(topology, state, only, facts)
         runs = placement.will_run(topology, states, facts)
         if state != "absent":
@@ -369,15 +372,40 @@ class LabAction(ShareRunner):
     def _hosts(self, lab: Any) -> tuple[list[str], dict[str, dict[str, Any]]]:
         """Return the hosts of the play and the facts about this lab that qemu_lab_info found."""
         hosts = list(self.task_vars.get("ansible_play_hosts_all") or [self.host])
+        return hosts, self._facts(hosts, _LAB_INFO, lab)
+
+    def _facts(self, hosts: list[str], variable: str, lab: Any) -> dict[str, dict[str, Any]]:
+        """Return the facts about a lab that qemu_lab_info found, from a variable of the play."""
         hostvars = self.task_vars.get("hostvars", {})
         facts = {}
         for host in hosts:
             if lab and host in hostvars:
-                result = hostvars[host].get(_LAB_INFO)
+                result = hostvars[host].get(variable)
                 found = result.get("hypervisor") if isinstance(result, dict) else None
                 if isinstance(found, dict) and found.get("lab") == lab:
                     facts[host] = found
-        return hosts, facts
+        return facts
+
+    def _source(self, params: Params) -> dict[str, str] | None:
+        """Return the lab and the checkpoint that the lab is a clone of, None for another lab."""
+        given = params.get("from")
+        if not given or params["state"] == "absent":
+            return None
+        data = read_topology(params["topology"], self._find_needle).data
+        lab = given.get("lab") or _name(named(data, None, params.get("lab")))
+        if lab == _name(named(data, params.get("lab_name"), params.get("lab"))):
+            raise AnsibleActionFail(
+                "from: a lab cannot be a clone of itself: give this one another lab_name"
+            )
+        return {"lab": lab, "checkpoint": given["checkpoint"]}
+
+    def _origins(self, params: Params, hosts: list[str]) -> placement.Placement:
+        """Return the host of each node of the lab that this one is a clone of, as far as known."""
+        source = params["from"]
+        if not source:
+            return {}
+        facts = self._facts(hosts, _ORIGIN_INFO, source["lab"])
+        return {name: host for host, found in facts.items() for name in found.get("vms", {})}
 
     def _addresses(self, topology: Topology, placed: placement.Placement) -> dict[str, str]:
         """Return the IPv4 address at which the other hosts reach each host.
@@ -461,6 +489,10 @@ class LabAction(ShareRunner):
             trust_as_template(text), preserve_trailing_newlines=True, escape_backslashes=False
         )
         return rendered
+
+
+def _name(data: Any) -> str:
+    return str(data.get("name") or "") if isinstance(data, dict) else ""
 
 
 def _validated(args: Params) -> Params:

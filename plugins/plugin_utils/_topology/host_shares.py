@@ -111,8 +111,10 @@ def share_for(
 
 def _segment(topology: Topology, segment: Segment, endpoints: UdpEndpoints) -> dict[str, Any]:
     if segment.kind == "bridge":
-        bridge = segment.settings.get("bridge") or _bridge_name(topology.name, segment.name)
-        return {"name": segment.name, "bridge": bridge}
+        bridge = segment.settings.get("bridge")
+        if bridge:
+            return {"name": segment.name, "bridge": bridge, "is_shared": True}
+        return {"name": segment.name, "bridge": _bridge_name(topology.name, segment.name)}
     ports = {}
     for end in segment.ends:
         hub, nic = endpoints.hub_port(segment, end), endpoints.nic(end)

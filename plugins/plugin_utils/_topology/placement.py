@@ -42,10 +42,16 @@ def memory_of(node: Node) -> int:
     return mebibytes
 
 
-def place(topology: Topology, hosts: Iterable[str], facts: Facts | None = None) -> Placement:
+def place(
+    topology: Topology,
+    hosts: Iterable[str],
+    facts: Facts | None = None,
+    origins: Placement | None = None,
+) -> Placement:
     """Return the hypervisor of each node: {node: host}. Raise TopologyError.
 
-    hosts: in the order of the inventory. Without facts, the placement depends on the file and
+    hosts: in the order of the inventory. origins: where the nodes are that these are clones of.
+    Without facts, the placement depends on the file and
     the inventory alone.
     """
     problems, facts = Problems(), facts or {}
@@ -62,6 +68,7 @@ def place(topology: Topology, hosts: Iterable[str], facts: Facts | None = None) 
     placed = {}
     for node in nodes:
         host = node.settings.get("hypervisor") or current.get(node.name)
+        host = host or (origins or {}).get(node.name)
         if host:
             placed[node.name] = host
             if host != current.get(node.name):

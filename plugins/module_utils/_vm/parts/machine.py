@@ -332,6 +332,7 @@ class Machine(Part):
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         for key in ("uuid", "description", "arch", "machine", "vcpus"):
             result[key] = definition[key]
+        result["origin"] = definition.get("origin")
         run = observation.run or {}
         result["accel"] = (
             {"type": run.get("accel"), "reason": run.get("accel_reason")}

@@ -21,11 +21,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorTimeout,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import remove_file
-from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 
+MIB = 1 << 20
 # QEMU sends 128 MiB/s by default: bytes per second that no disk reaches.
 _BANDWIDTH = 1 << 40
 _ENDED = ("completed", "failed", "cancelled")
@@ -57,7 +57,8 @@ def save_memory(monitor: Monitor, path: str, timeout: float) -> int:
     except (MonitorError, HostError) as error:
         with contextlib.suppress(MonitorError):
             cancel(monitor)
-        error.message += _space_left(path)
+        # The file is still there: what it has taken is not needed again.
+        error.message += _space(path, monitor.peer_pid or 0)
         remove_file(path)
         raise
     finally:
@@ -144,12 +145,26 @@ def _reason(monitor: Monitor, status: str) -> Any:
     return status
 
 
-def _space_left(path: str) -> str:
+def _space(path: str, pid: int) -> str:
+    """Return how much space the state of a process takes, and how much there is, as text."""
+    folder = os.path.dirname(path)
     try:
-        free = os.statvfs(os.path.dirname(path))
+        status = os.statvfs(folder)
+        taken = os.lstat(path).st_blocks * 512
     except OSError:
         return ""
-    return " (%s are free in %s)" % (
-        format_size(free.f_bavail * free.f_frsize),
-        os.path.dirname(path),
+    free = status.f_bavail * status.f_frsize + taken
+    return " (up to %d MiB are needed, and %d MiB are free in %s)" % (
+        -(-resident(pid) // MIB),
+        free // MIB,
+        folder,
     )
+
+
+def resident(pid: int) -> int:
+    """Return the resident memory of a process in bytes: its saved state is not larger."""
+    try:
+        with open("/proc/%d/statm" % pid, encoding="ascii") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

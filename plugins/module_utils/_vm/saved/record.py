@@ -41,8 +41,9 @@ _RECORD, _RETIRED = "snapshot.json", "removed.json"
 
 # The content of a record: format, name, description: str; created: seconds since 1970; status: of
 # the VM when it was saved (running, paused, stopped); memory: whether it was saved; qemu_version:
-# [int]; machine_type, accel, console_from: of the run of QEMU; definition; disks: {name: the file
-# of the layer in the folder of the VM}; files: [name].
+# [int]; machine_type, accel, console_from: of the run of QEMU; console_to: the length of the log of
+# the first console; definition; disks: {name: the file of the layer in the folder of the VM};
+# files: [name].
 Record = Dict[str, Any]
 
 _SHAPE = shapes.record(
@@ -59,7 +60,8 @@ _SHAPE = shapes.record(
         "console_from": shapes.natural,
         "disks": shapes.dict_of(shapes.file_name),
         "files": shapes.list_of(shapes.file_name),
-    }
+    },
+    {"console_to": shapes.natural},
 )
 
 
@@ -144,14 +146,11 @@ class SavedState:
             )
 
     def share_memory(self, other: SavedState) -> None:
-        """Take the memory of another state of the VM: one file, which nobody writes to."""
+        """Take the memory of another state: one file, which nobody writes to."""
         try:
             os.link(other.memory, self.memory)
-        except OSError as error:
-            raise HostError(
-                "cannot link %s to %s: %s" % (self.memory, other.memory, error.strerror),
-                path=self.memory,
-            )
+        except OSError:
+            _copy(other.memory, self.memory)  # it is on another file system, for example
 
     def copy_files(self, names: List[str]) -> List[str]:
         """Copy files and folders of the VM into the state; return the names that exist."""
@@ -162,10 +161,10 @@ class SavedState:
             _copy(self.vm.file(name), os.path.join(self.files, name))
         return found
 
-    def restore_files(self, names: List[str]) -> None:
-        """Copy the saved files and folders back into the VM's folder."""
+    def restore_files(self, names: List[str], vm: Folder | None = None) -> None:
+        """Copy the saved files and folders back into the VM's folder, or into that of a clone."""
         for name in names:
-            _copy(os.path.join(self.files, name), self.vm.file(name))
+            _copy(os.path.join(self.files, name), (vm or self.vm).file(name))
 
 
 def _folder(vm: Folder) -> str:

@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_
     users_of,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import layers
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import clones_of
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import (
     Record,
     SavedState,
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
 
 
 def check_unused(state: SavedState, record: Record) -> None:
-    """Raise HostError if another VM has a layer of a snapshot as its base image."""
+    """Raise HostError if a snapshot has clones, or another VM has a layer of it as base image."""
+    clones = clones_of(state)
+    if clones:
+        raise HostError(
+            "the snapshot %s of the VM %s cannot be removed: its clones are %s. Remove those first"
+            % (state.name, state.vm.name, ", ".join(clones)),
+            path=state.path,
+            clones=clones,
+        )
     for layer in record["disks"].values():
         users = _other_users(state.vm, state.vm.file(layer))
         if users:
@@ -39,6 +48,20 @@ def check_unused(state: SavedState, record: Record) -> None:
                 % (state.name, state.vm.name, state.vm.file(layer), ", ".join(users)),
                 path=state.vm.file(layer),
             )
+
+
+def check_removal(folder: Folder) -> None:
+    """Raise HostError if other VMs have a layer of a VM's snapshots as their base image."""
+    for state in snapshots(folder):
+        for layer in state.load()["disks"].values() if state.exists() else ():
+            users = _other_users(folder, folder.file(layer))
+            if users:
+                raise HostError(
+                    "the VM %s cannot be removed: %s is the base image of %s, which is a clone of"
+                    " its snapshot %s. Remove that first"
+                    % (folder.name, folder.file(layer), ", ".join(users), state.name),
+                    path=folder.file(layer),
+                )
 
 
 def _other_users(folder: Folder, path: str) -> list[str]:

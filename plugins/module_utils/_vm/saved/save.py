@@ -19,6 +19,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import record_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import layers, memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import (
     Record,
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 SAVED_STATUSES = ("running", "paused")
 # What a record says of the run of QEMU that saved the memory.
 _OF_MEMORY = ("status", "qemu_version", "machine_type", "accel", "console_from")
-_MIB = 1 << 20
-_RESERVE = 64 * _MIB  # what the device states and the new overlays take at most, by experience
+_RESERVE = (
+    64 * memory.MIB
+)  # what the device states and the new overlays take at most, by experience
 
 
 def check_savable(
@@ -68,7 +70,7 @@ def check_space(folder: str, pids: list[int]) -> None:
     """Raise HostError if the memory of these processes does not fit on a folder's file system."""
     if not pids:
         return
-    need = sum(map(_resident, pids)) + _RESERVE
+    need = sum(map(memory.resident, pids)) + _RESERVE
     try:
         status = os.statvfs(folder)
     except OSError:
@@ -78,18 +80,9 @@ def check_space(folder: str, pids: list[int]) -> None:
         raise HostError(
             "the memory of the guests takes up to %d MiB, and %s has %d MiB free: free some space,"
             " remove other snapshots, or set memory: false"
-            % (-(-need // _MIB), folder, free // _MIB),
+            % (-(-need // memory.MIB), folder, free // memory.MIB),
             path=folder,
         )
-
-
-def _resident(pid: int) -> int:
-    """Return the resident memory of a process in bytes: its saved state is not larger."""
-    try:
-        with open("/proc/%d/statm" % pid, encoding="ascii") as stream:
-            return int(stream.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 class Saver:
@@ -179,6 +172,7 @@ class Saver:
             or self.host.capabilities.machine_name(self.definition["machine"]),
             "accel": run.get("accel"),
             "console_from": run.get("console_from", 0),
+            "console_to": log_size(self.state.vm, self.definition),
             "definition": self.definition,
             "disks": {layer.disk: os.path.basename(layer.frozen) for layer in self.layers},
             "files": files,

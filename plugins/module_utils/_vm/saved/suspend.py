@@ -85,6 +85,16 @@ def merge_disks(observation: Observation, host: Host) -> None:
     merge_disks(observation, host.qemu_img)
 
 
+def check_no_clones(folder: Folder) -> None:
+    """Raise HostError for a VM whose layers its clones need: kept images get other names."""
+    if os.path.isdir(folder.file("snapshots")):
+        from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.remove import (
+            check_removal,
+        )
+
+        check_removal(folder)
+
+
 def plan_load(host: Host) -> dict[str, Any]:
     """Let the next start continue the guest; return the record of its saved state."""
     state = _state(host.folder)

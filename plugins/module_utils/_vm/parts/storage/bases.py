@@ -12,6 +12,7 @@ overlay was made.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import stat
@@ -259,11 +260,27 @@ def follow_base(
 
 
 def layers_of(path: str) -> list[str]:
-    """Return the image of a disk and the layers of snapshots under it, in the same folder."""
+    """Return the image of a disk and the layers of snapshots under it.
+
+    They are in the same folder; those of a clone are in that of its origin as well.
+    """
     found = [path]
     while OVERLAY_NAME.fullmatch(os.path.basename(found[-1])):
         backing = images.probe(found[-1]).backing_file
-        if not backing or os.path.dirname(backing) != os.path.dirname(path) or backing in found:
+        if not backing or backing in found:
+            break
+        if os.path.dirname(backing) != os.path.dirname(found[-1]) and not is_layer(backing):
             break
         found.append(backing)
     return found
+
+
+def is_layer(path: str) -> bool:
+    """Return whether an image belongs to a snapshot of the VM in whose folder it is."""
+    folder, name = os.path.split(path)
+    for record in glob.glob(os.path.join(glob.escape(folder), "snapshots", "*", "snapshot.json")):
+        content = read_json(record)
+        layers = content.get("disks") if isinstance(content, dict) else None
+        if isinstance(layers, dict) and name in layers.values():
+            return True
+    return False

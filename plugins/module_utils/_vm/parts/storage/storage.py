@@ -414,13 +414,7 @@ class Storage(Part):
 
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         result["disks"] = [
-            dict(
-                _reported(disk),
-                path=bases.disk_path(observation.folder, disk),
-                id=_device_id(definition, disk["name"]),
-                layers=_number_of_layers(observation.folder, disk),
-            )
-            for disk in definition["disks"]
+            _report_of(definition, observation.folder, disk) for disk in definition["disks"]
         ]
 
 
@@ -537,15 +531,26 @@ def _block_node(disk: Disk, identifier: str, folder: Folder) -> dict[str, Any]:
     return disks.block_node(overlay, identifier, _temporary(folder, disk))
 
 
-def _number_of_layers(folder: Folder, disk: Disk) -> int:
-    """Return how many layers of snapshots are under the image of a disk."""
+def _layers_under(folder: Folder, disk: Disk) -> list[str]:
+    """Return the layers of snapshots under the image of a disk."""
     path = bases.disk_path(folder, disk)
     if not disk.get("image") or not os.path.isfile(path):
-        return 0
+        return []
     try:
-        return len(bases.layers_of(path)) - 1
+        return bases.layers_of(path)[1:]
     except ImageError:
-        return 0
+        return []
+
+
+def _report_of(definition: Definition, folder: Folder, disk: Disk) -> dict[str, Any]:
+    layers = _layers_under(folder, disk)
+    return dict(
+        _reported(disk),
+        path=bases.disk_path(folder, disk),
+        id=_device_id(definition, disk["name"]),
+        layers=len(layers),
+        layers_bytes=sum(os.stat(path).st_blocks * 512 for path in layers if os.path.exists(path)),
+    )
 
 
 def _reported_value(disk: Disk, key: str) -> Any:

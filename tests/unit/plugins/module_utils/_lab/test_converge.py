@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
+    LockTimeout,
     OptionError,
     VlabError,
 )
@@ -28,7 +29,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import run as vm_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import node_facts, settings
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, remove_folder
-from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import SavedState
+from ansible_collections.vlab.qemu.tests.unit.vm_world import (
+    FakeHost,
+    compose,
+    granted,
+    snapshot_record,
+)
 
 SETTINGS = {name: option.get("default") for name, option in settings.SETTINGS_SPEC.items()}
 
@@ -549,3 +556,124 @@ def test_another_topology_that_changes_nothing_leaves_the_files_of_the_lab(lab, 
     assert [path.read_text() for path in files] == before and len(files) >= 2
     lab([node("a", "present")], check_mode=False, allow_takeover=True, **other)
     assert all(path.read_text() != text for path, text in zip(files, before))
+
+
+def save_origin(root):
+    """Save a snapshot s of the VM a of the lab origin, without a disk."""
+    host = FakeHost(name="a", lab="origin", root=root)
+    host.folder.make()
+    nics = [{"name": "e0", "mac": "52:54:00:00:00:01"}, {"name": "unused"}]
+    definition = compose(host=host, memory="32", disks=[], nics=nics)
+    definitions.save(host.folder, granted(definition))
+    state = SavedState(host.folder, "s")
+    state.make()
+    state.save(snapshot_record(definition))
+    return definition
+
+
+SOURCE = {"from": {"lab": "origin", "checkpoint": "s"}}
+
+
+def test_a_clone_has_the_macs_of_its_origin_and_nics_that_the_topology_does_not_name(lab, tmp_path):
+    origin = save_origin(tmp_path)
+    spare = {"name": "e9", "mac": "52:54:00:00:00:09", "spare": True}
+    nics = [{"name": "e0", "mac": "52:54:00:00:00:02", "link": {"type": "user"}}, spare]
+    result = lab([node("a", options={"nics": nics})], **SOURCE)
+    assert result["vms"][0]["status"] == "running" and result["changed"]
+    found = {nic["name"]: nic["mac"] for nic in result["vms"][0]["nics"]}
+    assert found == {nic["name"]: nic["mac"] for nic in origin["nics"]}
+    assert result["vms"][0]["nics"][0]["link"]["type"] == "user"
+
+
+def test_a_clone_that_exists_keeps_its_macs_without_its_source(lab, tmp_path):
+    saved = dict(save_origin(tmp_path), lab="lab1")
+    saved["origin"] = {"lab": "origin", "vm": "a", "snapshot": "s"}
+    folder = Folder(str(tmp_path), "lab1", "a")
+    folder.make()
+    definitions.save(folder, granted(saved))
+    nics = [{"name": "e0", "mac": "52:54:00:00:00:02"}, {"name": "unused"}]
+    given = node("a", "present", options={"nics": nics, "config_drive": {"files": {"x": "y"}}})
+    assert options_of(lab([given])) == options_of(lab([given], **SOURCE)) == []
+    with pytest.raises(VlabError, match="not a clone of the snapshot t"):
+        lab([given], **{"from": {"lab": "origin", "checkpoint": "t"}})
+
+
+@pytest.mark.parametrize(
+    "name, more, says",
+    [
+        ("b", {}, "the lab origin has no VM b"),
+        ("a", {"options": {"memory": "64"}}, "another one now: memory"),
+        ("a", {"state": "stopped"}, "use state: started or paused"),
+    ],
+)
+def test_what_cannot_be_a_clone(lab, tmp_path, name, more, says):
+    save_origin(tmp_path)
+    with pytest.raises(VlabError, match=says):
+        lab([node(name, **more)], **SOURCE)
+    assert not os.path.exists(tmp_path / "lab1")
+
+
+def test_a_clone_takes_the_record_of_its_origin_first(lab, tmp_path):
+    save_origin(tmp_path)
+    allocations = {"nodes": {"a": {"loopback": "10.0.0.7"}}}
+    lab_record.write(str(tmp_path / "origin"), lab_record.LabRecord("origin", None, 5, allocations))
+    derived = {"allocations": {}, "revision": 1, "based_on": 0, "digest": None}
+    result = lab([node("a")], record=derived, **SOURCE)
+    assert "10.0.0.7" in result["lab_record"]
+    derived = {"allocations": allocations, "revision": 6, "based_on": 5, "digest": None}
+    assert "lab_record" not in lab([node("a")], record=derived, **SOURCE)
+
+
+def test_guests_that_continue_are_not_counted_as_booting(lab, tmp_path, monkeypatch):
+    save_origin(tmp_path)
+    seen = {}
+
+    class Scheduler:
+        def __init__(self, nodes, limit, *_more):
+            seen.update(limit=limit, after=[entry.after for entry in nodes.values()])
+
+        def run(self):
+            return {}
+
+    def apply(run):
+        assert not run.nodes["a"].boots
+        run._start([run.nodes["a"]])
+
+    monkeypatch.setattr(converge, "StartScheduler", Scheduler)
+    monkeypatch.setattr(converge.LabRun, "_apply", apply)
+    given = node("a", after={"b": "ready"})
+    lab([given], check_mode=False, limits={"booting": 1}, **SOURCE)
+    assert seen == {"limit": None, "after": [{}]}
+
+
+def test_the_origin_is_locked_while_a_clone_is_made(lab, tmp_path):
+    save_origin(tmp_path)
+    with Folder(str(tmp_path), "origin", "a").locked(False, 5):
+        with pytest.raises(LockTimeout, match="origin/a/lock"):
+            lab([node("a")], lock_timeout=1, **SOURCE)
+    lab([node("a")], lock_timeout=1, **SOURCE)
+
+
+def test_the_content_key_follows_what_guests_boot_from(lab, tmp_path):
+    kernel = tmp_path / "kernel"
+    kernel.write_text("k")
+    given = {"kernel": str(kernel), "memory": "64"}
+
+    def key(**more):
+        return lab([node("a", options=dict(given, **more))])["content_key"]
+
+    first = key()
+    assert key() == first
+    assert lab([node("a", "stopped", options=given)])["content_key"] == first
+    assert key(memory="96") != first
+    assert key(config_drive={"files": {"motd": "hello"}}) != first
+    os.utime(kernel, (1, 1))
+    assert key() != first
+
+
+def test_the_content_key_has_no_passwords(lab):
+    keys = set()
+    for password in ("one", "two"):
+        display = {"type": "vnc", "password": password}
+        keys.add(lab([node("a", options={"display": display})])["content_key"])
+    assert len(keys) == 1

@@ -45,6 +45,12 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_clone_has_the_addresses_of_its_origin_and_not_its_ports(tmp_path):
+    lab_record.write(str(tmp_path), RECORD._replace(allocations=dict(ONE, ports={"hv1": {"a": 1}})))
+    expected = LabRecord("", None, 3, dict(ONE, ports={}))
+    assert lab_record.of_origin(str(tmp_path)) == expected
+
+
 SAVED = {"format": 1, "name": "lab1", "origin": None, "revision": 3, "allocations": ONE}
 
 

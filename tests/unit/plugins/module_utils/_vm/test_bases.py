@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import types
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
@@ -13,11 +14,14 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import (
     bases,
     disk_options,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.tests.unit.image_headers import qcow2
+from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
 
 OPTION = "disks[d]"
 
@@ -226,6 +230,45 @@ def test_paths(tmp_path):
     assert bases.disk_path(folder, disk(path="/x/y")) == "/x/y" and not bases.is_owned(
         folder, disk(path="/x/y")
     )
+
+
+def test_layers_of_a_clone_are_in_the_folder_of_its_origin(tmp_path):
+    origin, folder, images = tmp_path / "o", tmp_path / "c", tmp_path / "images"
+    for path in (origin, folder, images):
+        path.mkdir()
+    base, layer, top = images / "b.qcow2", origin / "d.qcow2", folder / "d.0123abcd.qcow2"
+    base.write_bytes(qcow2())
+    layer.write_bytes(qcow2(backing=bytes(base)))
+    top.write_bytes(qcow2(backing=bytes(layer)))
+    # Without a snapshot, it is a base image like any other.
+    assert bases.layers_of(str(top)) == [str(top)]
+    record = origin / "snapshots" / "s" / "snapshot.json"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"disks": {"d": "d.qcow2"}}')
+    assert bases.layers_of(str(top)) == [str(top), str(layer)]
+
+
+def test_the_layers_of_a_disk_are_reported(tmp_path):
+    host = FakeHost(root=tmp_path)
+    host.folder.make()
+    definition = compose(disks=[{"name": "d", "size": "1G"}], host=host)
+
+    def report():
+        result = {}
+        observation = types.SimpleNamespace(folder=host.folder)
+        BY_NAME["storage"].report(definition, observation, result)
+        return result["disks"][0]["layers"], result["disks"][0]["layers_bytes"]
+
+    assert report() == (0, 0)
+    definition["disks"][0]["image"] = "d.0123abcd.qcow2"
+    assert report() == (0, 0)
+    first = host.folder.file("d.qcow2")
+    with open(first, "wb") as stream:
+        stream.write(qcow2() + bytes([1]) * 100000)
+        os.fsync(stream.fileno())
+    with open(host.folder.file("d.0123abcd.qcow2"), "wb") as stream:
+        stream.write(qcow2(backing=os.fsencode(first)))
+    assert report() == (1, os.stat(first).st_blocks * 512)
 
 
 def test_images_are_made(tmp_path):

@@ -322,6 +322,12 @@ def text_options(spec, path=()):
 
 
 NEEDED = {"devices": {"driver": "pvpanic"}, "smbios": {"type": 1}}
+# Other suboptions that one is given with, by one of them.
+BESIDE = {
+    "name": {"name": "n"},
+    "guest_port": {"guest_port": 22},
+    "snapshot": {"vm": "r1", "snapshot": "s"},
+}
 FREE = ("user_data", "meta_data", "network_config", "vendor_data", "files")
 OPTIONS = list(text_options(converge.vm_argument_spec()))
 
@@ -341,14 +347,8 @@ def nested(path, text):
         elif option.get("type") == "list":
             value = [value]
         beside = path[depth - 1][1].get("options", ()) if depth else ()
-        value = dict(
-            {"name": "n"}
-            if "name" in beside
-            else {"guest_port": 22}
-            if "guest_port" in beside
-            else {},
-            **{name: value},
-        )
+        needed = {key: BESIDE[key] for key in BESIDE if key in beside}
+        value = dict(next(iter(needed.values()), {}), **{name: value})
     return value
 
 

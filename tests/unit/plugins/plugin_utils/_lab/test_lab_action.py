@@ -200,8 +200,35 @@ def test_a_file_and_an_owner_are_the_origin(tmp_path, state):
 
 
 @pytest.mark.parametrize(
+    "given, sent",
+    [
+        ({"checkpoint": "c"}, {"lab": "pair", "checkpoint": "c"}),
+        ({"checkpoint": "c", "lab": "other"}, {"lab": "other", "checkpoint": "c"}),
+        (None, None),
+    ],
+)
+def test_the_source_of_a_clone(given, sent):
+    made = action(hosts=("hv1", "hv2"), lab_name="twin", **{"from": given})
+    lab = sent["lab"] if sent else "pair"
+    found = {"hypervisor": {"lab": lab, "vms": {"a": {}, "b": {}}}}
+    made.task_vars["hostvars"]["hv2"]["lab_origin_info"] = found
+    result = run(made)
+    assert made.sent[0][0]["from"] == sent
+    assert result["placement"] == {"a": "hv2" if sent else "hv1", "b": "hv2"}
+
+
+def test_the_removal_of_a_clone_needs_no_source():
+    made = action(lab_name="twin", state="absent", **{"from": {"checkpoint": "c"}})
+    run(made)
+    assert made.sent[0][0]["from"] is None
+
+
+@pytest.mark.parametrize(
     "args, says",
     [
+        ({"from": {"checkpoint": "c"}}, "a lab cannot be a clone of itself"),
+        ({"from": {"checkpoint": "c", "lab": "x"}, "lab_name": "x"}, "cannot be a clone of itself"),
+        ({"from": {"lab": "x"}}, "checkpoint"),
         ({"topology": [1]}, "give a dictionary, or the path of a YAML file"),
         (
             {"topology": "/no/such.yml"},

@@ -221,6 +221,8 @@ def test_a_bridge_has_a_valid_interface_name():
         and "link" not in found["n1:eth1"]
     )
     bridges = {segment["name"]: segment["bridge"] for segment in made["hv1"]["segments"]}
+    shared = [entry["name"] for entry in made["hv1"]["segments"] if entry.get("is_shared")]
+    assert shared == ["own"]
     assert bridges["own"] == "br9" and len(bridges["a-segment-with-a-long-name"]) <= 15
 
 

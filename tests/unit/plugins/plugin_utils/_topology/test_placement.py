@@ -117,6 +117,14 @@ def test_a_node_stays_where_it_is():
     ), "a pin takes precedence"
 
 
+def test_a_clone_goes_where_its_origin_is():
+    origins = {"n1": "hv3", "n2": "hv3", "n3": "hv2"}
+    current = {host: facts(vms=["n2"] if host == "hv1" else []) for host in HOSTS}
+    topology = lab({"n1": {}, "n2": {}, "n3": {"hypervisor": "hv1"}})
+    placed = placement.place(topology, HOSTS, current, origins)
+    assert placed == {"n1": "hv3", "n2": "hv1", "n3": "hv1"}
+
+
 def test_the_order_of_the_file_does_not_matter():
     assert placement.place(lab({"n10": {}, "n2": {}, "n1": {}}), HOSTS) == placement.place(
         lab({"n1": {}, "n2": {}, "n10": {}}), HOSTS

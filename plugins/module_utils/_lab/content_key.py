@@ -1,0 +1,58 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The digest of what the guests of a lab boot from: whether a checkpoint of them is still right."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any, Iterable, Iterator
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Params
+
+_LENGTH = 16  # hexadecimal digits
+# Options that are the path of an image, and the lists of drives whose items have such a key.
+_IMAGES = ("kernel", "initrd", "bios_image")
+_DRIVES = {"disks": "backing_file", "cdroms": "path", "floppies": "path"}
+
+
+def content_key(nodes: Iterable[NodeRun]) -> str:
+    """Return the digest of the options of nodes, their images, and the versions of QEMU."""
+    contents = [_content(node) for node in nodes if node.vm.desired]
+    text = json.dumps(sorted(contents, key=lambda content: content["name"]), sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:_LENGTH]
+
+
+def _content(node: NodeRun) -> dict[str, Any]:
+    options = node.masked_options()
+    return {
+        "name": node.name,
+        "options": options,
+        "images": [_state_of(path) for path in _images(options)],
+        "qemu": node.vm.host.capabilities.version_text,
+    }
+
+
+def _images(options: Params) -> Iterator[str]:
+    for option in _IMAGES:
+        if options.get(option):
+            yield options[option]
+    for option, key in _DRIVES.items():
+        for drive in options.get(option) or ():
+            if drive.get(key):
+                yield drive[key]
+
+
+def _state_of(path: str) -> list[Any]:
+    """Return what changes with the content of a file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return [path]
+    return [path, status.st_size, status.st_mtime_ns]
