@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Write the reference in docs/topology.md, from the schema, and the table in docs/kinds.md.
+"""Write the reference in docs/topology.md, the table in docs/kinds.md, and the schema for editors.
 
-python scripts/topology_docs.py            write both
+python scripts/topology_docs.py            write all
 python scripts/topology_docs.py --check    only report whether they are up to date
 """
 
@@ -23,6 +23,7 @@ if __name__ == "__main__":
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.scripts import topology_schema
 from ansible_collections.vlab.qemu.scripts.return_docs import first_sentence, suboptions
 
 BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
@@ -269,8 +270,8 @@ PAGES = {"docs/topology.md": reference, "docs/kinds.md": all_kinds}
 
 
 def main(words: list[str]) -> int:
-    """Write the pages, or with --check report those that are not up to date."""
-    status = 0
+    """Write the pages and the schema, or with --check report those that are not up to date."""
+    status = topology_schema.main(words)
     for page, make in PAGES.items():
         path = ROOT / page
         head, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)

@@ -143,7 +143,10 @@ def complete(top: Schema) -> Schema:
     parts["defaults"] = describe(parts["defaults"], options)
     parts["groups"] = describe(parts["groups"], options)
     parts["nodes"] = _of_nodes(parts["nodes"], options, of_nic)
-    parts["links"] = describe(parts["links"], {"capture": of_nic["capture"]})
+    impair = {"impair": of_nic["link"]["suboptions"]["impair"]}
+    ends = {name: {"suboptions": impair} for name in ("endpoints", "members")}
+    for name in ("links", "segments"):
+        parts[name] = describe(parts[name], {"capture": of_nic["capture"], **impair, **ends})
     kind = parts["kinds"]["additionalProperties"]
     inner = dict(kind["properties"])
     inner["vm"] = describe(inner["vm"], options)
@@ -273,7 +276,7 @@ def main(words: list[str]) -> int:
     if path.is_file() and path.read_text(encoding="utf-8") == new:
         return 0
     if "--check" in words:
-        print(f"{PATH} is not up to date: run python scripts/topology_schema.py")
+        print(f"{PATH} is not up to date: run python scripts/topology_docs.py")
         return 1
     path.parent.mkdir(exist_ok=True)
     path.write_text(new, encoding="utf-8")

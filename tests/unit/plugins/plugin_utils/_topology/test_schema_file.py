@@ -62,9 +62,7 @@ def _undocumented(entry, path=""):
 
 
 def test_the_file_is_up_to_date():
-    assert FILE.read_text(encoding="utf-8") == SCRIPT.text(), (
-        "run python scripts/topology_schema.py"
-    )
+    assert FILE.read_text(encoding="utf-8") == SCRIPT.text(), "run python scripts/topology_docs.py"
 
 
 def test_the_file_is_a_schema_with_its_address_and_title():
