@@ -57,7 +57,7 @@ class Imported:
         return json.dumps(self.report, indent=1, ensure_ascii=False) + "\n"
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml has no types
+class _Dumper(yaml.SafeDumper):
     """Writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
