@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import time
 import types
 
 import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    GuestError,
     MonitorError,
     MonitorTimeout,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import unplug as module
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import delete_node, unplug
 
 
@@ -86,3 +89,54 @@ def test_a_device_that_goes_between_the_look_and_its_removal(left, text, fails):
             unplug(vm, "nic1", "nics[e]")
     else:
         assert unplug(vm, "nic1", "nics[e]") is True
+
+
+class SlowGuest:
+    """A VM whose guest takes note of the requests from a certain one on."""
+
+    def __init__(self, hears, refuses_again=False, event="DEVICE_DELETED"):
+        self.hears, self.refuses_again, self.event = hears, refuses_again, event
+        self.devices, self.requests, self.unplug_timeout = {"nic1": "e1000"}, 0, 1
+        self.monitor = self
+
+    def execute(self, command, arguments):
+        assert (command, arguments) == ("device_del", {"id": "nic1"})
+        self.requests += 1
+        if self.refuses_again and self.requests > 1:
+            raise MonitorError("Device nic1 is already in the process of unplug")
+
+    def wait_event(self, names, match, timeout):
+        assert match == {"device": "nic1"}
+        if self.requests < self.hears:
+            time.sleep(min(timeout, 0.05))
+            raise MonitorTimeout("none")
+        if self.event == "DEVICE_DELETED":
+            self.devices = {}
+        return {"event": self.event}
+
+    def refresh_devices(self):
+        pass
+
+
+@pytest.mark.parametrize("refuses_again", [False, True])
+@pytest.mark.parametrize("hears", [1, 3])
+def test_a_guest_is_asked_again_within_the_deadline(monkeypatch, hears, refuses_again):
+    monkeypatch.setattr(module, "_REPEAT_INTERVAL", 0.05)
+    guest = SlowGuest(hears, refuses_again)
+    assert unplug(guest, "nic1", "nics[e]") is True
+    assert guest.requests == hears
+
+
+@pytest.mark.parametrize(
+    "hears, event, said",
+    [
+        (10**9, "", "within 0 s. It may still boot, may not have taken a device"),
+        (1, "DEVICE_UNPLUG_GUEST_ERROR", r"within 0 s \(it refused\)"),
+    ],
+)
+def test_a_guest_that_keeps_the_device(hears, event, said):
+    guest = SlowGuest(hears, event=event)
+    guest.unplug_timeout = 0
+    with pytest.raises(GuestError, match=said):
+        unplug(guest, "nic1", "nics[e]")
+    assert guest.requests == 1
