@@ -91,12 +91,17 @@ def update(folder: Folder, pid: int, wires: Wires) -> None:
     if not wires:
         end(folder, 0)
         return
+    start = process_start_time(pid)
+    if start is None:
+        raise HostError(
+            "the QEMU of the VM %s has ended, so its links stay as they are" % folder.name
+        )
     make_private_folder(_folder(folder))
     settings = {
         "record": program.record,
         "control": socket_path(folder),
         "pid": pid,
-        "start": process_start_time(pid),
+        "start": start,
         "wires": wires,
     }
     path = os.path.join(_folder(folder), "settings.json")

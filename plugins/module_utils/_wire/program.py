@@ -170,11 +170,11 @@ class Program:
     """All wires of a VM, and the control socket."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        self._qemu = Process(settings["pid"], settings["start"])
         self.wires: dict[str, Wire] = {}
         self.configure(settings["wires"])
         self._listener = _listen(settings["control"])
         self._clients: list[Client] = []
-        self._qemu = Process(settings["pid"], settings["start"])
         # The frames that are on their way: time, order, wire, arrival, frame.
         self._queue: list[tuple[float, int, Wire, float, bytes]] = []
         self._number = itertools.count()
@@ -319,6 +319,8 @@ class Process:
     """A process that this program ends with. handles: they become readable at its end."""
 
     def __init__(self, pid: int, start: int) -> None:
+        if not isinstance(pid, int) or not isinstance(start, int):
+            raise ValueError("there is no process to end with")
         self.pid, self.start = pid, start
         self.handles: list[int] = []
         with contextlib.suppress(AttributeError, OSError):

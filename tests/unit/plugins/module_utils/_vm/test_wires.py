@@ -153,6 +153,14 @@ def test_it_ends_with_qemu(folder):
     assert not os.path.exists(folder.file("wires"))
 
 
+def test_a_qemu_that_has_ended(folder):
+    qemu = subprocess.Popen(["true"])
+    qemu.wait()
+    with pytest.raises(HostError, match="the QEMU of the VM r1 has ended"):
+        wires.update(folder, qemu.pid, {"eth0": wire(delay=1)})
+    assert wires.state(folder)["status"] == "ended"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
