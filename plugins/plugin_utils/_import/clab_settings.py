@@ -32,13 +32,6 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?:(:?[-=])([^{}]*))?\}")
 _MAX_TEXT = 4096
 
 
-def not_allowed(notes: list[str]) -> str:
-    """Return the note on arguments that are not taken over, after those that are."""
-    return "; ".join(
-        [*notes, "other arguments can read files and run programs: set arguments to take them over"]
-    )
-
-
 class Variables:
     """The variables ${NAME}, ${NAME:=default} and ${NAME:-default} in texts."""
 

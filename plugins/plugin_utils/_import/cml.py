@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import import cml_kinds, nic_names
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
+    cml_kinds,
+    impairments,
+    nic_names,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import (
+    Importer,
+    set_size,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     IMPORTED,
     End,
     Lab,
     Missing,
     Options,
-    Peer,
     Vm,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
@@ -62,13 +69,11 @@ def import_cml(text: str, report: Report, options: Options) -> Lab:
     return _Importer(Fields(report, "", data), options).run()
 
 
-class _Importer:
+class _Importer(Importer):
     """The import of one lab. ports: {(node id, interface id): its end}."""
 
     def __init__(self, top: Fields, options: Options) -> None:
-        self.top, self.report = top, top.report
-        self.lab = Lab(top.report, options)
-        self.peers: dict[str, Peer] = {}
+        super().__init__(top, options)
         self.ports: dict[tuple[str, str], End] = {}
         self.owner: dict[str, str] = {}
 
@@ -126,12 +131,7 @@ class _Importer:
     def _settings(self, vm: Vm, settings: Fields) -> None:
         image = settings.text("image_definition", "the images of the lab")
         self.lab.want_image(vm, image or "the default of %s" % settings.data["node_definition"])
-        memory = settings.integer("ram", "memory", 0, 1 << 24)
-        if memory:
-            vm.settings["memory"] = memory
-        cpus = settings.integer("cpus", "vcpus", 0, 1024)
-        if cpus:
-            vm.settings["vcpus"] = cpus
+        set_size(vm, settings, "ram", "cpus")
         limit = settings.integer("cpu_limit", "cpu_limit", 0, 100)
         if limit and limit < 100:
             vm.settings["cpu_limit"] = limit
@@ -225,7 +225,18 @@ class _Importer:
             ends += [end] if end else []
         settings: dict[str, Any] = {}
         label = link.text("label", "the label in vars")
-        kept = link.close(_LINK_DROPPED)
+        kept: dict[str, Any] = {}
+        if isinstance(link.data.get("conditioning"), dict):
+            conditioning = link.fields("conditioning")
+            impair = {}
+            if conditioning.data.get("enabled", True):
+                impair = impairments.impairment(conditioning, impairments.CML)
+            rest = conditioning.close()
+            if impair:
+                settings["impair"] = impair
+            if rest:
+                kept["conditioning"] = rest
+        kept.update(link.close(_LINK_DROPPED))
         if label:
             kept = dict(kept, label=label)
         if kept:

@@ -26,9 +26,8 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import valid_name
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import parse_yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments import (
-    apply_arguments,
+    apply_text,
     set_cpus,
-    split_arguments,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
 
@@ -150,13 +149,9 @@ class _Importer:
         if key not in env:
             return
         text = self.texts.replaced(env.text(key, "options of qemu_vm"), env.place(key))
-        words = split_arguments(prefix + text)
-        left, notes = apply_arguments(vm, words or [text], self.options.arguments)
+        left = apply_text(self.lab, vm, prefix + text, env.place(key))
         if left:
-            self.report.kept(env.place(key), "vars.imported; %s" % clab_settings.not_allowed(notes))
-            vm.imported.setdefault("env", {})[key] = " ".join(left)
-        elif notes:
-            self.report.mapped(env.place(key), "; ".join(notes))
+            vm.imported.setdefault("env", {})[key] = left
 
     def _config(self, vm: Vm, settings: Fields, name: str) -> None:
         if "startup-config" not in settings:

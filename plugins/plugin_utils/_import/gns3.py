@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import import gns3_nodes
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import gns3_nodes, impairments
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import (
+    Importer,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     IMPORTED,
     End,
@@ -57,13 +60,8 @@ def import_gns3(text: str, report: Report, options: Options) -> Lab:
     return _Importer(Fields(report, "", data), options).run()
 
 
-class _Importer:
+class _Importer(Importer):
     """The import of one project."""
-
-    def __init__(self, top: Fields, options: Options) -> None:
-        self.top, self.report = top, top.report
-        self.lab = Lab(top.report, options)
-        self.peers: dict[str, Peer] = {}
 
     def run(self) -> Lab:
         """Import everything."""
@@ -118,10 +116,18 @@ class _Importer:
         settings: dict[str, Any] = {}
         if link.mapped("suspend", "down"):
             settings["down"] = True
-        filters = link.data.get("filters")
-        if isinstance(filters, dict) and filters.get("frequency_drop") in (-1, [-1]):
-            settings["down"] = True
-        kept = link.close(_LINK_DROPPED)
+        kept: dict[str, Any] = {}
+        if isinstance(link.data.get("filters"), dict):
+            filters = link.fields("filters")
+            if impairments.is_cut(filters.data):
+                settings["down"] = bool(filters.mapped("frequency_drop", "down"))
+            impair = impairments.impairment(filters, impairments.GNS3)
+            if impair:
+                settings["impair"] = impair
+            rest = filters.close()
+            if rest:
+                kept["filters"] = rest
+        kept.update(link.close(_LINK_DROPPED))
         if kept:
             settings["vars"] = {IMPORTED: kept}
         self.lab.connect(link.path, ends, settings)

@@ -11,7 +11,6 @@ import re
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import machines, nic_names
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.clab_settings import not_allowed
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.gns3_ports import port_names
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
@@ -23,8 +22,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import excerpt
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments import (
-    apply_arguments,
-    split_arguments,
+    apply_text,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import vm_options
 
@@ -211,11 +209,6 @@ def _arguments(lab: Lab, vm: Vm, properties: Fields) -> None:
     text = properties.text("options", "options of qemu_vm")
     if not text.strip():
         return
-    words = split_arguments(text)
-    left, notes = apply_arguments(vm, words or [text], lab.options.arguments)
-    place = properties.place("options")
+    left = apply_text(lab, vm, text, properties.place("options"))
     if left:
-        lab.report.kept(place, "vars.imported; " + not_allowed(notes))
-        vm.imported["options"] = " ".join(left)
-    else:
-        lab.report.mapped(place, "; ".join(notes))
+        vm.imported["options"] = left

@@ -117,11 +117,12 @@ Peer = Union[Vm, Hub, Outside, Missing]
 
 @dataclasses.dataclass
 class End:
-    """An end of a link: nic is empty for everything but a VM."""
+    """An end of a link: nic is empty for everything but a VM. impair: of what it sends."""
 
     peer: Peer
     nic: str = ""
     address: list[str] = dataclasses.field(default_factory=list)
+    impair: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Lab:
@@ -317,7 +318,7 @@ class Lab:
         vms = [end for end in ends if isinstance(end.peer, Vm)]
         if hubs and vms:
             self.hubs[self.hub_name(hubs[0].name)].append(vms[0])
-            _keep_settings(vms[0], settings)
+            self._of_member(place, vms[0], settings)
         elif len(hubs) == 2:
             self._merge(place, hubs[0], hubs[1])
         elif vms:
@@ -339,6 +340,16 @@ class Lab:
             raise LabFileError(self.report.file, [(place, reason)])
         end.peer.used[end.nic] = place
 
+    def _of_member(self, place: str, end: End, settings: dict[str, Any]) -> None:
+        """Give the settings of a link to the NIC that it connects with a segment."""
+        rest = dict(settings)
+        end.impair = rest.pop("impair", None) or {}
+        if end.impair:
+            self.report.warn("%s: only what the node sends to the segment is impaired" % place)
+        if rest.pop("down", False) and isinstance(end.peer, Vm):
+            end.peer.nic(end.nic)["link_down"] = True
+        _keep_settings(end, rest)
+
     def _connect_outside(self, end: End, peers: list[Peer], settings: dict[str, Any]) -> None:
         if not isinstance(end.peer, Vm):
             return
@@ -349,6 +360,10 @@ class Lab:
             nic["link_down"] = True
         if end.address:
             nic["address"] = end.address
+        if settings.get("impair"):
+            self.report.warn(
+                "%s: a link to networks of the host cannot be impaired" % end.peer.place
+            )
         _keep_settings(end, settings)
 
     def hub_name(self, name: str) -> str:
@@ -375,8 +390,10 @@ def _keep_settings(end: End, settings: dict[str, Any]) -> None:
 
 def _endpoint(end: End) -> Any:
     name = end.peer.name if isinstance(end.peer, (Vm, Hub)) else ""
-    if end.address:
-        return {"node": name, "nic": end.nic, "address": end.address}
+    more = {"address": end.address, "impair": end.impair}
+    if any(more.values()):
+        given = {key: value for key, value in more.items() if value}
+        return {"node": name, "nic": end.nic, **given}
     return "%s:%s" % (name, end.nic)
 
 

@@ -11,7 +11,6 @@ import re
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import libvirt_devices
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.clab_settings import not_allowed
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Hub, Lab, Options, Vm
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
     LabFileError,
@@ -19,6 +18,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments import (
     apply_arguments,
+    not_allowed,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import (
     DROPPED,

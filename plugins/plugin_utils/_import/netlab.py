@@ -10,14 +10,21 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import import netlab_devices, nic_names
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
+    impairments,
+    netlab_devices,
+    nic_names,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields, whole_number
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import (
+    Importer,
+    set_size,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     IMPORTED,
     End,
     Lab,
     Options,
-    Peer,
     Vm,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
@@ -74,13 +81,11 @@ def import_netlab(text: str, report: Report, options: Options) -> Lab:
     return _Importer(Fields(report, "", data), options).run()
 
 
-class _Importer:
+class _Importer(Importer):
     """The import of one topology. nics: {(node, ifindex): its NIC}."""
 
     def __init__(self, top: Fields, options: Options) -> None:
-        self.top, self.report = top, top.report
-        self.lab = Lab(top.report, options)
-        self.peers: dict[str, Peer] = {}
+        super().__init__(top, options)
         self.nics: dict[tuple[str, int], str] = {}
 
     def run(self) -> Lab:
@@ -124,12 +129,7 @@ class _Importer:
             return
         box = node.data.get("box")
         self.lab.want_image(peer, str(box) if isinstance(box, str) else "netlab device " + device)
-        memory = node.integer("memory", "memory", 1, 1 << 24)
-        if memory:
-            peer.settings["memory"] = memory
-        cpus = node.integer("cpu", "vcpus", 1, 1024)
-        if cpus:
-            peer.settings["vcpus"] = cpus
+        set_size(peer, node, "memory", "cpu")
         self._addresses(peer, node)
         for interface in node.mappings("interfaces"):
             self._interface(name, peer, interface)
@@ -204,7 +204,16 @@ class _Importer:
                     prefixes[option] = fields.text(key, option)
             fields.close()
         is_link = len(ends) == 2 and kind not in _SEGMENTS
-        kept = link.close(_LINK_DROPPED)
+        extra: dict[str, Any] = {}
+        if is_link and isinstance(link.data.get("tc"), dict):
+            control = link.fields("tc")
+            impair = impairments.impairment(control, impairments.NETLAB)
+            rest = control.close()
+            if impair:
+                settings["impair"] = impair
+            if rest:
+                extra["tc"] = rest
+        kept = {**extra, **link.close(_LINK_DROPPED)}
         if kept:
             settings["vars"] = {IMPORTED: kept}
         if is_link:

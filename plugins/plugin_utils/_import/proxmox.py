@@ -11,7 +11,6 @@ import re
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import proxmox_devices
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.clab_settings import not_allowed
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Hub, Lab, Options, Vm
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
@@ -21,8 +20,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import file_name
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import PlainData
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments import (
-    apply_arguments,
-    split_arguments,
+    apply_text,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
 
@@ -164,8 +162,6 @@ class _Machine:
         text = self.fields.text("args", "options of qemu_vm")
         if not text.strip():
             return
-        words = split_arguments(text)
-        left, notes = apply_arguments(vm, words or [text], self.lab.options.arguments)
+        left = apply_text(self.lab, vm, text, self.fields.place("args"))
         if left:
-            vm.imported["args"] = " ".join(left)
-            self.report.kept(self.fields.place("args"), "vars.imported; " + not_allowed(notes))
+            vm.imported["args"] = left

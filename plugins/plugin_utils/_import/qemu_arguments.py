@@ -17,7 +17,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Vm
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Lab, Vm
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import vm_options
 
 # Without a value: the collection sets them itself.
@@ -34,12 +34,28 @@ _PROPERTIES = re.compile(r"[A-Za-z0-9_.+-]+(=[^,]*)?(,[A-Za-z0-9_.+-]+(=[^,]*)?)
 _CPU = re.compile(r"[A-Za-z0-9_.,=+:-]{1,200}")
 
 
-def split_arguments(text: str) -> list[str] | None:
-    """Return the words of a text, None if its quotes do not match."""
+def not_allowed(notes: list[str]) -> str:
+    """Return the note on arguments that are not taken over, after those that are."""
+    return "; ".join(
+        [*notes, "other arguments can read files and run programs: set arguments to take them over"]
+    )
+
+
+def apply_text(lab: Lab, vm: Vm, text: str, place: str) -> str:
+    """Set the options of a VM from the arguments in a text, and record that for its place.
+
+    Return the arguments that are not taken over.
+    """
     try:
-        return shlex.split(text)
+        words = shlex.split(text)
     except ValueError:
-        return None
+        words = [text]
+    left, notes = apply_arguments(vm, words, lab.options.arguments)
+    if left:
+        lab.report.kept(place, "vars.imported; " + not_allowed(notes))
+    elif notes:
+        lab.report.mapped(place, "; ".join(notes))
+    return " ".join(left)
 
 
 def apply_arguments(vm: Vm, words: list[str], allowed: bool) -> tuple[list[str], list[str]]:

@@ -118,7 +118,10 @@ def _without_addresses(topology: dict[str, Any]) -> dict[str, Any]:
     """Return a topology in which the addresses of links and segments are in their vars."""
     changed = dict(topology)
     if "links" in topology:
-        changed["links"] = [_short(_moved(link, "endpoints")) for link in topology["links"]]
+        changed["links"] = [
+            link if isinstance(link, str) else _short(_moved(link, "endpoints"))
+            for link in topology["links"]
+        ]
     if "segments" in topology:
         changed["segments"] = {
             name: _moved(segment, "members") for name, segment in topology["segments"].items()
@@ -126,16 +129,15 @@ def _without_addresses(topology: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _moved(network: Any, ends_key: str) -> Any:
-    if not isinstance(network, dict):
-        return network
+def _moved(network: dict[str, Any], ends_key: str) -> dict[str, Any]:
     kept: dict[str, Any] = {key: network[key] for key in ("prefix", "prefix6") if key in network}
     ends = []
     for end in network[ends_key]:
-        if isinstance(end, dict):
+        if isinstance(end, dict) and "address" in end:
             name = "%s:%s" % (end["node"], end["nic"])
             kept.setdefault("addresses", {})[name] = end["address"]
-            ends.append(name)
+            rest = {key: value for key, value in end.items() if key != "address"}
+            ends.append(rest if "impair" in rest else name)
         else:
             ends.append(end)
     moved = {key: value for key, value in network.items() if key not in ("prefix", "prefix6")}

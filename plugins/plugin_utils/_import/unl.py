@@ -16,8 +16,8 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     nic_names,
     unl_kinds,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.clab_settings import not_allowed
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import set_size
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     IMPORTED,
     DROP,
@@ -37,10 +37,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import file_name
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import MAX_BYTES
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments import (
-    apply_arguments,
-    split_arguments,
-)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments import apply_text
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import DROPPED, KEPT, Report
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.xml_tree import Element, parse_xml
 
@@ -158,12 +155,7 @@ class _Importer:
         folder = file_name(image or template, "image")
         disk = unl_kinds.disk_file(vm.spec["disk"].get("bus", "virtio"))
         self.lab.want_image(vm, image or template, "%s/%s" % (folder, disk))
-        memory = node.integer("ram", "memory", 0, 1 << 24)
-        if memory:
-            vm.settings["memory"] = memory
-        cpus = node.integer("cpu", "vcpus", 0, 1024)
-        if cpus:
-            vm.settings["vcpus"] = cpus
+        set_size(vm, node, "ram", "cpu")
         node.mapped("ethernet", "the NICs")
         mac = node.text("firstmac", "mac_base")
         if mac:
@@ -176,11 +168,9 @@ class _Importer:
             vm.settings["display"] = {"type": "vnc"}
         arguments = node.text("qemu_options", "options of qemu_vm")
         if arguments.strip():
-            words = split_arguments(arguments)
-            left, notes = apply_arguments(vm, words or [arguments], self.options.arguments)
+            left = apply_text(self.lab, vm, arguments, node.place("qemu_options"))
             if left:
-                self.report.kept(node.place("qemu_options"), "vars.imported; " + not_allowed(notes))
-                vm.imported["qemu_options"] = " ".join(left)
+                vm.imported["qemu_options"] = left
 
     def _interface(self, peer: Peer, element: Element) -> None:
         interface = element.fields(self.report)

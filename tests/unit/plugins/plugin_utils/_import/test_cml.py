@@ -82,7 +82,7 @@ def test_settings_of_nodes():
     assert nodes["SW1"]["nics"] == {"eth0": {"mac": "52:54:00:5e:00:01"}}
     assert nodes["SW1"]["vars"]["imported"]["tags"] == ["access"]
     assert lab.report["images"]["cisco_viosl2"]["source"] == "iosvl2-2020"
-    assert lab.topology["links"][1]["vars"]["imported"]["conditioning"]["latency"] == 20
+    assert lab.topology["links"][1]["impair"] == {"delay": "20ms", "rate": "1000kbit"}
     assert lab.topology["vars"]["imported"] == {"notes": "# Configure VLANs"}
 
 

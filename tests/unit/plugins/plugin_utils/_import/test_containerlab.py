@@ -182,9 +182,12 @@ def test_refusals_name_the_file_and_the_place(kind, links, message):
 
 
 def test_impossible_addresses_are_kept():
-    links = "[{endpoints: [a:eth1, b:eth1], ipv4: [192.0.2.1/24, 192.0.2.1/24]}]"
+    links = (
+        "[{endpoints: [a:eth1, b:eth1], ipv4: [192.0.2.1/24, 192.0.2.1/24]},"
+        " {endpoints: [a:eth2, b:eth2]}]"
+    )
     lab = imported_text(NODES % ("cisco_vios", links))
-    (link,) = lab.topology["links"]
+    (link, _other) = lab.topology["links"]
     assert link["endpoints"] == ["a:GigabitEthernet0/1", "b:GigabitEthernet0/1"]
     assert link["vars"]["imported"]["addresses"]["a:GigabitEthernet0/1"] == ["192.0.2.1/24"]
     assert any("are kept in vars.imported only" in text for text in lab.report["warnings"])

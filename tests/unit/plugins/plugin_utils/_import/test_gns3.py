@@ -119,7 +119,13 @@ def test_links_and_nodes_of_other_types():
     assert lab.topology["nodes"]["R3"]["nics"] == {"Gi4": {"link": {"type": "user"}}}
     assert lab.topology["vars"]["imported"]["variables"] == [{"name": "SITE", "value": "x"}]
     lab = imported("gns3_firewall.gns3", kinds_map=MAP)
-    assert lab.topology["links"][0]["vars"]["imported"]["filters"]["delay"] == [10, 2]
+    assert lab.topology["links"][0]["impair"] == {"delay": "10ms", "jitter": "2ms", "loss": "1%"}
+    # A suspended NIC of a segment has no carrier; delay there is that of what the node sends.
+    assert lab.topology["nodes"]["sw1"]["nics"]["Gi1/3"] == {"link_down": True}
+    data = _data("gns3_firewall.gns3")
+    data["topology"]["links"][1]["filters"] = {"delay": [5]}
+    members = imported_text(json.dumps(data), kinds_map=MAP).topology["segments"]["hub"]["members"]
+    assert members[0] == {"node": "fw1", "nic": "MGMT", "impair": {"delay": "5ms"}}
     assert lab.topology["nodes"]["fw1"]["nics"]["wan-one"] == {
         "mac": "0c:00:5e:ff:00:01",
         "model": "e1000",

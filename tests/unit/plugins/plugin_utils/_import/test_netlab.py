@@ -58,7 +58,7 @@ def test_addresses_are_those_of_the_file():
     assert topology.nodes["h1"].nics["eth1"].addresses == ["172.16.0.3/24"]
     assert topology.nodes["r1"].loopback == "10.0.0.1"
     assert lab.topology["segments"]["lan-2"]["prefix"] == "172.16.0.0/24"
-    assert lab.topology["links"][0]["vars"]["imported"]["tc"] == {"delay": 10, "loss": 1}
+    assert lab.topology["links"][0]["impair"] == {"delay": "10ms", "loss": "1%"}
     assert lab.topology["nodes"]["r1"]["vars"]["imported"]["ospf"]["area"] == "0.0.0.0"
     assert lab.topology["groups"] == {"routers": {"members": ["r1", "r2"]}}
     nodes = imported("netlab_bgp.yml").topology["nodes"]
