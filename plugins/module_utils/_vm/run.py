@@ -169,7 +169,8 @@ class VmRun:
     def result(self, check_mode: bool) -> Result:
         """Return the result of a module that works on one VM."""
         vm = self.report(check_mode)
-        if self.desired and (vm["command_line"] is None or check_mode and self.plan.starts):
+        if check_mode and self.desired and (vm["command_line"] is None or self.plan.starts):
+            # Only here: it looks for the accelerator, and for free ports.
             vm["command_line"] = command_line.of_next_start(self.desired, self.host)
         result = {
             "changed": self.plan.changed,

@@ -179,3 +179,29 @@ def test_a_vm_whose_monitor_does_not_answer_can_only_be_stopped(vm, state, fails
             run._applier.check()
     else:
         run._applier.check()
+
+
+@pytest.mark.parametrize(
+    "status, state, check_mode, is_asked",
+    [
+        ("stopped", "present", False, False),
+        ("stopped", "present", True, True),
+        ("absent", "present", False, False),
+        ("running", "present", True, True),
+        ("running", "present", False, False),
+    ],
+)
+def test_the_command_line_of_the_next_start_is_for_check_mode(
+    vm, monkeypatch, status, state, check_mode, is_asked
+):
+    """It opens /dev/kvm and looks for free ports."""
+    asked = []
+    run = vm(status, state, memory="48")
+
+    def of_next_start(definition, host):
+        asked.append(definition["memory"])
+        return ["qemu"]
+
+    monkeypatch.setattr(running.command_line, "of_next_start", of_next_start)
+    run.result(check_mode)
+    assert bool(asked) == is_asked

@@ -128,15 +128,15 @@ def test_a_guest_is_asked_again_within_the_deadline(monkeypatch, hears, refuses_
 
 
 @pytest.mark.parametrize(
-    "hears, event, said",
+    "hears, event, message",
     [
         (10**9, "", "within 0 s. It may still boot, may not have taken a device"),
         (1, "DEVICE_UNPLUG_GUEST_ERROR", r"within 0 s \(it refused\)"),
     ],
 )
-def test_a_guest_that_keeps_the_device(hears, event, said):
+def test_a_guest_that_keeps_the_device(hears, event, message):
     guest = SlowGuest(hears, event=event)
     guest.unplug_timeout = 0
-    with pytest.raises(GuestError, match=said):
+    with pytest.raises(GuestError, match=message):
         unplug(guest, "nic1", "nics[e]")
     assert guest.requests == 1
