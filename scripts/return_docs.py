@@ -49,6 +49,7 @@ VM_FRAGMENTS = [
     "media",
     "network",
     "devices",
+    "autostart",
 ]
 
 

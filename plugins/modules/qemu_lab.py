@@ -117,6 +117,14 @@ options:
       - The folder of all labs on the hypervisor.
       - The default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) for other users.
     type: path
+  autostart:
+    description:
+      - Whether the lab is started after a reboot of its hypervisors, in the order and with the
+        readiness checks of its nodes, by an instance of the systemd unit
+        C(vlab-autostart@.service) on each. It starts the nodes that the last run has started.
+      - Nodes do not wait for those of other hypervisors.
+      - If omitted, it stays as it is. O(state=absent) ends it.
+    type: bool
   allow_restart:
     description: Whether running nodes may be restarted if a change needs that.
     type: bool

@@ -39,6 +39,7 @@ extends_documentation_fragment:
   - vlab.qemu.media
   - vlab.qemu.network
   - vlab.qemu.confinement
+  - vlab.qemu.autostart
 attributes:
   check_mode:
     support: full
@@ -1011,6 +1012,11 @@ vm:
           returned: always
           type: str
           sample: '0000:3b:02.0'
+    autostart:
+      description: Whether it is started after a reboot of the hypervisor.
+      returned: always
+      type: bool
+      sample: false
 option:
   description: The option that is wrong, by its path.
   returned: failure, when it is the fault of one

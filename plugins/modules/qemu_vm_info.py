@@ -719,6 +719,11 @@ vms:
           returned: always
           type: str
           sample: '0000:3b:02.0'
+    autostart:
+      description: Whether it is started after a reboot of the hypervisor.
+      returned: always
+      type: bool
+      sample: false
     definition:
       description:
         - The definition in the words of the options of M(vlab.qemu.qemu_vm). Given to the same VM,

@@ -34,6 +34,7 @@ ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "root": {"type": "path"},
     **IMAGE_DIR_SPEC,
     "allow_container": {"type": "bool", "default": False},
+    "autostart": {"type": "bool"},
     "purge": {"type": "bool", "default": False},
     "wait_ready": {"type": "bool", "default": True},
     "keep_disks": {"type": "bool", "default": False},

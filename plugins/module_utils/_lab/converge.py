@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import make_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.address_changes import address_changes
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.autostart import LabAutostart
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.content_key import content_key
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import available_resources
@@ -108,6 +109,7 @@ class LabRun:
         self.failed: dict[str, VlabError] = {}  # damaged ones that were to change
         self.unnamed: list[str] = []
         self.segments: list[Segment] = []
+        self.autostart = LabAutostart(self.folder, params)
         self.record = lab_record.LabRecord()
         self.address_changes: list[Change] = []
         self.ownership: Ownership
@@ -142,6 +144,8 @@ class LabRun:
                     error.facts["progress"] = self.progress.lines
                     raise
                 self._save_node_facts()
+                if not self.ownership.is_foreign:
+                    self.autostart.apply()
             elif self.failed:
                 raise _failure(self.failed, "plan")
             result = self._result()
@@ -461,10 +465,13 @@ class LabRun:
         for segment in self.segments:
             changes += segment.changes
         changes += self.address_changes
+        if not self.ownership.is_foreign:
+            changes += self.autostart.changes
         if self._keeps_record:
             changes += self.ownership.changes
         warnings = [warning for node in nodes for warning in node.vm.warnings]
         warnings += ["%s: %s" % (name, error) for name, error in self.damaged.items()]
+        warnings += self.autostart.warnings
         if self.unnamed and not self.removes_unnamed:
             warnings.insert(
                 0,

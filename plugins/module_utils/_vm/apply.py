@@ -35,6 +35,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
     run_program,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
+    autostart,
     addresses,
     buses,
     command_line,
@@ -302,6 +303,7 @@ class Applier:
         process.end_orphans(self.folder)
         # Before the definition goes: after a kill in between, the next run finds the VM.
         ports.release(self.folder)
+        autostart.disable(self.folder.path)
         remove_folder(self.folder, self._kept_images())
         self.observation.status = "absent"
         self.actions.append("remove %s" % self.folder.path)

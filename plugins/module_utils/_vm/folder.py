@@ -41,8 +41,14 @@ _SOCKETS_RECORD = "socket_folder"
 NODE_FACTS = ".nodes.json"
 # In a lab's folder: what it keeps for all of its runs, see _lab/lab_record.
 LAB_RECORD = "lab.json"
+# In a lab's folder: how it is started after a reboot, see _lab/autostart.
+LAB_AUTOSTART = ".autostart.json"
 # These files are of a lab and not of its VMs; a killed run leaves the second of each.
-_FILES_OF_LAB = {name for file in (NODE_FACTS, LAB_RECORD) for name in (file, temporary_name(file))}
+_FILES_OF_LAB = {
+    name
+    for file in (NODE_FACTS, LAB_RECORD, LAB_AUTOSTART)
+    for name in (file, temporary_name(file))
+}
 
 
 def default_root() -> str:

@@ -26,7 +26,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairm
 Schema = dict[str, Any]
 
 # Options of qemu_vm that a node does not accept, because other settings of it stand for them.
-_NOT_OF_NODES = ("nics", "uuid", "mac_copy_from", "config_drive")
+_NOT_OF_NODES = ("nics", "uuid", "mac_copy_from", "config_drive", "autostart")
 
 # In Python, $ also matches before a line feed at the end.
 NAME: Schema = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"}

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.autostart import Autostart
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.confinement import Confinement
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import Consoles
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.devices import Devices
@@ -29,6 +30,7 @@ PARTS = (
     Media(),
     Network(),
     Confinement(),
+    Autostart(),
 )
 BY_NAME = {part.name: part for part in PARTS}
 OPTIONS = {name: option for part in PARTS for name, option in part.options.items()}
