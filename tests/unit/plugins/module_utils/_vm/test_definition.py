@@ -112,6 +112,7 @@ TABLE = [
     ("watchdog", "i6300esb", "i6300esb", "none", "none"),
     ("watchdog_action", "none", "none", "reset", "reset"),
     ("usb_tablet", True, True, False, False),
+    ("autostart", True, True, False, False),
     (
         "devices",
         [{"driver": "pvpanic", "ioport": 1285}],
