@@ -362,5 +362,5 @@ def test_its_memory(tmp_path):
     with Running(tmp_path, {"loss": 1}) as running:
         assert running.works()
         with open("/proc/%d/smaps_rollup" % running.process.pid) as stream:
-            private = [int(line.split()[1]) for line in stream if line.startswith("Private")]
+            private = [int(line.split()[1]) for line in stream if line.startswith("Private_Dirty")]
         assert sum(private) < 8 << 10  # KiB
