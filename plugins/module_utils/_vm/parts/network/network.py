@@ -36,6 +36,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.confinement import MAY_SPAWN
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
     backends,
+    forwards,
     link_changes,
     links,
     macs,
@@ -71,7 +72,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     left_out,
     written_items,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import reachable
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.unplug import unplug
 
 if TYPE_CHECKING:
@@ -452,7 +452,7 @@ class Network(Part):
         neighbour_table = neighbours.table() if observation.alive else {}
         interfaces = taps.interfaces(definition, observation)
         for nic in definition["nics"]:
-            forwards = _forwards(nic, definition)
+            forwarded = forwards.forwards_of(nic, definition)
             entry = _reported(nic)
             entry["carrier"] = has_carrier(nic) if observation.alive else False
             entry["slot"] = definition["slots"][slot_key(nic["name"])]["index"]
@@ -462,13 +462,15 @@ class Network(Part):
             ]
             if nic["name"] in interfaces:
                 entry["interface"] = interfaces[nic["name"]]
-            entry["addresses"] += [_address(forward) for forward in forwards if observation.alive]
+            entry["addresses"] += [
+                forwards.address_of(one) for one in forwarded if observation.alive
+            ]
             entry["capture"] = (
                 dict(nic["capture"], path=capture_path(observation.folder, nic))
                 if nic["capture"]
                 else None
             )
-            result["forwards"] += forwards
+            result["forwards"] += forwarded
             result["nics"].append(entry)
         link_changes.add_report(result["nics"], observation)
 
@@ -494,26 +496,4 @@ def _reported(nic: Nic) -> dict[str, Any]:
         key: value
         for key, value in nic.items()
         if key in _ALWAYS_REPORTED or value != NIC_DEFAULTS.get(key)
-    }
-
-
-def _forwards(nic: Nic, definition: Definition) -> list[dict[str, Any]]:
-    """Return the forwarded ports of a NIC, with the ports of the hypervisor."""
-    return [
-        dict(
-            forward,
-            nic=nic["name"],
-            host_port=definition["ports"].get(links.forward_key(nic["name"], forward)),
-        )
-        for forward in nic["link"].get("forwards", ())
-    ]
-
-
-def _address(forward: dict[str, Any]) -> dict[str, Any]:
-    """Return where a forwarded port can be reached."""
-    return {
-        "address": reachable(forward["host_address"]),
-        "port": forward["host_port"],
-        "guest_port": forward["guest_port"],
-        "source": "forward",
     }
