@@ -282,6 +282,7 @@ class Applier:
         """After a failed start, remove a new VM, or restore the definition of one that existed."""
         if is_new:
             ports.release(self.folder)
+            autostart.disable(self.folder.path)
             remove_folder(self.folder, {self.folder.file(name) for name in files})
             self.observation.status = "absent"
         elif "define" in self.plan.steps:

@@ -49,9 +49,8 @@ class Autostart(Part):
         self._set(desired["autostart"], live.folder.path)
 
     def refresh(self, desired: Definition, live: Live) -> None:
-        """Replace the code by that of this run, and make what was removed by hand."""
-        if desired["autostart"]:
-            self._set(True, live.folder.path)
+        """Replace the code by that of this run, and correct what was changed by hand."""
+        self._set(desired["autostart"], live.folder.path)
 
     @staticmethod
     def _set(is_on: bool, path: str) -> None:

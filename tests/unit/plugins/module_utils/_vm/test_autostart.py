@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
@@ -163,6 +164,11 @@ def test_the_option(where, tmp_path):
     part.prepare(on, host)
     assert part.pending(on, host) == [] and autostart.is_enabled(host.folder.path)
     assert part.pending(off, host)[0].after is False
+    live = SimpleNamespace(folder=host.folder)
+    part.refresh(off, live)
+    assert not autostart.is_enabled(host.folder.path)
+    part.refresh(on, live)
+    assert autostart.is_enabled(host.folder.path)
     part.prepare(off, host)
     assert not autostart.is_enabled(host.folder.path)
 
