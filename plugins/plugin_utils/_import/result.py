@@ -24,7 +24,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import harmless
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder, schema
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 
 _HEADER = "# Imported from %s. Check the report beside it, and set the images of the lab.\n"
@@ -46,7 +46,7 @@ class Imported:
 
     def topology_yaml(self) -> str:
         """Return the topology as the text of a file."""
-        return _yaml(self.report["file"], self.topology)
+        return schema.EDITOR_LINE + "\n" + _yaml(self.report["file"], self.topology)
 
     def images_yaml(self) -> str:
         """Return the images as a file of variables of the role lab."""

@@ -25,6 +25,11 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairm
 
 Schema = dict[str, Any]
 
+# Where scripts/topology_schema.py's file is published, and the line of a topology that names it
+# for editors.
+URL = "https://raw.githubusercontent.com/vlab/qemu/main/docs/schema/topology.json"
+EDITOR_LINE = "# yaml-language-server: $schema=" + URL
+
 # Options of qemu_vm that a node does not accept, because other settings of it stand for them.
 _NOT_OF_NODES = ("nics", "uuid", "mac_copy_from", "config_drive", "autostart")
 

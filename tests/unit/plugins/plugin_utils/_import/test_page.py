@@ -11,6 +11,7 @@ import re
 import pytest
 import yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.formats import FORMATS
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import schema
 from ansible_collections.vlab.qemu.tests.unit import documents
 from ansible_collections.vlab.qemu.tests.unit.imported_labs import imported_text
 
@@ -33,3 +34,4 @@ def test_an_example_becomes_what_the_page_shows(example):
     lab = imported_text(source, kinds_map=json.loads(kinds_map or "{}"))
     assert lab.report["format"] == name
     assert lab.topology == yaml.safe_load(result)
+    assert lab.topology_yaml().startswith(schema.EDITOR_LINE + "\n")

@@ -36,12 +36,11 @@ VALIDATORS = [
 def _topologies():
     """Return the beginnings of the topologies in pages, and of the templates in roles."""
     pages = [*documents.ROOT.glob("docs/*.md"), *documents.ROOT.glob("roles/*/README.md")]
-    # import.md shows files of other tools, and what becomes of them.
-    pages = sorted(page for page in pages if page.name != "import.md")
-    for page in [documents.ROOT / "README.md", *pages]:
-        for number, block in enumerate(
-            re.findall(r"^ *```\w*\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.S | re.M)
-        ):
+    for page in [documents.ROOT / "README.md", *sorted(pages)]:
+        text = page.read_text(encoding="utf-8")
+        # Files of other tools.
+        text = re.sub(r"^<!-- import: .*?^```.*?^```", "", text, flags=re.S | re.M)
+        for number, block in enumerate(re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.S | re.M)):
             if re.search(r"^name:", block, re.M) and re.search(r"^nodes:", block, re.M):
                 yield pytest.param(block, id="%s-%d" % (page.name, number))
     for path in sorted(documents.ROOT.glob("roles/*/templates/topology.yml.j2")):
@@ -67,7 +66,7 @@ def test_the_file_is_up_to_date():
 
 def test_the_file_is_a_schema_with_its_address_and_title():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    assert SCHEMA["$id"].endswith("/docs/schema/topology.json") and SCHEMA["title"]
+    assert SCHEMA["$id"].endswith("/" + SCRIPT.PATH) and SCHEMA["title"]
 
 
 def test_all_settings_have_a_description():
@@ -84,7 +83,7 @@ def test_mappings_have_titles():
 
 @pytest.mark.parametrize("text", list(_topologies()))
 def test_a_topology_names_its_schema(text):
-    assert text.splitlines()[0] == SCRIPT.EDITOR_LINE
+    assert text.splitlines()[0] == schema.EDITOR_LINE
     if "{{" not in text and "{%" not in text:
         assert [list(validator.iter_errors(yaml.safe_load(text))) for validator in VALIDATORS] == [
             [],
