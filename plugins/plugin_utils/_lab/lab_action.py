@@ -198,7 +198,8 @@ class LabAction(ShareRunner):
         owner = origin_of(params.get("owner"), None, None)
         share: Params = {"lab": name, "vms": [], "by_name": True, "origin": owner}
         # Whatever the lab has is part of it.
-        result = self._run_with_progress(dict(params, topology={}, images={}, purge=False), share)
+        unused: Params = {"topology": {}, "images": {}, "purge": False, "from": None}
+        result = self._run_with_progress(dict(params, **unused), share)
         result["placement"] = {}
         if params["state"] == "absent" and not result.get("failed"):
             RecordCache(self.host, str(params.get("root")), name).remove()

@@ -156,11 +156,12 @@ def test_the_name_of_the_lab(args, name):
 @pytest.mark.parametrize("topology", [None, {}, ""])
 @pytest.mark.parametrize("state", ["stopped", "absent"])
 def test_a_lab_is_stopped_and_removed_by_its_name(lab, topology, state):
-    made = action(topology=topology, state=state, images={"x": {"disk": "/x"}}, purge=True, **lab)
+    unused = {"images": {"x": {"disk": "/x"}}, "purge": True, "from": {"checkpoint": "c"}}
+    made = action(topology=topology, state=state, **unused, **lab)
     result = run(made)
     ((given, share),) = made.sent
     assert share == {"lab": "twin", "vms": [], "by_name": True, "origin": None, "progress": None}
-    assert given["state"] == state and not given["purge"]
+    assert given["state"] == state and not given["purge"] and given["from"] is None
     assert given["images"] == {} and result["placement"] == {}
 
 
