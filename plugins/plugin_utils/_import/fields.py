@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
@@ -86,15 +86,14 @@ class Fields:
                 self.kept(key)
         return self.kept_values
 
-    def text(self, key: str, note: str, use: Callable[[str], str] | None = None) -> str:
+    def text(self, key: str, note: str) -> str:
         """Return a text, empty if the key is absent."""
         value = self.mapped(key, note)
         if value is None:
             return ""
         if isinstance(value, (dict, list, bool)):
             self.fail(key, "%s is not a text" % excerpt(value))
-        text = str(value)
-        return use(text) if use else text
+        return str(value)
 
     def integer(self, key: str, note: str, least: int = 0, most: int = 1 << 40) -> int | None:
         """Return an integer, None if the key is absent or empty."""

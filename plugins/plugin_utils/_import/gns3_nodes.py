@@ -59,7 +59,7 @@ PROPERTY_DROPPED = {
     "replicate_network_connection_state": "the carrier always follows the link",
     "maxcpus": "set smp.maxcpus",
 }
-_BOOT = {"c": "c", "d": "d", "n": "n"}
+_BOOT = "cdn"
 _FILES = (("bios_image", "bios_image"), ("kernel_image", "kernel"), ("initrd", "initrd"))
 _SLOTS = ("hda", "hdb", "hdc", "hdd")
 

@@ -311,7 +311,7 @@ class Lab:
         for end in ends:
             self._use(place, end)
         if isinstance(first.peer, Vm) and isinstance(second.peer, Vm):
-            self.links.append({"endpoints": [_endpoint(first), _endpoint(second)], **settings})
+            self.links.append({"endpoints": [endpoint(first), endpoint(second)], **settings})
             self.places["links[%d]" % (len(self.links) - 1)] = place
             return
         hubs = [end.peer for end in ends if isinstance(end.peer, Hub)]
@@ -388,15 +388,11 @@ def _keep_settings(end: End, settings: dict[str, Any]) -> None:
         end.peer.imported.setdefault("links", {})[end.nic] = settings
 
 
-def _endpoint(end: End) -> Any:
+def endpoint(end: End) -> Any:
+    """Return an end as a link or a segment has it."""
     name = end.peer.name if isinstance(end.peer, (Vm, Hub)) else ""
     more = {"address": end.address, "impair": end.impair}
     if any(more.values()):
         given = {key: value for key, value in more.items() if value}
         return {"node": name, "nic": end.nic, **given}
     return "%s:%s" % (name, end.nic)
-
-
-def member(end: End) -> Any:
-    """Return an end as the member of a segment."""
-    return _endpoint(end)

@@ -19,7 +19,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import (
     valid_nic_name,
 )
 
-_MODELS = {"virtio": "virtio-net-pci", "i82559er": "i82559er", "": "e1000"}
+_MODELS = {"virtio": "virtio-net-pci", "": "e1000"}
 _MODEL = re.compile(r"[a-z0-9][A-Za-z0-9-]{0,40}")
 MAX_NICS = 250
 

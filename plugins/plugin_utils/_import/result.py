@@ -20,7 +20,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     IMPORTED,
     Lab,
     Vm,
-    member,
+    endpoint,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import harmless
@@ -165,7 +165,7 @@ def _topology(lab: Lab) -> dict[str, Any]:
     topology["nodes"] = {name: _node(vm) for name, vm in lab.vms.items()}
     if lab.links:
         topology["links"] = [_short(link) for link in lab.links]
-    segments = {name: [member(end) for end in ends] for name, ends in lab.hubs.items() if ends}
+    segments = {name: [endpoint(end) for end in ends] for name, ends in lab.hubs.items() if ends}
     for name in set(lab.hubs) - set(segments):
         lab.report.warn("the segment %s has no NICs, and is left out" % name)
     if segments:
