@@ -140,9 +140,9 @@ qemu_version:
 command_line:
   description:
     - The command line of QEMU, word by word. It is also the first line of C(qemu.log).
-    - For a crashed VM, that of its last run. For another VM that does not run, and in check mode for
-      one that would be started, that of its next start; none if it cannot be started. Outside check
-      mode, only M(vlab.qemu.qemu_vm_info) returns that of a next start.
+    - For a crashed VM, that of its last run. For another VM that does not run, and in check
+      mode for one that would be started, that of its next start; none if it cannot be started.
+      Outside check mode, only M(vlab.qemu.qemu_vm_info) returns that of a next start.
   returned: always
   type: list
   elements: str

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -23,6 +24,7 @@ def file_lock(
     timeout: float = 300,
     remake: Callable[[], object] | None = None,
     create: bool = True,
+    is_check: bool = False,
 ) -> Iterator[bool]:
     """Hold the lock file at path during the block; yield whether there was one to hold.
 
@@ -30,11 +32,12 @@ def file_lock(
     remake: makes the folder of the lock. It is called before each try, also after another run has
     removed the folder meanwhile. Without it, a missing folder needs no lock.
     create: make a missing file; if False, a missing file needs no lock.
+    is_check: nothing is changed under the lock, so a read-only file system is no error.
     """
     while True:
         if remake:
             remake()
-        handle = _open(path, os.O_CREAT if create else 0)
+        handle = _open(path, os.O_CREAT if create else 0, is_check)
         if handle is None:
             if remake:
                 continue
@@ -51,16 +54,22 @@ def file_lock(
             os.close(handle)
 
 
-def _open(path: str, create: int) -> int | None:
+def _open(path: str, create: int, is_check: bool) -> int | None:
     try:
         return os.open(path, os.O_RDWR | create | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         return None
     except OSError as error:
+        if is_check and error.errno == errno.EROFS:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return None
         raise HostError("cannot open the lock %s: %s" % (path, error.strerror), path=path)
 
 
 def _write_holder(handle: int, path: str) -> None:
+    if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        return
     try:
         # Fixed width: truncating costs milliseconds.
         os.pwrite(handle, b"%-20d\n" % os.getpid(), 0)

@@ -169,6 +169,7 @@ class LabRun:
                 self.lab,
                 self.settings["lock_timeout"],
                 has_root and not self.check_mode,
+                self.check_mode,
             )
         )
         self.record = self._read_record()
@@ -182,7 +183,7 @@ class LabRun:
         for name in sorted(self.nodes):
             node, left = self.nodes[name], max(0, deadline - time.monotonic())
             create = not self.check_mode and node.state != "absent"
-            stack.enter_context(node.folder.locked(create, left))
+            stack.enter_context(node.folder.locked(create, left, self.check_mode))
             if create:
                 stack.callback(node.folder.tidy)
             stack.callback(node.vm.close)

@@ -26,11 +26,13 @@ _PREFIX, _SUFFIX = "lab-", ".lock"
 
 
 @contextlib.contextmanager
-def lab_lock(root: str, lab: str, timeout: float, create: bool) -> Iterator[None]:
+def lab_lock(
+    root: str, lab: str, timeout: float, create: bool, is_check: bool = False
+) -> Iterator[None]:
     """Hold the lock of a lab during the block.
 
     timeout: seconds to wait; then LockTimeout is raised, naming the holder. create: make the lock;
-    if False, a missing one needs no lock.
+    if False, a missing one needs no lock. is_check: check mode, see file_lock.
     """
     host = host_folder(root)
     path = os.path.join(host, _PREFIX + lab + _SUFFIX)
@@ -39,7 +41,7 @@ def lab_lock(root: str, lab: str, timeout: float, create: bool) -> Iterator[None
         make_folder(root)
         make_folder(host)
 
-    with file_lock(path, timeout, remake if create else None, create):
+    with file_lock(path, timeout, remake if create else None, create, is_check):
         try:
             yield
         finally:

@@ -67,7 +67,7 @@ class LabSnapshots:
         """Do what the options ask for; return the module's result. Raises VlabError."""
         with contextlib.ExitStack() as stack:
             for run in self.runs:
-                stack.enter_context(run.folder.locked(False, self.lock_timeout))
+                stack.enter_context(run.folder.locked(False, self.lock_timeout, self.check_mode))
                 stack.callback(run.close)
             self._for_each(SnapshotRun.observe, "observe")
             self._for_each(SnapshotRun.make_plan, "plan")

@@ -79,7 +79,7 @@ def converge_vm(params: Params, check_mode: bool) -> Result:
     run = VmRun(host, settings_of(params))
     create = not check_mode and params["state"] not in ("absent", "reset", "suspended")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(folder.locked(create, run.settings["lock_timeout"]))
+        stack.enter_context(folder.locked(create, run.settings["lock_timeout"], check_mode))
         clone = _clone(folder, params)
         if clone and not folder.exists():
             stack.enter_context(clone.locked(run.settings["lock_timeout"]))
@@ -115,7 +115,7 @@ def converge_item(
         item = with_image_paths({option: [item]}, images)[option][0]
     host = Host(folder, allow_shrink=bool(params.get("allow_shrink")))
     run = VmRun(host, settings_of(params))
-    with folder.locked(False, run.settings["lock_timeout"]):
+    with folder.locked(False, run.settings["lock_timeout"], check_mode):
         run.observe()
         try:
             run.observation.check_damage()

@@ -111,7 +111,7 @@ def converge_jobs(params: Params, check_mode: bool) -> tuple[list[Change], list[
     if params["backup"]:
         images = image_folder(folder.root, params.get("image_dir"))
         params = dict(params, backup=absolute_path("backup", params["backup"], images))
-    with folder.locked(False, settings_of(params)["lock_timeout"]):
+    with folder.locked(False, settings_of(params)["lock_timeout"], check_mode):
         observation = observe(folder)
         try:
             observation.check_damage()

@@ -286,14 +286,19 @@ class Folder:
         remove_empty_lab(os.path.dirname(self.path))
 
     @contextlib.contextmanager
-    def locked(self, create: bool, timeout: float = 300) -> Iterator[None]:
+    def locked(self, create: bool, timeout: float = 300, is_check: bool = False) -> Iterator[None]:
         """Hold the VM's lock during the block.
 
         Without create, a missing folder is not created, and a folder of kept disks gets no lock.
+        is_check: check mode, which also works on a read-only file system.
         """
         is_vm = self.exists() or os.path.exists(self.run)
         with file_lock(
-            self.lock, timeout, remake=self.make if create else None, create=create or is_vm
+            self.lock,
+            timeout,
+            remake=self.make if create else None,
+            create=create or is_vm,
+            is_check=is_check,
         ) as is_held:
             self.lacks_lock = not is_held
             yield

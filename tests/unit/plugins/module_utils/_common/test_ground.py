@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -391,6 +392,28 @@ def test_a_lock_without_a_folder(tmp_path):
     with pytest.raises(HostError, match="cannot open the lock"):
         with locks.file_lock(str(tmp_path / "dir")):
             pass
+
+
+def test_a_check_needs_no_writable_file_system(tmp_path, monkeypatch):
+    path, real = str(tmp_path / "lock"), os.open
+
+    def read_only(name, flags, *mode):
+        if os.fspath(name) == path and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(errno.EROFS, "Read-only file system", name)
+        return real(name, flags, *mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with locks.file_lock(path, is_check=True) as is_held:
+        assert is_held is False
+    os.close(real(path, os.O_CREAT | os.O_WRONLY))
+    with locks.file_lock(path, is_check=True) as is_held:
+        assert is_held is True
+        with pytest.raises(LockTimeout), locks.file_lock(path, timeout=0.05, is_check=True):
+            pass
+    with pytest.raises(HostError, match="cannot open the lock .*: Read-only file system"):
+        with locks.file_lock(path):
+            pass
+    assert (tmp_path / "lock").read_text() == ""
 
 
 def test_run():
