@@ -52,7 +52,7 @@ def check_cpu(option: str, cpu: str, host: Host, accel: str) -> None:
     # PowerPC also takes names in other cases and numbers of processor versions.
     if models is None or host.arch.startswith("ppc"):
         return
-    if model not in models:
+    if model not in models and model != "host":  # it may be reported with KVM only
         raise OptionError(
             option,
             "%s has no CPU model %r%s" % (host.binary, model, suggestion(model, models)),

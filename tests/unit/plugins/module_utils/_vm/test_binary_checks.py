@@ -146,6 +146,7 @@ def test_a_definition_may_wait_for_kvm():
         ("aarch64", "tcg", "max,aes=off", None),
         ("aarch64", "kvm", "max,kvm-steal-time=off", None),
         ("ppc64", "tcg", "POWER9_v2.0", None),
+        ("s390x", "kvm", "host", None),
     ],
 )
 def test_other_architectures(arch, accel, cpu, message):
