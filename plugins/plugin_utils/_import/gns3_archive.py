@@ -44,11 +44,13 @@ def project_of(archive: BinaryIO, report: Report) -> bytes:
             check_size("%s of %s" % (project.filename, file), project.file_size)
             with opened.open(project) as stream:
                 content = stream.read(MAX_BYTES + 1)
+    except OSError as failure:
+        reason = failure.strerror or "its end is missing"
+        raise LabFileError(file, [("", "the archive cannot be read: " + reason)]) from None
     except (
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
-        OSError,
         ValueError,
         RuntimeError,
         NotImplementedError,
