@@ -30,6 +30,7 @@ _NAMES = {
     "ftosv": "dell_ftosv",
     "generic_vm": "cloud",
     "n9kv": "cisco_n9kv",
+    "nxos": "cisco_nxos",
     "ocnos": "ipinfusion_ocnos",
     "openwrt": "openwrt",
     "pan": "paloalto_panos",
@@ -44,6 +45,7 @@ _NAMES = {
     "vjunosrouter": "juniper_vjunosrouter",
     "vjunosswitch": "juniper_vjunosswitch",
     "vsrx": "juniper_vsrx",
+    "xrv": "cisco_xrv",
     "xrv9k": "cisco_xrv9k",
     "bridge": SEGMENT,
     "ovs-bridge": SEGMENT,
@@ -53,8 +55,6 @@ _REFUSED = {
     "vmx": _SEVERAL,
     "juniper_vqfx": _SEVERAL,
     "vqfx": _SEVERAL,
-    "cisco_xrv": "there is no kind for it; cisco_xrv9k is its successor",
-    "xrv": "there is no kind for it; cisco_xrv9k is its successor",
     "host": "it is the host itself",
 }
 _CONTAINERS = re.compile(

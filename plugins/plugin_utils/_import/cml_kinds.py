@@ -21,6 +21,18 @@ _NAMES = (
     (r"cat9000v.*|cat9kv.*", "cisco_cat9kv"),
     (r"cat9800.*", "cisco_cat9800"),
     (r"nxosv9.*", "cisco_n9kv"),
+    (r"nxosv", "cisco_nxos"),
+    (r"iosxrv", "cisco_xrv"),
+    (r"cat-sdwan-manager.*", "cisco_sdwan_manager"),
+    (r"cat-sdwan-controller.*", "cisco_sdwan_controller"),
+    (r"cat-sdwan-validator.*", "cisco_sdwan_validator"),
+    (r"cat-sdwan-edge.*", "cisco_sdwan_edge"),
+    (r"vwlc", "cisco_vwlc"),
+    (r"fmcv.*", "cisco_fmcv"),
+    (r"gaia.*", "checkpoint_gaia"),
+    (r"fireboxv", "watchguard_fireboxv"),
+    (r"a10vthunder", "a10_vthunder"),
+    (r"voss", "extreme_voss"),
     (r"asav.*", "cisco_asav"),
     (r"ftdv.*", "cisco_ftdv"),
     (r"iosxrv9000.*", "cisco_xrv9k"),
@@ -44,7 +56,6 @@ _NAMES = (
 )
 _REFUSED = (
     (r"iol.*", _IOL),
-    (r"iosxrv|nxosv", "there is no kind for it; its successor has one"),
     (r"wan_?em.*", "it changes the frames of links; set that on the links"),
     (
         r"trex|thousandeyes.*|frr|nginx|dnsmasq|radius.*|syslog|tacplus.*|net-tools|chrome|firefox",

@@ -34,6 +34,7 @@ _KINDS = {
     "paloalto": "paloalto_panos",
     "sonicsw": "sonic",
     "timos": "nokia_sros",
+    "titanium": "cisco_nxos",
     "veos": "arista_veos",
     "vios": "cisco_vios",
     "viosl2": "cisco_viosl2",
@@ -43,6 +44,7 @@ _KINDS = {
     "vsrx": "juniper_vsrx",
     "vsrxng": "juniper_vsrx",
     "vyos": "vyos",
+    "xrv": "cisco_xrv",
     "xrv9k": "cisco_xrv9k",
 }
 _SEVERAL = "it is a part of a system of several VMs"

@@ -62,9 +62,10 @@ def test_a_kind_is_complete(name):
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_qemu_accepts_a_kind(name, version):
+    links = min(3, kinds.shipped()[name].get("nic", {}).get("max", 3))
     least = {
         "nodes": {"n": {"kind": name, "cpu": "max"}, "m": {"kind": name, "cpu": "max"}},
-        "links": ["n -- m", "n -- m", "n -- m"],
+        "links": ["n -- m"] * links,
     }
     topology = builder.build(dict(least, name="t"))
     problems = Problems()

@@ -15,12 +15,12 @@ import subprocess
 
 HYPERVISORS = {"hv11": "5.2", "hv12": "7.2", "hv13": "10.0"}
 DEVICES = frozenset(
-    """ahci e1000 e1000e floppy ib700 i6300esb ich9-ahci ide-cd ide-hd isa-fdc isa-serial nvme
-    pci-bridge pcie-pci-bridge pcie-root-port pvpanic qemu-xhci qxl-vga scsi-cd scsi-hd sd-card
-    sdhci-pci tpm-tis usb-storage usb-tablet vfio-pci virtio-balloon-pci virtio-blk-pci
-    virtio-rng-pci virtio-scsi-pci virtio-serial-pci virtserialport VGA virtio-blk-device
-    virtio-scsi-device virtio-serial-device virtio-rng-device virtio-balloon-device
-    virtio-9p-pci""".split()
+    """ahci e1000 e1000e floppy ib700 i6300esb ich9-ahci ide-cd ide-hd intel-iommu isa-fdc
+    isa-serial nvme pci-bridge pcie-pci-bridge pcie-root-port pvpanic qemu-xhci qxl-vga scsi-cd
+    scsi-hd sd-card sdhci-pci tpm-tis usb-storage usb-tablet vfio-pci virtio-balloon-pci
+    virtio-blk-pci virtio-rng-pci virtio-scsi-pci virtio-serial-pci virtserialport VGA
+    virtio-blk-device virtio-scsi-device virtio-serial-device virtio-rng-device
+    virtio-balloon-device virtio-9p-pci""".split()
 )
 MACHINES = ("isapc", "microvm", "none")
 OPTIONS = ("sandbox", "spice", "machine", "icount", "smbios-opts", "action")
