@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -143,7 +144,7 @@ class PlainData:
         if value is None or isinstance(value, (bool, int)):
             return value
         if isinstance(value, float):
-            if value != value or value in (float("inf"), float("-inf")):
+            if not math.isfinite(value):
                 self._fail(path, "found %s, which is no number" % value)
             return value
         if isinstance(value, str):

@@ -205,6 +205,7 @@ class Collector:
         nodes = _nodes(self.monitor) if self.monitor else {}
         if self.monitor and image in nodes:
             self._merge_live(self.monitor, layer, nodes[image], nodes)
+            _freeze(self.monitor, image)
         else:
             header = images.probe(layer)
             self.qemu_img.rebase(image, header.backing_file, header.backing_format)
@@ -224,3 +225,26 @@ class Collector:
         if event["event"] != "BLOCK_JOB_COMPLETED" or event["data"].get("error"):
             reason = event["data"].get("error", "it was cancelled")
             raise HostError("QEMU did not merge %s: %s" % (layer, reason), path=layer)
+
+
+def _freeze(monitor: Monitor, image: str) -> None:
+    """Open a layer under another one read-only again, so that clones can use it.
+
+    QEMU 10 leaves it writable after it has merged another layer into it.
+    """
+    nodes = monitor.execute("query-named-block-nodes", {"flat": True})
+    found = {(node["drv"], node["file"]): node for node in nodes}
+    node, file = found.get(("qcow2", image)), found.get(("file", image))
+    below_others = {other["image"].get("full-backing-filename") for other in nodes}
+    if not node or not file or node["ro"] or image not in below_others:
+        return
+    options = {
+        "driver": "qcow2",
+        "node-name": node["node-name"],
+        "read-only": True,
+        "file": file["node-name"],
+    }
+    backing = found.get(("qcow2", node["image"].get("full-backing-filename", "")))
+    if backing:
+        options["backing"] = backing["node-name"]
+    monitor.execute("blockdev-reopen", {"options": [options]})
