@@ -145,6 +145,7 @@ from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _connection_vars
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.appliance import reader
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source import named
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import (
     Hypervisor,
@@ -231,7 +232,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             file = os.path.join(folder, os.path.expanduser(given))
             try:
                 with open(file, encoding="utf-8") as stream:
-                    topology = builder.build(named(load_yaml(stream), lab_name, None))
+                    data = named(load_yaml(stream), lab_name, None)
+                topology = builder.build(data, None, None, reader(os.path.dirname(file)))
                 placed = placement.place(topology, hypervisors)
             except OSError as error:
                 raise AnsibleParserError("topology: cannot read %s: %s" % (file, error.strerror))

@@ -92,12 +92,12 @@ def nic_of(vm: Vm, adapter: int, port: int) -> str | None:
 
 def add_machine(lab: Lab, node: Fields, properties: Fields, name: str) -> Vm:
     """Add a QEMU node with its own kind."""
-    options = _options(node, properties)
+    options = machine_options(node, properties)
     model_text = properties.text("adapter_type", "the model of the NICs")
     model = machines.nic_model(model_text)
     if not model:
         properties.fail("adapter_type", "%s is not a model of a NIC" % excerpt(model_text))
-    names, custom = _nics(node, properties)
+    names, custom = nics(node, properties)
     root = properties.text("hda_disk_image", "the image of the node")
     bus = machines.disk_bus(
         properties.text("hda_disk_interface", "the bus of the root disk") or "ide"
@@ -123,7 +123,7 @@ def add_machine(lab: Lab, node: Fields, properties: Fields, name: str) -> Vm:
     return vm
 
 
-def _options(node: Fields, properties: Fields) -> dict[str, Any]:
+def machine_options(node: Fields, properties: Fields) -> dict[str, Any]:
     """Return the options of qemu_vm of a node."""
     options: dict[str, Any] = {
         "memory": properties.integer("ram", "memory", 1, 1 << 24) or 256,
@@ -153,7 +153,7 @@ def _options(node: Fields, properties: Fields) -> dict[str, Any]:
     return options
 
 
-def _nics(node: Fields, properties: Fields) -> tuple[list[str], dict[int, dict[str, str]]]:
+def nics(node: Fields, properties: Fields) -> tuple[list[str], dict[int, dict[str, str]]]:
     """Return the names of the NICs, and the settings of single NICs."""
     adapters = properties.integer("adapters", "the NICs", 0, machines.MAX_NICS)
     own_names: dict[int, str] = {}

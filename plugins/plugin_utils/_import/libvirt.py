@@ -172,7 +172,7 @@ class _Domain:
 
     def _arguments(self, vm: Vm, element: Element) -> None:
         words = [child.attributes.get("value", "") for child in element.all("qemu:arg")]
-        left, notes = apply_arguments(vm, words, self.lab.options.arguments)
+        left, notes = apply_arguments(vm.settings, words, self.lab.options.arguments)
         rest = [child.data() for child in element.children if child.tag != "qemu:arg"]
         if left or rest:
             vm.imported["qemu:commandline"] = [*left, *rest]

@@ -50,7 +50,7 @@ def apply_text(lab: Lab, vm: Vm, text: str, place: str) -> str:
         words = shlex.split(text)
     except ValueError:
         words = [text]
-    left, notes = apply_arguments(vm, words, lab.options.arguments)
+    left, notes = apply_arguments(vm.settings, words, lab.options.arguments)
     if left:
         lab.report.kept(place, "vars.imported; " + not_allowed(notes))
     elif notes:
@@ -58,7 +58,9 @@ def apply_text(lab: Lab, vm: Vm, text: str, place: str) -> str:
     return " ".join(left)
 
 
-def apply_arguments(vm: Vm, words: list[str], allowed: bool) -> tuple[list[str], list[str]]:
+def apply_arguments(
+    settings: dict[str, Any], words: list[str], allowed: bool
+) -> tuple[list[str], list[str]]:
     """Set the options of a VM from arguments.
 
     Return (arguments that are not taken over, notes on those that are). allowed: whether others
@@ -77,14 +79,14 @@ def apply_arguments(vm: Vm, words: list[str], allowed: bool) -> tuple[list[str],
         elif word in _SET_ANYWAY_VALUE and value:
             notes.append("%s %s: the collection sets this itself" % (word, value))
             index += 2
-        elif apply and value and (option := apply(vm.settings, value)):
+        elif apply and value and (option := apply(settings, value)):
             notes.append("%s %s: %s" % (word, value, option))
             index += 2
         else:
             left.append(words[index])
             index += 1
     if allowed and left:
-        vm.settings["extra_args"] = [*vm.settings.get("extra_args", []), *left]
+        settings["extra_args"] = [*settings.get("extra_args", []), *left]
         notes.append("%s: extra_args" % " ".join(left))
         left = []
     return left, notes

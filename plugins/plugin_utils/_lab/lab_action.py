@@ -19,6 +19,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import trust_as_template
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
     names_hint,
     with_hint,
@@ -28,6 +29,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import D
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import SYSTEM_ROOT
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _local_files
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import appliance
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.node_states import (
     chosen_nodes,
     states_in_phase,
@@ -63,6 +65,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     images,
     libraries,
     placement,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.appliances import (
+    needed_images,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive import (
     Content,
@@ -151,6 +156,9 @@ class LabAction(ShareRunner):
             if not record:
                 result["placement"] = lab.placed
                 self._remember(lab, params, result)
+                if result.get("failed"):
+                    message = str(result.get("msg", ""))
+                    result["msg"] = message + needed_images(lab.topology, message)
                 return self._shown(result)
             # The host changed nothing: it has given other addresses before.
         raise AnsibleActionFail(
@@ -311,7 +319,8 @@ class LabAction(ShareRunner):
         hosts, facts = self._hosts(name)
         cache = RecordCache(self.host, str(params.get("root")), str(name))
         used = UsedRecord(cache, facts, record)
-        topology = builder.build(data, used.kept, existing_vms(params, hosts, facts))
+        existing = existing_vms(params, hosts, facts)
+        topology = builder.build(data, used.kept, existing, self._read_appliance)
         state, only = params["state"], chosen_nodes(params.get("nodes"))
         problems = Problems()
         for name in only or ():
@@ -470,6 +479,14 @@ class LabAction(ShareRunner):
             )
 
         return render
+
+    def _read_appliance(self, file: str, version: str | None) -> Mapping[str, Any]:
+        """Return the kind of an appliance. Raises OptionError."""
+        try:
+            path = self._find("files", os.path.expanduser(file))
+        except AnsibleError:
+            raise OptionError("appliance", "there is no file %s on the controller" % file)
+        return appliance.read_kind(path, version)
 
     def _find(self, folder: str, name: str) -> str:
         """Return the path of a file of a node: as Ansible finds it, or beside the topology."""

@@ -21,6 +21,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
     assign_addresses,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.appliances import (
+    ReadAppliance,
+    with_appliances,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.linking import (
     check_mac_bases,
@@ -48,11 +52,17 @@ _MAPPINGS = (
 )
 
 
-def build(data: Any, kept: Kept | None = None, existing: Collection[str] | None = None) -> Topology:
+def build(
+    data: Any,
+    kept: Kept | None = None,
+    existing: Collection[str] | None = None,
+    read_appliance: ReadAppliance | None = None,
+) -> Topology:
     """Return the topology that data, as read from a file, describes.
 
     kept: what the lab has given before. existing: the VMs that keep theirs although the file does
-    not name them, None for all. Raise TopologyError with all errors found in data.
+    not name them, None for all. read_appliance: see with_appliances. Raise TopologyError with all
+    errors found in data.
     """
     problems = Problems()
     if not isinstance(data, dict):
@@ -66,6 +76,7 @@ def build(data: Any, kept: Kept | None = None, existing: Collection[str] | None 
         problems.check()
     # Errors against the schema are reported together with those in the rest.
     complete = _with_all_keys(valid_part(data, problems))
+    complete["kinds"] = with_appliances(complete["kinds"], read_appliance, problems)
     nodes = _nodes(complete, problems)
     kept = kept or Kept()
     unnamed = {

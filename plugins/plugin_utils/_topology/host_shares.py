@@ -202,6 +202,7 @@ def _nic_options(
         "mac": nic.mac,
         "model": settings.get("model")
         or node.settings.get("nic_model")
+        or node.kind_spec["nic"].get("models", {}).get(nic.name)
         or node.kind_spec["nic"].get("model", _DEFAULT_NIC_MODEL),
     }
     if nic.position is not None:

@@ -35,10 +35,15 @@ def apply_images(topology: Topology, images: Any, problems: Problems) -> None:
             _apply(node, {"disk": requested})
             continue
         name = requested or node.kind_spec["image"]
+        # The files of an appliance, by their names in the folder of images.
+        needed = None if requested else node.kind_spec["needs"].get("image")
         if name in checked:
-            if not _can_boot(checked[name]) and not _boots_without_image(node):
+            image = {**(needed or {}), **checked[name]}
+            if not _can_boot(image) and not _boots_without_image(node):
                 problems.add("images.%s" % name, "give kernel or disk: %s boots it", node.name)
-            _apply(node, checked[name])
+            _apply(node, image)
+        elif needed is not None:
+            _apply(node, needed)
         elif requested or not _boots_without_image(node):
             problems.add(
                 "nodes.%s.image" % node.name,

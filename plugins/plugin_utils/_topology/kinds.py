@@ -21,7 +21,11 @@ _FOLDER = os.path.join(os.path.dirname(__file__), "kind_files")
 
 
 class KindSpec(TypedDict):
-    """A complete kind, with everything it inherits. schema.py describes the keys."""
+    """A complete kind, with everything it inherits. schema.py describes the keys.
+
+    needs: what an appliance needs, empty for other kinds: image, as an item of images of qemu_lab;
+    files: all files, with what is known of each; arguments: those that it asks for in vain.
+    """
 
     description: str
     image: str
@@ -34,6 +38,7 @@ class KindSpec(TypedDict):
     ready: dict[str, Any]
     facts: dict[str, Any]
     warm: bool | str
+    needs: dict[str, Any]
 
 
 _MAX_DERIVED = 20  # kinds that extend each other in a row
@@ -49,6 +54,7 @@ _EMPTY: dict[str, Any] = {
     "ready": {},
     "facts": {},
     "warm": False,
+    "needs": {},
 }
 
 

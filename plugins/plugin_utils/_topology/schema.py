@@ -283,6 +283,11 @@ _KIND_NIC: Schema = {
     "description": "The NICs of the system.",
     "properties": {
         "model": {"type": "string", "description": "NIC model; virtio-net-pci by default."},
+        "models": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Other NIC models of single NICs, by name.",
+        },
         "name": {
             "type": "string",
             "pattern": _NAME_PATTERN,
@@ -374,6 +379,16 @@ _KIND: Schema = {
     "properties": {
         "description": {"type": "string", "description": "A sentence that describes the kind."},
         "extends": {"type": "string", "description": "The kind that this one is based on."},
+        "appliance": {
+            "type": "string",
+            "minLength": 1,
+            "description": "The file of a GNS3 appliance (.gns3a) on the controller, found like "
+            "`src` of files. The other keys of the kind change what it says.",
+        },
+        "version": {
+            "type": "string",
+            "description": "The version of the appliance; the first in the file by default.",
+        },
         "image": {
             "type": "string",
             "description": "Name of the image in the option images of qemu_lab; the name of "

@@ -129,6 +129,59 @@ def test_conflicts_of_nodes_are_found_before_a_host_is_sent_anything(state):
     assert "nodes.b.consoles[0].port: port tcp/5001 on 127.0.0.1 is also used" in result["msg"]
 
 
+def appliance_topology(tmp_path, **kind):
+    """A topology file beside an appliance; return its path."""
+    appliance = {
+        "name": "Router",
+        "registry_version": 4,
+        "qemu": {
+            "adapter_type": "e1000",
+            "adapters": 2,
+            "custom_adapters": [{"adapter_number": 1, "adapter_type": "virtio"}],
+            "ram": 64,
+        },
+        "images": [{"filename": "router.qcow2", "md5sum": "a" * 32, "filesize": 5}],
+        "versions": [{"name": "1", "images": {"hda_disk_image": "router.qcow2"}}],
+    }
+    (tmp_path / "router.gns3a").write_text(json.dumps(appliance), encoding="utf-8")
+    topology = {
+        "name": "lab",
+        "kinds": {"router": {"appliance": "router.gns3a", **kind}},
+        "nodes": {"a": {"kind": "router"}},
+    }
+    path = tmp_path / "lab.yml"
+    path.write_text(yaml.safe_dump(topology), encoding="utf-8")
+    return str(path)
+
+
+def test_a_kind_may_be_an_appliance_beside_the_topology(tmp_path):
+    made = action(topology=appliance_topology(tmp_path))
+    assert not run(made).get("failed")
+    options = made.sent[0][1]["vms"][0]["options"]
+    assert [nic["model"] for nic in options["nics"]] == ["e1000", "virtio-net-pci"]
+    assert options["disks"][0]["backing_file"] == "router.qcow2" and options["memory"] == 64
+
+
+def test_an_error_about_an_image_of_an_appliance_says_what_it_is(tmp_path):
+    made = action(topology=appliance_topology(tmp_path))
+    made.run_share = lambda given, share: {"failed": True, "msg": "no /images/router.qcow2"}
+    message = run(made)["msg"]
+    assert message.startswith("no /images/router.qcow2\n") and "router.qcow2: md5 aaa" in message
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ({"appliance": "no.gns3a"}, "there is no file no.gns3a on the controller"),
+        ({"version": "2"}, "kinds.router.version: router.gns3a has no version '2'"),
+    ],
+)
+def test_an_appliance_that_cannot_be_used(kind, message, tmp_path):
+    made = action(topology=appliance_topology(tmp_path, **kind))
+    result = run(made)
+    assert result["failed"] and message in result["msg"] and not made.sent
+
+
 UNNAMED = {key: value for key, value in PAIR.items() if key != "name"}
 
 
