@@ -162,6 +162,17 @@ def test_a_linux_node_is_reached_without_further_variables(parsed, asked, tmp_pa
     assert "StrictHostKeyChecking=no" in known["vlab_ssh_common_args"]
 
 
+def test_a_kind_may_be_an_appliance_beside_the_file(parsed, asked, tmp_path):
+    (tmp_path / "switch.gns3a").write_text(
+        '{"registry_version": 3, "port_name_format": "Gi{0}", "qemu": {"adapters": 2}}'
+    )
+    (tmp_path / "app.yml").write_text(
+        "name: app\nkinds: {switch: {appliance: switch.gns3a}}\nnodes: {sw1: {kind: switch}}\n"
+    )
+    known = parsed("topology: app.yml\nhypervisors: [hv1]\n").hosts["sw1"].get_vars()
+    assert [nic["name"] for nic in known["vlab_nics"]] == ["Gi0", "Gi1"]
+
+
 def test_the_lab_can_have_another_name(parsed, asked):
     inventory = parsed("topology: pair.yml\nhypervisors: [hypervisors]\nlab_name: twin\n")
     hosts = members(inventory)
