@@ -54,8 +54,10 @@ def read_kind(path: str, version: Optional[str]) -> dict[str, Any]:
     try:
         with open(path, "rb") as stream:
             content = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise OptionError("appliance", "cannot read %s: %s" % (path, error.strerror)) from None
+    except (OSError, ValueError) as error:
+        # A path with a null byte is a ValueError.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError("appliance", "cannot read %s: %s" % (excerpt(path), reason)) from None
     return kind_of(os.path.basename(path), content, version)
 
 

@@ -520,6 +520,8 @@ def test_the_file_is_only_needed_where_it_can_be_read():
     "kind, path, message",
     [
         ({"appliance": "no.gns3a"}, "kinds.iosv.appliance", "cannot read .*: No such file"),
+        ({"appliance": "no\0.gns3a"}, "kinds.iosv.appliance", "cannot read .*: embedded null"),
+        ({"appliance": "."}, "kinds.iosv.appliance", "cannot read .*: Is a directory"),
         ({"appliance": "a.gns3a", "version": "9"}, "kinds.iosv.version", "its versions are 7.2"),
         ({"version": "9"}, "kinds.iosv.version", "give appliance"),
         ({"appliance": "a.gns3a", "extends": "tiny"}, "kinds.iosv.extends", "not both"),
