@@ -250,6 +250,14 @@ start_late:
   returned: not in check mode
   type: float
   sample: 0.1
+impairments:
+  description:
+    - The impairments of the lab on this hypervisor at the end of the part, by the endpoint that
+      sends, as RV(vlab.qemu.qemu_vm_info#module:vms[].nics[].impairment). They count the frames
+      since the last change of the impairment.
+  returned: not in check mode
+  type: dict
+  sample: {'r1:eth1': {asked: {delay: 100}, measured: {frames_in: 30, frames_out: 29, lost: 1}}}
 errors:
   description: The message and the facts of each error, by the name of the VM.
   returned: failure of a change

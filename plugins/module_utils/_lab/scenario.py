@@ -190,7 +190,18 @@ def run_scenario(params: Params, check_mode: bool, clock: Clock | None = None) -
     _check_changes(params, own[number])
     run = PartRun(clock or Clock(), lambda event: _change(params, event), params["start_at"])
     run.run(own[number])
-    return dict(result, **_outcome(run, number))
+    return dict(result, impairments=_impairments(params), **_outcome(run, number))
+
+
+def _impairments(params: Params) -> dict[str, Any]:
+    """Return what was asked of the impaired links and measured, by the endpoint that sends."""
+    vms, _warnings = vm_facts(params["root"], params["lab"])
+    return {
+        "%s:%s" % (vm["name"], nic["name"]): nic["impairment"]
+        for vm in vms
+        for nic in vm.get("nics") or ()
+        if nic.get("impairment")
+    }
 
 
 def _outcome(run: PartRun, number: int) -> Result:

@@ -32,7 +32,10 @@ LOCAL = {
         "name": "r1",
         "status": "running",
         "nics": [
-            udp("eth1", 1, 2, impair={"delay": 20}),
+            dict(
+                udp("eth1", 1, 2, impair={"delay": 20}),
+                impairment={"measured": {"lost": 3}},
+            ),
             udp("eth2", 3, 4, "192.0.2.1"),
             udp("eth3", 5, 6, "192.0.2.1"),
             {"name": "ge-0_0_0", "link": {"type": "user"}, "link_down": True},
@@ -373,6 +376,7 @@ def test_only_nodes_of_this_hypervisor_are_changed(made):
         ("r1", "paused"),
     ]
     assert [entry["changed"] for entry in result["events"]] == [True, False, True, True]
+    assert result["impairments"] == {"r1:eth1": {"measured": {"lost": 3}}}
     assert result["changed"] and result["start_late"] == 0 and result["started"] == 6000
     assert result["events"][2] == {
         "step": 2,
