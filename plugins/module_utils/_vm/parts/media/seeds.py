@@ -312,7 +312,7 @@ def _image(drive: Seed) -> bytes:
 
     option = drive["kind"] + (".files" if drive["kind"] == "config_drive" else "")
     image = make_iso(files, drive["label"], option=option)
-    if drive["kind"] == "config_drive":
+    if not is_nocloud(drive, files):
         # A guest that continues from a template finds a drive of the size that it knows.
         image += bytes(-len(image) % _DRIVE_UNIT)
     return image
