@@ -121,6 +121,8 @@ class SnapshotRun:
     def discard_incomplete(self) -> None:
         """Remove what killed runs left."""
         self._collect(self.plan.discard)
+        if self.reverter:
+            self.reverter.current = self._definition  # a killed run's overlays are used by now
 
     def remove(self) -> None:
         """Remove the snapshots that the plan removes, and layers that are not used any more."""

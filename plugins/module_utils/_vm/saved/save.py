@@ -101,13 +101,15 @@ class Saver:
         saves_disks: bool = True,
     ) -> None:
         self.host, self.observation, self.state = host, observation, state
-        self.definition: Definition = observation.running or observation.saved or {}
+        # They are set by prepare: what a killed run left is completed before, which changes them.
+        self.definition: Definition = {}
+        self.layers: list[layers.Layer] = []
+        self.saves_disks = saves_disks
         # The saved state of a suspended VM, whose memory the snapshot shares.
         self.suspended = SavedState(state.vm, None) if is_suspended(observation) else None
         self.saves_memory = saves_memory and (observation.alive or self.suspended is not None)
         self.is_paused = False
         self.was_running = observation.status == "running"
-        self.layers = layers.frozen_layers(state.vm, self.definition) if saves_disks else []
 
     @property
     def _monitor(self) -> Monitor:
@@ -118,6 +120,9 @@ class Saver:
 
     def prepare(self) -> None:
         """Create what can be created while the guest runs."""
+        self.definition = self.observation.running or self.observation.saved or {}
+        if self.saves_disks:
+            self.layers = layers.frozen_layers(self.state.vm, self.definition)
         self.state.make()
         if self.layers:
             layers.make_overlays(self.layers, self.host.qemu_img)

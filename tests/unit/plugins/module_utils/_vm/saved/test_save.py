@@ -72,3 +72,23 @@ def test_a_snapshot_without_memory(host, is_suspended):
     record = state.load()
     assert not record["memory"] and record["status"] == "stopped"
     assert not os.path.exists(state.memory)
+
+
+def test_a_layer_that_the_cleaning_of_a_killed_run_changes_is_looked_at_after_it(host, monkeypatch):
+    disks = [{"name": "d", "size": "4M"}]
+    definitions.save(host.folder, compose(disks=disks, host=host))
+    frozen = []
+    monkeypatch.setattr(
+        "ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.layers.make_overlays",
+        lambda layers, _qemu_img: frozen.extend(layer.frozen for layer in layers),
+    )
+    observation = observe(host.folder)
+    saver = Saver(host, observation, SavedState(host.folder, "s"), saves_memory=False)
+    # The run that was killed had recorded an overlay, and the image under it is merged by now.
+    overlay = host.folder.file("d.0123abcd.qcow2")
+    with open(overlay, "wb"):
+        pass
+    disk = dict(observation.saved["disks"][0], image="d.0123abcd.qcow2")
+    observation.saved = dict(observation.saved, disks=[disk])
+    saver.prepare()
+    assert frozen == [overlay]
