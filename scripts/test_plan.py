@@ -473,7 +473,7 @@ def testbed_steps(everything: bool = False) -> list[Step]:
             [str(ROOT / "tests/testbed/run"), *arguments],
             cwd=ROOT,
             own_home=False,
-            timeout=7200 if everything else 2400,
+            timeout=7200 if everything else 3600,
             count=own_summary,
             after=("trees", "images"),
         )
