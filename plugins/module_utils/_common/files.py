@@ -71,6 +71,15 @@ def _open_locked(path: str) -> Iterator[IO[bytes]]:
                 return
 
 
+def size_and_time(path: str) -> tuple[int, int] | None:
+    """Return what changes with the content of a file, None if it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 def is_same_file(handle: int, path: str) -> bool:
     """Return whether an open file is (still) the one at path."""
     try:

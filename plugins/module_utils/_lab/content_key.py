@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from typing import TYPE_CHECKING, Any, Iterable, Iterator
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import size_and_time
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
@@ -34,7 +35,7 @@ def _content(node: NodeRun) -> dict[str, Any]:
     return {
         "name": node.name,
         "options": options,
-        "images": [_state_of(path) for path in _images(options)],
+        "images": [(path, size_and_time(path)) for path in _images(options)],
         "qemu": node.vm.host.capabilities.version_text,
     }
 
@@ -47,12 +48,3 @@ def _images(options: Params) -> Iterator[str]:
         for drive in options.get(option) or ():
             if drive.get(key):
                 yield drive[key]
-
-
-def _state_of(path: str) -> list[Any]:
-    """Return what changes with the content of a file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return [path]
-    return [path, status.st_size, status.st_mtime_ns]

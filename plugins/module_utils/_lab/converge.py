@@ -368,7 +368,9 @@ class LabRun:
     def _start(self, nodes: list[NodeRun]) -> dict[str, VlabError]:
         """Start the nodes, and wait until they are ready; return {name: error}."""
         wait_ready = self.params["wait_ready"]
-        if any(node.node.get("warm") for node in nodes):
+        if not any(node.starts or node.is_running and wait_ready for node in nodes):
+            return {}
+        if any(node.boots and node.node.get("warm") for node in nodes):
             from ansible_collections.vlab.qemu.plugins.module_utils._lab.template import (
                 assign_templates,
             )
@@ -378,8 +380,6 @@ class LabRun:
             if node.starts and not node.boots:
                 # All that continue do so at one moment, as they were saved.
                 node.after = {}
-        if not any(node.starts or node.is_running and wait_ready for node in nodes):
-            return {}
         return StartScheduler(
             {node.name: node for node in nodes},
             self.limits.get("booting") if any(node.boots for node in nodes) else None,

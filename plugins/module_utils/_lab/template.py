@@ -24,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     VlabError,
     report_os_errors,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import size_and_time
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import (
@@ -130,7 +131,7 @@ def template_key(template: Definition, host: Host) -> str:
     host: of a node, after its plan.
     """
     files = [host.binary, template["kernel"], template["initrd"]]
-    states = [(path, *_size_and_time(path)) for path in files]
+    states = [(path, size_and_time(path)) for path in files]
     parts = [_FORMAT, host.accel, host.capabilities.version_text, states, template]
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:24]
@@ -230,14 +231,6 @@ class Template:
         return definition
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
 def _remove_unused(but: str) -> None:
     """Remove the templates that were not used for the longest time, if there are too many."""
     folder = os.path.join(cache_folder(), _LAB)
@@ -256,8 +249,8 @@ def assign_templates(nodes: Iterable[NodeRun], settings: Settings) -> None:
 
     With warm: auto, a node boots if no template exists, and too few nodes of the run share it.
     """
-    templates: dict[str, Template] = {}
     sharing: dict[str, list[NodeRun]] = {}
+    definitions: dict[str, Definition] = {}
     for node in nodes:
         definition = node.vm.desired
         if not node.node.get("warm") or definition is None or not node.boots:
@@ -267,12 +260,13 @@ def assign_templates(nodes: Iterable[NodeRun], settings: Settings) -> None:
             if node.node["warm"] is True:
                 node.vm.host.warn("%s boots without a template: %s" % (node.name, reason))
             continue
-        template, host = template_of(definition), node.vm.host
-        key = template_key(template, host)
-        templates.setdefault(key, Template(key, template, host.arch, settings))
+        template = template_of(definition)
+        key = template_key(template, node.vm.host)
+        definitions[key] = template
         sharing.setdefault(key, []).append(node)
     for key, group in sharing.items():
-        is_worthwhile = len(group) >= _MIN_SHARING or templates[key].exists()
+        shared = Template(key, definitions[key], group[0].vm.host.arch, settings)
+        is_worthwhile = len(group) >= _MIN_SHARING or shared.exists()
         for node in group:
             if is_worthwhile or node.node["warm"] is True:
-                node.template = templates[key]
+                node.template = shared

@@ -6,7 +6,7 @@
 """A program between QEMU and the clients of its consoles: QEMU serves one client, this many.
 
 It is copied into the folder of a VM and runs there by itself, so it imports only the standard
-library. Its argument is JSON:
+library and detached_program. Its argument is JSON:
   record: the file for {pid, start, boot_id}, by which it is recognised.
   consoles: [{name, backend, listen, telnet, writers}]: QEMU's socket, a path or [host, port] to
   listen on, whether clients speak telnet, and whether one or many clients may type at a time.
@@ -21,11 +21,17 @@ import json
 import os
 import re
 import select
-import signal
 import socket
 import sys
 import time
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import (
+    begin,
+    log,
+    report,
+    write_record,
+)
 
 MAX_CLIENTS = 32  # of a console
 MAX_OUTPUT = 256 << 10  # bytes for a client that it has not read
@@ -242,32 +248,6 @@ def listen(place: str | list[Any]) -> socket.socket:
     return listener
 
 
-def write_record(path: str) -> None:
-    """Write what identifies this process, as proc(5) shows it."""
-    with open("/proc/self/stat", encoding="ascii", errors="replace") as stream:
-        start = int(stream.read().rpartition(")")[2].split()[19])
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-        boot_id = stream.read().strip()
-    with open(path + ".new", "w", encoding="ascii") as stream:
-        json.dump({"pid": os.getpid(), "start": start, "boot_id": boot_id}, stream)
-    os.replace(path + ".new", path)
-
-
-def log(text: str) -> None:
-    """Write a line to the log, which is the standard error output."""
-    with contextlib.suppress(OSError):
-        os.write(2, ("%s %s\n" % (time.strftime("%F %T"), text)).encode("utf-8", "replace"))
-
-
-def report(text: str) -> None:
-    """Answer the run that started this process, if that still exists."""
-    with contextlib.suppress(OSError):
-        os.write(1, text.encode("utf-8", "replace") + b"\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 1)
-    os.close(null)
-
-
 def serve(consoles: list[Console]) -> None:
     """Serve the clients until QEMU ends, and then until they have read its last output."""
     end: float | None = None
@@ -302,16 +282,10 @@ def wait_for(interests: list[Interest], deadline: float | None) -> None:
         handlers[number](events)
 
 
-def end(_number: int, _frame: object) -> NoReturn:
-    """End by a signal."""
-    raise SystemExit(0)
-
-
-def main(settings: dict[str, Any]) -> int:
+def main() -> int:
     """Run the relay to its end; return its exit code."""
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    os.umask(0o177)
+    begin()
+    settings = json.loads(sys.argv[1])
     try:
         write_record(settings["record"])
         consoles = [Console(one) for one in settings["consoles"]]
@@ -323,7 +297,3 @@ def main(settings: dict[str, Any]) -> int:
     serve(consoles)
     log("ended with QEMU")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(json.loads(sys.argv[1])))

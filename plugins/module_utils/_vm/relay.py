@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.source_text import source_text
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.detached import Detached
 
 if TYPE_CHECKING:
@@ -49,12 +48,15 @@ def start(folder: Folder, consoles: list[dict[str, Any]]) -> None:
 
     consoles: the settings for the program, see console_relay.
     """
+    from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
+        program_archive,
+    )
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu import console_relay
 
     end(folder)
     relay = _relay(folder)
     settings = {"record": relay.record, "consoles": consoles}
-    relay.start(source_text(console_relay), [json.dumps(settings)])
+    relay.start(program_archive(console_relay), [json.dumps(settings)])
 
 
 def end(folder: Folder) -> None:

@@ -109,12 +109,16 @@ def update(folder: Folder, pid: int, wires: Wires) -> None:
         _ask(folder, {"command": "configure", "wires": wires})
         write_json(path, settings)
         return
-    from ansible_collections.vlab.qemu.plugins.module_utils._wire.archive import archive
+    from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
+        program_archive,
+    )
+    from ansible_collections.vlab.qemu.plugins.module_utils._wire import engine
+    from ansible_collections.vlab.qemu.plugins.module_utils._wire import program as wires_program
 
     program.end(0)
     write_json(path, settings)
     # Neither the packages of the host nor compiled files.
-    program.start(archive(), [path], "-S -B")
+    program.start(program_archive(wires_program, engine), [path], "-S -B")
 
 
 def end(folder: Folder, timeout: float = _END_TIMEOUT) -> None:

@@ -6,7 +6,7 @@
 """The program of the wires of a VM: it takes what QEMU sends, impairs it, and passes it on.
 
 It is copied into the folder of a VM and runs there by itself, so it imports only the standard
-library and the engine. Its argument is a file of JSON:
+library, detached_program and the engine. Its argument is a file of JSON:
   record: the file for {pid, start, boot_id}, by which it is recognised.
   control: the path of the control socket.
   pid, start: of QEMU; the program ends with it.
@@ -31,17 +31,23 @@ import itertools
 import json
 import os
 import select
-import signal
 import socket
 import sys
 import time
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import (
+    begin,
+    log,
+    report,
+    start_time,
+    write_record,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.engine import Direction, check
 
 # Of typing, see the engine.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     # listen, local, remote: [address, port]; parameters: of the engine.
     Settings = dict[str, Any]
@@ -338,16 +344,6 @@ class Process:
         return start_time(self.pid) == self.start
 
 
-def start_time(pid: int) -> int | None:
-    """Return when a process started, None if it has ended: proc(5)."""
-    try:
-        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" and int(fields[17]) < 2 else int(fields[19])
-
-
 def _listen(path: str) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -358,31 +354,6 @@ def _listen(path: str) -> socket.socket:
     return listener
 
 
-def write_record(path: str) -> None:
-    """Write what identifies this process, as proc(5) shows it."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-        boot_id = stream.read().strip()
-    record = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot_id": boot_id}
-    with open(path + ".new", "w", encoding="ascii") as stream:
-        json.dump(record, stream)
-    os.replace(path + ".new", path)
-
-
-def log(text: str) -> None:
-    """Write a line to the log, which is the standard error output."""
-    with contextlib.suppress(OSError):
-        os.write(2, ("%s %s\n" % (time.strftime("%F %T"), text)).encode("utf-8", "replace"))
-
-
-def report(text: str) -> None:
-    """Answer the run that started this process, if that still exists."""
-    with contextlib.suppress(OSError):
-        os.write(1, text.encode("utf-8", "replace") + b"\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 1)
-    os.close(null)
-
-
 def be_punctual() -> None:
     """Wake up as exactly as the kernel can, and never for the sake of collecting garbage."""
     with contextlib.suppress(OSError), open("/proc/self/timerslack_ns", "w") as stream:
@@ -390,16 +361,9 @@ def be_punctual() -> None:
     gc.disable()
 
 
-def end(_number: int, _frame: object) -> NoReturn:
-    """End by a signal."""
-    raise SystemExit(0)
-
-
 def main() -> int:
     """Run the program to its end; return its exit code."""
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    os.umask(0o177)
+    begin()
     try:
         with open(sys.argv[1], encoding="utf-8") as stream:
             settings = json.load(stream)

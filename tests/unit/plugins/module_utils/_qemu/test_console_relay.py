@@ -16,6 +16,9 @@ import sys
 import time
 
 import pytest
+from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
+    program_archive,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import console_relay
 
 TIMEOUT = 20
@@ -37,9 +40,10 @@ class Relay:
             "writers": writers,
         }
         settings = {"record": str(folder / "relay.json"), "consoles": [console]}
+        (folder / "relay.pyz").write_bytes(program_archive(console_relay))
         self.log = open(folder / "relay.log", "wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-I", console_relay.__file__, json.dumps(settings)],
+            [sys.executable, "-I", str(folder / "relay.pyz"), json.dumps(settings)],
             stdout=subprocess.PIPE,
             stderr=self.log,
         )

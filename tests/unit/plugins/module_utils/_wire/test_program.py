@@ -16,8 +16,10 @@ import sys
 import time
 
 import pytest
-from ansible_collections.vlab.qemu.plugins.module_utils._wire import program
-from ansible_collections.vlab.qemu.plugins.module_utils._wire.archive import archive
+from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
+    program_archive,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import engine, program
 
 TIMEOUT = 20
 SIZE = 200
@@ -55,10 +57,10 @@ class End:
     def send(self, data):
         self.qemu.sendto(data, ("127.0.0.1", self.wire))
 
-    def receive(self):
+    def receive(self, quiet=0.25):
         """Return what arrived until nothing comes any more, with the ports of the senders."""
         found = []
-        while select.select([self.qemu], [], [], 0.25)[0]:
+        while select.select([self.qemu], [], [], quiet)[0]:
             found.append(self.qemu.recvfrom(65536))
         return [data for data, _address in found], {address[1] for _data, address in found}
 
@@ -81,7 +83,7 @@ class Running:
             "start": program.start_time(pid),
             "wires": self.wires,
         }
-        (folder / "wire.pyz").write_bytes(archive())
+        (folder / "wire.pyz").write_bytes(program_archive(program, engine))
         (folder / "settings.json").write_text(json.dumps(settings))
         self.log = open(folder / "wire.log", "wb")
         self.process = subprocess.Popen(
@@ -267,7 +269,7 @@ def test_changes_while_frames_pass(running):
     # A frame on its way keeps its time; a later one does not overtake it.
     running.ask({"command": "set", "wire": "there", "parameters": {}})
     running.left.send(b"later")
-    assert running.right.receive()[0] == [b"late", b"later"]
+    assert running.right.receive(quiet=1)[0] == [b"late", b"later"]
     running.right.send(b"nobody takes it")
     assert running.left.receive()[0] == []
 

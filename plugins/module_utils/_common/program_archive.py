@@ -3,23 +3,27 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The program of the wires as one file that Python runs: a zip archive."""
+"""Modules as one file that Python runs: a zip archive."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from types import ModuleType
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common import detached_program
 from ansible_collections.vlab.qemu.plugins.module_utils._common.source_text import source_text
-from ansible_collections.vlab.qemu.plugins.module_utils._wire import engine, program
 
-_MAIN = "from %s import main\n\nraise SystemExit(main())\n" % program.__name__
+_MAIN = "from %s import main\n\nraise SystemExit(main())\n"
 
 
-def archive() -> bytes:
-    """Return the archive. Raises HostError."""
-    files = {"__main__.py": _MAIN}
-    for module in (engine, program):
+def program_archive(program: ModuleType, *others: ModuleType) -> bytes:
+    """Return the archive of a program, which has the function main. Raises HostError.
+
+    others: the modules that it imports, besides detached_program and the standard library.
+    """
+    files = {"__main__.py": _MAIN % program.__name__}
+    for module in (detached_program, *others, program):
         *packages, name = module.__name__.split(".")
         for depth in range(1, len(packages) + 1):
             files["/".join([*packages[:depth], "__init__.py"])] = ""

@@ -1,0 +1,68 @@
+# Copyright: vlab.qemu contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""What the programs have in common that run beside the QEMU of a VM: see _vm/detached.
+
+They run from an archive, see program_archive, and import only the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+
+# Not imported from typing, which costs such a program memory.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def begin() -> None:
+    """Prepare this process: it ends by SIGTERM, and its files are for its owner only."""
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    os.umask(0o177)
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, None if it has ended: proc(5)."""
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" and int(fields[17]) < 2 else int(fields[19])
+
+
+def write_record(path: str) -> None:
+    """Write what identifies this process, as proc(5) shows it."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+        boot_id = stream.read().strip()
+    record = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot_id": boot_id}
+    with open(path + ".new", "w", encoding="ascii") as stream:
+        json.dump(record, stream)
+    os.replace(path + ".new", path)
+
+
+def log(text: str) -> None:
+    """Write a line to the log, which is the standard error output."""
+    with contextlib.suppress(OSError):
+        os.write(2, ("%s %s\n" % (time.strftime("%F %T"), text)).encode("utf-8", "replace"))
+
+
+def report(text: str) -> None:
+    """Answer the run that started this process, if that still exists."""
+    with contextlib.suppress(OSError):
+        os.write(1, text.encode("utf-8", "replace") + b"\n")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.close(null)
