@@ -46,6 +46,7 @@ FRAGMENTS = (
     "storage",
     "media",
     "network",
+    "descriptors",
     "confinement",
 )
 # Titles of mappings, by their paths in the schema.

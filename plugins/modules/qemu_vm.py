@@ -38,6 +38,7 @@ extends_documentation_fragment:
   - vlab.qemu.storage
   - vlab.qemu.media
   - vlab.qemu.network
+  - vlab.qemu.descriptors
   - vlab.qemu.confinement
   - vlab.qemu.autostart
 attributes:

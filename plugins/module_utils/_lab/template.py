@@ -65,6 +65,7 @@ _EXCLUDED: dict[str, Any] = {
     "extra_args": [],
     "memory_backend": None,
     "wrapper": [],
+    "fds": [],
     "display": {"type": "none"},
 }
 # What a template has instead of the options of the node; nothing of it is visible in the guest.

@@ -459,7 +459,10 @@ class Applier:
         console_from = host.console_from
         if console_from is None:
             console_from = log_size(folder, desired)
-        child = process.Child(argv, folder, desired["environment"])
+        try:
+            child = process.Child(argv, folder, desired["environment"], host.descriptors)
+        finally:
+            host.close_descriptors()
         try:
             self.observation.monitor = child.connect(self.settings["start_timeout"])
             self._set_up(self.observation.monitor, argv, console_from)

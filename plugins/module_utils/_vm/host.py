@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
@@ -48,7 +49,8 @@ class Host:
     saved_memory, machine_type, console_from: the saved state of a guest to load at a start, the
     machine type that it needs, and where its run begins in the log of the first console; None for
     a start from nothing. is_template: whether the guest continues from a template, and can boot
-    instead. reverts: whether this run returns to a snapshot. clone: the making of the VM from a
+    instead. descriptors: what the next start passes to QEMU, open until it is started.
+    reverts: whether this run returns to a snapshot. clone: the making of the VM from a
     snapshot of another one.
     """
 
@@ -62,6 +64,7 @@ class Host:
         self.accel_reason: str = ""
         self.secrets: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.descriptors: list[int] = []
         self.machine_properties: dict[str, Any] = {}
         self.spawns_programs = False
         self.saved_memory: str | None = None
@@ -80,6 +83,11 @@ class Host:
         """Let the next start boot the guest, after load."""
         self.saved_memory = self.incoming = self.machine_type = self.console_from = None
         self.is_template = False
+
+    def close_descriptors(self) -> None:
+        """Close what a start was to pass to QEMU, which has descriptors of its own by now."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
 
     def find(self, arch: str | None, binary: str | list[str] | None) -> None:
         """Find the QEMU binary; the first that exists of a list. Raises OptionError."""

@@ -42,7 +42,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.supervisor import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
@@ -86,9 +86,15 @@ _HINTS = (
 
 
 class Child:
-    """A QEMU that was just started. argv: its command line."""
+    """A QEMU that was just started. argv: its command line. descriptors: those that it inherits."""
 
-    def __init__(self, argv: list[str], folder: Folder, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        argv: list[str],
+        folder: Folder,
+        environment: Mapping[str, str],
+        descriptors: Collection[int] = (),
+    ) -> None:
         self.argv, self.folder = argv, folder
         try:
             self.process = start_supervised(
@@ -98,6 +104,7 @@ class Child:
                 folder.log,
                 _log_head(argv),
                 env=dict(os.environ, **environment),
+                pass_fds=descriptors,
                 umask=0o077,  # of captures and sockets outside the VM's folder
             )
         except OSError as error:

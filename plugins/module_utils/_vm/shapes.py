@@ -239,6 +239,12 @@ _OPTION_CHECKS: dict[str, Check] = {
     "config_drive": optional(_FILES),
     "extra_args": list_of(text),
     "wrapper": list_of(text),
+    "fds": list_of(
+        record(
+            {"set": natural, "path": text, "mode": one_of(("r", "w", "rw"))},
+            {"opaque": optional(text)},
+        )
+    ),
     "qemu_binary": optional(either(text, list_of(text))),
     "passthrough": list_of(either(text, record({"device": text, "virtual_functions": positive}))),
     "environment": dict_of(text),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.autostart import Autostart
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.confinement import Confinement
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import Consoles
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.descriptors import Descriptors
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.devices import Devices
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.display import Display
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.firmware import Firmware
@@ -29,6 +30,7 @@ PARTS = (
     Storage(),
     Media(),
     Network(),
+    Descriptors(),
     Confinement(),
     Autostart(),
 )

@@ -54,6 +54,10 @@ RICH = {
     "passthrough": ["3b:00.1"],
     "wrapper": ["nice", "-n", "5"],
     "extra_args": ["-icount", "shift=1"],
+    "fds": [
+        {"set": 1, "path": "/dev/tap5", "mode": "rw"},
+        {"set": 7, "path": "/x", "opaque": "a, b"},
+    ],
     "consoles": [
         {"name": "main"},
         {"name": "tcp", "type": "tcp"},
@@ -639,6 +643,7 @@ PLACES = {
     "machine options": lambda v: {"machine_options": {"x": v, "y": {"z": v}}},
     "devices": lambda v: {"devices": [{"driver": "pvpanic", "x": v, "y": [v]}]},
     "wrapper": lambda v: {"wrapper": ["nice", v]},
+    "fds": lambda v: {"fds": [{"set": 1, "path": "/f" + v, "opaque": v or "x"}]},
     "extra_args": lambda v: {"extra_args": ["-x", v.replace("-S", "-s")]},
 }
 OPTION_STRINGS = {
@@ -657,6 +662,7 @@ OPTION_STRINGS = {
     "-spice",
     "-sandbox",
     "-drive",
+    "-add-fd",
 }
 
 

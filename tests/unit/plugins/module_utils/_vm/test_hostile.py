@@ -326,6 +326,7 @@ NEEDED = {"devices": {"driver": "pvpanic"}, "smbios": {"type": 1}}
 BESIDE = {
     "name": {"name": "n"},
     "guest_port": {"guest_port": 22},
+    "set": {"set": 1, "path": "/f"},
     "snapshot": {"vm": "r1", "snapshot": "s"},
 }
 FREE = ("user_data", "meta_data", "network_config", "vendor_data", "files")

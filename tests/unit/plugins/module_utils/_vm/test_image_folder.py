@@ -38,6 +38,7 @@ LINKS = [
     ("bridge", "helper", {"bridge": "br0"}),
 ]
 OTHERS = [
+    ({"fds": [{"set": 1, "path": "PATH"}]}, "fds[0].path"),
     ({"disks": [{"name": "d", "size": "1M", "secret_file": "PATH"}]}, "disks[d].secret_file"),
     (
         {
@@ -83,7 +84,7 @@ def paths_in(spec):
 def test_no_option_that_is_a_path_is_missing():
     """A new one belongs to the tables above."""
     known = {"kernel", "initrd", "bios_image", "disks.path", "disks.backing_file"}
-    known |= {"disks.secret_file", "nics.capture.path"}
+    known |= {"disks.secret_file", "nics.capture.path", "fds.path"}
     known |= {"nics.link." + key for _kind, key, _more in LINKS}
     assert paths_in(definitions.argument_spec()) == known
 

@@ -254,6 +254,20 @@ def test_a_command_longer_than_the_end_of_a_log_is_no_output_of_qemu(folder, tmp
     assert processes.qemu_output(folder, argv) == "said"
 
 
+def test_a_descriptor_is_inherited_and_no_other(folder, tmp_path):
+    path = tmp_path / "passed"
+    path.write_text("of the user")
+    passed, other = (os.open(path, os.O_RDONLY | os.O_CLOEXEC) for _number in range(2))
+    try:
+        listed = "for n in %d %d; do [ -e /proc/self/fd/$n ] && cat <&$n; done" % (passed, other)
+        argv = [program(tmp_path, listed.replace("<&$n", "/proc/self/fd/$n"))]
+        processes.Child(argv, folder, {}, [passed]).process.wait(10)
+    finally:
+        os.close(passed)
+        os.close(other)
+    assert processes.qemu_output(folder, argv) == "of the user"
+
+
 def test_files_that_qemu_creates_are_private(folder, tmp_path):
     path = tmp_path / "capture"
     child = processes.Child([program(tmp_path, 'echo x >"$1"'), str(path)], folder, {})
