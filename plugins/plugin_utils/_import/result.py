@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -76,7 +77,7 @@ def finish(lab: Lab) -> Imported:
     report = lab.report
     if not lab.vms:
         raise LabFileError(report.file, [("", "it has no node that is a VM")])
-    topology = harmless(_topology(lab), "", _on_change(lab))
+    topology = harmless(_with_shared_networks(_topology(lab)), "", _on_change(lab))
     images = harmless(lab.images, "images", _on_change(lab))
     topology = _valid(lab, topology)
     return Imported(topology, images, lab.files, report.data(), report.text())
@@ -103,6 +104,25 @@ def _valid(lab: Lab, topology: dict[str, Any]) -> dict[str, Any]:
         "them are possible here: %s: %s" % problems[0]
     )
     return without
+
+
+def _with_shared_networks(topology: dict[str, Any]) -> dict[str, Any]:
+    """Let links and segments with the same prefix share a network."""
+    networks = [link for link in topology.get("links", ()) if isinstance(link, dict)]
+    networks += topology.get("segments", {}).values()
+    users: dict[str, list[dict[str, Any]]] = {}
+    for network in networks:
+        for key in ("prefix", "prefix6"):
+            if network.get(key):
+                users.setdefault(network[key], []).append(network)
+    names = map("shared-{}".format, itertools.count(1))
+    for parts in users.values():
+        if len(parts) > 1:
+            name = next((part["network"] for part in parts if "network" in part), None)
+            name = name or next(names)
+            for part in parts:
+                part["network"] = name
+    return topology
 
 
 def _place(lab: Lab, path: str) -> str:
@@ -140,7 +160,8 @@ def _moved(network: dict[str, Any], ends_key: str) -> dict[str, Any]:
             ends.append(rest if "impair" in rest else name)
         else:
             ends.append(end)
-    moved = {key: value for key, value in network.items() if key not in ("prefix", "prefix6")}
+    addressing = ("prefix", "prefix6", "network")
+    moved = {key: value for key, value in network.items() if key not in addressing}
     if kept:
         given = dict(moved.get("vars") or {})
         given[IMPORTED] = {**(given.get(IMPORTED) or {}), **kept}

@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import (
     Network,
     Nic,
     Node,
+    Segment,
     Topology,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import (
@@ -52,9 +53,11 @@ def assign_addresses(topology: Topology, problems: Problems) -> None:
     for key in ("loopback", "loopback6", "management"):
         _assign_node_addresses(topology, key, pools.get(key), problems)
     _assign_as_numbers(topology)
-    _assign_subnets(topology, pools, problems)
-    for network in _complete_networks(topology):
+    networks = _ip_networks(topology, problems)
+    _assign_subnets(topology, networks, pools, problems)
+    for network in networks:
         _assign_nic_addresses(topology, network, problems)
+    _copy_shared_subnets(topology, networks)
     _keep_addresses_of_unconnected_nics(topology, problems)
 
 
@@ -70,7 +73,8 @@ class _Allocation:
         """Record a subnet as used. Record a problem if it overlaps another."""
         overlap = self._overlap(subnet)
         if overlap:
-            self.problems.add(path, "%s overlaps with %s of %s", subnet, *overlap)
+            hint = ": give both the same network if they are one" if overlap[0] == subnet else ""
+            self.problems.add(path, "%s overlaps with %s of %s%s", subnet, *overlap, hint)
             return
         self.subnets[_key(subnet)] = subnet, path
         for key in _supernet_keys(subnet):
@@ -285,10 +289,57 @@ def _complete_networks(topology: Topology) -> list[Network]:
     ]
 
 
-def _assign_subnets(topology: Topology, pools: _Pools, problems: Problems) -> None:
+def _ip_networks(topology: Topology, problems: Problems) -> list[Network]:
+    """Return the complete networks. One network stands for those that share a name."""
+    networks: list[Network] = []
+    shared: dict[str, list[Network]] = {}
+    for network in _complete_networks(topology):
+        name = network.settings.get("network")
+        if name:
+            shared.setdefault(name, []).append(network)
+        else:
+            networks.append(network)
+    return networks + [_shared(name, parts, problems) for name, parts in shared.items()]
+
+
+def _shared(name: str, parts: list[Network], problems: Problems) -> Network:
+    """Return the network that the parts share. Record prefixes that contradict each other."""
+    settings: dict[str, Any] = {}
+    owners: dict[str, Network] = {}
+    for part in parts:
+        for family in _FAMILIES:
+            given = part.settings.get(family.key)
+            if given is None or given is True:
+                continue
+            owner = owners.setdefault(family.key, part)
+            if settings.setdefault(family.key, given) != given:
+                problems.add(
+                    "%s.%s" % (part.path, family.key),
+                    "%s is not the prefix of the network %s, which is %s of %s",
+                    given,
+                    name,
+                    settings[family.key],
+                    owner.path,
+                )
+    owner = next(iter(owners.values()), parts[0])
+    kept = next((part.kept for part in parts if part.kept), {})
+    ends = [end for part in parts for end in part.ends]
+    return Segment(owner.path, name, dict(settings, network=name), ends, kept=kept)
+
+
+def _copy_shared_subnets(topology: Topology, networks: list[Network]) -> None:
+    shared = {network.name: network for network in networks if network.settings.get("network")}
+    for part in topology.networks:
+        network = shared.get(part.settings.get("network", ""))
+        if network is not None:
+            part.prefix, part.prefix6 = network.prefix, network.prefix6
+
+
+def _assign_subnets(
+    topology: Topology, networks: list[Network], pools: _Pools, problems: Problems
+) -> None:
     """Assign each network its subnets: those it asks for, then the kept ones, then free ones."""
     allocation = _Allocation(problems)
-    networks = _complete_networks(topology)
     for family in _FAMILIES:
         for network in networks:
             text = network.settings.get(family.key)
@@ -319,7 +370,8 @@ def _assign_from_pools(
     for network in sorted(networks, key=lambda network: network.name):
         pool_name = ("links" if isinstance(network, Link) else "lans") + family.suffix
         pool, length = pools.get(pool_name), lengths[pool_name]
-        if getattr(network, family.key) is None and pool is not None:
+        has_prefix = network.settings.get(family.key) is not False
+        if has_prefix and getattr(network, family.key) is None and pool is not None:
             kept = _kept_subnet(network, family, pool, length)
             if kept is not None and allocation.take_if_free(kept, network.path):
                 setattr(network, family.key, str(kept))

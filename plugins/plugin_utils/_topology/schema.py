@@ -60,6 +60,18 @@ def _prefix(description: str) -> Schema:
     return {"type": "string", "description": description}
 
 
+def _own_prefix(description: str) -> Schema:
+    return {"type": ["string", "boolean"], "description": description + "; false for none."}
+
+
+_SHARED: Schema = dict(
+    NAME,
+    description="Name of an IP network that several links and segments share, such as a VLAN that "
+    "routers bridge: they have the same prefixes, and each NIC an address of its own. Without a "
+    "prefix, it comes from addressing.lans.",
+)
+
+
 _CONTENT: Schema = {
     "oneOf": [
         {"type": "string"},
@@ -196,8 +208,9 @@ _LINK: Schema = {
             "type": "string",
             "description": "A name for messages; NODE:NIC--NODE:NIC by default.",
         },
-        "prefix": _prefix("IPv4 network of the link; from addressing.links by default."),
-        "prefix6": _prefix("IPv6 network of the link; from addressing.links6 by default."),
+        "prefix": _own_prefix("IPv4 network of the link; from addressing.links by default"),
+        "prefix6": _own_prefix("IPv6 network of the link; from addressing.links6 by default"),
+        "network": _SHARED,
         "down": {"type": "boolean", "description": "Turn off the carrier of both ends."},
         "impair": impairments.schema(
             "What becomes of the frames in both directions: the name of a preset, or a mapping "
@@ -228,8 +241,9 @@ _SEGMENT: Schema = {
             "description": "hub: a QEMU process without a machine, which does not need root; "
             "bridge: a Linux bridge, which needs root and a single hypervisor.",
         },
-        "prefix": _prefix("IPv4 network of the segment; from addressing.lans by default."),
-        "prefix6": _prefix("IPv6 network of the segment; from addressing.lans6 by default."),
+        "prefix": _own_prefix("IPv4 network of the segment; from addressing.lans by default"),
+        "prefix6": _own_prefix("IPv6 network of the segment; from addressing.lans6 by default"),
+        "network": _SHARED,
         "bridge": {
             "type": "string",
             "pattern": _INTERFACE,

@@ -95,3 +95,17 @@ def test_refusals_name_the_file_and_the_place(text, message):
     with pytest.raises(LabFileError) as caught:
         imported_text(text)
     assert message in str(caught.value)
+
+
+def test_links_with_the_same_prefix_share_a_network():
+    data = _data("netlab_ospf.yml")
+    data["links"][0]["prefix"]["ipv4"] = data["links"][1]["prefix"]["ipv4"] = "172.16.0.0/16"
+    for number, link in enumerate(data["links"][:2]):
+        for place, end in enumerate(link["interfaces"]):
+            end["ipv4"] = "172.16.%d.%d/16" % (number, place + 1)
+    lab = imported_text(yaml.safe_dump(data))
+    networks = [*lab.topology["links"], *lab.topology["segments"].values()]
+    shared = [network["network"] for network in networks if "network" in network]
+    assert shared == ["shared-1", "shared-1"]
+    builder.build(lab.topology)
+    assert not any("are kept in vars.imported only" in text for text in lab.report["warnings"])

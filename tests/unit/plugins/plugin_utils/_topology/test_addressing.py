@@ -284,6 +284,72 @@ def test_overlapping_prefixes():
     }
 
 
+SHARED = [
+    {"endpoints": ["r1:eth1", "r2:eth1"], "network": "red", "prefix": "10.9.0.0/24"},
+    {"endpoints": ["r2:eth2", "r3:eth2"], "network": "red"},
+    {"endpoints": ["r1:eth3", "r3:eth3"]},
+]
+
+
+def test_links_and_segments_share_a_network():
+    segments = {"lan": {"members": ["r1:eth4"], "network": "red", "prefix": "10.9.0.0/24"}}
+    topology = build(links=SHARED, segments=segments)
+    first, second, other = topology.links
+    assert first.prefix == second.prefix == topology.segments["lan"].prefix == "10.9.0.0/24"
+    assert first.prefix6 == second.prefix6 == topology.segments["lan"].prefix6
+    assert other.prefix not in (None, first.prefix)
+    found = addresses(topology)
+    shared = [found[end][0] for end in ("r1:eth1", "r2:eth1", "r2:eth2", "r3:eth2", "r1:eth4")]
+    assert len(set(shared)) == 5 and all(one.startswith("10.9.0.") for one in shared)
+
+
+def test_a_shared_network_comes_from_the_pool_of_segments():
+    links = [dict(link) for link in SHARED]
+    del links[0]["prefix"]
+    topology = build(links=links)
+    prefix = ipaddress.ip_network(topology.links[0].prefix)
+    assert prefix.prefixlen == 24 and prefix.subnet_of(ipaddress.ip_network("10.1.0.0/16"))
+    assert topology.links[1].prefix == str(prefix)
+
+
+def test_prefixes_of_a_shared_network_that_differ():
+    links = [SHARED[0], dict(SHARED[1], prefix="10.8.0.0/24")]
+    assert problems(links=links) == {
+        "links[1].prefix": "10.8.0.0/24 is not the prefix of the network red, which is "
+        "10.9.0.0/24 of links[0]"
+    }
+
+
+def test_a_prefix_twice_says_what_to_do():
+    links = [SHARED[0], dict(SHARED[1], prefix="10.9.0.0/24", network="blue")]
+    assert problems(links=links) == {
+        "links[1].prefix": "10.9.0.0/24 overlaps with 10.9.0.0/24 of links[0].prefix: give both "
+        "the same network if they are one"
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "versions"),
+    [
+        ({}, {4, 6}),
+        ({"prefix": True}, {4, 6}),
+        ({"prefix": False}, {6}),
+        ({"prefix6": False}, {4}),
+        ({"prefix": False, "prefix6": False}, set()),
+    ],
+)
+@pytest.mark.parametrize("network", [None, "red"])
+def test_networks_without_a_prefix(settings, versions, network):
+    more = {"network": network} if network else {}
+    links = [{"endpoints": ["r1:eth1", "r2:eth1"], **settings, **more}, "r2:eth2 -- r3:eth2"]
+    segments = {"lan": {"members": ["r1:eth4", "r2:eth4"], **settings}}
+    found = addresses(build(links=links, segments=segments))
+    for end in ("r1:eth1", "r2:eth1", "r1:eth4"):
+        given = {6 if ":" in address else 4 for address in found.get(end, ())}
+        assert given == versions, end
+    assert len(found["r3:eth2"]) == 2, "other links have theirs"
+
+
 def test_given_addresses():
     nodes = {
         "r1": {"nics": {"eth1": {"address": "10.9.0.2"}}},

@@ -465,3 +465,24 @@ def test_a_record_of_another_shape_is_as_good_as_none():
     lab.record = {}
     assert lab.run() == pure
     assert not Kept(None) and not Kept({"nodes": []})
+
+
+def test_a_new_link_of_a_shared_network_changes_no_address():
+    ends = (["r1:eth1", "r2:eth1"], ["r2:eth2", "r3:eth2"], ["r1:eth7", "r3:eth7"])
+    links = [{"endpoints": pair, "network": "red", "vars": {"mark": str(pair)}} for pair in ends]
+    data = {
+        "name": "t",
+        "defaults": {"kind": "tiny"},
+        "nodes": {"r1": {}, "r2": {}, "r3": {}},
+        "links": links[:2],
+        "addressing": POOLS,
+    }
+    before = Lab(data)
+    after = before.changed(dict(data, links=[links[2], *links[:2]]))
+    given = after.run()
+    prefixes = {link.prefix for link in after.topology.links}
+    assert prefixes == {before.topology.links[0].prefix}
+    for name in ("r1", "r2", "r3"):
+        for nic in before.topology.nodes[name].nics.values():
+            assert after.topology.nodes[name].nics[nic.name].addresses == nic.addresses
+    assert given == after.run()
