@@ -21,8 +21,10 @@ import threading
 import time
 from typing import Any, NamedTuple
 
-from ansible_collections.vlab.qemu.plugins.module_utils._wire import program
-from ansible_collections.vlab.qemu.plugins.module_utils._wire.archive import archive
+from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
+    program_archive,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import control, engine, program
 
 SIZE = 1400  # bytes of a frame
 BURST = 20  # frames between two pauses of the sender
@@ -104,7 +106,7 @@ def measure(case: Case, folder: pathlib.Path) -> str:
                 }
             },
         }
-        (folder / "wires.pyz").write_bytes(archive())
+        (folder / "wires.pyz").write_bytes(program_archive(program, control, engine))
         (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
         argv = [sys.executable, "-S", "-B", "-I", "wires.pyz", "settings.json"]
         with subprocess.Popen(

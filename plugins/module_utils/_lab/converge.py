@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change, module_diff
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
@@ -27,11 +27,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.autostart import La
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.content_key import content_key
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import available_resources
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import (
-    SEGMENTS,
-    Hub,
-    existing_segments,
-)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_lock import lab_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import (
@@ -45,6 +40,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.parallel import (
     failures,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.progress import Progress
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.segment_ports import SEGMENTS
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.segments import (
+    Segment,
+    find_segments,
+    is_removed,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import (
     QEMU_OVERHEAD,
     resource_rows,
@@ -80,14 +81,13 @@ _REPORTING_PARTS = [part for part in PARTS if part.name in ("machine", "consoles
 _VM_KEYS = ("name", "status", "pid", "accel", "consoles", "nics", "forwards", "monitors")
 _MAX_WORKERS = 8  # threads that observe, change and stop VMs: they mostly wait for QEMU
 
-Segment = Union[Hub, Bridge]
-
 
 class LabRun:
     """The run of a lab's share on this hypervisor.
 
     params: the options of qemu_lab and the share that the controller computed:
-      vms: the nodes, see NodeRun. segments: [{"name", "ports"} for a hub, or {"name", "bridge"}].
+      vms: the nodes, see NodeRun. segments: [{"name", "bridge"} for a bridge, else {"name"} and
+      Settings of segment_ports].
       record: what the controller derived for the record of the lab, see lab_record.Derived.
       by_name: whether there is no topology, and state is for all VMs of the lab.
       origin, node_names, queried_lab: see origin.ownership_of.
@@ -109,6 +109,7 @@ class LabRun:
         self.failed: dict[str, VlabError] = {}  # damaged ones that were to change
         self.unnamed: list[str] = []
         self.segments: list[Segment] = []
+        self.replaced: dict[str, Segment] = {}  # by one of another type
         self.autostart = LabAutostart(self.folder, params)
         self.record = lab_record.LabRecord()
         self.address_changes: list[Change] = []
@@ -179,7 +180,7 @@ class LabRun:
         elif self.params.get("by_name"):
             self._add_nodes([name for name in self.unnamed if self._is_defined(name)])
             self.unnamed = []
-        self.segments = self._segments()
+        self._find_segments()
         for name in sorted(self.nodes):
             node, left = self.nodes[name], max(0, deadline - time.monotonic())
             create = not self.check_mode and node.state != "absent"
@@ -227,31 +228,25 @@ class LabRun:
         except OSError:
             return []
 
-    def _segments(self) -> list[Segment]:
-        """Return the segments, and plug the NICs of nodes into the bridges."""
+    def _find_segments(self) -> None:
+        """Find the segments, and plug the NICs of nodes into the bridges."""
         desired = {entry["name"]: entry for entry in self.params.get("segments") or ()}
         for entry in desired.values():
             for port in (entry.get("ports") or {}).values():
                 _set_addresses(self.root, port)
-        names = set(desired)
-        if self.removes_unnamed:
-            names |= set(existing_segments(self.root, self.lab))
-        segments: list[Segment] = []
-        scripts = {}
-        for name in sorted(names):
-            entry, folder = desired.get(name, {}), os.path.join(self.folder, SEGMENTS, name)
-            if "bridge" in entry or not entry and os.path.exists(os.path.join(folder, "attach")):
-                bridge = Bridge(folder, name, entry.get("bridge"))
-                scripts[name] = bridge.attach_script
-                segments.append(bridge)
-            else:
-                segments.append(Hub(self.root, self.lab, name, entry.get("ports")))
+        self.segments, self.replaced = find_segments(
+            self.root, self.lab, desired, self.removes_unnamed
+        )
+        scripts = {
+            segment.name: segment.attach_script
+            for segment in self.segments
+            if isinstance(segment, Bridge)
+        }
         own = {
             script for name, script in scripts.items() if not desired.get(name, {}).get("is_shared")
         }
         for node in self.nodes.values():
             node.plug_into_segments(scripts, own)
-        return segments
 
     def _read_record(self) -> lab_record.LabRecord:
         """Return the record of the lab. Raises HostError for a damaged one that is needed."""
@@ -277,7 +272,7 @@ class LabRun:
             if node.vm.observation.damage and node.state != "absent":
                 self.failed[name] = node.vm.observation.damage_error
                 del self.nodes[name]
-        for segment in self.segments:
+        for segment in [*self.segments, *self.replaced.values()]:
             segment.observe()
         self.ownership = self._ownership()
 
@@ -309,7 +304,7 @@ class LabRun:
             self._check_resources(error.message)
             raise
         self._check_resources()
-        for segment in self.segments:
+        for segment in [*self.segments, *self.replaced.values()]:
             segment.plan()
         self.address_changes = address_changes(
             read_node_facts(self.root, self.lab), self.params.get("node_facts") or {}
@@ -400,10 +395,11 @@ class LabRun:
     def _apply_segment(self, segment: Segment) -> None:
         if segment.changes:
             with report_os_errors("cannot change the segment %s" % segment.name):
+                if segment.name in self.replaced:
+                    self.replaced[segment.name].apply(self.settings["start_timeout"])
                 segment.apply(self.settings["start_timeout"])
-            is_removed = segment.changes[-1].after is None
             self.progress.add(
-                "segment %s is %s" % (segment.name, "removed" if is_removed else "ready")
+                "segment %s is %s" % (segment.name, "removed" if is_removed(segment) else "ready")
             )
 
     @staticmethod

@@ -11,15 +11,9 @@ A hub needs no root, and its ports come and go while it runs.
 from __future__ import annotations
 
 import os
-import shutil
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
-    FILE,
-    LIVE,
-    Change,
-    Item,
-)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change, Item
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     MonitorError,
@@ -34,7 +28,16 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
     boot_id,
     process_start_time,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.segment_ports import (
+    Port,
+    SegmentFolder,
+    Settings,
+    new_places,
+    plan_segment,
+    reserve_ports,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     endpoint,
@@ -43,57 +46,27 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     netdev,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process, shapes
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.backends import (
+    LinkContext,
+    backend,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import Reservation
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, reserve_live
 
-SEGMENTS = ".segments"
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import Link
 
-# {local_address, local_port, remote_address, remote_port}; "id", its number in QEMU, if it exists.
-Port = Dict[str, Any]
-
-
-class HubFolder(Folder):
-    """The folder of a hub, in .segments of the lab's folder."""
-
-    def __init__(self, root: str, lab: str, name: str) -> None:
-        super().__init__(root, lab, os.path.basename(name))
-        self._set_paths(os.path.join(self.root, lab, SEGMENTS, name))
-
-
-def plan_hub(
-    name: str, exists: bool, running: dict[str, Port] | None, desired: dict[str, Port] | None
-) -> list[Change]:
-    """Plan a hub: a change for each port of a running one, or one for the hub.
-
-    exists: whether it has files. running: {end: port}, None if it does not run.
-    desired: {end: port}, None to remove the hub.
-    """
-    path = ("segments", name)
-    if desired is None:
-        return [Change(path, sorted(running or {}), None, FILE)] if exists else []
-    if running is None:
-        return [Change(path, None, sorted(desired), FILE)]
-    before = {
-        end: {key: value for key, value in port.items() if key != "id"}
-        for end, port in running.items()
-    }
-    return [
-        Change((*path, Item(end)), before.get(end), desired.get(end), LIVE)
-        for end in sorted(set(before) | set(desired))
-        if before.get(end) != desired.get(end)
-    ]
+_UPLINK = "-uplink"  # in the names of its backends
 
 
 class Hub:
-    """One hub. ports: {end: Port}, None to remove the hub. changes: the plan."""
+    """One hub. desired: None to remove the hub. changes: the plan."""
 
-    def __init__(self, root: str, lab: str, name: str, ports: dict[str, Port] | None) -> None:
-        self.folder = HubFolder(root, lab, name)
-        self.name, self.ports = name, ports
+    def __init__(self, root: str, lab: str, name: str, desired: Settings | None) -> None:
+        self.folder = SegmentFolder(root, lab, name)
+        self.name, self.desired = name, desired
         self.changes: list[Change] = []
         self._record: dict[str, Any] = {}
-        self._running: dict[str, Port] | None = None
+        self._running: Settings | None = None
 
     def observe(self) -> None:
         """Find out whether the hub runs, and which ports it has."""
@@ -103,7 +76,7 @@ class Hub:
             and self._record["boot_id"] == boot_id()
             and process_start_time(self._record["pid"]) == self._record["start"]
         )
-        self._running = self._record["ports"] if is_alive else None
+        self._running = _settings_of(self._record) if is_alive else None
 
     def _read_record(self) -> dict[str, Any]:
         """Return the record of the run. A damaged one counts as missing for a hub to remove."""
@@ -113,7 +86,7 @@ class Hub:
             if wrong is not None:
                 raise shapes.damaged(self.folder.run, wrong)
         except HostError:
-            if self.ports is None:
+            if self.desired is None:
                 return {}  # the removal ends its process as that of a killed run
             raise
         return record or {}
@@ -121,7 +94,7 @@ class Hub:
     def plan(self) -> None:
         """Plan the changes."""
         exists = bool(self._record) or os.path.isdir(self.folder.path)
-        self.changes = plan_hub(self.name, exists, self._running, self.ports)
+        self.changes = plan_segment(self.name, exists, self._running, self.desired)
 
     @property
     def changes_existing(self) -> bool:
@@ -130,118 +103,124 @@ class Hub:
 
     def apply(self, start_timeout: int) -> None:
         """Make the changes. Raises VlabError."""
-        if self.ports is None:
+        if self.desired is None:
             self._remove()
         elif self._running is None:
-            self._start(start_timeout, self.ports)
+            self._start(start_timeout, self.desired)
         else:
-            self._change_ports(self._running)
+            self._change(self._running, self.desired)
 
-    def _start(self, timeout: int, desired: dict[str, Port]) -> None:
+    def _start(self, timeout: int, desired: Settings) -> None:
         folder = self.folder
         folder.make()
         process.end_orphans(folder)
         remove_file(folder.qmp)
         ports = {
-            end: dict(port, id=number) for number, (end, port) in enumerate(sorted(desired.items()))
+            end: dict(port, id=number)
+            for number, (end, port) in enumerate(sorted(desired["ports"].items()))
         }
         argv = [find_qemu()[0], "-machine", "none", "-nodefaults", "-no-user-config"]
         argv += ["-display", "none", "-pidfile", folder.pidfile]
         argv += ["-name", keyval("", {"guest": "hub " + self.name})]
         argv += ["-qmp", "unix:%s,server=on,wait=off" % escape(folder.qmp)]
-        for port in ports.values():
-            for backend in _backends(port):
-                argv += netdev(backend)
+        backends = [each for port in ports.values() for each in _backends(port)]
+        for each in backends + self._uplink_backends(desired.get("uplink")):
+            argv += netdev(each)
         with Reservation() as reservation:
-            self._reserve(reservation, ports)
+            reserve_ports(reservation, self.name, ports)
             child = process.Child(argv, folder, {})
             try:
                 with child.connect(timeout) as monitor:
                     monitor.batch([("query-status", None)])  # by then QEMU has bound its ports
                     pid = monitor.peer_pid
-                    self._save({"pid": pid, "start": process_start_time(pid)}, ports)
+                    identity = {"pid": pid, "start": process_start_time(pid)}
+                    self._save(identity, dict(desired, ports=ports))
             except VlabError:
                 child.end()
                 raise
 
-    def _reserve(self, reservation: Reservation, ports: dict[str, Port], pid: int = 0) -> None:
-        """Reserve the UDP ports that the hub is going to bind. pid: of its QEMU if it runs."""
-        requests = []
-        for end, port in ports.items():
-            address, number = port["local_address"], int(port["local_port"])
-            option = "segments[%s].ports[%s]" % (self.name, end)
-            request = PortRequest(end, "udp", address, number, option, True)
-            requests.append((request, address, number))
-        reserve_live(reservation, requests, pid)
+    def _uplink_backends(self, uplink: Link | None) -> list[dict[str, Any]]:
+        """Return the backends that connect the hub with the network of the host."""
+        if uplink is None:
+            return []
+        capabilities = get_capabilities(find_qemu()[0])
+        # The uplink of a switch is a hub, whose name ends with a period and a word.
+        option = "segments.%s.uplink" % self.name.partition(".")[0]
+        context = LinkContext("", "", "", {}, capabilities, option)
+        return _plugged(_UPLINK, backend("link" + _UPLINK, uplink, context))
 
-    def _save(self, record: dict[str, Any], ports: dict[str, Port]) -> None:
+    def _save(self, record: dict[str, Any], settings: Settings) -> None:
         identity = {"pid": record["pid"], "start": record["start"], "boot_id": boot_id()}
-        write_json(self.folder.run, dict(identity, ports=ports))
+        write_json(self.folder.run, {**identity, **settings})
 
-    def _change_ports(self, running: dict[str, Port]) -> None:
-        ports = dict(running)
-        bound = {(port["local_address"], port["local_port"]) for port in ports.values()}
-        new = {
-            change.path[-1]: change.after
-            for change in self.changes
-            if change.after is not None
-            and (change.after["local_address"], change.after["local_port"]) not in bound
-        }
+    def _change(self, running: Settings, desired: Settings) -> None:
+        settings = dict(running, ports=dict(running["ports"]))
+        new = new_places(running["ports"], desired["ports"])
         with Monitor(self.folder.qmp) as monitor, Reservation() as reservation:
-            self._reserve(reservation, new, self._record["pid"])
+            reserve_ports(reservation, self.name, new, self._record["pid"])
             for change in self.changes:
-                end = change.path[-1]
-                if end in ports:
-                    _unplug(monitor, ports.pop(end)["id"])
-                if change.after is not None:
-                    used = {port["id"] for port in ports.values()}
-                    number = next(n for n in range(len(used) + 1) if n not in used)
-                    # A killed run may have left this port unrecorded.
-                    _unplug(monitor, number)
-                    ports[end] = dict(change.after, id=number)
-                    _plug(monitor, ports[end])
-                self._save(self._record, ports)
+                name = change.path[-1]
+                if isinstance(name, Item):
+                    _change_port(monitor, settings["ports"], name, change.after)
+                else:
+                    self._change_uplink(monitor, settings, change.after)
+                self._save(self._record, settings)
+
+    def _change_uplink(self, monitor: Monitor, settings: Settings, uplink: Link | None) -> None:
+        backends = self._uplink_backends(uplink)
+        _unplug(monitor, _UPLINK)
+        settings.pop("uplink", None)
+        _plug(monitor, backends)
+        if uplink is not None:
+            settings["uplink"] = uplink
 
     def _remove(self) -> None:
-        folder = self.folder
         if self._running is not None:
             process.kill(self._record["pid"], self._record["start"])
-        process.end_orphans(folder)
-        for path in (folder.path, folder.sockets):
-            shutil.rmtree(path, ignore_errors=True)
+        process.end_orphans(self.folder)
+        self.folder.remove()
 
 
-def _plug(monitor: Monitor, port: Port) -> None:
-    for reply in monitor.batch([("netdev_add", backend) for backend in _backends(port)]):
+def _settings_of(record: dict[str, Any]) -> Settings:
+    return {key: record[key] for key in ("ports", "uplink") if key in record}
+
+
+def _change_port(monitor: Monitor, ports: dict[str, Port], name: str, desired: Port | None) -> None:
+    if name in ports:
+        _unplug(monitor, str(ports.pop(name)["id"]))
+    if desired is not None:
+        used = {port["id"] for port in ports.values()}
+        number = next(n for n in range(len(used) + 1) if n not in used)
+        # A killed run may have left this port unrecorded.
+        _unplug(monitor, str(number))
+        port = dict(desired, id=number)
+        _plug(monitor, _backends(port))
+        ports[name] = port
+
+
+def _plug(monitor: Monitor, backends: list[dict[str, Any]]) -> None:
+    for reply in monitor.batch([("netdev_add", each) for each in backends]):
         if isinstance(reply, MonitorError):
             raise reply
 
 
-def _unplug(monitor: Monitor, number: int) -> None:
+def _unplug(monitor: Monitor, suffix: str) -> None:
     """Remove a port. QEMU refuses it if it does not exist, which does no harm."""
-    monitor.batch(
-        [("netdev_del", {"id": "plug%d" % number}), ("netdev_del", {"id": "link%d" % number})]
-    )
+    monitor.batch([("netdev_del", {"id": kind + suffix}) for kind in ("plug", "link")])
 
 
 def _backends(port: Port) -> list[dict[str, Any]]:
-    link = "link%d" % port["id"]
-    return [
-        {
-            "type": "socket",
-            "id": link,
-            "udp": endpoint(port["remote_address"], port["remote_port"]),
-            "localaddr": endpoint(port["local_address"], port["local_port"]),
-        },
-        {"type": "hubport", "id": "plug%d" % port["id"], "hubid": 0, "netdev": link},
-    ]
+    suffix = str(port["id"])
+    socket = {
+        "type": "socket",
+        "id": "link" + suffix,
+        "udp": endpoint(port["remote_address"], port["remote_port"]),
+        "localaddr": endpoint(port["local_address"], port["local_port"]),
+    }
+    return _plugged(suffix, socket)
 
 
-def existing_segments(root: str, lab: str) -> list[str]:
-    """Return the names of the hubs and bridges that a lab has."""
-    try:
-        return sorted(
-            entry.name for entry in os.scandir(os.path.join(root, lab, SEGMENTS)) if entry.is_dir()
-        )
-    except OSError:
-        return []
+def _plugged(suffix: str, link: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a backend and the port of the hub that it is plugged into."""
+    plug = {"type": "hubport", "id": "plug" + suffix, "hubid": 0, "netdev": link["id"]}
+    return [link, plug]

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, FrozenSet, Iterable, Mapping, NamedTuple,
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.segments import is_removed
 
 if TYPE_CHECKING:
-    from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridge
-    from ansible_collections.vlab.qemu.plugins.module_utils._lab.hub import Hub
     from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.segments import Segment
 
 OWNER_PREFIX = "owner "
 
@@ -123,9 +123,7 @@ def _file_name(origin: str) -> str:
     return "" if origin.startswith(OWNER_PREFIX) else origin.rpartition("/")[2]
 
 
-def affected_by(
-    nodes: Mapping[str, NodeRun], segments: Iterable[Hub | Bridge]
-) -> dict[str, list[str]]:
+def affected_by(nodes: Mapping[str, NodeRun], segments: Iterable[Segment]) -> dict[str, list[str]]:
     """Return what a run would "remove", "change" and "add"; for a failed plan as far as it goes."""
     affected: dict[str, list[str]] = {"remove": [], "change": [], "add": []}
     for name, node in sorted(nodes.items()):
@@ -136,9 +134,10 @@ def affected_by(
             affected["remove" if node.state == "absent" else "change"].append(name)
     for segment in segments:
         if segment.changes:
-            is_removed = segment.changes[-1].after is None
             verb = "change" if segment.changes_existing else "add"
-            affected["remove" if is_removed else verb].append("the segment %s" % segment.name)
+            if is_removed(segment):
+                verb = "remove"
+            affected[verb].append("the segment %s" % segment.name)
     return affected
 
 

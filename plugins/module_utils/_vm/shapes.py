@@ -354,5 +354,6 @@ hub = record(
                 }
             )
         ),
-    }
+    },
+    {"uplink": free_dict},
 )

@@ -12,10 +12,8 @@ with QEMU. If it dies, these links are cut, and the next run starts it again.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING, Any, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
@@ -24,8 +22,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import process_start_time
-from ansible_collections.vlab.qemu.plugins.module_utils._common.sockets import connect_unix
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.detached import Detached
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.client import ask
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 Wires = Dict[str, Dict[str, Any]]
 
 _END_TIMEOUT = 0.5  # seconds
-_ANSWER_TIMEOUT = 5  # seconds
-_MAX_ANSWER = 4 << 20  # bytes
 
 
 def _folder(folder: Folder) -> str:
@@ -112,13 +108,13 @@ def update(folder: Folder, pid: int, wires: Wires) -> None:
     from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
         program_archive,
     )
-    from ansible_collections.vlab.qemu.plugins.module_utils._wire import engine
+    from ansible_collections.vlab.qemu.plugins.module_utils._wire import control, engine
     from ansible_collections.vlab.qemu.plugins.module_utils._wire import program as wires_program
 
     program.end(0)
     write_json(path, settings)
     # Neither the packages of the host nor compiled files.
-    program.start(program_archive(wires_program, engine), [path], "-S -B")
+    program.start(program_archive(wires_program, control, engine), [path], "-S -B")
 
 
 def end(folder: Folder, timeout: float = _END_TIMEOUT) -> None:
@@ -139,16 +135,15 @@ def _ask(folder: Folder, request: dict[str, Any]) -> Wires:
 def _answer(folder: Folder, request: dict[str, Any]) -> dict[str, Any]:
     """Return the answer of the process, which has wires. Raises HostError."""
     try:
-        answer = json.loads(_exchange(folder, json.dumps(request).encode() + b"\n"))
-    except (OSError, ValueError, RecursionError) as error:
+        answer = ask(socket_path(folder), request)
+    except OSError as error:
         raise _failure(folder, error)
-    wires = answer.get("wires") if isinstance(answer, dict) else None
+    wires = answer.get("wires")
     if not isinstance(wires, dict) or not all(
         isinstance(wire, dict) and isinstance(wire.get("settings"), dict) for wire in wires.values()
     ):
-        raise _failure(folder, answer.get("error") if isinstance(answer, dict) else answer)
-    checked: dict[str, Any] = answer
-    return checked
+        raise _failure(folder, answer)
+    return answer
 
 
 def _failure(folder: Folder, reason: object) -> HostError:
@@ -156,18 +151,3 @@ def _failure(folder: Folder, reason: object) -> HostError:
         "%s does not take its settings: %s" % (_program(folder).title, reason),
         path=socket_path(folder),
     )
-
-
-def _exchange(folder: Folder, request: bytes) -> bytes:
-    """Send a request and return the line of the answer. Raises OSError."""
-    deadline, answer = time.monotonic() + _ANSWER_TIMEOUT, bytearray()
-    with connect_unix(socket_path(folder), _ANSWER_TIMEOUT) as channel:
-        channel.settimeout(_ANSWER_TIMEOUT)
-        channel.sendall(request)
-        while not answer.endswith(b"\n"):
-            channel.settimeout(max(0.001, deadline - time.monotonic()))
-            data = channel.recv(1 << 16)
-            if not data or len(answer) > _MAX_ANSWER:
-                raise OSError("its answer is not complete")
-            answer += data
-    return bytes(answer)

@@ -6,7 +6,7 @@
 """The program of the wires of a VM: it takes what QEMU sends, impairs it, and passes it on.
 
 It is copied into the folder of a VM and runs there by itself, so it imports only the standard
-library, detached_program and the engine. Its argument is a file of JSON:
+library, detached_program, control and the engine. Its argument is a file of JSON:
   record: the file for {pid, start, boot_id}, by which it is recognised.
   control: the path of the control socket.
   pid, start: of QEMU; the program ends with it.
@@ -42,6 +42,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program
     start_time,
     write_record,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.control import (
+    Control,
+    numeric_address,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.engine import Direction, check
 
 # Of typing, see the engine.
@@ -53,10 +57,6 @@ if TYPE_CHECKING:
     Settings = dict[str, Any]
 
 MAX_WIRES = 256
-MAX_CLIENTS = 8  # of the control socket
-BACKLOG = 64
-MAX_REQUEST = 1 << 20  # bytes of a request
-CLIENT_TIMEOUT = 10  # seconds for a request and its answer
 BATCH = 64  # frames of one wire before another one has its turn
 MAX_FRAME = 1 << 17  # bytes; UDP has less
 BUFFER = 8 << 20  # bytes that the kernel keeps while this program does not run
@@ -70,7 +70,7 @@ class Wire:
         self.settings = settings
         self.direction = Direction(check(settings["parameters"]), now)
         listen, local, self.remote = (
-            _address(settings[name]) for name in ("listen", "local", "remote")
+            numeric_address(settings[name]) for name in ("listen", "local", "remote")
         )
         self.errors = 0
         self.is_open = True
@@ -139,39 +139,6 @@ def _source(local: tuple[str, int], remote: tuple[str, int]) -> tuple[str, int]:
     return local[0], 0
 
 
-def _address(value: Any) -> tuple[str, int]:
-    host, port = value
-    with contextlib.suppress(OSError, TypeError, ValueError):
-        # No name, which could take minutes to resolve.
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-        if isinstance(port, int) and 0 < port < 65536:
-            return host, port
-    raise ValueError("%.80r is not an address and a port" % (value,))
-
-
-class Client:
-    """One client of the control socket."""
-
-    def __init__(self, channel: socket.socket, now: float) -> None:
-        channel.setblocking(False)
-        self.channel, self.deadline = channel, now + CLIENT_TIMEOUT
-        self.request, self.answer = bytearray(), b""
-
-    def receive(self) -> bool:
-        """Read what has come; return whether the request is complete or has ended."""
-        with contextlib.suppress(BlockingIOError):
-            data = self.channel.recv(1 << 16)
-            self.request += data
-            if not data or len(self.request) > MAX_REQUEST:
-                return True
-        return b"\n" in self.request
-
-    def send(self) -> None:
-        """Write what is possible of the answer."""
-        with contextlib.suppress(BlockingIOError):
-            self.answer = self.answer[self.channel.send(self.answer) :]
-
-
 class Program:
     """All wires of a VM, and the control socket."""
 
@@ -179,8 +146,7 @@ class Program:
         self._qemu = Process(settings["pid"], settings["start"])
         self.wires: dict[str, Wire] = {}
         self.configure(settings["wires"])
-        self._listener = _listen(settings["control"])
-        self._clients: list[Client] = []
+        self._control = Control(settings["control"], self._execute)
         # The frames that are on their way: time, order, wire, arrival, frame.
         self._queue: list[tuple[float, int, Wire, float, bytes]] = []
         self._number = itertools.count()
@@ -232,15 +198,12 @@ class Program:
         if self._queue:
             timeout = min(timeout, max(0.0, self._queue[0][0] - now))
         by_socket = {wire.inward: wire for wire in self.wires.values()}
-        writers = [client.channel for client in self._clients if client.answer]
-        readers: list[Any] = [*by_socket, self._listener, *self._qemu.handles]
-        readers += [client.channel for client in self._clients if not client.answer]
-        ready, writable, _errors = select.select(readers, writers, [], timeout)
+        readers = [*by_socket, *self._qemu.handles, *self._control.readers()]
+        ready, writable, _errors = select.select(readers, self._control.writers(), [], timeout)
         for channel in ready:
             if channel in by_socket:
                 self._receive(by_socket[channel])
-        if self._clients or self._listener in ready:
-            self._serve({*ready, *writable})
+        self._control.serve({*ready, *writable})
 
     def _receive(self, wire: Wire) -> None:
         """Take the frames that have arrived."""
@@ -267,40 +230,6 @@ class Program:
                 wire.send(frame, arrival, time.monotonic())
 
     # Control.
-
-    def _serve(self, ready: set[Any]) -> None:
-        now = time.monotonic()
-        if self._listener in ready:
-            with contextlib.suppress(OSError):  # there are no more, or descriptors are short
-                for _client in range(BACKLOG):
-                    self._clients.append(Client(self._listener.accept()[0], now))
-        for client in list(self._clients):
-            is_done = now > client.deadline or len(self._clients) > MAX_CLIENTS
-            if not is_done and client.channel in ready:
-                is_done = self._advance(client)
-            if is_done:
-                client.channel.close()
-                self._clients.remove(client)
-
-    def _advance(self, client: Client) -> bool:
-        """Read or write what is possible; return whether the client is done."""
-        try:
-            if not client.answer:
-                if not client.receive():
-                    return False
-                client.answer = self._answer(bytes(client.request)) + b"\n"
-            client.send()
-        except OSError:
-            return True
-        return not client.answer
-
-    def _answer(self, request: bytes) -> bytes:
-        try:
-            answer = self._execute(json.loads(request))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            answer = {"error": "%s: %.500s" % (type(error).__name__, error)}
-        gc.collect()
-        return json.dumps(answer).encode()
 
     def _execute(self, request: dict[str, Any]) -> dict[str, Any]:
         now = time.monotonic()
@@ -342,16 +271,6 @@ class Process:
             return True
         self._checked_at = now + QEMU_INTERVAL
         return start_time(self.pid) == self.start
-
-
-def _listen(path: str) -> socket.socket:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
-    return listener
 
 
 def be_punctual() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import tempfile
 
 import pytest
@@ -17,10 +19,19 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
     boot_id,
+    find_processes,
     process_start_time,
+    wait_for_exit,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._lab import bridge, hub
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import (
+    bridge,
+    hub,
+    segment_ports,
+    segments,
+    switch,
+)
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
+from ansible_collections.vlab.qemu.tests.unit.vm_world import capabilities
 
 
 def port(number):
@@ -35,7 +46,7 @@ def port(number):
 def hub_with(root, ports, has=None, alive=True):
     """A planned hub. has: {end: port} of its QEMU, which is this process; None: it never ran."""
     if has is not None:
-        folder = hub.HubFolder(str(root), "lab1", "office")
+        folder = segment_ports.SegmentFolder(str(root), "lab1", "office")
         os.makedirs(folder.path)
         run = {
             "pid": os.getpid(),
@@ -45,7 +56,7 @@ def hub_with(root, ports, has=None, alive=True):
         }
         with open(folder.run, "w", encoding="utf-8") as stream:
             json.dump(run, stream)
-    return planned(hub.Hub(str(root), "lab1", "office", ports))
+    return planned(hub.Hub(str(root), "lab1", "office", ports and {"ports": ports}))
 
 
 def planned(segment):
@@ -109,7 +120,7 @@ def test_ports_of_a_running_hub_come_and_go_one_by_one(root):
             "b:eth0": dict(port(2), id=1),
             "c:eth0": dict(port(3), id=0),
         }
-    again = planned(hub.Hub(root, "lab1", "office", {**B, "c:eth0": port(3)}))
+    again = planned(hub.Hub(root, "lab1", "office", {"ports": {**B, "c:eth0": port(3)}}))
     assert again.changes == []
 
 
@@ -243,5 +254,171 @@ def test_the_plan_of_a_bridge_is_a_pure_function(observation, desired, change):
     ],
 )
 def test_the_plan_of_a_hub_is_a_pure_function(exists, running, ports, changes):
-    made = hub.plan_hub("office", exists, running, ports)
+    made = segment_ports.plan_segment(
+        "office",
+        exists,
+        None if running is None else {"ports": running},
+        None if ports is None else {"ports": ports},
+    )
     assert [(change.before, change.after) for change in made] == changes
+
+
+UPLINK = {"type": "user", "network": "10.9.0.0/24"}
+
+
+def test_the_uplink_of_a_running_hub_changes_alone(root, monkeypatch):
+    monkeypatch.setattr(hub, "find_qemu", lambda: ("qemu", "x86_64"))
+    monkeypatch.setattr(hub, "get_capabilities", lambda _path: capabilities("7.2"))
+    folder = hub_with(root, A, A).folder
+    made = planned(hub.Hub(root, "lab1", "office", {"ports": A, "uplink": UPLINK}))
+    steps = [(change.option, change.before, change.after, change.how) for change in made.changes]
+    assert steps == [("segments.office.uplink", None, UPLINK, "live")]
+    with FakeQmp(folder.qmp) as qemu:
+        made.apply(5)
+    assert qemu.requests[1:] == [
+        ("netdev_del", {"id": "plug-uplink"}),
+        ("netdev_del", {"id": "link-uplink"}),
+        ("netdev_add", {"type": "user", "net": "10.9.0.0/24", "id": "link-uplink"}),
+        (
+            "netdev_add",
+            {"type": "hubport", "id": "plug-uplink", "hubid": 0, "netdev": "link-uplink"},
+        ),
+    ]
+    again = planned(hub.Hub(root, "lab1", "office", {"ports": A, "uplink": UPLINK}))
+    assert again.changes == []
+    less = planned(hub.Hub(root, "lab1", "office", {"ports": A}))
+    with FakeQmp(folder.qmp) as qemu:
+        less.apply(5)
+    assert [name for name, _arguments in qemu.requests[1:]] == ["netdev_del", "netdev_del"]
+    assert planned(hub.Hub(root, "lab1", "office", {"ports": A})).changes == []
+
+
+def free_ports(*vlans):
+    """Ports of a switch, with these VLANs."""
+    found = {}
+    for number, each in enumerate(vlans):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            found["%s:eth0" % "abc"[number]] = {
+                "local_address": "127.0.0.1",
+                "local_port": probe.getsockname()[1],
+                "remote_address": "127.0.0.1",
+                "remote_port": 21000 + number,
+                "vlans": each,
+            }
+    return found
+
+
+def changes_of(root, desired):
+    made = planned(switch.Switch(root, "lab1", "office", desired))
+    return made, [(one.option, one.before, one.after, one.how) for one in made.changes]
+
+
+@pytest.fixture
+def ended(root):
+    yield
+    planned(switch.Switch(root, "lab1", "office", None)).apply(5)
+
+
+@pytest.mark.usefixtures("ended")
+def test_the_life_of_a_switch(root):
+    ports = free_ports({"access": 10}, {"trunk": "10,20"})
+    desired = {"ageing": 300, "ports": ports}
+    made, changes = changes_of(root, desired)
+    assert changes == [("segments.office", None, ["a:eth0", "b:eth0"], "file")]
+    assert not os.path.exists(made.folder.path) and not made.changes_existing
+    made.apply(5)
+    again, changes = changes_of(root, desired)
+    assert changes == [] and again.state()["status"] == "running"
+    # Its VLANs change in the same process.
+    edited = {
+        "ageing": 60,
+        "ports": {**ports, "a:eth0": dict(ports["a:eth0"], vlans={"access": 20})},
+    }
+    made, changes = changes_of(root, edited)
+    assert changes == [
+        ("segments.office.ageing", 300, 60, "live"),
+        ("segments.office[a:eth0].vlans", {"access": 10}, {"access": 20}, "live"),
+    ]
+    assert made.changes_existing
+    made.apply(5)
+    again, changes = changes_of(root, edited)
+    assert changes == [] and again.state()["pid"] == made.state()["pid"]
+    # Killed: cut cables, until the next run.
+    pid = made.state()["pid"]
+    start = process_start_time(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert wait_for_exit(pid, start, 5)
+    made, changes = changes_of(root, edited)
+    assert changes == [("segments.office", None, ["a:eth0", "b:eth0"], "file")]
+    made.apply(5)
+    assert changes_of(root, edited)[1] == []
+    made, changes = changes_of(root, None)
+    assert changes == [("segments.office", ["a:eth0", "b:eth0"], None, "file")]
+    made.apply(5)
+    assert changes_of(root, None)[1] == [] and not os.path.exists(made.folder.path)
+
+
+@pytest.mark.usefixtures("ended")
+@pytest.mark.parametrize("spoil", ["record", "settings", "socket"])
+def test_a_switch_whose_files_are_lost_is_started_again(root, spoil):
+    desired = {"ageing": 300, "ports": free_ports({}, {})}
+    made, _changes = changes_of(root, desired)
+    made.apply(5)
+    pid = made.state()["pid"]
+    files = {
+        "record": made.folder.file("switch.json"),
+        "settings": made.folder.file("settings.json"),
+        "socket": made.control,
+    }
+    os.unlink(files[spoil])
+    made, changes = changes_of(root, desired)
+    assert bool(changes) == (spoil != "settings")
+    made.apply(5)
+    assert changes_of(root, desired)[1] == []
+    assert (made.state()["pid"] == pid) == (spoil == "settings")
+    # The program and the shell that keeps its exit code.
+    assert len(find_processes("-I", made.folder.file("switch.pyz"))) == 2
+
+
+def test_a_port_that_another_program_has(root):
+    desired = {"ageing": 300, "ports": free_ports({})}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", desired["ports"]["a:eth0"]["local_port"]))
+        made, _changes = changes_of(root, desired)
+        with pytest.raises(HostError, match=r"segments\[office\].ports\[a:eth0\]: port udp/"):
+            made.apply(5)
+    planned(switch.Switch(root, "lab1", "office", None)).apply(5)
+
+
+HUB = {"name": "x", "ports": A}
+SWITCH = {"name": "x", "ports": A, "ageing": 300}
+BRIDGE = {"name": "x", "bridge": "br0"}
+
+
+@pytest.mark.parametrize(
+    "there, desired, purge, found, replaced",
+    [
+        ({}, {"x": HUB}, False, {"x": hub.Hub}, {}),
+        ({}, {"x": SWITCH}, False, {"x": switch.Switch}, {}),
+        ({}, {"x": BRIDGE}, False, {"x": bridge.Bridge}, {}),
+        ({"x": "run.json"}, {"x": SWITCH}, False, {"x": switch.Switch}, {"x": hub.Hub}),
+        ({"x": "switch.pyz"}, {"x": HUB}, False, {"x": hub.Hub}, {"x": switch.Switch}),
+        ({"x": "attach"}, {"x": SWITCH}, False, {"x": switch.Switch}, {"x": bridge.Bridge}),
+        ({"x": "switch.pyz"}, {"x": BRIDGE}, False, {"x": bridge.Bridge}, {"x": switch.Switch}),
+        ({"x": "switch.pyz"}, {}, False, {}, {}),
+        ({"x": "switch.pyz", "y": "attach", "z": "run.json"}, {}, True,
+         {"x": switch.Switch, "y": bridge.Bridge, "z": hub.Hub}, {}),
+        # The uplink of a switch goes with the setting.
+        ({"x": "switch.pyz", "x.uplink": "run.json", "y.uplink": "run.json"}, {"x": SWITCH}, False,
+         {"x": switch.Switch, "x.uplink": hub.Hub}, {}),
+    ],
+)  # fmt: skip
+def test_which_segments_there_are(tmp_path, there, desired, purge, found, replaced):
+    for name, file in there.items():
+        path = tmp_path / "lab1" / ".segments" / name / file
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    result = segments.find_segments(str(tmp_path), "lab1", desired, purge)
+    assert {each.name: type(each) for each in result.segments} == found
+    assert {name: type(each) for name, each in result.replaced.items()} == replaced

@@ -192,7 +192,7 @@ def test_no_mutation_of_the_registry_of_ports_is_a_traceback(vm):
 
 
 def test_no_mutation_of_the_file_of_a_hub_is_a_traceback(tmp_path):
-    hub = Hub(str(tmp_path), "lab1", "s", {})
+    hub = Hub(str(tmp_path), "lab1", "s", {"ports": {}})
     hub.folder.make()
     end = {"local_address": "127.0.0.1", "local_port": 26000}
     end.update(remote_address="127.0.0.1", remote_port=26001, id=0)

@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import process, wires
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import client
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_one_that_does_not_answer_is_replaced(folder, monkeypatch):
     pid = pid_of(folder)
     kill(pid, signal.SIGSTOP)
     with monkeypatch.context() as patch:
-        patch.setattr(wires, "_ANSWER_TIMEOUT", 0.2)
+        patch.setattr(client, "_ANSWER_TIMEOUT", 0.2)
         assert wires.measured(folder) is None
         wires.update(folder, os.getpid(), same)
     assert process_start_time(pid) is None
@@ -175,5 +176,5 @@ def test_a_qemu_that_has_ended(folder):
 )
 def test_answers_of_another_program(folder, monkeypatch, answer):
     wires.update(folder, os.getpid(), {"eth0": wire(delay=1)})
-    monkeypatch.setattr(wires, "_exchange", lambda _folder, _request: answer)
+    monkeypatch.setattr(client, "_exchange", lambda _folder, _request: answer)
     assert wires.measured(folder) is None

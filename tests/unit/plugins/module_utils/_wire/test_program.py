@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
     program_archive,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._wire import engine, program
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import control, engine, program
 
 TIMEOUT = 20
 SIZE = 200
@@ -83,7 +83,7 @@ class Running:
             "start": program.start_time(pid),
             "wires": self.wires,
         }
-        (folder / "wire.pyz").write_bytes(program_archive(program, engine))
+        (folder / "wire.pyz").write_bytes(program_archive(program, control, engine))
         (folder / "settings.json").write_text(json.dumps(settings))
         self.log = open(folder / "wire.log", "wb")
         self.process = subprocess.Popen(
