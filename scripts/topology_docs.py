@@ -182,8 +182,8 @@ def _network_parts(top: dict[str, Any]) -> list[_Part]:
         ),
         ("segments.NAME", "", table(segment, where="segments.NAME.")),
         *(
-            (name, "", table(top[name], where=name + "."))
-            for name in ("addressing", "placement", "limits")
+            (name, "", table(_mapping(top[name]), where=name + "."))
+            for name in ("addressing", "management", "placement", "limits")
         ),
     ]
 

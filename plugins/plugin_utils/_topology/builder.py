@@ -31,6 +31,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.linking import
     connect_nics,
     numbered,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.management import (
+    add_management,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.user_link import (
@@ -87,7 +90,10 @@ def build(
     topology = Topology(
         str(complete.get("name", "")), nodes, [], {}, complete, kept, kept.of_nodes(unnamed)
     )
+    add_management(nodes.values(), complete.get("management"), problems)
     connect_nics(topology, problems)
+    for node in nodes.values():
+        _wait_for_ssh(node, problems)
     check_mac_bases(topology, problems)
     _check_start_order(topology, problems)
     assign_addresses(topology, problems)
@@ -185,6 +191,13 @@ def _check_vm_options(path: str, settings: Mapping[str, Any], problems: Problems
                 problems.add(path, "%s", error.message)
 
 
+def _check_pattern(path: str, pattern: str, problems: Problems) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        problems.add(path, "%r is not a regular expression: %s", pattern, error)
+
+
 def _node(
     name: str,
     settings: dict[str, Any],
@@ -215,38 +228,28 @@ def _node(
             settings["kind"],
         )
     for key in ("console", "failed"):
-        try:
-            re.compile(merged["ready"].get(key) or "")
-        except re.error as error:
-            problems.add(
-                "%s.ready.%s" % (path, key),
-                "%r is not a regular expression: %s",
-                merged["ready"][key],
-                error,
-            )
-    _wait_for_ssh(path, merged, spec, problems)
+        _check_pattern("%s.ready.%s" % (path, key), merged["ready"].get(key) or "", problems)
     after = settings.get("after") or {}
     if isinstance(after, list):
         after = {other: "started" for other in after}
     return Node(name, settings["kind"], spec, merged, groups, after=dict(after))
 
 
-def _wait_for_ssh(
-    path: str, settings: dict[str, Any], spec: kinds.KindSpec, problems: Problems
-) -> None:
+def _wait_for_ssh(node: Node, problems: Problems) -> None:
     """Let a node whose port of SSH is forwarded be ready when that answers."""
-    ready = settings["ready"]
-    if not ready.pop("ssh", False) or not forwards_ssh(settings.get("nics") or {}):
+    settings, config = node.settings, node.kind_spec["config"]
+    nics = {nic.name: nic.settings for nic in node.nics.values()}
+    if not settings["ready"].pop("ssh", False) or not forwards_ssh(nics):
         return
-    keys_file = spec["config"].get("ssh_keys")
+    keys_file = config.get("ssh_keys")
     if keys_file and not settings["vars"].get("ssh_keys") and keys_file not in settings["files"]:
         problems.add(
-            path,
+            "nodes.%s" % node.name,
             "port 22 is forwarded, but the node has no SSH key: set vars.ssh_keys, files.%s, or "
             "ready.ssh: false",
             keys_file,
         )
-    ready.setdefault("port", SSH_PORT)
+    settings["ready"].setdefault("port", SSH_PORT)
 
 
 def _check_start_order(topology: Topology, problems: Problems) -> None:

@@ -27,6 +27,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept_links imp
     find_links,
     kept_nics,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.management import (
+    without_link_of_lab,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import (
     End,
     Link,
@@ -288,6 +291,7 @@ class _Linker:
                 end.path, "%s is already connected by %s", full_name, nic.network.path
             )
             return False
+        nic.settings = without_link_of_lab(nic.settings)
         if nic.settings.get("link"):
             self.problems.add(
                 end.path,

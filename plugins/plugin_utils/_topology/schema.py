@@ -151,6 +151,17 @@ _ADDRESS: Schema = {
     "items": {"type": "string"},
     "description": "Addresses with their prefix lengths.",
 }
+# Suboptions of links that all nodes can have on their management NICs.
+_MANAGEMENT_LINK = {
+    "network": "user: the IPv4 network; 10.0.2.0/24 by default.",
+    "dns": "user: the address of the name server.",
+    "dns_search": "user: domains to search for names.",
+    "domain": "user: the domain of the nodes.",
+    "restrict": "user: keep the nodes from other networks; forwarded ports still work.",
+    "ipv6": "user: whether the network has IPv6.",
+    "bridge": "bridge: the name of the bridge.",
+    "helper": "bridge: the path of QEMU's helper program.",
+}
 # The name of a node's NIC determines its index.
 _NOT_OF_NICS = ("index",)
 # Where the suboptions of a NIC differ from those of qemu_vm's nics.
@@ -290,6 +301,34 @@ _ADDRESSING: Schema = {
         "asn": dict(_AS_NUMBER, description="The first AS number; nodes are numbered from it."),
     },
     "additionalProperties": False,
+}
+
+_MANAGEMENT: Schema = {
+    "description": "A network for the management NICs of all nodes, which no link or segment "
+    "connects: true for a user network that forwards port 22 of each node. Nodes of kinds without "
+    "a management NIC get the NIC mgmt, unless their system names NICs by their slots, or they "
+    "have another link to the outside. In nics of a node, another link takes its place.",
+    "oneOf": [
+        {"type": "boolean"},
+        {
+            "type": "object",
+            "properties": {
+                "type": {
+                    "enum": ["user", "bridge"],
+                    "description": "user: a network of its own for each node, inside QEMU; bridge: "
+                    "a bridge of the hypervisor.",
+                },
+                "forwards": {
+                    "type": "array",
+                    "items": {"oneOf": [{"type": "integer"}]},
+                    "description": "Ports of the nodes to forward from free ports of the "
+                    "hypervisor: numbers, or mappings as in qemu_vm, nics[].link.forwards; [22] by "
+                    "default.",
+                },
+            },
+            "additionalProperties": False,
+        },
+    ],
 }
 
 _KIND_NIC: Schema = {
@@ -594,6 +633,7 @@ def topology_schema() -> Schema:
         },
         "segments": _named(_SEGMENT, "Networks of any number of NICs."),
         "addressing": _ADDRESSING,
+        "management": _management(),
         "placement": _PLACEMENT,
         "limits": _LIMITS,
         "vars": _VARS,
@@ -693,6 +733,19 @@ def _node_nic() -> Schema:
         dict(properties, address=_ADDRESS),
         description="Settings of a NIC other than its link or segment.",
     )
+
+
+def _management() -> Schema:
+    """Return the schema of the management network, with the suboptions of links."""
+    either, mapping = _MANAGEMENT["oneOf"]
+    link = _of_argument(NIC_SPEC["link"])["properties"]
+    own = mapping["properties"]
+    forwards = own["forwards"]
+    port = forwards["items"]["oneOf"][0]
+    items = {"oneOf": [port, link["forwards"]["items"]]}
+    more = {name: dict(link[name], description=text) for name, text in _MANAGEMENT_LINK.items()}
+    properties = {**own, "forwards": dict(forwards, items=items), **more}
+    return dict(_MANAGEMENT, oneOf=[either, dict(mapping, properties=properties)])
 
 
 def _link() -> Schema:
