@@ -169,6 +169,8 @@ def _network_parts(top: dict[str, Any]) -> list[_Part]:
     link = _mapping(top["links"]["items"])
     endpoint = _mapping(link["properties"]["endpoints"]["items"])
     segment = top["segments"]["additionalProperties"]
+    member = _mapping(segment["properties"]["members"]["items"])
+    uplink = segment["properties"]["uplink"]
     return [
         (
             "links[]",
@@ -181,6 +183,16 @@ def _network_parts(top: dict[str, Any]) -> list[_Part]:
             table(endpoint, where="endpoints[]."),
         ),
         ("segments.NAME", "", table(segment, where="segments.NAME.")),
+        (
+            "segments.NAME.members[]",
+            "The settings of `endpoints[]`, and of ports of switches:",
+            table(member, endpoint["properties"], "members[]."),
+        ),
+        (
+            "segments.NAME.uplink",
+            "These settings, and the VLANs of `members[]`:",
+            table(uplink, member["properties"], "uplink."),
+        ),
         *(
             (name, "", table(_mapping(top[name]), where=name + "."))
             for name in ("addressing", "management", "placement", "limits")

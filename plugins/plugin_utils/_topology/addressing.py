@@ -370,7 +370,7 @@ def _assign_from_pools(
     for network in sorted(networks, key=lambda network: network.name):
         pool_name = ("links" if isinstance(network, Link) else "lans") + family.suffix
         pool, length = pools.get(pool_name), lengths[pool_name]
-        has_prefix = network.settings.get(family.key) is not False
+        has_prefix = _can_have_prefix(network, family)
         if has_prefix and getattr(network, family.key) is None and pool is not None:
             kept = _kept_subnet(network, family, pool, length)
             if kept is not None and allocation.take_if_free(kept, network.path):
@@ -395,6 +395,14 @@ def _assign_from_pools(
             break
         allocation.take(subnet, network.path)
         setattr(network, family.key, str(subnet))
+
+
+def _can_have_prefix(network: Network, family: _Family) -> bool:
+    """Return whether a network can get a prefix from a pool."""
+    if network.settings.get(family.key) is False:
+        return False
+    # The VLANs of a switch are several IP networks.
+    return not (isinstance(network, Segment) and network.has_vlans)
 
 
 def _kept_subnet(network: Network, family: _Family, pool: _Subnet, length: int) -> _Subnet | None:

@@ -66,7 +66,7 @@ def _prefixes(network: Network) -> dict[str, Any]:
 
 def _add_segment(found: Allocations, segment: Segment, endpoints: UdpEndpoints) -> None:
     entry = _prefixes(segment)
-    if segment.kind == "hub" and segment.ends:
+    if segment.kind != "bridge" and (segment.ends or segment.cables):
         entry["home"] = endpoints.home(segment)
     found["segments"][segment.name] = entry
     for end in segment.ends:

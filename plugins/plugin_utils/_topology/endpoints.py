@@ -62,7 +62,10 @@ class UdpEndpoints:
             for end in segment.ends:
                 if placed[end.node] != home:
                     self.exposed[str(end)] = placed[end.node]
-                    self.exposed[_hub_port_name(segment, end)] = home
+                    self.exposed[_hub_port_name(segment, str(end))] = home
+            for other in segment.cables:
+                if self.home(topology.segments[other]) != home:
+                    self.exposed[_hub_port_name(segment, _cable_end(other))] = home
         self.ports = self._kept_ports()
         # The ports in use, and those of links to VMs that the file does not name.
         self._used = {(self.exposed[name], port) for name, port in self.ports.items()}
@@ -114,11 +117,16 @@ class UdpEndpoints:
     def home(self, segment: Segment) -> str:
         """Return the host that runs the hub of a segment: where it runs already, if that can be."""
         given: str | None = segment.settings.get("hypervisor")
-        hosts = [self.placed[end.node] for end in segment.ends]
+        hosts = [self.placed[end.node] for end in segment.ends] or self._hosts_around(segment)
         kept: str | None = segment.kept.get("home")
         if given or kept in hosts:
             return given or str(kept)
         return max(sorted(set(hosts)), key=hosts.count)
+
+    def _hosts_around(self, segment: Segment) -> list[str]:
+        """Return the hosts of the nodes behind a switch that has no NICs itself."""
+        nodes = [end.node for each in _connected(self.topology, segment) for end in each.ends]
+        return [self.placed[node] for node in nodes or self.topology.nodes]
 
     def nic(self, end: End) -> Endpoint:
         """Return where a NIC receives frames."""
@@ -126,7 +134,22 @@ class UdpEndpoints:
 
     def hub_port(self, segment: Segment, end: End) -> Endpoint:
         """Return where the hub of a segment receives the frames of a NIC."""
-        return self._endpoint(_hub_port_name(segment, end), "hub " + segment.name, str(end))
+        return self._hub_endpoint(segment.name, str(end))
+
+    def cable(self, segment: Segment, other: str) -> tuple[Endpoint, Endpoint]:
+        """Return where a switch receives the frames of another one, and where that does."""
+        return (
+            self._hub_endpoint(segment.name, _cable_end(other)),
+            self._hub_endpoint(other, _cable_end(segment.name)),
+        )
+
+    def uplink(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
+        """Return where a switch receives the frames of its uplink, and where that does."""
+        lab, name = self.topology.name, "hub %s" % segment.name
+        return local_endpoint(lab, name, "uplink"), local_endpoint(lab, name + ".uplink", "switch")
+
+    def _hub_endpoint(self, segment: str, end: str) -> Endpoint:
+        return self._endpoint("hub %s %s" % (segment, end), "hub " + segment, end)
 
     def _endpoint(self, name: str, node: str, nic: str) -> Endpoint:
         if name in self.ports:
@@ -149,17 +172,30 @@ class UdpEndpoints:
         }
 
 
-def _hub_port_name(segment: Segment, end: End) -> str:
+def _hub_port_name(segment: Segment, end: str) -> str:
     return "hub %s %s" % (segment.name, end)
+
+
+def _cable_end(other: str) -> str:
+    """Return the name of the end of a cable to another switch, which is none of a node."""
+    return "." + other
+
+
+def _connected(topology: Topology, segment: Segment) -> list[Segment]:
+    """Return a segment and all switches behind its cables."""
+    names = [segment.name]
+    for name in names:
+        names += [other for other in topology.segments[name].cables if other not in names]
+    return [topology.segments[name] for name in names]
 
 
 def hosts_with_addresses(topology: Topology, placed: Mapping[str, str]) -> set[str]:
     """Return the hosts that others must reach, because a link or segment is between them."""
     found: set[str] = set()
     for network in topology.networks:
-        hosts = {placed[end.node] for end in network.ends}
-        if isinstance(network, Segment) and network.settings.get("hypervisor"):
-            hosts.add(network.settings["hypervisor"])
+        parts = _connected(topology, network) if isinstance(network, Segment) else [network]
+        hosts = {placed[end.node] for part in parts for end in part.ends}
+        hosts.update(filter(None, (part.settings.get("hypervisor") for part in parts)))
         if len(hosts) > 1:
             found |= hosts
     return found

@@ -4,7 +4,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The share of a lab that each hypervisor runs: options of VMs, and hubs or bridges."""
+"""The share of a lab that each hypervisor runs: options of VMs, and segments."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.segments import UPLINK_SUFFIX
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.switching import DEFAULT_AGEING
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive import (
     Render,
     config_files,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.endpoints import UdpEndpoints
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.endpoints import (
+    Endpoint,
+    UdpEndpoints,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import (
     End,
     Link,
@@ -102,29 +107,60 @@ def share_for(
         if placed[node.name] == host
     ]
     segments = [
-        _segment(topology, segment, endpoints)
+        entry
         for segment in topology.segments.values()
         if endpoints.home(segment) == host
+        for entry in _segment(topology, segment, endpoints)
     ]
     return {"lab": topology.name, "vms": vms, "segments": segments}
 
 
-def _segment(topology: Topology, segment: Segment, endpoints: UdpEndpoints) -> dict[str, Any]:
+def _segment(topology: Topology, segment: Segment, endpoints: UdpEndpoints) -> list[dict[str, Any]]:
+    """Return a segment as the share of a lab has it, and the hub that is the uplink of a switch."""
     if segment.kind == "bridge":
         bridge = segment.settings.get("bridge")
         if bridge:
-            return {"name": segment.name, "bridge": bridge, "is_shared": True}
-        return {"name": segment.name, "bridge": _bridge_name(topology.name, segment.name)}
-    ports = {}
+            return [{"name": segment.name, "bridge": bridge, "is_shared": True}]
+        return [{"name": segment.name, "bridge": _bridge_name(topology.name, segment.name)}]
+    ports = {
+        str(end): _port(endpoints.hub_port(segment, end), endpoints.nic(end))
+        for end in segment.ends
+    }
+    if segment.kind == "switch":
+        return _switch(segment, ports, endpoints)
+    uplink = {"uplink": segment.uplink} if segment.uplink else {}
+    return [{"name": segment.name, "ports": ports, **uplink}]
+
+
+def _switch(
+    segment: Segment, ports: dict[str, dict[str, Any]], endpoints: UdpEndpoints
+) -> list[dict[str, Any]]:
     for end in segment.ends:
-        hub, nic = endpoints.hub_port(segment, end), endpoints.nic(end)
-        ports[str(end)] = {
-            "local_address": hub.address,
-            "local_port": hub.port,
-            "remote_address": nic.address,
-            "remote_port": nic.port,
+        ports[str(end)]["vlans"] = segment.port_vlans(segment.vlans.get(end, {}))
+    for other, vlans in segment.cables.items():
+        ports["switch " + other] = {
+            **_port(*endpoints.cable(segment, other)),
+            "vlans": segment.port_vlans(vlans, is_cable=True),
         }
-    return {"name": segment.name, "ports": ports}
+    ageing = segment.settings.get("ageing", DEFAULT_AGEING)
+    entries = [{"name": segment.name, "ports": ports, "ageing": ageing}]
+    if segment.uplink:
+        inner, outer = endpoints.uplink(segment)
+        vlans = segment.port_vlans(segment.uplink_vlans)
+        ports["uplink"] = {**_port(inner, outer), "vlans": vlans}
+        uplink_ports = {"switch": _port(outer, inner)}
+        name = segment.name + UPLINK_SUFFIX
+        entries.append({"name": name, "ports": uplink_ports, "uplink": segment.uplink})
+    return entries
+
+
+def _port(local: Endpoint, remote: Endpoint) -> dict[str, Any]:
+    return {
+        "local_address": local.address,
+        "local_port": local.port,
+        "remote_address": remote.address,
+        "remote_port": remote.port,
+    }
 
 
 def _bridge_name(lab: str, segment: str) -> str:

@@ -20,7 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_op
     NIC_SPEC,
     normalise_nic,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments, switches
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept_links import (
     LinkRequest,
@@ -50,13 +50,15 @@ _Item = TypeVar("_Item")
 
 
 class _EndRequest(NamedTuple):
-    """An end as the topology gives it. nic: None for the next free NIC of the node."""
+    """An end as the topology gives it. nic: None for the next free NIC of the node.
+
+    given: the whole end.
+    """
 
     path: str
     node: str
     nic: str | None
-    address: Any
-    impair: Any
+    given: dict[str, Any]
 
 
 class _Request(NamedTuple):
@@ -162,6 +164,7 @@ class _Linker:
                 name = None if end.nic or number in found else self._next_free(end)
                 if name and self._plug(network, end, name):
                     found[number] = End(end.node, name)
+        switches.connect_segments(self.topology, self.problems)
         for node in self.topology.nodes.values():
             self._add_other_nics(node)
         for (network, _ends), found in zip(requests, connected):
@@ -253,17 +256,16 @@ class _Linker:
             end_path = "%s[%d]" % (path, number)
             if isinstance(end, str):
                 node, _colon, nic = end.partition(":")
-                address = impair = None
+                end = {}
                 if nic and not is_nic_name(nic):
                     self.problems.add(end_path, "%r is not a valid name of a NIC", nic)
                     continue
             elif "node" in end:
-                node, nic, address = end["node"], end.get("nic"), end.get("address")
-                impair = end.get("impair")
+                node, nic = end["node"], end.get("nic")
             else:
                 continue
             if node in self.topology.nodes:
-                ends.append(_EndRequest(end_path, node, nic or None, address, impair))
+                ends.append(_EndRequest(end_path, node, nic or None, end))
             elif node not in self.topology.data["nodes"]:
                 hint = suggestion(node, self.topology.data["nodes"])
                 self.problems.add(end_path, "there is no node %s%s", node, hint)
@@ -301,11 +303,15 @@ class _Linker:
             )
             return False
         nic.network = network
-        if end.address:
-            nic.settings = dict(nic.settings, address=end.address)
-        if end.impair is not None:
-            impairments.check_end(network, end.path, end.impair, self.problems)
-            nic.settings = {**nic.settings, impairments.OF_END: end.impair}
+        address, impair = end.given.get("address"), end.given.get("impair")
+        if address:
+            nic.settings = dict(nic.settings, address=address)
+        if impair is not None:
+            impairments.check_end(network, end.path, impair, self.problems)
+            nic.settings = {**nic.settings, impairments.OF_END: impair}
+        if isinstance(network, Segment):
+            vlans = switches.port_vlans(network, end.given, end.path, self.problems)
+            network.vlans[End(end.node, nic_name)] = vlans
         return True
 
     def _nic(self, node: Node, name: str) -> Nic:

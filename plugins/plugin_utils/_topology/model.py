@@ -12,9 +12,13 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.switching import ALL
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import KindSpec
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
+
+# The VLANs of a port, as the program of a switch takes them: see switching.
+Vlans = dict[str, Any]
 
 
 class End(NamedTuple):
@@ -58,14 +62,35 @@ class Link(Network):
         return second if (first.node, first.nic) == (node, nic) else first
 
 
+@dataclasses.dataclass
 class Segment(Network):
-    """A network of any number of NICs."""
+    """A network of any number of NICs.
+
+    vlans: those that ports of a switch are given. cables: {another switch: the VLANs of the cable
+    to it}. uplink: to the network of the host, as a link of qemu_vm; uplink_vlans: its VLANs.
+    """
+
+    vlans: dict[End, Vlans] = dataclasses.field(default_factory=dict)
+    cables: dict[str, Vlans] = dataclasses.field(default_factory=dict)
+    uplink: dict[str, Any] | None = None
+    uplink_vlans: Vlans = dataclasses.field(default_factory=dict)
 
     @property
     def kind(self) -> str:
-        """hub or bridge."""
+        """hub, bridge or switch."""
         kind: str = self.settings.get("type", "hub")
         return kind
+
+    @property
+    def has_vlans(self) -> bool:
+        """Whether any port of the switch is given VLANs."""
+        return any([*self.vlans.values(), *self.cables.values(), self.uplink_vlans])
+
+    def port_vlans(self, given: Vlans, is_cable: bool = False) -> Vlans:
+        """Return the VLANs of a port. given: to the port, empty for none."""
+        if given or not self.has_vlans:
+            return given
+        return {"trunk": ALL, "native": 1} if is_cable else {"access": 1}
 
 
 @dataclasses.dataclass

@@ -21,7 +21,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_o
     DISK_SPEC,
     FORMATS,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments
+from ansible_collections.vlab.qemu.plugins.module_utils._wire import switching
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments, vlans
 
 Schema = dict[str, Any]
 
@@ -204,6 +205,28 @@ _ENDPOINT: Schema = {
     ],
 }
 
+# A member of a segment: an endpoint, or another switch.
+_MEMBER: Schema = {
+    "description": "NODE:NIC, or NODE for its next free NIC, or a mapping.",
+    "oneOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {
+                **_ENDPOINT["oneOf"][1]["properties"],
+                "segment": dict(
+                    NAME,
+                    description="Instead of a node: another switch that this switch is connected "
+                    "with. The VLANs are those of both ends, all by default. It is enough that one "
+                    "of the two switches names the other.",
+                ),
+                **vlans.VLANS,
+            },
+            "additionalProperties": False,
+        },
+    ],
+}
+
 _LINK: Schema = {
     "type": "object",
     "description": "A cable between two NICs.",
@@ -243,14 +266,15 @@ _SEGMENT: Schema = {
     "properties": {
         "members": {
             "type": "array",
-            "items": _ENDPOINT,
+            "items": _MEMBER,
             "minItems": 1,
             "description": "The NICs of the segment.",
         },
         "type": {
-            "enum": ["hub", "bridge"],
-            "description": "hub: a QEMU process without a machine, which does not need root; "
-            "bridge: a Linux bridge, which needs root and a single hypervisor.",
+            "enum": ["hub", "switch", "bridge"],
+            "description": "hub: a QEMU process without a machine; switch: a process that learns "
+            "addresses and has VLANs; bridge: a Linux bridge, which needs root and a single "
+            "hypervisor.",
         },
         "prefix": _own_prefix("IPv4 network of the segment; from addressing.lans by default"),
         "prefix6": _own_prefix("IPv6 network of the segment; from addressing.lans6 by default"),
@@ -262,7 +286,21 @@ _SEGMENT: Schema = {
         },
         "hypervisor": {
             "type": "string",
-            "description": "Where the hub runs; where most members are by default.",
+            "description": "Where the hub or switch runs; where most members are by default.",
+        },
+        "uplink": {
+            "type": "object",
+            "properties": vlans.UPLINK,
+            "additionalProperties": False,
+            "description": "Connect a hub or switch with the network of the hypervisor that it "
+            "runs on.",
+        },
+        "ageing": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": switching.MAX_AGEING,
+            "description": "Of a switch: seconds after which it forgets an address that sends "
+            "nothing; 300 by default.",
         },
         "vars": _VARS,
     },
