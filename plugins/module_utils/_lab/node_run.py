@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import ch
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import without_none
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class NodeRun:
     node: {"name", "state", "options"}, with empty options for one that keeps its definition, and
     optionally: "ready": readiness checks; "after": {node:
     "started" or "ready"}; "awaited": whether another hypervisor waits for it; "later": whether a
-    later call of this run starts it; "warm": whether it starts from a template, or auto.
+    later call of this run starts it; "warm": whether it starts from a template, or auto;
+    "shutdown": what of the policy in settings is different for it.
     state: of qemu_vm, or keep: leave the VM as it is.
     source: {"lab", "checkpoint"} that a new VM is cloned from, or None.
     A NIC in options may have: "segment": the segment that it is plugged into; "peer": the node at
@@ -60,6 +62,9 @@ class NodeRun:
         # A VM that the run leaves as it is, and that is damaged.
         self.is_left_damaged = False
         self.folder = Folder(root, lab, self.name)
+        if node.get("shutdown"):
+            policy = {**settings["shutdown"], **without_none(node["shutdown"])}
+            settings = dict(settings, shutdown=policy)
         self.vm = VmRun(Host(self.folder), settings)
         self.clone: Clone | None = None
         if source and self.state != "absent":

@@ -104,6 +104,8 @@ class _Importer(Importer):
             if rest:
                 peer.imported["properties"] = rest
             peer.imported["node_id"] = node_id
+            # GNS3 starts QEMU with it.
+            self.lab.set_uuid(peer, node_id)
         else:
             self.report.whole(node.path, *self.lab.fate(peer))
         self.peers[node_id] = peer

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Union
 
@@ -144,6 +145,7 @@ class Lab:
         # The places in the file of what is in the topology, by its path there.
         self.places: dict[str, str] = {}
         self._merged: dict[str, str] = {}
+        self._uuids: dict[str, str] = {}
         self._specs: dict[str, kinds.KindSpec] = {}
 
     # --- Names ---
@@ -192,6 +194,17 @@ class Lab:
         if unique != name:
             vm.imported["name"] = name
         return vm
+
+    def set_uuid(self, vm: Vm, text: str) -> bool:
+        """Give a VM its UUID in the file, and return True; no if it is none, or that of another."""
+        try:
+            found = str(uuid.UUID(text))
+        except ValueError:
+            return False
+        if self._uuids.setdefault(found, vm.name) != vm.name:
+            return False
+        vm.settings["uuid"] = found
+        return True
 
     def add_hub(self, name: str, place: str) -> Hub:
         """Add a segment and return it."""

@@ -134,6 +134,9 @@ class _Domain:
         vm.settings["memory"] = max(1, int(text) * _UNITS[unit] >> 20)
         return "memory"
 
+    def _uuid(self, vm: Vm, element: Element) -> str:
+        return "uuid" if self.lab.set_uuid(vm, element.text.strip()) else ""
+
     def _vcpu(self, vm: Vm, element: Element) -> str:
         text = element.text.strip()
         if not re.fullmatch(r"[1-9]\d{0,3}", text):
@@ -246,4 +249,4 @@ class _Domain:
         return "arch and machine, without its version"
 
 
-_TYPED = ("description", "memory", "vcpu", "cpu")
+_TYPED = ("description", "memory", "vcpu", "cpu", "uuid")

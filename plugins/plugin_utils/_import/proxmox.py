@@ -148,8 +148,9 @@ class _Machine:
             vm.settings["description"] = (text or comments)[:1000]
         if "smbios1" not in self.fields:
             return
-        given = proxmox_devices.properties(self.fields.text("smbios1", "smbios"))
+        given = proxmox_devices.properties(self.fields.text("smbios1", "smbios and uuid"))
         vm.imported["smbios1"] = self.fields.data["smbios1"]
+        self.lab.set_uuid(vm, given.get("uuid", ""))
         entry = {
             key: given[key]
             for key in ("manufacturer", "product", "version", "serial", "sku", "family")

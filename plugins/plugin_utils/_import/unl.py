@@ -157,6 +157,8 @@ class _Importer:
         self.lab.want_image(vm, image or template, "%s/%s" % (folder, disk))
         set_size(vm, node, "ram", "cpu")
         node.mapped("ethernet", "the NICs")
+        if self.lab.set_uuid(vm, str(node.data.get("uuid") or "")):
+            node.mapped("uuid", "uuid")
         mac = node.text("firstmac", "mac_base")
         if mac:
             vm.settings["mac_base"] = mac

@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
     assign_addresses,
@@ -95,6 +96,7 @@ def build(
     for node in nodes.values():
         _wait_for_ssh(node, problems)
     check_mac_bases(topology, problems)
+    _check_lives(topology, problems)
     _check_start_order(topology, problems)
     assign_addresses(topology, problems)
     problems.check()
@@ -250,6 +252,20 @@ def _wait_for_ssh(node: Node, problems: Problems) -> None:
             keys_file,
         )
     settings["ready"].setdefault("port", SSH_PORT)
+
+
+def _check_lives(topology: Topology, problems: Problems) -> None:
+    """Check that no two nodes have the same UUID, and how they are stopped."""
+    owners: dict[str, str] = {}
+    for node in topology.nodes.values():
+        path = "nodes.%s." % node.name
+        try:
+            settings_of({"shutdown": node.settings.get("shutdown")})
+        except OptionError as error:
+            problems.add(path + error.option, "%s", error.reason)
+        uuid = node.uuid
+        if uuid and owners.setdefault(uuid, node.name) != node.name:
+            problems.add(path + "uuid", "%s is also the UUID of %s", uuid, owners[uuid])
 
 
 def _check_start_order(topology: Topology, problems: Problems) -> None:

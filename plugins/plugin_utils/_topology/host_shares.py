@@ -48,7 +48,8 @@ class VmShare(TypedDict):
     """What the hypervisor does with one node.
 
     after: the nodes of the same host that come first. awaited: nodes of other hosts wait for
-    this one to be ready. warm: whether it starts from a template, or auto.
+    this one to be ready. warm: whether it starts from a template, or auto. shutdown: what of the
+    policy of the lab is different for it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class VmShare(TypedDict):
     after: dict[str, str]
     awaited: bool
     warm: bool | str
+    shutdown: dict[str, Any]
 
 
 class HostShare(TypedDict):
@@ -102,6 +104,7 @@ def share_for(
             },
             "awaited": node.name in awaited,
             "warm": node.settings["warm"],
+            "shutdown": node.settings.get("shutdown") or {},
         }
         for node in topology.nodes.values()
         if placed[node.name] == host
@@ -209,7 +212,7 @@ def _placeholder_values(topology: Topology, node: Node) -> dict[str, str]:
     values = {
         "name": node.name,
         "lab": topology.name,
-        "uuid": derived_uuid(topology.name, node.name),
+        "uuid": node.uuid or derived_uuid(topology.name, node.name),
         "management": node.management,
         "loopback": node.loopback,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import uuid
 from typing import Any, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.switching import ALL
@@ -145,6 +146,14 @@ class Node:
     def nic_settings(self) -> dict[str, Any]:
         """The settings of its NICs, by name."""
         return self.settings.get("nics") or {}
+
+    @property
+    def uuid(self) -> str | None:
+        """The UUID that it is given, None for a derived or random one."""
+        try:
+            return str(uuid.UUID(self.settings.get("uuid") or ""))
+        except ValueError:
+            return None  # one that is none is reported elsewhere
 
     @property
     def vcpus(self) -> int:

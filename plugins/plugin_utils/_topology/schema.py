@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_o
     DISK_SPEC,
     FORMATS,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import SETTINGS_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._wire import switching
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments, vlans
 
@@ -31,7 +32,8 @@ Schema = dict[str, Any]
 URL = "https://raw.githubusercontent.com/vlab/qemu/main/docs/schema/topology.json"
 EDITOR_LINE = "# yaml-language-server: $schema=" + URL
 
-# Options of qemu_vm that a node does not accept, because other settings of it stand for them.
+# Options of qemu_vm that kinds, defaults and groups do not accept: nodes cannot share them, or
+# other settings stand for them. A node accepts uuid.
 _NOT_OF_NODES = ("nics", "uuid", "mac_copy_from", "config_drive", "autostart")
 
 # In Python, $ also matches before a line feed at the end.
@@ -566,6 +568,11 @@ def _settings() -> dict[str, Schema]:
             "type": "string",
             "description": "The inventory host that the node runs on.",
         },
+        shutdown=dict(
+            _of_argument(SETTINGS_SPEC["shutdown"]),
+            description="How the node is stopped; see the option of qemu_lab, of which each value "
+            "that is not given here is used.",
+        ),
         state={
             "enum": ["started", "stopped", "paused", "present"],
             "description": "State of the node while the lab is started.",
@@ -610,6 +617,11 @@ def _node_settings() -> dict[str, Schema]:
         loopback=_own_address("IPv4 loopback; false for none."),
         loopback6=_own_address("IPv6 loopback; false for none."),
         management=_own_address("Management address; false for none."),
+        uuid={
+            "type": "string",
+            "description": "UUID of the VM, to which licences are often bound: one, derived from "
+            "lab and node (the default), or random.",
+        },
         asn=dict(_AS_NUMBER, description="AS number."),
         nics={
             "type": "object",

@@ -25,6 +25,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab import (
     lab_service,
     node_run,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import run as vm_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import node_facts, settings
@@ -677,3 +678,20 @@ def test_the_content_key_has_no_passwords(lab):
         display = {"type": "vnc", "password": password}
         keys.add(lab([node("a", options={"display": display})])["content_key"])
     assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (None, {"acpi": True, "timeout": 30}),
+        ({}, {"acpi": True, "timeout": 30}),
+        ({"timeout": 300, "acpi": None}, {"acpi": True, "timeout": 300}),
+        ({"acpi": False}, {"acpi": False, "timeout": 30}),
+    ],
+)
+def test_a_node_can_be_stopped_in_another_way(tmp_path, own, expected):
+    lab_settings = settings.settings_of({})
+    run = NodeRun(str(tmp_path), "t", dict(node("n1"), shutdown=own), lab_settings)
+    policy = run.vm.settings["shutdown"]
+    assert {key: policy[key] for key in expected} == expected
+    assert lab_settings == settings.settings_of({}), "the others keep theirs"

@@ -104,6 +104,7 @@ def test_a_vm_with_everything():
                 "link": {"type": "bridge", "bridge": "vmbr1"},
             },
         },
+        "uuid": "0a0b0c0d-0000-4000-8000-000000000031",
         "guest_agent": True,
     }
     assert kept["nics"]["net0"] == {"firewall": "1", "tag": "20"} and kept["ide3"]

@@ -760,3 +760,57 @@ def test_cloud_init_without_addresses():
     assert "boothook" not in files["vendor-data"]
     for nic in yaml.safe_load(files["network-config"])["ethernets"].values():
         assert (nic["addresses"], nic["dhcp4"]) == ([], False)
+
+
+UUID = "6BA7B812-9DAD-11D1-80B4-00C04FD430C8"
+
+
+@pytest.mark.parametrize(
+    ("given", "placeholder"),
+    [
+        (UUID, UUID.lower()),
+        ("derived", host_shares.derived_uuid("t", "n1")),
+        ("random", host_shares.derived_uuid("t", "n1")),
+    ],
+)
+def test_a_node_has_its_own_uuid(given, placeholder):
+    kinds = {"k": {"extends": "tiny", "vm": {"smbios": [{"type": 1, "serial": "{uuid}"}]}}}
+    topology = build({"n1": {"uuid": given}, "n2": {}}, kind="k", kinds=kinds)
+    first, second = share(topology)["hv1"]["vms"]
+    assert first["options"]["uuid"] == given and "uuid" not in second["options"]
+    assert first["options"]["smbios"][0]["serial"] == placeholder
+
+
+def test_nodes_are_stopped_in_their_own_way():
+    topology = build(
+        {"n1": {"shutdown": {"timeout": 300}}, "n2": {}},
+        defaults={"kind": "tiny", "shutdown": {"force": False}},
+    )
+    first, second = share(topology)["hv1"]["vms"]
+    assert first["shutdown"] == {"force": False, "timeout": 300}
+    assert second["shutdown"] == {"force": False}
+    assert share(build())["hv1"]["vms"][0]["shutdown"] == {}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "path", "message"),
+    [
+        ({"n1": {"uuid": "here"}}, "nodes.n1", "uuid: 'here' is not a UUID"),
+        (
+            {"n1": {"uuid": UUID}, "n2": {"uuid": UUID.lower()}},
+            "nodes.n2.uuid",
+            "6ba7b812-9dad-11d1-80b4-00c04fd430c8 is also the UUID of n1",
+        ),
+        ({"n1": {"shutdown": {"timeout": -1}}}, "nodes.n1.shutdown.timeout", "-1"),
+        ({"n1": {"shutdown": {"timeuot": 1}}}, "nodes.n1.shutdown.timeuot", "did you mean timeout"),
+    ],
+)
+def test_what_is_wrong_with_a_life_is_named(nodes, path, message):
+    with pytest.raises(TopologyError) as caught:
+        build(nodes)
+    assert message in dict(caught.value.problems)[path]
+
+
+def test_a_uuid_is_for_one_node():
+    with pytest.raises(TopologyError, match="defaults.uuid: there is no such setting"):
+        build(defaults={"kind": "tiny", "uuid": UUID})
