@@ -41,6 +41,9 @@ REQUIRED = {
     "extensions/eda/plugins/event_source/qemu_events.py",
     "extensions/eda/rulebooks/heal_lab.yml",
     "extensions/molecule/default/molecule.yml",
+    "plugins/plugin_utils/_live/xterm/LICENSE",
+    "plugins/plugin_utils/_live/xterm/xterm.css",
+    "plugins/plugin_utils/_live/xterm/xterm.js",
 }
 BIN = pathlib.Path(sys.executable).parent
 

@@ -48,19 +48,12 @@ _value:
   sample: ssh -t hv1 'socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:/var/lib/vlab/lab/r1/console.sock'
 """
 
-import shlex
 from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.parsing.convert_bool import boolean
 
-_LOCAL = ("local", "ansible.builtin.local")
-_OPTIONS = (
-    ("-p", ("ansible_port", "ansible_ssh_port")),
-    ("-l", ("ansible_user", "ansible_ssh_user")),
-    ("-i", ("ansible_ssh_private_key_file", "ansible_private_key_file")),
-)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.console_command import command_for
 
 
 def console_command(vm: Any, variables: Any) -> str:
@@ -70,23 +63,7 @@ def console_command(vm: Any, variables: Any) -> str:
             "console_command: the input must be a VM, as qemu_vm_info returns it in vms, and the "
             "argument the variables of its hypervisor, as in hostvars"
         )
-    console = next(iter(vm.get("consoles") or ()), None) or {}
-    command = str(console.get("command") or "")
-    if not command:
-        return ""
-    if boolean(variables.get("ansible_become") or False, strict=False):
-        user = variables.get("ansible_become_user") or "root"
-        command = "sudo %s%s" % ("" if user == "root" else "-u %s " % shlex.quote(user), command)
-    if variables.get("ansible_connection") in _LOCAL:
-        return command
-    words = ["ssh", "-t"]
-    for option, names in _OPTIONS:
-        value = next((variables[name] for name in names if variables.get(name)), None)
-        if value is not None:
-            words += [option, str(value)]
-    words += shlex.split(str(variables.get("ansible_ssh_common_args") or ""))
-    words.append(str(variables.get("ansible_host") or variables.get("inventory_hostname") or ""))
-    return "%s %s" % (shlex.join(words), shlex.quote(command))
+    return command_for(vm, variables)
 
 
 class FilterModule:

@@ -29,14 +29,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.scenario_plan impor
     plan_parts,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import (
-    converge_item,
+    change_nic,
     converge_vm,
     vm_argument_spec,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
-    NIC_SPEC,
-)
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Params, Result
@@ -238,11 +235,8 @@ def _change(params: Params, event: Event, check_mode: bool = False) -> bool:
             dict(given, **place, name=name, state=state, allow_container=True), check_mode
         )
         return bool(result["changed"])
-    item: dict[str, Any] = dict.fromkeys(("name", *NIC_SPEC))
-    item["name"] = nic
     if event.action == "impair":
-        item["link"] = {"impair": event.impair}
+        values: dict[str, Any] = {"link": {"impair": event.impair}}
     else:
-        item["link_down"] = event.action == "cut"
-    settings = dict(place, vm=name, name=nic, allow_restart=False)
-    return bool(converge_item(settings, check_mode, "nics", item)["changed"])
+        values = {"link_down": event.action == "cut"}
+    return change_nic(place, name, nic, values, check_mode)

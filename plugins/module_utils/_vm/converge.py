@@ -22,6 +22,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import 
     image_folder,
     with_image_paths,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
+    NIC_SPEC,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.storage import BOOTABLE
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import STATES
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
@@ -135,6 +138,18 @@ def converge_item(
             return _converge(run, given, check_mode, allow_container=True)
         finally:
             run.close()
+
+
+def change_nic(
+    settings: Params, vm: str, nic: str, values: dict[str, Any], check_mode: bool = False
+) -> bool:
+    """Change options of a NIC of an existing VM, as qemu_nic does; return whether it is a change.
+
+    settings: root, lab and lock_timeout. values: the options by name; others stay as they are.
+    """
+    item: dict[str, Any] = dict(dict.fromkeys(NIC_SPEC), name=nic, **values)
+    params = dict(settings, vm=vm, name=nic, allow_restart=False)
+    return bool(converge_item(params, check_mode, "nics", item)["changed"])
 
 
 def _check_vm_exists(folder: Folder, status: str, params: Params) -> None:

@@ -3,8 +3,8 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Requests that connection and inventory plugins send to a hypervisor: run a command in a guest,
-copy a file to or from it, and list the VMs.
+"""Requests that connection and inventory plugins and the live picture send to a hypervisor: run a
+command in a guest, copy a file to or from it, list the VMs, and change the carrier of a NIC.
 
 Each handler imports only what it needs: a play may send hundreds of requests.
 """
@@ -92,7 +92,17 @@ def _vms(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], list
     return {"vms": found, "node_facts": facts, "warnings": warnings}, []
 
 
-HANDLERS = {"exec": _exec, "write": _write, "read": _read, "vms": _vms}
+@_handler
+def _carrier(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Remove or restore the carrier of a NIC."""
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import change_nic
+
+    settings = {name: parameters.get(name) for name in ("root", "lab", "lock_timeout")}
+    down = {"link_down": bool(parameters["down"])}
+    return {"changed": change_nic(settings, parameters["vm"], parameters["nic"], down)}, []
+
+
+HANDLERS = {"exec": _exec, "write": _write, "read": _read, "vms": _vms, "carrier": _carrier}
 
 
 @contextlib.contextmanager

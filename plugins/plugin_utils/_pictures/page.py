@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,28 +28,61 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import Li
 _LINK_COLUMNS = ["From", "Address", "To", "Address", "Network"]
 
 
-def page(view: View, scheme: str = AUTO) -> str:
-    """Return the page of a View. scheme: AUTO, LIGHT or DARK."""
-    sheet = style("picture.css", scheme) + style("page.css", scheme)
-    script = read("page.js")
-    # The page loads nothing, and runs only this style and this script, whatever a name contains.
-    policy = "default-src 'none'; img-src data:; style-src '%s'; script-src '%s'" % (
-        _hash(sheet),
-        _hash(script),
-    )
+@dataclasses.dataclass
+class LivePart:
+    """What a page has that follows its lab: its style and script.
+
+    writable: whether it has consoles and buttons for carriers. facts: names what it shows besides
+    states.
+    """
+
+    style: str
+    script: str
+    writable: bool
+    facts: str
+
+
+def page(view: View, scheme: str = AUTO, live: LivePart | None = None) -> str:
+    """Return the page of a View. scheme: AUTO, LIGHT or DARK. live: None for a file."""
+    scripts = [read("page.js")] + ([live.script] if live else [])
     return render(
         "page.html.j2",
         view=view,
-        policy=policy,
-        style=markupsafe.Markup(sheet),
+        live=live,
+        policy=policy_of(scheme, live),
+        style=markupsafe.Markup(_sheet(scheme, live)),
         scheme="light dark" if scheme == AUTO else scheme,
-        script=markupsafe.Markup(script),
+        scripts=[markupsafe.Markup(script) for script in scripts],
         picture=markupsafe.Markup(svg(view, scheme, standalone=False)),
         nodes=[_node(node, view) for node in view.nodes.values()],
         node_table=_node_table(view),
         link_columns=_LINK_COLUMNS + ["State"] * _has_link_states(view),
         link_rows=[_link_row(link, view) for link in view.links],
     )
+
+
+def policy_of(scheme: str = AUTO, live: LivePart | None = None) -> str:
+    """Return the content security policy of a page.
+
+    A file loads nothing, and runs only its own style and script, whatever a name contains. A live
+    page asks only its own server; its terminals set styles.
+    """
+    scripts, styles = ["'%s'" % _hash(read("page.js"))], ["'%s'" % _hash(_sheet(scheme, live))]
+    if live:
+        scripts.append("'%s'" % _hash(live.script))
+        if live.writable:
+            scripts.append("'self'")
+            styles = ["'self'", "'unsafe-inline'"]
+    policy = "default-src 'none'; img-src data:; style-src %s; script-src %s" % (
+        " ".join(styles),
+        " ".join(scripts),
+    )
+    return policy + ("; connect-src 'self'; base-uri 'none'; form-action 'none'" if live else "")
+
+
+def _sheet(scheme: str, live: LivePart | None) -> str:
+    sheet = style("picture.css", scheme) + style("page.css", scheme)
+    return sheet + live.style if live else sheet
 
 
 def _hash(text: str) -> str:

@@ -80,7 +80,7 @@ def _link(route: Route) -> dict[str, Any]:
         "down": link.down,
         "path": "M%s%s%s" % (start, "C" if route.curved else "L", " ".join(points)),
         "names": " ".join([end.node for end in link.ends]),
-        "tooltip": _link_tooltip(link),
+        "tooltip": link_tooltip(link),
         "labels": [
             {
                 "kind": label.style or label.part,
@@ -94,7 +94,8 @@ def _link(route: Route) -> dict[str, Any]:
     }
 
 
-def _link_tooltip(link: Link) -> str:
+def link_tooltip(link: Link) -> str:
+    """Return what is shown when one points at a link."""
     parts = [
         " ".join([str(end), *end.addresses, *["(capture)"] * end.captured]) for end in link.ends
     ]
@@ -150,8 +151,7 @@ def _node(card: Card) -> dict[str, Any]:
         "name": node.name,
         "icon": node.icon,
         "tone": node.tone,
-        "label": ", ".join(filter(None, (node.name, node.kind, node.state))),
-        "tooltip": _node_tooltip(node),
+        **node_texts(node),
         **_frame(box),
         "lines": lines,
         "dot": dot,
@@ -165,7 +165,8 @@ def _dot(x: float, y: float) -> dict[str, float]:
     return {"x": _rounded(x), "y": _rounded(y)}
 
 
-def _node_tooltip(node: Node) -> str:
+def node_texts(node: Node) -> dict[str, str]:
+    """Return the texts of a node that are read out, and shown when one points at it."""
     parts = [
         node.kind,
         "AS %d" % node.asn if node.asn else "",
@@ -174,7 +175,10 @@ def _node_tooltip(node: Node) -> str:
         node.hypervisor,
         *outside_texts(node),
     ]
-    return "%s: %s" % (node.name, ", ".join(filter(None, parts)))
+    return {
+        "label": ", ".join(filter(None, (node.name, node.kind, node.state))),
+        "tooltip": "%s: %s" % (node.name, ", ".join(filter(None, parts))),
+    }
 
 
 def _badge(card: Card) -> dict[str, Any]:

@@ -16,6 +16,7 @@ VARIABLE = {"dict": {}, "list": [], "int": 1, "bool": True}
 KEYWORDS = {
     "name",
     "register",
+    "run_once",
     "loop",
     "check_mode",
     "diff",
