@@ -157,10 +157,28 @@ def ee_has_changed() -> bool:
     return any(name.startswith(prefixes) for name in changed_files())
 
 
-def molecule_has_changed() -> bool:
-    """Return whether a file of the molecule scenario or of its test has changed."""
-    prefixes = ("extensions/molecule/", "tests/ecosystem/molecule.py", "tests/ecosystem/tools.py")
-    return any(name.startswith(prefixes) for name in changed_files())
+# The tests with other tools that run if one of these files has changed; the others run each night.
+ECOSYSTEM_FILES = {
+    "molecule": ("extensions/molecule/", "tests/ecosystem/molecule.py", "tests/ecosystem/tools.py"),
+    "live": (
+        "plugins/plugin_utils/_live/",
+        "plugins/plugin_utils/_pictures/page",
+        "roles/lab/tasks/live.yml",
+        "tests/ecosystem/live.py",
+        "tests/ecosystem/browser.py",
+        "tests/ecosystem/tools.py",
+    ),
+}
+
+
+def changed_ecosystem_tests() -> list[str]:
+    """Return the tests with other tools of which a file has changed."""
+    changed = changed_files()
+    return [
+        test
+        for test, prefixes in ECOSYSTEM_FILES.items()
+        if any(name.startswith(prefixes) for name in changed)
+    ]
 
 
 def example_pages() -> list[str]:
@@ -542,13 +560,11 @@ def fresh_steps(everything: bool = False) -> list[Step]:
 
 
 def ecosystem_steps(everything: bool = False) -> list[Step]:
-    """Return the tests with molecule, if it has changed, or everything.
+    """Return the tests with other tools: those that have changed, or everything.
 
     everything: also with the language server of an editor, and with ansible-rulebook.
     """
-    names = ["editor", "eda", "molecule"] if everything else []
-    if not everything and molecule_has_changed():
-        names = ["molecule"]
+    names = ["editor", "eda", *ECOSYSTEM_FILES] if everything else changed_ecosystem_tests()
     return [
         Step(
             f"ecosystem/{name}",
@@ -556,7 +572,7 @@ def ecosystem_steps(everything: bool = False) -> list[Step]:
             cwd=ROOT,
             own_home=False,
             count=own_summary,
-            after=("images",) if name == "molecule" else (),
+            after=("images",) if name in ECOSYSTEM_FILES else (),
             resource="packages" if name == "editor" else "host",
             tries=2,
         )

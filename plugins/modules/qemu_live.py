@@ -58,10 +58,22 @@ options:
     type: path
   hypervisors:
     description:
-      - The hosts of the inventory that the lab is on, each with variables for its connection that
-        replace those of the inventory, such as those of the play.
-      - By default, all hosts of the play.
-    type: dict
+      - The hosts that the lab is on. By default, all hosts of the play.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The name in the inventory.
+        type: str
+        required: true
+      root:
+        description: The folder of all labs on this host, instead of O(root).
+        type: path
+      variables:
+        description:
+          - Variables for the connection, instead of those of the inventory, such as those of the
+            play.
+        type: dict
   write:
     description:
       - Whether the page can open consoles, and remove and restore the carriers of links.

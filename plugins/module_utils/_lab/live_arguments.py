@@ -14,7 +14,15 @@ ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "lab_name": {"type": "str"},
     "lab": {"type": "str"},
     "root": {"type": "path"},
-    "hypervisors": {"type": "dict"},
+    "hypervisors": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path"},
+            "variables": {"type": "dict"},
+        },
+    },
     "write": {"type": "bool", "default": False},
     "port": {"type": "int", "default": 0},
     "interval": {"type": "float", "default": 2},

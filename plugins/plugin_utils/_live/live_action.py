@@ -37,7 +37,11 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source imp
 from ansible_collections.vlab.qemu.plugins.plugin_utils._live.requests import Picture
 from ansible_collections.vlab.qemu.plugins.plugin_utils._live.server import LiveServer
 from ansible_collections.vlab.qemu.plugins.plugin_utils._live.state import LiveState
-from ansible_collections.vlab.qemu.plugins.plugin_utils._live.watch import Watch, set_carriers
+from ansible_collections.vlab.qemu.plugins.plugin_utils._live.watch import (
+    LiveHost,
+    Watch,
+    set_carriers,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import (
     Hypervisor,
     variables_for,
@@ -76,7 +80,7 @@ class LiveAction(ActionBase):
         try:
             params = _validated(dict(self._task.args))
             topology = self._topology(params)
-            self._serve(params, topology, self._variables(params, task_vars or {}))
+            self._serve(params, topology, _hosts(params, task_vars or {}))
         except (TopologyError, VlabError) as error:
             return {"failed": True, "changed": False, "msg": str(error)}
         except AnsibleActionFail as error:
@@ -90,27 +94,10 @@ class LiveAction(ActionBase):
         data = named(source.data, params["lab_name"], params["lab"])
         return builder.build(data, None, None, appliance.reader(folder))
 
-    def _variables(self, params: Params, task_vars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Return the connection variables of each hypervisor."""
-        hostvars = task_vars["hostvars"]
-        given = params["hypervisors"] or dict.fromkeys(task_vars["ansible_play_hosts"])
-        found = {}
-        for host, connection in given.items():
-            if host not in hostvars:
-                raise AnsibleActionFail("hypervisors: the inventory has no host %s" % host)
-            own = {name: value for name, value in (connection or {}).items() if value != ""}
-            found[host] = variables_for({**hostvars[host], **own, "inventory_hostname": host})
-        return found
-
-    def _serve(
-        self, params: Params, topology: Topology, variables: dict[str, dict[str, Any]]
-    ) -> None:
-        state = LiveState(topology, variables)
-        connect = {
-            host: functools.partial(Hypervisor, host, found) for host, found in variables.items()
-        }
-        watch = Watch(state, connect, params["root"], params["interval"])
-        change = functools.partial(set_carriers, connect, topology.name, params["root"])
+    def _serve(self, params: Params, topology: Topology, hosts: dict[str, LiveHost]) -> None:
+        state = LiveState(topology, {name: host.variables for name, host in hosts.items()})
+        watch = Watch(state, hosts, params["interval"])
+        change = functools.partial(set_carriers, hosts, topology.name)
         picture = Picture(state, params["write"], change, watch.wake, _HINT)
         watch.is_needed, watch.changed = lambda: picture.has_pages, picture.publish
         with _signals(), contextlib.ExitStack() as stack:
@@ -127,6 +114,23 @@ class LiveAction(ActionBase):
                 "The lab %s: %s (%s). Ctrl-C ends it."
                 % (topology.name, server.address, "write" if params["write"] else "read-only")
             )
+
+
+def _hosts(params: Params, task_vars: Mapping[str, Any]) -> dict[str, LiveHost]:
+    """Return the hypervisors by name."""
+    hostvars = task_vars["hostvars"]
+    entries = params["hypervisors"] or [{"name": name} for name in task_vars["ansible_play_hosts"]]
+    found = {}
+    for entry in entries:
+        name = entry["name"]
+        if name not in hostvars:
+            raise AnsibleActionFail("hypervisors: the inventory has no host %s" % name)
+        given = entry.get("variables") or {}
+        own = {key: value for key, value in given.items() if value != ""}
+        variables = variables_for({**hostvars[name], **own, "inventory_hostname": name})
+        connect = functools.partial(Hypervisor, name, variables)
+        found[name] = LiveHost(variables, entry.get("root") or params["root"], connect)
+    return found
 
 
 def _wait(message: str) -> None:

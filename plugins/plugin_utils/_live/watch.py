@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ansible.errors import AnsibleError
 
@@ -21,7 +21,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._live.state import Endpo
 _LOCK_TIMEOUT = 30  # seconds to wait for another run on a VM
 
 
-class Host(Protocol):
+class Requests(Protocol):
     """Requests to a hypervisor, as Hypervisor sends them."""
 
     def request(
@@ -33,29 +33,35 @@ class Host(Protocol):
         """Close the connection."""
 
 
+class LiveHost(NamedTuple):
+    """A hypervisor: its variables, the folder of all labs there, and how to connect to it."""
+
+    variables: Mapping[str, Any]
+    root: str | None
+    connect: Callable[[], Requests]
+
+
 class Watch:
     """A thread for each hypervisor, which queries it every interval seconds.
 
-    connect: returns the requests to a hypervisor. is_needed: whether a page is open; after the
+    is_needed: whether a page is open; after the
     first answer, hypervisors are queried only then. changed: called after each answer.
     """
 
     def __init__(
         self,
         state: LiveState,
-        connect: Mapping[str, Callable[[], Host]],
-        root: str | None,
+        hosts: Mapping[str, LiveHost],
         interval: float,
     ) -> None:
-        self._state, self._connect, self._root = state, connect, root
-        self._interval = interval
+        self._state, self._hosts, self._interval = state, hosts, interval
         self.is_needed: Callable[[], bool] = lambda: False
         self.changed: Callable[[], None] = lambda: None
         self._wake = threading.Condition()
         self._is_ended = False
         self._urgent: set[str] = set()
         self._threads = [
-            threading.Thread(target=self._follow, args=(host,), daemon=True) for host in connect
+            threading.Thread(target=self._follow, args=(host,), daemon=True) for host in hosts
         ]
 
     def start(self) -> None:
@@ -66,7 +72,7 @@ class Watch:
     def wake(self) -> None:
         """Query all hypervisors now: a page was opened, or something was changed."""
         with self._wake:
-            self._urgent = set(self._connect)
+            self._urgent = set(self._hosts)
             self._wake.notify_all()
 
     def end(self, timeout: float) -> None:
@@ -78,12 +84,12 @@ class Watch:
             thread.join(timeout)
 
     def _follow(self, name: str) -> None:
-        host = self._connect[name]()
+        root, host = self._hosts[name].root, self._hosts[name].connect()
         lab = self._state.topology.name
         try:
             while not self._is_ended:
                 try:
-                    found, _pieces = host.request("vms", root=self._root, lab=lab)
+                    found, _pieces = host.request("vms", root=root, lab=lab)
                     self._state.report(name, found["vms"])
                 except (AnsibleError, OSError) as error:
                     # The next query connects again.
@@ -105,19 +111,18 @@ class Watch:
 
 
 def set_carriers(
-    connect: Mapping[str, Callable[[], Host]],
+    hosts: Mapping[str, LiveHost],
     lab: str,
-    root: str | None,
     ends: Sequence[Endpoint],
     down: bool,
 ) -> None:
     """Remove or restore the carrier at these ends, as qemu_nic does. Raises AnsibleError."""
 
     def change(end: Endpoint) -> None:
-        with contextlib.closing(connect[end.hypervisor]()) as host:
+        with contextlib.closing(hosts[end.hypervisor].connect()) as host:
             host.request(
                 "carrier",
-                root=root,
+                root=hosts[end.hypervisor].root,
                 lab=lab,
                 vm=end.vm,
                 nic=end.nic,

@@ -464,7 +464,8 @@ def test_hypervisors_are_queried_once_then_while_a_page_is_open():
     state = LiveState(builder.build(LAB), {"hv1": LOCAL, "hv2": LOCAL})
     hosts = {"hv1": FakeHost(), "hv2": FakeHost("no route")}
     opened = threading.Event()
-    one = watch.Watch(state, {name: lambda n=name: hosts[n] for name in hosts}, "/r", 0.05)
+    live = {name: watch.LiveHost({}, "/r", lambda n=name: hosts[n]) for name in hosts}
+    one = watch.Watch(state, live, 0.05)
     one.is_needed = opened.is_set
     one.start()
     state.wait(10)
@@ -483,7 +484,8 @@ def test_hypervisors_are_queried_once_then_while_a_page_is_open():
 
 def test_carriers_are_set_by_requests():
     host = FakeHost()
-    watch.set_carriers({"hv1": lambda: host}, "lab", None, [Endpoint("hv1", "a", "eth1")], True)
+    live = {"hv1": watch.LiveHost({}, None, lambda: host)}
+    watch.set_carriers(live, "lab", [Endpoint("hv1", "a", "eth1")], True)
     name, parameters = host.requests[0]
     assert name == "carrier" and host.closed == 1
     assert (parameters["vm"], parameters["nic"], parameters["down"]) == ("a", "eth1", True)
