@@ -53,6 +53,11 @@ EXAMPLES = r"""
   loop: "{{ lab_info.hypervisor.vms | dict2items }}"
   when: item.value.impairments is defined
 
+- name: Show the frames that switches have dropped
+  ansible.builtin.debug:
+    msg: "{{ item.value.ports | dict2items | rejectattr('value.wrong_vlan', 'eq', 0) }}"
+  loop: "{{ lab_info.hypervisor.switches | dict2items }}"
+
 - name: Show the available memory
   ansible.builtin.debug:
     msg: "{{ lab_info.hypervisor.memory_available_mb }} MiB"
@@ -120,6 +125,36 @@ hypervisor:
       returned: always
       type: dict
       sample: {r1: {status: running, memory_mb: 192}}
+    switches:
+      description:
+        - The switches of the lab that run here, by name. C(status), C(pid), C(exit_code) and C(log)
+          are those of the process. C(ports) has the VLANs and counters of each port. C(flooded) are
+          received frames that were sent to all ports of their VLAN, C(wrong_vlan) and C(malformed)
+          those that were dropped. C(send_errors) are frames that could not be sent, and
+          C(addresses) is the number of addresses that were learned at the port.
+        - C(addresses) of the switch lists the addresses with their VLAN, port, and age in seconds,
+          256 at most.
+      returned: always
+      type: dict
+      sample:
+        lan:
+          status: running
+          pid: 4711
+          exit_code:
+          log: /var/lib/vlab/fabric/.segments/lan/switch.log
+          ports:
+            r1:eth1:
+              vlans: {access: 10}
+              frames_in: 12
+              bytes_in: 1090
+              frames_out: 14
+              bytes_out: 1230
+              flooded: 3
+              wrong_vlan: 0
+              malformed: 0
+              send_errors: 0
+              addresses: 1
+          addresses: [{vlan: 10, mac: "52:54:00:12:34:56", port: "r1:eth1", age: 4}]
     record:
       description: The text of the record of the lab; none without one.
       returned: always

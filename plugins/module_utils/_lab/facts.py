@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Sequence
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.switch import switch_facts
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
@@ -48,6 +49,7 @@ def hypervisor_facts(
     }
     vms, warnings = vm_facts(root, lab)
     facts["vms"] = {vm["name"]: _vm_summary(vm) for vm in vms}
+    facts["switches"] = switch_facts(root, lab)
     try:
         record = lab_record.read(os.path.join(root, lab))
         facts["record"] = lab_record.to_text(record) if record.revision else None

@@ -18,8 +18,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import C
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.segment_ports import (
+    SEGMENTS,
     SegmentFolder,
     Settings,
+    existing_segments,
     new_places,
     plan_segment,
     reserve_ports,
@@ -76,6 +78,22 @@ class Switch:
     def state(self) -> dict[str, Any]:
         """Return what is reported about the process."""
         return self._program.state()
+
+    def report(self) -> dict[str, Any]:
+        """Return the state of the switch, and what it has counted and learned since it started."""
+        answer = self.status()
+        ports = {}
+        if answer:
+            settings = answer["switch"]["ports"]
+            ports = {
+                name: dict(counters, vlans=settings.get(name, {}).get("vlans", {}))
+                for name, counters in answer["ports"].items()
+            }
+        return {
+            **self.state(),
+            "ports": ports,
+            "addresses": answer["addresses"] if answer else [],
+        }
 
     def plan(self) -> None:
         """Plan the changes."""
@@ -143,8 +161,20 @@ def _is_status(answer: dict[str, Any]) -> bool:
     switch = answer.get("switch")
     ports = switch.get("ports") if isinstance(switch, dict) else None
     return (
-        isinstance(ports, dict)
-        and all(isinstance(port, dict) for port in ports.values())
-        and isinstance(answer.get("ports"), dict)
+        _is_dict_of_dicts(ports)
+        and _is_dict_of_dicts(answer.get("ports"))
         and isinstance(answer.get("addresses"), list)
     )
+
+
+def _is_dict_of_dicts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
+
+
+def switch_facts(root: str, lab: str) -> dict[str, Any]:
+    """Return the reports of the switches of a lab on this host, by name."""
+    return {
+        name: Switch(root, lab, name, None).report()
+        for name in existing_segments(root, lab)
+        if is_switch(os.path.join(root, lab, SEGMENTS, name))
+    }

@@ -29,7 +29,12 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import (
     truncated,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.tiers import Key
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import Node, Segment, View
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import (
+    Link,
+    Node,
+    Segment,
+    View,
+)
 
 _MARGIN = 28
 # Above this number of nodes and segments, cards are small.
@@ -69,13 +74,7 @@ def drawing_of(view: View) -> Drawing:
     """Return the Drawing of a View."""
     small = len(view.nodes) + len(view.segments) > _MAX_LARGE_CARDS
     cards = {**_node_cards(view, small), **_segment_cards(view)}
-    edges: list[tuple[Key, Key]] = [
-        (
-            ("node", link.ends[0].node),
-            ("segment", link.segment) if link.segment else ("node", link.ends[1].node),
-        )
-        for link in view.links
-    ]
+    edges = [_edge(link) for link in view.links]
     boxes = {key: card.box for key, card in cards.items()}
     stack_routes = arrange.arrange(boxes, edges, view.tiered, small)
     routes = _routes_with_labels(view, boxes, edges, stack_routes, small)
@@ -87,6 +86,13 @@ def drawing_of(view: View) -> Drawing:
         [cards["segment", name] for name in view.segments],
         routes,
     )
+
+
+def _edge(link: Link) -> tuple[Key, Key]:
+    first, second = [
+        ("segment", side) if isinstance(side, str) else ("node", side.node) for side in link.sides
+    ]
+    return first, second
 
 
 def _routes_with_labels(
@@ -182,7 +188,7 @@ def _width_for_links(view: View, node: Node, width: float) -> float:
 def _segment_cards(view: View) -> dict[Key, Card]:
     cards: dict[Key, Card] = {}
     for segment in view.segments.values():
-        lines = segment.prefixes[:1]
+        lines = [*segment.prefixes[:1], *filter(None, [segment.uplink])]
         widths = [text_width(segment.name, TITLE_SIZE, bold=True)]
         widths += [text_width(line, LINE_SIZE) for line in lines]
         width = min(max(max(widths) + 44, _MIN_SEGMENT_WIDTH), _MAX_CARD_WIDTH)

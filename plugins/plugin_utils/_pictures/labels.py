@@ -73,6 +73,8 @@ def labels_of(link: Link, line: Sequence[Point], boxes: Sequence[Box]) -> list[L
     (x, y), *places = _middle_places(line)
     if link.down:
         labels.append(Label(x, y, "down", None, "down", places, "word-down"))
+    elif link.vlans:
+        labels.append(Label(x, y, link.vlans, ("vlans", rows), "prefix", places))
     elif link.prefixes and not link.segment:
         labels.append(Label(x, y, link.prefixes[0], ("prefix", rows), "prefix", places))
     return labels

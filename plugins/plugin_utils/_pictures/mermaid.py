@@ -20,7 +20,12 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.texts import (
     main_address,
     outside_texts,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import Link, Node, View
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.view import (
+    Link,
+    Node,
+    Segment,
+    View,
+)
 
 _PLAIN = re.compile(r"[\w .,:/()+-]", re.ASCII)
 _THEMES: dict[str, tuple[str, ...]] = {
@@ -54,11 +59,17 @@ def mermaid(view: View, scheme: str = AUTO) -> str:
         text = "<br/>".join(map(_quoted, _node_texts(node)))
         lines.append('  %s["%s"]%s' % (node_ids[name], text, style))
     for name, segment in view.segments.items():
-        text = "<br/>".join(map(_quoted, [name, *segment.prefixes]))
-        shape = '[["%s"]]' if segment.outside else '(["%s"])'
-        lines.append("  %s%s" % (segment_ids[name], shape % text))
+        texts = [name, *segment.prefixes, *filter(None, [segment.uplink])]
+        text = "<br/>".join(map(_quoted, texts))
+        lines.append("  %s%s" % (segment_ids[name], _shape(segment) % text))
     lines += [_link_line(link, view, node_ids, segment_ids) for link in view.links]
     return "\n".join(lines) + "\n" + (_STYLES if view.has_states else "")
+
+
+def _shape(segment: Segment) -> str:
+    if segment.outside:
+        return '[["%s"]]'
+    return '{{"%s"}}' if segment.type == "switch" else '(["%s"])'
 
 
 def _link_line(
@@ -68,10 +79,10 @@ def _link_line(
     # The first one is drawn above.
     ends.sort(key=lambda end: view.nodes[end.node].tier or 0)
     ids = [node_ids[end.node] for end in ends]
-    if link.segment:
-        ids.append(segment_ids[link.segment])
+    ids += [segment_ids[name] for name in (link.first_segment, link.segment) if name]
     nics = [end.nic + " (capture)" * end.captured for end in ends]
-    texts = [nics[0], *link.prefixes, *(["down"] * link.down), *nics[1:]]
+    middle = [*link.prefixes, *filter(None, [link.vlans]), *(["down"] * link.down)]
+    texts = [*nics[:1], *middle, *nics[1:]] or [" "]
     joint = "-.-" if link.down else "---"
     return '  %s %s|"%s"| %s' % (ids[0], joint, " · ".join(map(_quoted, texts)), ids[1])
 

@@ -198,14 +198,10 @@ def _has_link_states(view: View) -> bool:
 
 
 def _link_row(link: Link, view: View) -> dict[str, Any]:
-    first, second = link.ends[0], None if link.segment else link.ends[1]
-    cells = [
-        _cell([first]),
-        _cell(first.addresses),
-        _cell([second or link.segment]),
-        _cell(second.addresses if second else []),
-        _cell(link.prefixes),
-    ]
+    cells = []
+    for side in link.sides:
+        cells += [_cell([side]), _cell([] if isinstance(side, str) else side.addresses)]
+    cells.append(_cell([*link.prefixes, *filter(None, [link.vlans])]))
     if _has_link_states(view):
         cells.append(_cell(["down"], "tone-bad") if link.down else _cell(["up"], "tone-up"))
     return {"number": link.number, "names": " ".join(end.node for end in link.ends), "cells": cells}

@@ -99,9 +99,9 @@ def link_tooltip(link: Link) -> str:
     parts = [
         " ".join([str(end), *end.addresses, *["(capture)"] * end.captured]) for end in link.ends
     ]
-    if link.segment:
-        parts.append(link.segment)
-    return " -- ".join(parts) + (", down" if link.down else "")
+    parts += [name for name in (link.first_segment, link.segment) if name]
+    vlans = ", " + link.vlans if link.vlans else ""
+    return " -- ".join(parts) + vlans + (", down" if link.down else "")
 
 
 def _line(text: str, kind: str, x: float, y: float, anchor: str = "") -> dict[str, Any]:
@@ -115,10 +115,18 @@ def _segment(card: Card) -> dict[str, Any]:
     return {
         "name": segment.name,
         "outside": segment.outside,
+        "is_switch": segment.type == "switch",
         "tooltip": (
             "%s, outside the lab" % segment.name
             if segment.outside
-            else ", ".join(["segment %s" % segment.name, segment.type, *segment.prefixes])
+            else ", ".join(
+                [
+                    "segment %s" % segment.name,
+                    segment.type,
+                    *segment.prefixes,
+                    *filter(None, [segment.uplink]),
+                ]
+            )
         ),
         **_frame(box),
         "lines": [

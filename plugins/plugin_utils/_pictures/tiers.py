@@ -89,6 +89,12 @@ def _by_distance(topology: Topology) -> Tiers:
         for segment in topology.segments.values()
         for end in segment.ends
     ]
+    pairs += [
+        (("segment", segment.name), ("segment", other))
+        for segment in topology.segments.values()
+        for other in segment.cables
+        if other > segment.name
+    ]
     for first, second in pairs:
         neighbours[first].append(second)
         neighbours[second].append(first)

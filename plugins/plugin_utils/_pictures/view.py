@@ -80,7 +80,11 @@ class End:
 
 @dataclasses.dataclass
 class Link:
-    """A cable between two NICs, or between a NIC, its only end, and a segment."""
+    """A cable between two NICs, or between a NIC, its only end, and a segment.
+
+    first_segment: if it is between two segments, and has no ends. vlans: those of the port of a
+    switch, in words.
+    """
 
     number: int
     name: str
@@ -88,20 +92,32 @@ class Link:
     prefixes: list[str]
     segment: str | None = None
     down: bool = False
+    vlans: str = ""
+    first_segment: str | None = None
 
     def __str__(self) -> str:
-        return "%s -- %s" % (self.ends[0], self.segment or self.ends[1])
+        return " -- ".join(map(str, self.sides))
+
+    @property
+    def sides(self) -> list[End | str]:
+        """The two sides: ends, and names of segments."""
+        segments = [name for name in (self.first_segment, self.segment) if name]
+        return [*self.ends, *segments]
 
 
 @dataclasses.dataclass
 class Segment:
-    """A network of any number of NICs. outside: it is not part of the lab."""
+    """A network of any number of NICs.
+
+    outside: it is not part of the lab. uplink: to what it is connected outside the lab, in words.
+    """
 
     name: str
     type: str
     prefixes: list[str]
     tier: int | None = None
     outside: bool = False
+    uplink: str = ""
 
 
 @dataclasses.dataclass
@@ -202,9 +218,19 @@ class _Builder:
         for name in sorted(self.topology.segments, key=natural_key):
             segment = self.topology.segments[name]
             tier = self.tiers.get(("segment", name))
-            segments[name] = Segment(name, segment.kind, _prefixes(segment), tier)
+            segments[name] = Segment(
+                name,
+                segment.kind,
+                _prefixes(segment),
+                tier,
+                uplink=_uplink_text(segment.uplink),
+            )
             for end in self._ends(segment):
                 self._add_link(segment, "%s -- %s" % (end, name), [end], name)
+                if segment.kind == "switch":
+                    given = segment.vlans.get(model.End(end.node, end.nic), {})
+                    self.links[-1].vlans = _vlans_text(segment.port_vlans(given))
+            self._add_cables(segment)
         segments.update(self._outside())
         return View(
             self.topology.name,
@@ -283,6 +309,15 @@ class _Builder:
         is_down = bool(network.settings.get("down")) or any(map(self._is_down, ends))
         self.links.append(Link(len(self.links), name, ends, _prefixes(network), segment, is_down))
 
+    def _add_cables(self, segment: model.Segment) -> None:
+        """Add the cables of a switch to others, each at the first of the two."""
+        for other, vlans in segment.cables.items():
+            if natural_key(other) > natural_key(segment.name):
+                text = _vlans_text(segment.port_vlans(vlans, is_cable=True))
+                name = "%s -- %s" % (segment.name, other)
+                cable = Link(len(self.links), name, [], [], other, False, text, segment.name)
+                self.links.append(cable)
+
     def _is_down(self, end: End) -> bool:
         """Return whether the carrier of an end is off, or its VM does not run."""
         tone = self.nodes[end.node].tone
@@ -304,3 +339,23 @@ def _tier_above(tier: int | None, segment: Segment | None) -> int | None:
 
 def _prefixes(network: model.Network) -> list[str]:
     return [prefix for prefix in (network.prefix, network.prefix6) if prefix]
+
+
+def _vlans_text(vlans: model.Vlans) -> str:
+    """Return the VLANs of a port in words."""
+    texts = []
+    if "trunk" in vlans:
+        texts.append("trunk " + vlans["trunk"].replace(",", ", "))
+    texts += [
+        text % vlans[name]
+        for name, text in (("access", "VLAN %d"), ("qinq", "QinQ %d"), ("native", "native %d"))
+        if name in vlans
+    ]
+    return ", ".join(texts)
+
+
+def _uplink_text(uplink: Mapping[str, Any] | None) -> str:
+    if not uplink:
+        return ""
+    place = uplink.get("interface") or uplink.get("bridge") or uplink.get("network") or ""
+    return ("uplink: %s %s" % (uplink["type"], place)).rstrip()

@@ -109,6 +109,21 @@ LABS = {
             "dmz": {"members": ["c"]},
         },
     ),
+    "switches": lab(
+        "abcd",
+        ["a -- b"],
+        segments={
+            "sw1": {
+                "type": "switch",
+                "members": [{"node": "a", "access": 10}, "b", {"segment": "sw2", "trunk": [10, 1]}],
+            },
+            "sw2": {
+                "type": "switch",
+                "members": [{"node": "c", "qinq": 7}, {"node": "d", "trunk": "all", "native": 5}],
+                "uplink": {"type": "tap", "interface": "tap0", "access": 10},
+            },
+        },
+    ),
     "two parts": lab("abcd", ["a -- b", "c -- d"]),
     "peer link": lab(
         {
@@ -672,6 +687,25 @@ def test_mermaid():
         '  n0 ---|"eth1 · 10.0.0.0/30 · eth1"| n1',
         '  n1 ---|"eth2 · 192.168.0.0/24"| s0',
     ]
+
+
+def test_switches_and_their_vlans():
+    view = seen(LABS["switches"])
+    text, picture, document = mermaid(view), svg(view), page(view)
+    for line in (
+        '  s0{{"sw1"}}',
+        '  s1{{"sw2<br/>uplink#58; tap tap0"}}',
+        '  n0 ---|"eth2 · VLAN 10"| s0',
+        '  n1 ---|"eth2 · VLAN 1"| s0',
+        '  s0 ---|"trunk 1, 10"| s1',
+        '  n2 ---|"eth1 · QinQ 7"| s1',
+        '  n3 ---|"eth1 · trunk all, native 5"| s1',
+    ):
+        assert line.replace("#58;", ":") in text.splitlines(), (line, text)
+    assert picture.count('class="vl-segment vl-lan-switch"') == 2
+    for words in ("sw1 -- sw2, trunk 1, 10", "uplink: tap tap0"):
+        assert words in picture
+    assert ">trunk 1, 10<" in picture and "trunk 1, 10" in document
 
 
 def test_without_graphviz_the_error_names_the_package(monkeypatch, tmp_path):
