@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     IMPORTED,
     End,
+    Hub,
     Lab,
     Options,
     Peer,
@@ -72,6 +73,8 @@ class _Importer(Importer):
                 "the revision %s is not supported, only %s: open and save the project with GNS3 2.2"
                 " or newer" % (revision, " and ".join(map(str, _REVISIONS))),
             )
+        # {node: {port: its VLANs}} of switches.
+        self.vlans: dict[str, dict[Any, dict[str, Any]]] = {}
         self.lab.set_name(self.top.text("name", "name"))
         topology = self.top.fields("topology")
         for node in topology.mappings("nodes"):
@@ -108,6 +111,10 @@ class _Importer(Importer):
             self.lab.set_uuid(peer, node_id)
         else:
             self.report.whole(node.path, *self.lab.fate(peer))
+        if isinstance(peer, Hub) and kind == "ethernet_switch" and gns3_nodes.has_vlans(properties):
+            peer.has_vlans = True
+            self.lab.hub_settings[peer.name] = {"type": "switch"}
+            self.vlans[node_id] = gns3_nodes.port_vlans(properties)
         self.peers[node_id] = peer
 
     def _link(self, link: Fields) -> None:
@@ -143,7 +150,8 @@ class _Importer(Importer):
         if peer is None:
             end.fail("node_id", "there is no node %s" % excerpt(node_id))
         if not isinstance(peer, Vm):
-            return End(peer or gns3_nodes.NOTHING)
+            vlans = self.vlans.get(node_id, {}).get(port, {})
+            return End(peer or gns3_nodes.NOTHING, vlans=vlans)
         nic = gns3_nodes.nic_of(peer, adapter, port)
         if nic is None:
             end.fail(

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import machines, nic_names
@@ -71,18 +73,48 @@ def decision(kind: str, properties: Fields) -> tuple[str, str]:
     if kind == "nat":
         return USER, ""
     if kind == "ethernet_switch":
-        ports = properties.data.get("ports_mapping")
-        ports = (
-            [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
-        )
-        kinds = {str(port.get("type", "access")) for port in ports}
-        vlans = {str(port.get("vlan", 1)) for port in ports}
-        if kinds - {"access"} or len(vlans) > 1:
-            return "", "it is a switch with several VLANs; a segment has none"
+        for port in _switch_ports(properties).values():
+            if vlans_of(port) is None:
+                return "", "a port of it has VLANs that a switch does not have: %s" % excerpt(
+                    str(port)
+                )
         return SEGMENT, ""
     if kind == "cloud":
         return "", "it is a network of the host"
     return "", ""
+
+
+def _switch_ports(properties: Fields) -> dict[Any, dict[str, Any]]:
+    """Return the ports of a switch by their numbers."""
+    ports = properties.data.get("ports_mapping")
+    found = [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
+    return {port.get("port_number", number): port for number, port in enumerate(found)}
+
+
+def has_vlans(properties: Fields) -> bool:
+    """Return whether the ports of a switch have different VLANs."""
+    ports = _switch_ports(properties).values()
+    vlans = {json.dumps(vlans_of(port), sort_keys=True) for port in ports}
+    return len(vlans) > 1 or any("access" not in (vlans_of(port) or {}) for port in ports)
+
+
+def port_vlans(properties: Fields) -> dict[Any, dict[str, Any]]:
+    """Return the VLANs of the ports of a switch by their numbers."""
+    return {number: vlans_of(port) or {} for number, port in _switch_ports(properties).items()}
+
+
+def vlans_of(port: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the VLANs of a port as a member of a segment has them, None for unknown ones."""
+    kind, vlan = port.get("type", "access"), port.get("vlan", 1)
+    if not isinstance(vlan, int) or not 1 <= vlan <= 4094:
+        return None
+    if kind == "access":
+        return {"access": vlan}
+    if kind == "dot1q":
+        return {"trunk": "all", "native": vlan}
+    # The outer tags of other protocols would be those of other ports.
+    is_usual = str(port.get("ethertype") or "0x8100").lower() == "0x8100"
+    return {"qinq": vlan} if kind == "qinq" and is_usual else None
 
 
 def nic_of(vm: Vm, adapter: int, port: int) -> str | None:

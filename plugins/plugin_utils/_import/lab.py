@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
     LabFileError,
@@ -91,10 +91,11 @@ class Vm:
 
 @dataclasses.dataclass
 class Hub:
-    """A node or network that becomes a segment."""
+    """A node or network that becomes a segment. has_vlans: it is a switch with VLANs."""
 
     name: str
     place: str
+    has_vlans: bool = False
 
 
 @dataclasses.dataclass
@@ -118,12 +119,24 @@ Peer = Union[Vm, Hub, Outside, Missing]
 
 @dataclasses.dataclass
 class End:
-    """An end of a link: nic is empty for everything but a VM. impair: of what it sends."""
+    """An end of a link: nic is empty for everything but a VM. impair: of what it sends.
+
+    vlans: those of the port of the switch.
+    """
 
     peer: Peer
     nic: str = ""
     address: list[str] = dataclasses.field(default_factory=list)
     impair: dict[str, str] = dataclasses.field(default_factory=dict)
+    vlans: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Cable(NamedTuple):
+    """A cable between two switches, and its VLANs."""
+
+    first: str
+    second: str
+    vlans: dict[str, Any]
 
 
 class Lab:
@@ -138,6 +151,7 @@ class Lab:
         self.links: list[dict[str, Any]] = []
         self.hubs: dict[str, list[End]] = {}
         self.hub_settings: dict[str, dict[str, Any]] = {}
+        self.cables: list[Cable] = []
         self.vars: dict[str, Any] = {}
         self.images: dict[str, dict[str, str]] = {}
         self.files: dict[str, str] = {}
@@ -331,7 +345,10 @@ class Lab:
         vms = [end for end in ends if isinstance(end.peer, Vm)]
         if hubs and vms:
             self.hubs[self.hub_name(hubs[0].name)].append(vms[0])
+            vms[0].vlans = first.vlans or second.vlans
             self._of_member(place, vms[0], settings)
+        elif len(hubs) == 2 and any(hub.has_vlans for hub in hubs):
+            self._add_cable(place, first, second)
         elif len(hubs) == 2:
             self._merge(place, hubs[0], hubs[1])
         elif vms:
@@ -385,6 +402,17 @@ class Lab:
             name = self._merged[name]
         return name
 
+    def _add_cable(self, place: str, first: End, second: End) -> None:
+        """Connect two switches, of which at least one has VLANs."""
+        one, two = first.peer, second.peer
+        if isinstance(one, Hub) and isinstance(two, Hub) and first.vlans == second.vlans:
+            self.cables.append(Cable(one.name, two.name, first.vlans))
+            self.report.whole(place, MAPPED, "a cable between switches")
+        else:
+            reason = "the ports at both ends of a cable between switches must have the same VLANs"
+            self.report.whole(place, DROPPED, reason)
+            self.report.warn("%s: %s" % (place, reason))
+
     def _merge(self, place: str, first: Hub, second: Hub) -> None:
         """Let two connected segments be one."""
         into, gone = self.hub_name(first.name), self.hub_name(second.name)
@@ -404,7 +432,7 @@ def _keep_settings(end: End, settings: dict[str, Any]) -> None:
 def endpoint(end: End) -> Any:
     """Return an end as a link or a segment has it."""
     name = end.peer.name if isinstance(end.peer, (Vm, Hub)) else ""
-    more = {"address": end.address, "impair": end.impair}
+    more = {"address": end.address, "impair": end.impair, **end.vlans}
     if any(more.values()):
         given = {key: value for key, value in more.items() if value}
         return {"node": name, "nic": end.nic, **given}

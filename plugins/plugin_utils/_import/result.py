@@ -186,8 +186,8 @@ def _topology(lab: Lab) -> dict[str, Any]:
     topology["nodes"] = {name: _node(vm) for name, vm in lab.vms.items()}
     if lab.links:
         topology["links"] = [_short(link) for link in lab.links]
-    segments = {name: [endpoint(end) for end in ends] for name, ends in lab.hubs.items() if ends}
-    for name in set(lab.hubs) - set(segments):
+    segments = _members(lab)
+    for name in sorted(set(lab.hubs) - set(segments)):
         lab.report.warn("the segment %s has no NICs, and is left out" % name)
     if segments:
         topology["segments"] = {
@@ -195,6 +195,18 @@ def _topology(lab: Lab) -> dict[str, Any]:
             for name, members in segments.items()
         }
     return topology
+
+
+def _members(lab: Lab) -> dict[str, list[Any]]:
+    """Return the members of segments that have any; a cable is one of either switch."""
+    members = {name: [endpoint(end) for end in ends] for name, ends in lab.hubs.items()}
+    for cable in lab.cables:
+        place, other = cable.first, cable.second
+        if members[place] and not members[other]:
+            place, other = other, place
+        if members[other]:
+            members[place].append({"segment": other, **cable.vlans})
+    return {name: given for name, given in members.items() if given}
 
 
 def _node(vm: Vm) -> dict[str, Any]:

@@ -177,9 +177,9 @@ def _link(**change):
         (
             _node(
                 node_type="ethernet_switch",
-                properties={"ports_mapping": [{"type": "access", "vlan": n} for n in (1, 2)]},
+                properties={"ports_mapping": [{"type": "qinq", "vlan": 1, "ethertype": "0x9100"}]},
             ),
-            "it is a switch with several VLANs; a segment has none",
+            "a port of it has VLANs that a switch does not have: ",
         ),
         (_node(node_id=""), "topology.nodes[1].node_id: node_type and a node_id"),
         (_node(port_name_format="{9}"), "nodes[1].port_name_format: it has unknown fields"),
@@ -191,6 +191,64 @@ def test_refusals_name_the_file_and_the_place(data, message):
     with pytest.raises(LabFileError) as caught:
         imported_text(json.dumps(data), kinds_map=MAP)
     assert message in str(caught.value)
+
+
+def _switch_ports(*ports):
+    keys = ("type", "vlan")
+    mapping = [dict(zip(keys, port), port_number=number) for number, port in enumerate(ports)]
+    return {"ports_mapping": mapping}
+
+
+def _switched(first, second, links):
+    """A project with two switches, and PCs a, b and c."""
+    properties = {"sw1": _switch_ports(*first), "sw2": _switch_ports(*second)}
+    nodes = [
+        {"node_id": name, "name": name, "node_type": "ethernet_switch", "properties": given}
+        for name, given in properties.items()
+    ] + [{"node_id": name, "name": name, "node_type": "vpcs", "properties": {}} for name in "abc"]
+    given = [
+        {
+            "nodes": [
+                {"node_id": name, "adapter_number": 0, "port_number": port}
+                for name, port in link.items()
+            ]
+        }
+        for link in links
+    ]
+    data = {"revision": 9, "name": "x", "topology": {"nodes": nodes, "links": given}}
+    return imported_text(json.dumps(data), kinds_map=MAP)
+
+
+LINKS = [{"sw1": 0, "a": 0}, {"b": 0, "sw1": 1}, {"sw1": 2, "sw2": 0}, {"sw2": 1, "c": 0}]
+
+
+def test_vlans_of_switches():
+    ports = [("access", 10), ("access", 20), ("dot1q", 1)]
+    lab = _switched(ports, [("dot1q", 1), ("qinq", 100)], LINKS)
+    assert lab.topology["segments"] == {
+        "sw1": {
+            "type": "switch",
+            "members": [
+                {"node": "a", "nic": "eth1", "access": 10},
+                {"node": "b", "nic": "eth1", "access": 20},
+                {"segment": "sw2", "trunk": "all", "native": 1},
+            ],
+        },
+        "sw2": {"type": "switch", "members": [{"node": "c", "nic": "eth1", "qinq": 100}]},
+    }
+    built = builder.build(lab.topology)
+    assert built.segments["sw2"].cables == {"sw1": {"trunk": "all", "native": 1}}
+
+
+def test_a_cable_whose_ends_have_other_vlans_is_dropped():
+    lab = _switched([("access", 1), ("access", 2), ("dot1q", 1)], [("access", 1)] * 2, LINKS)
+    assert all("segment" not in member for member in lab.topology["segments"]["sw1"]["members"])
+    assert any("must have the same VLANs" in warning for warning in lab.report["warnings"])
+
+
+def test_switches_with_one_vlan_are_one_segment():
+    lab = _switched([("access", 1)] * 3, [("access", 1)] * 2, LINKS)
+    assert lab.topology["segments"] == {"sw1": {"members": ["a:eth1", "b:eth1", "c:eth1"]}}
 
 
 def _archive(members, method=zipfile.ZIP_DEFLATED):
