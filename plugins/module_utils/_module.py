@@ -18,8 +18,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._remote import bytecode_
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError, host_error
 from ansible_collections.vlab.qemu.plugins.module_utils._common.masking import without_contents
+from ansible_collections.vlab.qemu.plugins.module_utils._common.module_result import result_of
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import with_hint
 
 
@@ -62,13 +62,7 @@ def run_module(work: Callable[[AnsibleModule], Dict[str, Any]], **specification:
     specification: the arguments of AnsibleModule; check mode is supported.
     """
     module = Module(supports_check_mode=True, **specification)
-    try:
-        result = work(module)
-    except VlabError as error:
-        module.fail_json(msg=error.message, **error.facts)
-    except OSError as error:
-        failure = host_error("the host refuses what the module needs", error)
-        module.fail_json(msg=failure.message, **failure.facts)
+    result = result_of(lambda: work(module))
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     if result.get("failed"):

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.flow
   - vlab.qemu.vm
   - vlab.qemu.vm.image_dir
   - vlab.qemu.vm.settings
@@ -37,6 +38,12 @@ attributes:
     support: partial
     details:
       - O(restore_snapshot) restores the snapshot in every run.
+  action:
+    support: full
+    details:
+      - The hypervisor does the work in one request instead of a module, where that is possible.
+  async:
+    support: full
 requirements:
   - C(qemu-img), which is searched beside QEMU, then in E(PATH)
 options:
@@ -558,108 +565,17 @@ cause:
   sample: no_permission
 """
 
-from typing import TYPE_CHECKING, Any
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import module_diff
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import disk_jobs
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
-    ATTACHMENT_SPEC,
-    DISK_SPEC,
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.disk_service import (
+    SPECIFICATION,
+    work,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import SPEC, converge_image
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
-    IMAGE_DIR_SPEC,
-    PLACE_SPEC,
-    SETTINGS_SPEC,
-)
-
-if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
-# Options that work on an image without a VM.
-IMAGE_ONLY = (
-    "source",
-    "source_format",
-    "source_secret_file",
-    "compress",
-    "convert",
-    "commit",
-    "check",
-    "repair",
-    "force",
-)
-# Options that need a VM.
-VM_ONLY = (*ATTACHMENT_SPEC, "backup")
-
-
-def check_options(params: dict[str, Any]) -> None:
-    """Raise OptionError for an option that needs vm but has none, or the reverse."""
-    for option in IMAGE_ONLY if params["vm"] else VM_ONLY:
-        if params[option] in (None, False, "none"):
-            continue
-        if params["vm"]:
-            why = "it works on an image alone: omit vm, and use it while no VM has the image open"
-        elif option == "backup":
-            why = "it copies the disk of a VM: give vm and name, or use source"
-        else:
-            why = "it defines how a VM uses the disk: give vm and name"
-        raise OptionError(option, why)
-
-
-def work(module: AnsibleModule) -> dict[str, Any]:
-    """Bring the image, or the disk of the VM, into its state; return the module's result."""
-    params = module.params
-    check_options(params)
-    if not params["vm"]:
-        return converge_image(params, module.check_mode)
-    params["keep_disks"] = params["keep_image"]
-    if params["state"] == "absent":
-        result = converge_item(params, module.check_mode, "disks", None, remove=params["name"])
-    else:
-        result = converge_item(
-            params, module.check_mode, "disks", {key: params[key] for key in DISK_SPEC}
-        )
-    disks = [disk for disk in result["vm"].get("disks", ()) if disk["name"] == params["name"]]
-    result["disk"] = disks[0] if disks else {}
-    if params["state"] == "present" and disk_jobs.is_requested(params):
-        add_jobs(module, result)
-    return result
-
-
-def add_jobs(module: AnsibleModule, result: dict[str, Any]) -> None:
-    """Take the snapshots and the backup, and add them to the result."""
-    changes, snapshots = disk_jobs.converge_jobs(module.params, module.check_mode)
-    diff = module_diff(changes)
-    result["changed"] = result["changed"] or bool(changes)
-    result["changes"] = result["changes"] + [change.result() for change in changes]
-    if not module.check_mode:
-        result["actions"] = result["actions"] + ["change %s" % c.option for c in changes]
-    result["diff"] = {side: {**result["diff"][side], **diff[side]} for side in diff}
-    result["disk"] = dict(result["disk"], snapshots=snapshots)
 
 
 def main() -> None:
     run_module(
-        work,
-        argument_spec=dict(
-            {
-                "vm": {"type": "str"},
-                "name": {"type": "str"},
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                "keep_image": {"type": "bool", "default": False},
-            },
-            **PLACE_SPEC,
-            **IMAGE_DIR_SPEC,
-            **SETTINGS_SPEC,
-            **SPEC,
-            **ATTACHMENT_SPEC,
-            **disk_jobs.SPEC,
-        ),
-        required_together=[("vm", "name")],
-        required_one_of=[("path", "vm")],
+        lambda module: work(module.params, module.check_mode),
+        **SPECIFICATION,
     )
 
 

@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.flow
   - vlab.qemu.vm
   - vlab.qemu.vm.settings
   - vlab.qemu.network.nic
@@ -29,6 +30,12 @@ attributes:
   diff_mode:
     support: full
   idempotent:
+    support: full
+  action:
+    support: full
+    details:
+      - The hypervisor does the work in one request instead of a module, where that is possible.
+  async:
     support: full
 options:
   vm:
@@ -394,55 +401,17 @@ cause:
   sample: no_permission
 """
 
-from typing import TYPE_CHECKING, Any
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import converge_item
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
-    NIC_SPEC,
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.nic_service import (
+    SPECIFICATION,
+    work,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
-    PLACE_SPEC,
-    SETTINGS_SPEC,
-)
-
-if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
-
-def work(module: AnsibleModule) -> dict[str, Any]:
-    """Bring the NIC into its state; return the module's result."""
-    params = module.params
-    if params["state"] == "absent":
-        result = converge_item(params, module.check_mode, "nics", None, remove=params["name"])
-    else:
-        result = converge_item(
-            params,
-            module.check_mode,
-            "nics",
-            {key: params[key] for key in ("name",) + tuple(NIC_SPEC)},
-        )
-    nics = [nic for nic in result["vm"].get("nics", ()) if nic["name"] == params["name"]]
-    return dict(result, nic=nics[0] if nics else {})
 
 
 def main() -> None:
-    settings = {
-        key: SETTINGS_SPEC[key]
-        for key in ("allow_restart", "shutdown", "start_timeout", "unplug_timeout", "lock_timeout")
-    }
     run_module(
-        work,
-        argument_spec=dict(
-            {
-                "vm": {"type": "str", "required": True},
-                "name": {"type": "str", "required": True, "aliases": ["interface"]},
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            },
-            **PLACE_SPEC,
-            **settings,
-            **NIC_SPEC,
-        ),
+        lambda module: work(module.params, module.check_mode),
+        **SPECIFICATION,
     )
 
 

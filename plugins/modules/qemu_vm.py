@@ -54,6 +54,7 @@ attributes:
     support: full
     details:
       - It reads the files of the controller that O(cloud_init) and O(config_drive) name.
+      - The hypervisor does the work in one request instead of a module, where that is possible.
   async:
     support: full
 options:
@@ -1066,16 +1067,16 @@ container:
 """
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.converge import (
-    converge_vm,
-    vm_argument_spec,
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.vm_service import (
+    SPECIFICATION,
+    work,
 )
 
 
 def main() -> None:
     run_module(
-        lambda module: converge_vm(module.params, module.check_mode),
-        argument_spec=vm_argument_spec(),
+        lambda module: work(module.params, module.check_mode),
+        **SPECIFICATION,
     )
 
 

@@ -35,3 +35,23 @@ def encoded(option: str, source: Any, find: Find) -> dict[str, str]:
     except (AnsibleError, OSError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "there is no such file on the controller"
         raise AnsibleActionFail("%s: cannot read %r: %s" % (option, source, reason))
+
+
+def with_files(args: dict[str, Any], find: Find) -> dict[str, Any]:
+    """Return the options of qemu_vm with the content of each file in place of its path."""
+    args = dict(args)
+    seed = args.get("cloud_init")
+    if isinstance(seed, dict):
+        args["cloud_init"] = _read(seed, "cloud_init.%s", find)
+    drive = args.get("config_drive")
+    if isinstance(drive, dict) and isinstance(drive.get("files"), dict):
+        files = _read(drive["files"], "config_drive.files[%s]", find)
+        args["config_drive"] = dict(drive, files=files)
+    return args
+
+
+def _read(values: dict[str, Any], path: str, find: Find) -> dict[str, Any]:
+    return {
+        name: encoded(path % name, value["src"], find) if is_source(value) else value
+        for name, value in values.items()
+    }

@@ -10,21 +10,20 @@ Ansible builds and unpacks a module again for each task, which takes longer than
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common import option_paths
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     VlabError,
     report_os_errors,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.converge import converge_lab
 
 
 def result_of(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Return the result of the module, also if it fails."""
-    for option in ("root", "image_dir"):
-        if params.get(option):
-            params[option] = os.path.expanduser(os.path.expandvars(params[option]))
+    option_paths.expand(params, ARGUMENTS)
     try:
         with report_os_errors("cannot converge the lab %s" % params["lab"]):
             result: dict[str, Any] = converge_lab(params, check_mode)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share_runner import Result
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.host_action import Result
 
 
 def joined_results(first: Result, second: Result) -> Result:

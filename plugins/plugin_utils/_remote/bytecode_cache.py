@@ -41,7 +41,7 @@ class _FileFinder(CachingFinder):
         """
         if not name.startswith(_PREFIXES):
             return None
-        source = os.path.join(_PLUGINS, *name[len(_PACKAGE) :].split(".")) + ".py"
+        source = _path(name)
         try:
             state = os.stat(source)
             condition = state.st_mtime_ns, state.st_size
@@ -57,6 +57,16 @@ class _FileFinder(CachingFinder):
         if spec is not None:
             spec.has_location = True
         return spec
+
+    @staticmethod
+    def get_source(name: str) -> str:
+        """Return the text of a module, as loaders do that support it."""
+        with open(_path(name), encoding="utf-8") as stream:
+            return stream.read()
+
+
+def _path(name: str) -> str:
+    return os.path.join(_PLUGINS, *name[len(_PACKAGE) :].split(".")) + ".py"
 
 
 def activate() -> None:

@@ -10,7 +10,7 @@ import base64
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleError
 
-from ansible_collections.vlab.qemu.plugins.action.qemu_vm import with_files
+from ansible_collections.vlab.qemu.plugins.plugin_utils._local_files import with_files
 
 BINARY = bytes(range(256))
 
