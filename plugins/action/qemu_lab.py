@@ -7,33 +7,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote import bytecode_cache
 
+# Ansible loads this before it forks its workers, and would compile all of it without the cache.
+bytecode_cache.activate()
+_lab_action: Any = import_module(
+    "ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_action"
+)
 
-class ActionModule(ActionBase):
-    """Calls LabAction, which is imported after the bytecode cache is active.
 
-    Without the cache, Ansible would compile all that it imports in each process.
-    """
-
-    TRANSFERS_FILES = False
-    _requires_connection = True
-
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Run the task; return its result."""
-        bytecode_cache.activate()
-        module = import_module("ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_action")
-        action = module.LabAction(
-            self._task,
-            self._connection,
-            self._play_context,
-            self._loader,
-            self._templar,
-            self._shared_loader_obj,
-        )
-        result: dict[str, Any] = action.run(tmp, task_vars)
-        return result
+class ActionModule(_lab_action.LabAction):
+    """Runs qemu_lab."""

@@ -9,8 +9,7 @@
 from __future__ import annotations
 
 import os
-import socket
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping
 
 from ansible import constants as C
 from ansible import context
@@ -19,21 +18,17 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import trust_as_template
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common import option_paths
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
-    names_hint,
     with_hint,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Derived
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import SYSTEM_ROOT
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _local_files
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import appliance
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab import Deriver, Given, Lab
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.node_states import (
-    chosen_nodes,
     states_in_phase,
-    states_of,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
@@ -41,9 +36,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.results import (
     joined_results,
     short_diff,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.run_cache import RunCache
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share_runner import (
     Params,
-    Result,
     ShareRunner,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.start_barrier import StartBarrier
@@ -52,19 +47,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source imp
     named,
     read_topology,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.used_record import (
-    UsedRecord,
-    existing_vms,
-    queried_lab,
-)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.host_action import Result
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
-    builder,
-    conflicts,
-    endpoints,
     host_shares,
-    images,
     libraries,
-    placement,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.appliances import (
     needed_images,
@@ -76,7 +62,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive i
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import facts_of_nodes
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
-    Problems,
     TopologyError,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
@@ -85,34 +70,8 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_varia
 
 _BY_NAME = ("stopped", "absent")  # states that need no topology
 _MAX_ATTEMPTS = 4  # to derive a share, while other runs change the lab
-# The variables in which a play keeps the results of qemu_lab_info: of the lab, and of the lab that
-# it is a clone of.
-_LAB_INFO, _ORIGIN_INFO = "lab_info", "lab_origin_info"
 _READY_TIMEOUT = 300  # seconds, for a node whose kind has none
 _START_TIMEOUT = 120  # seconds for everything before the first node of another host is ready
-
-
-class Lab(NamedTuple):
-    """A lab in one run of qemu_lab.
-
-    only: the nodes that the run is limited to, None for all. placed: {node: host}. states: {node:
-    its state in this run}. runs: {node: whether it runs after that}. phases: {node: start phase},
-    empty if no node waits for one of another host. record: the record of the lab that was used to
-    derive the topology. derived: what the hosts are to record. origin: where the topology came
-    from. queried: the lab on the hosts that have been queried, None if none has been.
-    """
-
-    topology: Topology
-    only: Sequence[str] | None
-    placed: placement.Placement
-    endpoints: endpoints.UdpEndpoints
-    states: dict[str, str]
-    runs: dict[str, bool]
-    phases: dict[str, int]
-    record: UsedRecord
-    derived: Derived
-    origin: str | None
-    queried: dict[str, Any] | None
 
 
 class LabAction(ShareRunner):
@@ -302,12 +261,13 @@ class LabAction(ShareRunner):
         if result.get("failed"):
             return
         if params["state"] == "absent" and not lab.only:
-            lab.record.remove()
+            lab.record.remove(self._record_cache)
         else:
-            lab.record.remember(None if self._task.check_mode else lab.derived)
+            derived = None if self._task.check_mode else lab.derived
+            lab.record.remember(self._record_cache, derived)
 
     def _lab(self, params: Params, record: str | None) -> Lab:
-        """Return the lab and what this run does with it. Raises TopologyError.
+        """Return the lab and what this run does with it. Raises AnsibleActionFail.
 
         record: the record of the lab that this host has sent.
         """
@@ -315,45 +275,23 @@ class LabAction(ShareRunner):
         if source.path:
             self._topology_folder = os.path.dirname(os.path.abspath(source.path))
         data = named(source.data, params.get("lab_name"), params.get("lab"))
-        name = data.get("name") if isinstance(data, dict) else None
-        hosts, facts = self._hosts(name)
-        cache = RecordCache(self.host, str(params.get("root")), str(name))
-        used = UsedRecord(cache, facts, record)
-        existing = existing_vms(params, hosts, facts)
-        topology = builder.build(data, used.kept, existing, self._read_appliance)
-        state, only = params["state"], chosen_nodes(params.get("nodes"))
-        problems = Problems()
-        for name in only or ():
-            if name not in topology.nodes:
-                hint = names_hint(name, sorted(topology.nodes))
-                problems.add("nodes", "the topology has no node %s; %s", name, hint)
-        if state != "absent":
-            images.apply_images(topology, params.get("images"), problems)
-        problems.check()
-        placed = placement.place(topology, hosts, facts, self._origins(params, hosts))
-        states = states_of(topology, state, only, facts)
-        runs = placement.will_run(topology, states, facts)
-        if state != "absent":
-            # Only to compare paths: the default folder of another user than root is not known here.
-            image_dir = params.get("image_dir") or "%s/images" % (params.get("root") or SYSTEM_ROOT)
-            conflicts.check_conflicts(topology, placed, runs, problems, image_dir)
-            problems.check()
-        udp = endpoints.UdpEndpoints(topology, placed, self._addresses(topology, placed))
-        if state not in ("absent", "stopped"):
-            rows = placement.shortages(topology, placed, facts, udp.ports_between_hosts())
-            if rows:
-                raise AnsibleActionFail(shortage_message(topology.name, rows))
-        phases: dict[str, int] = {}
-        if state in ("started", "paused") and not self._task.check_mode:
-            phases = placement.start_phases(topology, placed)
-        if not any(phases.values()):
-            phases = {}
-        derived = used.derived(topology, udp)
-        origin = origin_of(params.get("owner"), source.path, self.task_vars.get("playbook_dir"))
-        queried = queried_lab(facts)
-        return Lab(
-            topology, only, placed, udp, states, runs, phases, used, derived, origin, queried
-        )
+        self._record_cache = RecordCache(self.host, str(params.get("root")), _name(data))
+        given = Given(params, data, source.path, record, self._record_cache)
+        deriver = Deriver(self.task_vars, self._task.check_mode, self._read_appliance)
+        key = deriver.key(given, self._task._uuid)
+
+        def derive() -> Lab | str:
+            try:
+                return deriver.derive(given)
+            except TopologyError as error:
+                return str(error)
+            except AnsibleActionFail as error:
+                return str(error.message)
+
+        lab = derive() if key is None else RunCache(C.DEFAULT_LOCAL_TMP).get(key, derive)
+        if isinstance(lab, str):
+            raise AnsibleActionFail(lab)
+        return lab
 
     def _share(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Params:
         """Return this host's share with these states of the nodes."""
@@ -379,23 +317,6 @@ class LabAction(ShareRunner):
         share.update(origin=lab.origin, node_names=sorted(topology.nodes), queried_lab=lab.queried)
         return share
 
-    def _hosts(self, lab: Any) -> tuple[list[str], dict[str, dict[str, Any]]]:
-        """Return the hosts of the play and the facts about this lab that qemu_lab_info found."""
-        hosts = list(self.task_vars.get("ansible_play_hosts_all") or [self.host])
-        return hosts, self._facts(hosts, _LAB_INFO, lab)
-
-    def _facts(self, hosts: list[str], variable: str, lab: Any) -> dict[str, dict[str, Any]]:
-        """Return the facts about a lab that qemu_lab_info found, from a variable of the play."""
-        hostvars = self.task_vars.get("hostvars", {})
-        facts = {}
-        for host in hosts:
-            if lab and host in hostvars:
-                result = hostvars[host].get(variable)
-                found = result.get("hypervisor") if isinstance(result, dict) else None
-                if isinstance(found, dict) and found.get("lab") == lab:
-                    facts[host] = found
-        return facts
-
     def _source(self, params: Params) -> dict[str, str] | None:
         """Return the lab and the checkpoint that the lab is a clone of, None for another lab."""
         given = params.get("from")
@@ -408,39 +329,6 @@ class LabAction(ShareRunner):
                 "from: a lab cannot be a clone of itself: give this one another lab_name"
             )
         return {"lab": lab, "checkpoint": given["checkpoint"]}
-
-    def _origins(self, params: Params, hosts: list[str]) -> placement.Placement:
-        """Return the host of each node of the lab that this one is a clone of, as far as known."""
-        source = params["from"]
-        if not source:
-            return {}
-        facts = self._facts(hosts, _ORIGIN_INFO, source["lab"])
-        return {name: host for host, found in facts.items() for name in found.get("vms", {})}
-
-    def _addresses(self, topology: Topology, placed: placement.Placement) -> dict[str, str]:
-        """Return the IPv4 address at which the other hosts reach each host.
-
-        It is the variable vlab_address, else the address that Ansible uses.
-        """
-        addresses = {}
-        for host in endpoints.hosts_with_addresses(topology, placed):
-            variables = self.task_vars["hostvars"][host]
-            name = variables.get("vlab_address") or variables.get("ansible_host") or host
-            try:
-                found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_DGRAM)
-            except OSError:
-                raise AnsibleActionFail(
-                    "links cross between hypervisors, but the address of %s (%s) cannot be "
-                    "resolved: set vlab_address for it" % (host, name)
-                )
-            addresses[host] = str(found[0][4][0])
-            if addresses[host].startswith("127.") and len(set(placed.values())) > 1:
-                raise AnsibleActionFail(
-                    "links cross between hypervisors, but the address of %s is %s: set "
-                    "vlab_address to the address at which the others reach it"
-                    % (host, addresses[host])
-                )
-        return addresses
 
     def _renderer(self, topology: Topology) -> Render:
         """Return the function that reads the nodes' files and renders their templates."""
@@ -515,10 +403,7 @@ def _name(data: Any) -> str:
 
 def _validated(args: Params) -> Params:
     """Return the options with their types and defaults. The host expands paths."""
-    spec = {
-        name: dict(option, type="str") if option["type"] == "path" else option
-        for name, option in ARGUMENTS.items()
-    }
+    spec = option_paths.unexpanded(ARGUMENTS)
     checked = ArgumentSpecValidator(spec).validate(args)
     if checked.unsupported_parameters:
         # The message of Ansible's modules.

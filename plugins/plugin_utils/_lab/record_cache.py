@@ -41,11 +41,15 @@ class RecordCache:
 
     def read(self) -> lab_record.LabRecord:
         """Return the record; an empty one if it is not known."""
+        return lab_record.from_text(self.text())
+
+    def text(self) -> str | None:
+        """Return the text of the record, None if it is not known."""
         try:
             check_owner(self.path)
         except OSError:
-            return lab_record.LabRecord()
-        return lab_record.from_text(read_text(self.path))
+            return None
+        return read_text(self.path)
 
     def write(self, record: lab_record.LabRecord) -> None:
         """Keep a record. If that fails, the next run needs another request."""

@@ -22,13 +22,13 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.placement impo
 class UsedRecord:
     """The newest record of a lab that is known.
 
-    facts: what qemu_lab_info found, empty if it did not run. sent: the text of the record that this
-    host has sent, because it did not agree with what an earlier attempt assumed. Without any of
-    these, the record in the cache is assumed.
+    cache: of the record. facts: what qemu_lab_info found, empty if it did not run. sent: the text
+    of the record that this host has sent, because it did not agree with what an earlier attempt
+    assumed. Without any of these, the record in the cache is assumed.
     """
 
     def __init__(self, cache: RecordCache, facts: Facts, sent: str | None) -> None:
-        self._cache = None if facts else cache
+        self._is_cached = not facts
         self._is_assumed = not facts and sent is None
         if self._is_assumed:
             self._record = cache.read()
@@ -50,23 +50,23 @@ class UsedRecord:
             "digest": lab_record.digest(record.allocations) if self._is_assumed else None,
         }
 
-    def remember(self, derived: lab_record.Derived | None) -> None:
-        """Keep the record, if the next run cannot derive it from the topology alone.
+    def remember(self, cache: RecordCache, derived: lab_record.Derived | None) -> None:
+        """Keep the record of a host, if the next run cannot derive it from the topology alone.
 
         derived: what the host has recorded, None if it has recorded nothing.
         """
-        if self._cache and self._record.revision:
+        if self._is_cached and self._record.revision:
             record = self._record
             if derived is not None:
                 record = record._replace(
                     revision=derived["revision"], allocations=derived["allocations"]
                 )
-            self._cache.write(record)
+            cache.write(record)
 
-    def remove(self) -> None:
-        """Remove the record, because the lab is removed."""
-        if self._cache:
-            self._cache.remove()
+    def remove(self, cache: RecordCache) -> None:
+        """Remove the record of a host, because the lab is removed."""
+        if self._is_cached:
+            cache.remove()
 
 
 def existing_vms(params: dict[str, Any], hosts: list[str], facts: Facts) -> set[str] | None:

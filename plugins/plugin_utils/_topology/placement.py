@@ -11,7 +11,9 @@ A node runs where it is pinned, else where it is already, else where the policy 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import collections
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
@@ -33,6 +35,7 @@ _ACTIVE = ("running", "paused", "prelaunch")
 # What qemu_lab_info returns of each hypervisor: {host: facts}.
 Facts = Mapping[str, dict[str, Any]]
 Placement = dict[str, str]
+_Memory = Mapping[str, int]  # MiB, by host
 
 
 def memory_of(node: Node) -> int:
@@ -56,7 +59,7 @@ def place(
     """
     problems, facts = Problems(), facts or {}
     settings = topology.data["placement"]
-    hosts = list(settings.get("hypervisors") or hosts)
+    hosts = list(dict.fromkeys(settings.get("hypervisors") or hosts))
     if not hosts:
         problems.add("placement", "there is no hypervisor to place the nodes on")
     else:
@@ -73,12 +76,13 @@ def place(
             placed[node.name] = host
             if host != current.get(node.name):
                 free[host] -= memory_of(node)
+    others = [node for node in nodes if node.name not in placed]
     policy = settings.get("policy") or "spread"
-    for node in nodes:
-        if node.name not in placed:
-            host = _choose(policy, hosts, placed, free, memory_of(node))
-            placed[node.name] = host
-            free[host] -= memory_of(node)
+    if policy == "pack":
+        chosen = _packed(others, hosts, free)
+    else:
+        chosen = _by_rank(policy, others, hosts, placed, free)
+    placed.update(zip([node.name for node in others], list(chosen)))
     _check_bridges(topology, placed, problems)
     problems.check()
     return placed
@@ -120,16 +124,30 @@ def _check_bridges(topology: Topology, placed: Placement, problems: Problems) ->
             )
 
 
-def _choose(
-    policy: str, hosts: Sequence[str], placed: Placement, free: Mapping[str, int], need: int
-) -> str:
-    most_memory = max(hosts, key=lambda host: free[host])
-    if policy == "memory":
-        return most_memory
-    if policy == "pack":
-        return next((host for host in hosts if free[host] >= need), most_memory)
-    nodes_on = list(placed.values())
-    return min(hosts, key=nodes_on.count)
+def _by_rank(
+    policy: str, nodes: Sequence[Node], hosts: Sequence[str], placed: Placement, free: _Memory
+) -> Iterator[str]:
+    """Yield the host of each node: the one with the fewest nodes or the most free memory."""
+    by_memory, counts = policy == "memory", collections.Counter(placed.values())
+    ranks = [-free[host] if by_memory else counts[host] for host in hosts]
+    # Of hosts with the same rank, the first one in the inventory.
+    heap = [(rank, number) for number, rank in enumerate(ranks)]
+    heapq.heapify(heap)
+    for node in nodes:
+        rank, number = heap[0]
+        heapq.heapreplace(heap, (rank + (memory_of(node) if by_memory else 1), number))
+        yield hosts[number]
+
+
+def _packed(nodes: Sequence[Node], hosts: Sequence[str], free: _Memory) -> Iterator[str]:
+    """Yield the host of each node: the first that has the memory, else that with the most."""
+    left = dict(free)
+    for node in nodes:
+        need = memory_of(node)
+        host = next((host for host in hosts if left[host] >= need), None)
+        host = host or max(hosts, key=lambda host: left[host])
+        left[host] -= need
+        yield host
 
 
 def shortages(

@@ -18,17 +18,19 @@ from ansible.template import Templar
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
 from ansible_collections.vlab.qemu.plugins.module_utils._remote import protocol
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab import (
+    lab,
     lab_action,
     record_cache,
     results,
-    share_runner,
     start_barrier,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab import Deriver
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_action import LabAction
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source import (
     Source,
     read_topology,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote import host_action
 
 PAIR = {
     "name": "pair",
@@ -51,7 +53,8 @@ def action(hosts=("hv1",), here="hv1", check_mode=False, forks=5, **args):
         _uuid="1",
         async_val=0,
         environment=None,
-        action="qemu_lab",
+        action="vlab.qemu.qemu_lab",
+        delegate_to=None,
         get_search_path=list,
     )
     loader = DataLoader()
@@ -83,7 +86,7 @@ def run(made):
 @pytest.fixture(autouse=True)
 def without_a_real_task(monkeypatch):
     """Replace what needs a real task: the base class and the progress file."""
-    monkeypatch.setattr(share_runner.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    monkeypatch.setattr(host_action.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
     monkeypatch.setattr(lab_action.context, "CLIARGS", {"forks": 5})
 
     class NoProgress:
@@ -360,8 +363,8 @@ def test_a_topology_that_is_not_utf_8(tmp_path):
 def test_results_of_qemu_lab_info_are_used_for_their_lab(registered, used):
     made = action()
     made.task_vars["hostvars"]["hv1"]["lab_info"] = registered
-    made.host = "hv1"
-    assert bool(made._hosts("pair")[1]) == used
+    deriver = Deriver(made.task_vars, False, made._read_appliance)
+    assert bool(deriver.facts("pair")) == used
 
 
 @pytest.mark.parametrize(
@@ -426,7 +429,7 @@ def test_a_missing_code_bundle_is_sent(monkeypatch):
     made = action()
     answers = iter([{"code_bundle_missing": True}, {"changed": True, "vms": []}])
     del made.run_share
-    made._send_request = lambda given, share: None
+    made.send_request = lambda *_arguments: None
     made._run_module = lambda given, share: made.sent.append(dict(share)) or next(answers)
     made._connection = types.SimpleNamespace(
         _shell=types.SimpleNamespace(join_path=lambda *parts: "/".join(parts), tmpdir="/tmp/t")
@@ -554,28 +557,28 @@ def connected(made, **reply):
     del made.run_share
     made._run_module = lambda params, share: made.sent.append((params, share)) or {"vms": []}
     nothing = {"message": None, "started": False, "incomplete": False, "code": 0, "output": ""}
-    return lambda *_arguments: share_runner.client.Reply(**dict(nothing, **reply))
+    return lambda *_arguments: host_action.client.Reply(**dict(nothing, **reply))
 
 
 def test_a_request_replaces_the_module(monkeypatch):
     made = action()
     message = protocol.Message("", protocol.RESULT, {"result": {"changed": False, "vms": [1]}})
     reply = connected(made, message=message, started=True)
-    monkeypatch.setattr(share_runner.client, "send_request", reply)
+    monkeypatch.setattr(host_action.client, "send_request", reply)
     assert run(made)["vms"] == [1] and made.sent == []
 
 
 def test_the_module_runs_where_a_request_is_not_possible(monkeypatch):
     made = action()
     reply = connected(made, code=127, output="python3: not found")
-    monkeypatch.setattr(share_runner.client, "send_request", reply)
+    monkeypatch.setattr(host_action.client, "send_request", reply)
     assert run(made)["vms"] == [] and made.sent[0][1]["code_bundle"]
 
 
 def test_a_request_that_ended_is_not_repeated(monkeypatch):
     made = action()
     reply = connected(made, code=137, output="Killed", started=True)
-    monkeypatch.setattr(share_runner.client, "send_request", reply)
+    monkeypatch.setattr(host_action.client, "send_request", reply)
     result = run(made)
     assert result["failed"] and result["changed"] and made.sent == []
     assert "ended before it was done (exit code 137): Killed" in result["msg"]
@@ -711,3 +714,62 @@ def test_a_lab_that_other_runs_keep_changing_is_an_error(cache):
     }
     result = run(made)
     assert result["failed"] and "other runs keep changing the lab pair" in result["msg"]
+
+
+@pytest.fixture
+def builds(monkeypatch, tmp_path):
+    """Count the topologies that are built, in a run with a folder of its own."""
+    built, build = [], lab.builder.build
+    monkeypatch.setattr(lab.builder, "build", lambda *given: built.append(1) or build(*given))
+    monkeypatch.setattr(lab_action.C, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return built
+
+
+def test_the_hosts_of_a_run_derive_the_lab_once(builds):
+    hosts = ("hv1", "hv2", "hv3")
+    results, shares = [], []
+    for host in hosts:
+        made = action(hosts=hosts, here=host, root="/srv/" + host, image_dir="/srv/images")
+        results.append(run(made)["placement"])
+        shares += [vm["name"] for vm in made.sent[0][1]["vms"]]
+    assert len(builds) == 1
+    assert results == [{"a": "hv1", "b": "hv2"}] * 3 and shares == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ({}, {"state": "stopped"}),
+        ({}, {"nodes": ["a"]}),
+        ({}, {"check_mode": True}),
+        ({}, {"purge": True}),
+        ({}, {"topology": dict(PAIR, links=[])}),
+        ({}, {"lab_name": "other"}),
+        ({}, {"image_dir": "/srv"}),
+        ({}, {"hosts": ("hv2", "hv1")}),
+        ({"hosts": ("hv1",)}, {"hosts": ("hv1",)}),  # nothing is shared
+    ],
+)
+def test_another_task_derives_its_own_lab(first, second, builds):
+    for given in (first, second):
+        run(action(**{"hosts": ("hv1", "hv2"), **given}))
+    assert len(builds) == 2
+
+
+def test_facts_about_the_lab_that_have_changed_derive_it_again(builds):
+    for available in (100000, 200000):
+        made = action(hosts=("hv1", "hv2"))
+        found = {"lab": "pair", "vms": {}, "memory_available_mb": available}
+        made.task_vars["hostvars"]["hv1"]["lab_info"] = {"hypervisor": found}
+        run(made)
+    assert len(builds) == 2
+
+
+def test_an_error_of_the_topology_is_found_once_and_reported_by_all(builds):
+    messages = [
+        run(action(hosts=("hv1", "hv2"), here=host, topology=dict(PAIR, links=["a -- c"])))["msg"]
+        for host in ("hv1", "hv2")
+    ]
+    assert messages[0] == messages[1] and "there is no node c" in messages[0]
+    assert len(builds) == 1

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import shortages
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
@@ -200,3 +202,34 @@ def test_the_columns_of_the_table():
         "  hv1          memory  1 MiB   0 MiB",
         "  a-long-name  vCPUs   3       2",
     ]
+
+
+@pytest.mark.parametrize("policy", ["spread", "memory", "pack"])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_heap_chooses_as_a_search_of_all_hosts_does(policy, seed):
+    draw = random.Random(seed)
+    hosts = ["hv%d" % number for number in range(draw.randint(1, 7))]
+    draw.shuffle(hosts)
+    free = {host: draw.choice([0, 900, 4000]) for host in hosts}
+    nodes = {
+        "n%d" % number: {"memory": draw.choice([64, 256, 1024])}
+        | ({"hypervisor": draw.choice(hosts)} if draw.random() < 0.2 else {})
+        for number in range(40)
+    }
+    topology = lab(nodes, policy)
+    expected = {name: node["hypervisor"] for name, node in nodes.items() if "hypervisor" in node}
+    left = dict(free)
+    for name, host in expected.items():
+        left[host] -= placement.memory_of(topology.nodes[name])
+    for name in nodes:
+        if name not in expected:
+            need = placement.memory_of(topology.nodes[name])
+            chosen = max(hosts, key=lambda host: left[host])
+            if policy == "spread":
+                chosen = min(hosts, key=list(expected.values()).count)
+            elif policy == "pack":
+                chosen = next((host for host in hosts if left[host] >= need), chosen)
+            expected[name] = chosen
+            left[chosen] -= need
+    found = {host: {"memory_available_mb": mebibytes} for host, mebibytes in free.items()}
+    assert placement.place(topology, hosts, found) == expected

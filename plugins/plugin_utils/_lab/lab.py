@@ -1,0 +1,221 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module is private to the vlab.qemu collection: it may change with any release.
+
+"""The lab of one run: its topology, where its nodes are, and what the run does with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from typing import Any, Mapping, NamedTuple, Sequence
+
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import names_hint
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Derived
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import SYSTEM_ROOT
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.node_states import (
+    chosen_nodes,
+    states_of,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_origin import origin_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.used_record import (
+    UsedRecord,
+    existing_vms,
+    queried_lab,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    builder,
+    conflicts,
+    endpoints,
+    images,
+    placement,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.appliances import ReadAppliance
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Topology
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+
+# The variables in which a play keeps the results of qemu_lab_info: of the lab, and of the lab that
+# it is a clone of.
+_LAB_INFO, _ORIGIN_INFO = "lab_info", "lab_origin_info"
+# Options that do not matter to the other hosts, or that are represented by others.
+_OWN_OPTIONS = ("topology", "root", "image_dir")
+
+
+class Lab(NamedTuple):
+    """A lab in one run of qemu_lab.
+
+    only: the nodes that the run is limited to, None for all. placed: {node: host}. states: {node:
+    its state in this run}. runs: {node: whether it runs after that}. phases: {node: start phase},
+    empty if no node waits for one of another host. record: the record of the lab that was used to
+    derive the topology. derived: what the hosts are to record. origin: where the topology came
+    from. queried: the lab on the hosts that have been queried, None if none has been.
+    """
+
+    topology: Topology
+    only: Sequence[str] | None
+    placed: placement.Placement
+    endpoints: endpoints.UdpEndpoints
+    states: dict[str, str]
+    runs: dict[str, bool]
+    phases: dict[str, int]
+    record: UsedRecord
+    derived: Derived
+    origin: str | None
+    queried: dict[str, Any] | None
+
+
+class Given(NamedTuple):
+    """What a task gives. params: its validated options. data, path: of the topology.
+
+    sent: the record of the lab that this host has sent, None in a first attempt. cache: of the
+    record on the controller.
+    """
+
+    params: dict[str, Any]
+    data: Any
+    path: str | None
+    sent: str | None
+    cache: RecordCache
+
+    @property
+    def name(self) -> Any:
+        """The name of the lab."""
+        return self.data.get("name") if isinstance(self.data, dict) else None
+
+    @property
+    def image_dir(self) -> str:
+        """The folder of images, only to compare paths.
+
+        The default folder of another user than root is not known here.
+        """
+        params = self.params
+        return params.get("image_dir") or "%s/images" % (params.get("root") or SYSTEM_ROOT)
+
+
+class Deriver:
+    """Derives the lab of a task.
+
+    task_vars: of the task's host. check_mode: of the task. read_appliance: see with_appliances.
+    """
+
+    def __init__(
+        self, task_vars: Mapping[str, Any], check_mode: bool, read_appliance: ReadAppliance
+    ) -> None:
+        self._vars, self._check_mode = task_vars, check_mode
+        self._read_appliance = read_appliance
+        self.hosts = list(
+            task_vars.get("ansible_play_hosts_all") or [task_vars["inventory_hostname"]]
+        )
+
+    def key(self, given: Given, task: str) -> str | None:
+        """Return a digest of all that derive() depends on; None if there is no other host.
+
+        task: identifies the task in this run. During a task, all hosts find the same facts: those
+        of the first one stand for all.
+        """
+        batch = list(self._vars.get("ansible_play_batch") or self.hosts)
+        if len(batch) < 2:
+            return None
+        parts = [
+            [task, self._check_mode, self.hosts, batch, self._vars.get("playbook_dir")],
+            self.facts(given.name, hosts=self.hosts[:1]),
+            {name: value for name, value in given.params.items() if name not in _OWN_OPTIONS},
+            [given.data, given.path, given.image_dir, given.sent, given.cache.text()],
+        ]
+        try:
+            text = json.dumps(parts, default=str)
+        except (ValueError, TypeError, RecursionError):
+            return None  # the topology has an error
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    def derive(self, given: Given) -> Lab:
+        """Return the lab and what this run does with it. Raises TopologyError."""
+        params, hosts, facts = given.params, self.hosts, self.facts(given.name)
+        used = UsedRecord(given.cache, facts, given.sent)
+        existing = existing_vms(params, hosts, facts)
+        topology = builder.build(given.data, used.kept, existing, self._read_appliance)
+        state, only = params["state"], chosen_nodes(params.get("nodes"))
+        problems = Problems()
+        for name in only or ():
+            if name not in topology.nodes:
+                hint = names_hint(name, sorted(topology.nodes))
+                problems.add("nodes", "the topology has no node %s; %s", name, hint)
+        if state != "absent":
+            images.apply_images(topology, params.get("images"), problems)
+        problems.check()
+        placed = placement.place(topology, hosts, facts, self._origins(params))
+        states = states_of(topology, state, only, facts)
+        runs = placement.will_run(topology, states, facts)
+        if state != "absent":
+            conflicts.check_conflicts(topology, placed, runs, problems, given.image_dir)
+            problems.check()
+        udp = endpoints.UdpEndpoints(topology, placed, self._addresses(topology, placed))
+        if state not in ("absent", "stopped"):
+            rows = placement.shortages(topology, placed, facts, udp.ports_between_hosts())
+            if rows:
+                raise AnsibleActionFail(shortage_message(topology.name, rows))
+        phases: dict[str, int] = {}
+        if state in ("started", "paused") and not self._check_mode:
+            phases = placement.start_phases(topology, placed)
+        if not any(phases.values()):
+            phases = {}
+        derived = used.derived(topology, udp)
+        origin = origin_of(params.get("owner"), given.path, self._vars.get("playbook_dir"))
+        queried = queried_lab(facts)
+        return Lab(
+            topology, only, placed, udp, states, runs, phases, used, derived, origin, queried
+        )
+
+    def facts(
+        self, lab: Any, variable: str = _LAB_INFO, hosts: Sequence[str] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return the facts about a lab that qemu_lab_info found, from a variable of the play."""
+        hostvars = self._vars.get("hostvars", {})
+        facts = {}
+        for host in self.hosts if hosts is None else hosts:
+            if lab and host in hostvars:
+                result = hostvars[host].get(variable)
+                found = result.get("hypervisor") if isinstance(result, dict) else None
+                if isinstance(found, dict) and found.get("lab") == lab:
+                    facts[host] = found
+        return facts
+
+    def _origins(self, params: Mapping[str, Any]) -> placement.Placement:
+        """Return the host of each node of the lab that this one is a clone of, as far as known."""
+        source = params["from"]
+        if not source:
+            return {}
+        facts = self.facts(source["lab"], _ORIGIN_INFO)
+        return {name: host for host, found in facts.items() for name in found.get("vms", {})}
+
+    def _addresses(self, topology: Topology, placed: placement.Placement) -> dict[str, str]:
+        """Return the IPv4 address at which the other hosts reach each host.
+
+        It is the variable vlab_address, else the address that Ansible uses.
+        """
+        addresses = {}
+        for host in endpoints.hosts_with_addresses(topology, placed):
+            variables = self._vars["hostvars"][host]
+            name = variables.get("vlab_address") or variables.get("ansible_host") or host
+            try:
+                found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_DGRAM)
+            except OSError:
+                raise AnsibleActionFail(
+                    "links cross between hypervisors, but the address of %s (%s) cannot be "
+                    "resolved: set vlab_address for it" % (host, name)
+                )
+            addresses[host] = str(found[0][4][0])
+            if addresses[host].startswith("127.") and len(set(placed.values())) > 1:
+                raise AnsibleActionFail(
+                    "links cross between hypervisors, but the address of %s is %s: set "
+                    "vlab_address to the address at which the others reach it"
+                    % (host, addresses[host])
+                )
+        return addresses
