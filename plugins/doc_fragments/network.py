@@ -369,10 +369,69 @@ def _under(text, depth, where):
     return textwrap.indent(text.replace("@", where), "  " * depth)
 
 
+# The options of qemu_migrate that have links.
+_MOVED = (
+    r"""
+options:
+  nics:
+    description:
+      - What NICs are connected to on the target. Other NICs keep their links. On one hypervisor,
+        links to peers become links of type V(udp) with the addresses and ports that they have.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The name of a NIC of the VM.
+        type: str
+        required: true
+      link:
+        description: The link, as O(vlab.qemu.qemu_vm#module:nics[].link) describes it.
+        type: dict
+        suboptions:
+"""
+    + _under(_LINK, 5, "nics[].")
+    + r"""
+      link_down:
+        description: Whether the guest sees no carrier although the NIC has a link.
+        type: bool
+  neighbours:
+    description:
+      - NICs of other VMs that are to be connected to the VM on the target, right after it
+        continues there. Links whose addresses do not change need no entry.
+    type: list
+    elements: dict
+    suboptions:
+      hypervisor:
+        description: The inventory name of the hypervisor of the other VM; by default the origin.
+        type: str
+      root:
+        description: The folder of all labs there; by default O(root).
+        type: path
+      lab:
+        description: The lab of the other VM; by default O(lab).
+        type: str
+      vm:
+        description: The name of the other VM.
+        type: str
+        required: true
+      nic:
+        description: The name of its NIC.
+        type: str
+        required: true
+      link:
+        description: The link, as O(vlab.qemu.qemu_vm#module:nics[].link) describes it.
+        type: dict
+        required: true
+        suboptions:
+"""
+    + _under(_LINK, 5, "neighbours[].")
+)
 _TEXT = _NIC.replace("<LINK>", textwrap.indent(_LINK, "    ").strip("\n"))
 
 
 class ModuleDocFragment:
+    MOVED: str = _MOVED
+
     # Annotated, because ansible-test's yamllint checks each plain assignment here, but cannot
     # compute text. The options of plugins/module_utils/_vm/parts/network.
     DOCUMENTATION: str = (

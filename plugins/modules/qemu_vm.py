@@ -105,6 +105,8 @@ options:
     description:
       - The source of a migration, in the syntax of QEMU's C(-incoming), such as
         V(tcp:127.0.0.1:4444), V(unix:/run/r1.sock) or V(exec:zcat /srv/r1.gz).
+      - V(file:) and the path of a file that M(vlab.qemu.qemu_migrate) has written works with every
+        QEMU.
       - It applies to a start in this run only. It is not saved, and has no effect on a VM that
         already runs.
     type: str

@@ -151,6 +151,8 @@ class Folder:
         self.suspended = self.file(os.path.join("suspended", "snapshot.json"))
         # Exists while a run returns the VM to the snapshot that it names.
         self.reverting = self.file("reverting")
+        # Exists while the guest arrives from another host: see saved/migration/target.py.
+        self.receiving = self.file("receiving.json")
 
     def file(self, name: str) -> str:
         """Return the path of a file in the folder."""

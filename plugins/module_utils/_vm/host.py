@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
 
+_FILE = "file:"
+
 
 class Host:
     """The hypervisor, as the parts of one VM use it.
@@ -72,6 +74,9 @@ class Host:
         self.console_from: int | None = None
         self.is_template = self.reverts = False
         self.clone: Clone | None = None
+        if incoming and incoming.startswith(_FILE) and "," not in incoming:
+            # Not on the command line: QEMU before 8.2 has no file:.
+            self.saved_memory, self.incoming = incoming[len(_FILE) :], "defer"
 
     def load(self, memory: str, record: dict[str, Any], is_template: bool = False) -> None:
         """Let the next start load the saved state of a guest. record: of the state."""

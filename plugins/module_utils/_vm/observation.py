@@ -76,6 +76,7 @@ class Observation:
     lost_definition: whether vm.json is missing, though QEMU runs.
     debris: whether a killed run left a folder without a definition.
     reverting: the snapshot to which a killed run was returning the VM, or None.
+    receiving: whether the guest arrives from another host, or a killed run left it half-way.
     exit_code: of the last run, None if unknown. log: the end of QEMU's log, if it crashed.
     """
 
@@ -104,6 +105,7 @@ class Observation:
         self.debris = self.saved is None and folder.is_debris()
         self.suspended = os.path.exists(folder.suspended)
         self.reverting = (read_text(folder.reverting) or "").strip() or None
+        self.receiving = os.path.exists(folder.receiving)
         self.lost_definition = False
         self.exit_code: int | None = None
         self.devices: dict[str, str] = {}
@@ -133,8 +135,13 @@ class Observation:
                 "the monitor of the VM %s is not open" % self.folder.name
             )
 
-    def check_reverted(self) -> None:
-        """Raise HostError for a VM that is in the middle of its return to a snapshot."""
+    def check_complete(self) -> None:
+        """Raise HostError for a VM in the middle of a return to a snapshot, or of a migration."""
+        if self.receiving:
+            raise HostError(
+                "the VM %s arrives from another hypervisor: wait for the run that migrates it, or"
+                " repeat it if it was interrupted" % self.folder.name
+            )
         if self.reverting:
             raise HostError(
                 "a run that returned the VM %s to the snapshot %s was interrupted: repeat it with"

@@ -78,7 +78,7 @@ class VmRun:
         if state != "absent":
             self.observation.check_damage()
         if state not in ("absent", "stopped") and not self.host.reverts:
-            self.observation.check_reverted()
+            self.observation.check_complete()
         self._allow_container = allow_container
         self._power = plan_power(self.observation, state)
         if "start" in self._power.steps:

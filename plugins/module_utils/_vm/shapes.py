@@ -333,6 +333,7 @@ run = record(
     {
         **{key: optional(check) for key, check in _PROCESS.items()},
         "resume": optional(one_of(("running", "paused"))),
+        "sending": record({"to": text, "status": one_of(("running", "paused"))}),
         "uuid": text,
         "argv": list_of(text),
         "console_from": natural,

@@ -25,7 +25,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.client import (
     send_request,
 )
 
-_SERVICE = "_vm.guest_service"
 _SIGNALLED = 128  # the exit codes of a shell above this: a signal, or the end of SSH (255)
 _ERRORS = {
     "not_ready": AnsibleConnectionFailure,
@@ -46,11 +45,14 @@ class Hypervisor:
     """A hypervisor.
 
     name: its name in the inventory. variables: the templated variables of that host, of which those
-    for its connection, for become and for its interpreter are used.
+    for its connection, for become and for its interpreter are used. service: the module below
+    module_utils with the handlers of the requests.
     """
 
-    def __init__(self, name: str, variables: Mapping[str, Any]) -> None:
-        self.name, self.variables = name, dict(variables)
+    def __init__(
+        self, name: str, variables: Mapping[str, Any], service: str = "_vm.guest_service"
+    ) -> None:
+        self.name, self.variables, self.service = name, dict(variables), service
         self.variables.setdefault("inventory_hostname", name)
         self._connection: Any = None
         self._become: Any = None
@@ -58,14 +60,14 @@ class Hypervisor:
     def request(
         self, name: str, data: bytes = b"", **parameters: Any
     ) -> tuple[dict[str, Any], list[bytes]]:
-        """Have the guest service on the hypervisor handle a request; return its result and data.
+        """Have the service on the hypervisor handle a request; return its result and data.
 
         Raises AnsibleConnectionFailure if the guest does not answer or goes away, or if the request
         is cut off, AnsibleAuthenticationFailure if the guest refuses the login, else AnsibleError
         with the cause.
         """
         interpreter = interpreter_of(self.variables)
-        reply = send_request(self._run, interpreter, _SERVICE, name, parameters, data)
+        reply = send_request(self._run, interpreter, self.service, name, parameters, data)
         message = reply.message
         if message is None:
             if reply.incomplete:

@@ -262,7 +262,7 @@ def clone_of(folder: Folder, given: dict[str, Any]) -> Clone:
 
 def _check_same_devices(base: Definition, desired: Definition) -> None:
     changes = [change for part in PARTS for change in part.compare(base, desired)]
-    options = sorted({change.option for change in changes if _changes_machine(change)})
+    options = sorted({change.option for change in changes if changes_machine(change)})
     if options:
         raise OptionError(
             "from",
@@ -271,7 +271,7 @@ def _check_same_devices(base: Definition, desired: Definition) -> None:
         )
 
 
-def _changes_machine(change: Change) -> bool:
+def changes_machine(change: Change) -> bool:
     """Whether a guest that continues would find another machine."""
     if change.path[0] in ("mac_base", "mac_copy_from"):
         return False

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 # QEMU sends 128 MiB/s by default: bytes per second that no disk reaches.
-_BANDWIDTH = 1 << 40
+BANDWIDTH = 1 << 40
 _ENDED = ("completed", "failed", "cancelled")
-_EVENTS = {"capabilities": [{"capability": "events", "state": True}]}
+EVENTS = {"capabilities": [{"capability": "events", "state": True}]}
 _FILE_TRANSPORT = (8, 2)  # the first QEMU with file:, and the last ones refuse fd: of a file
 _CANCEL_TIMEOUT = 10
 _POLL_INTERVAL = 0.005  # seconds: no event reports this
@@ -46,12 +46,12 @@ def save_memory(monitor: Monitor, path: str, timeout: float) -> int:
         transport = _transport(monitor, path, handle)
         monitor.batch(
             [
-                ("migrate-set-capabilities", _EVENTS),
-                ("migrate-set-parameters", {"max-bandwidth": _BANDWIDTH}),
+                ("migrate-set-capabilities", EVENTS),
+                ("migrate-set-parameters", {"max-bandwidth": BANDWIDTH}),
             ]
         )
         monitor.execute("migrate", {"uri": transport})
-        _wait(monitor, timeout, "the state of the guest was not written to %s" % path)
+        wait(monitor, timeout, "the state of the guest was not written to %s" % path)
         _wait_for_end(monitor, timeout)
         return os.fstat(handle).st_size
     except (MonitorError, HostError) as error:
@@ -76,9 +76,9 @@ def load_memory(monitor: Monitor, path: str, timeout: float) -> None:
         raise HostError("cannot read the saved memory %s: %s" % (path, error.strerror), path=path)
     try:
         transport = _transport(monitor, path, handle)
-        monitor.batch([("migrate-set-capabilities", _EVENTS)])
+        monitor.batch([("migrate-set-capabilities", EVENTS)])
         monitor.execute("migrate-incoming", {"uri": transport})
-        _wait(monitor, timeout, "QEMU did not load the state of the guest from %s" % path)
+        wait(monitor, timeout, "QEMU did not load the state of the guest from %s" % path)
     finally:
         os.close(handle)
 
@@ -89,10 +89,10 @@ def cancel(monitor: Monitor) -> None:
     if status not in ("setup", "active", "device", "pre-switchover", "cancelling"):
         _wait_for_end(monitor, _CANCEL_TIMEOUT)
         return
-    monitor.batch([("migrate-set-capabilities", _EVENTS)])
+    monitor.batch([("migrate-set-capabilities", EVENTS)])
     monitor.execute("migrate_cancel")
     with contextlib.suppress(HostError):
-        _wait(monitor, _CANCEL_TIMEOUT, "")
+        wait(monitor, _CANCEL_TIMEOUT, "")
     _wait_for_end(monitor, _CANCEL_TIMEOUT)
 
 
@@ -111,19 +111,29 @@ def _transport(monitor: Monitor, path: str, handle: int) -> str:
     return "fd:state"
 
 
-def _wait(monitor: Monitor, timeout: float, failure: str) -> None:
-    """Wait for the end of a migration. Raises HostError if it fails, MonitorTimeout if it lasts."""
+def wait(
+    monitor: Monitor,
+    timeout: float,
+    failure: str,
+    until: str = "completed",
+    option: str = "save_timeout",
+) -> None:
+    """Wait until a migration has the status until.
+
+    failure: what has not happened, as text. option: the one with the timeout. Raises HostError if
+    it fails, MonitorTimeout if it lasts.
+    """
     deadline = time.monotonic() + timeout
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise MonitorTimeout("%s within %d s: raise save_timeout" % (failure, timeout))
+            raise MonitorTimeout("%s within %d s: raise %s" % (failure, timeout, option))
         try:
             event = monitor.wait_event("MIGRATION", timeout=left)
         except MonitorTimeout:
             continue
         status = event["data"].get("status")
-        if status == "completed":
+        if status == until:
             return
         if status in _ENDED:
             raise HostError("%s: %s" % (failure, _reason(monitor, status)))

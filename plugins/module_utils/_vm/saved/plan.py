@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE, Change, Item
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
@@ -100,8 +100,20 @@ def definition_changes(current: Definition, saved: Definition) -> list[Change]:
 
 def check_loadable(record: Record, version: list[int], machine: str | None, accel: str) -> None:
     """Raise HostError if this QEMU cannot load a saved state. machine: its name of the type."""
-    if not record["memory"]:
-        return
+    reasons = unloadable(record, version, machine, accel) if record["memory"] else []
+    if reasons:
+        raise HostError(
+            "the saved memory %s cannot be loaded: %s" % (record["name"], "; ".join(reasons))
+        )
+
+
+def unloadable(
+    record: Mapping[str, Any], version: list[int], machine: str | None, accel: str
+) -> list[str]:
+    """Return why this QEMU cannot load the memory of another one.
+
+    record: machine_type, qemu_version and accel of that. machine: this QEMU's name of the type.
+    """
     reasons = []
     if machine != record["machine_type"]:
         reasons.append(
@@ -117,7 +129,4 @@ def check_loadable(record: Record, version: list[int], machine: str | None, acce
         reasons.append(
             "it was saved with accel: %s, and the VM would run with %s" % (record["accel"], accel)
         )
-    if reasons:
-        raise HostError(
-            "the saved memory %s cannot be loaded: %s" % (record["name"], "; ".join(reasons))
-        )
+    return reasons

@@ -53,12 +53,18 @@ def check_savable(
         )
     reasons = layers.blockers(folder, definition, saves_memory) if saves_disks else []
     if saves_memory:
-        reasons += [reason for part in PARTS for reason in part.memory_blockers(definition)]
-        if observation.monitor:
-            answer = observation.monitor.execute("query-migrate")
-            reasons += [str(reason) for reason in answer.get("blocked-reasons") or ()]
+        reasons += memory_reasons(observation, definition)
     if reasons:
         raise HostError("the VM %s cannot be saved: %s" % (folder.name, "; ".join(reasons)))
+
+
+def memory_reasons(observation: Observation, definition: Definition) -> list[str]:
+    """Return what keeps QEMU from saving the memory of a VM."""
+    reasons = [reason for part in PARTS for reason in part.memory_blockers(definition)]
+    if observation.monitor:
+        answer = observation.monitor.execute("query-migrate")
+        reasons += [str(reason) for reason in answer.get("blocked-reasons") or ()]
+    return reasons
 
 
 def is_suspended(observation: Observation) -> bool:

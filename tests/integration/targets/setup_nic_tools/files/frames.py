@@ -33,12 +33,14 @@ def main():
     magic, major, minor, _zone, _figures, snaplen, link = struct.unpack("<IHHiIII", data[:24])
     if (magic, major, minor, link) != (0xA1B2C3D4, 2, 4, 1):
         sys.exit("not a pcap file of Ethernet frames: %r" % data[:24])
-    frames, at = [], 24
+    frames, answered, at = [], [], 24
     while at < len(data):
-        _seconds, _micro, kept, length = struct.unpack("<IIII", data[at : at + 16])
+        seconds, micro, kept, length = struct.unpack("<IIII", data[at : at + 16])
         if at + 16 + kept > len(data):
             sys.exit("the last frame is cut off")
         frames.append(frame(data[at + 16 : at + 16 + kept], length))
+        if frames[-1].get("icmp") == "reply":
+            answered.append(seconds + micro / 1e6)
         at += 16 + kept
     json.dump(
         {
@@ -47,6 +49,8 @@ def main():
             "size": len(data),
             "requests": sum(f.get("icmp") == "request" for f in frames),
             "replies": sum(f.get("icmp") == "reply" for f in frames),
+            # The longest time between two replies, in seconds.
+            "silence": max([b - a for a, b in zip(answered, answered[1:])], default=None),
             "longest_kept": max([f["kept"] for f in frames], default=0),
         },
         sys.stdout,

@@ -1,0 +1,11 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.migrate_action import MigrateAction
+
+
+class ActionModule(MigrateAction):
+    """Runs the steps of a migration on both hypervisors."""
