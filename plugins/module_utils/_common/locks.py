@@ -54,6 +54,27 @@ def file_lock(
             os.close(handle)
 
 
+@contextlib.contextmanager
+def try_lock(path: str, is_shared: bool) -> Iterator[bool]:
+    """Hold the lock file at path during the block, if that needs no wait; yield whether it is held.
+
+    is_shared: together with others that share it. Raises HostError.
+    """
+    handle = _open(path, os.O_CREAT, False)
+    if handle is None:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            is_held = True
+        except BlockingIOError:
+            is_held = False
+        yield is_held
+    finally:
+        os.close(handle)
+
+
 def _open(path: str, create: int, is_check: bool) -> int | None:
     try:
         return os.open(path, os.O_RDWR | create | os.O_CLOEXEC, 0o600)

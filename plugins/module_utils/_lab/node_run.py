@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -147,14 +148,15 @@ class NodeRun:
         Raises VlabError.
         """
         host, is_loaded = self.vm.host, False
-        if self.template:
-            try:
-                state = self.template.obtain()
-                host.load(state.memory, state.load(), is_template=True)
-                is_loaded = True
-            except VlabError as error:
-                host.warn("%s boots without a template: %s" % (self.name, error.message))
-        self.vm.apply(defer_resume=True)
+        with contextlib.ExitStack() as stack:
+            if self.template:
+                try:
+                    stack.enter_context(self.template.kept())
+                    self.template.obtain(host)
+                    is_loaded = True
+                except VlabError as error:
+                    host.warn("%s boots without a template: %s" % (self.name, error.message))
+            self.vm.apply(defer_resume=True)
         if self.template and is_loaded and not host.is_template:
             self.template.discard()
 

@@ -5,7 +5,8 @@
 
 """Templates: booted guests without a configuration, saved once per host, that nodes continue from.
 
-A template is a suspended VM in the cache folder. It differs from a node in what a running guest can
+A template is a suspended VM in the cache folder. Its memory is a file, of which each node has its
+own copy of the pages that it writes to. It differs from a node in what a running guest can
 still learn: its NICs, which the guest has not probed, and its config drive, whose label makes the
 guest wait for another one.
 """
@@ -18,13 +19,18 @@ import json
 import os
 import shutil
 import threading
-from typing import TYPE_CHECKING, Any, Iterable
+from typing import TYPE_CHECKING, Any, Collection, Iterable, Iterator
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
     VlabError,
     report_os_errors,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import size_and_time
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    make_private_folder,
+    size_and_time,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import try_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import (
@@ -32,7 +38,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder imp
     check_owner,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host, MemoryFile
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import seeds
@@ -45,9 +51,8 @@ if TYPE_CHECKING:
         Definition,
         Settings,
     )
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import SavedState
 
-_FORMAT = 1  # of the agreement with the guest: a new one makes new templates
+_FORMAT = 2  # of the files, and of the agreement with the guest: a new one makes new templates
 _LAB = "templates"  # the folder in the cache folder
 _MAX_TEMPLATES = 8  # on a host, for each user: each takes up to the memory of its guest
 _LABEL, _SAID = "template", "vlab: template"  # see roles/guest_image/files/guest/functions
@@ -150,12 +155,28 @@ class Template:
         self._lock = threading.Lock()
         self._error: VlabError | None = None
 
+    @property
+    def _memory(self) -> str:
+        return self.folder.file("ram")
+
     def exists(self) -> bool:
         """Whether the template is there."""
         return os.path.exists(self.folder.suspended)
 
-    def obtain(self) -> SavedState:
-        """Return the saved state of the template, which is made if it does not exist.
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the files of the template during the block, in which a node starts from them.
+
+        QEMU reads them one by one: after a change in between, the guest would have wrong memory.
+        Raises HostError if another run removes templates.
+        """
+        with _lock_files(is_shared=True) as is_locked:
+            if not is_locked:
+                raise HostError("another run is removing templates")
+            yield
+
+    def obtain(self, host: Host) -> None:
+        """Let the next start of a node continue from the template, which is made if it is missing.
 
         Raises VlabError, also if it failed for another node of this run.
         """
@@ -169,19 +190,20 @@ class Template:
             except VlabError as error:
                 self._error = error
                 raise
-        return SavedState(self.folder, None)
+        state = SavedState(self.folder, None)
+        host.load(state.memory, state.load(), is_template=True)
+        host.memory_file = MemoryFile(self._memory, is_shared=False)
 
     def discard(self) -> None:
         """Remove the saved state, which QEMU cannot load: the next run makes another."""
-        with contextlib.suppress(VlabError):
-            with self.folder.locked(create=False, timeout=0):
+        with contextlib.suppress(VlabError), _lock_files(is_shared=False) as is_locked:
+            if is_locked:  # otherwise, another node has not started yet
                 suspend.discard(self.folder)
 
     def _make_once(self) -> None:
         with self.folder.locked(True, _BOOT_TIMEOUT + self.settings["lock_timeout"]):
             self._check_owner()
             if not self.exists():
-                _remove_unused(self.key)
                 self._make()
             with contextlib.suppress(OSError):
                 os.utime(self.folder.path)  # see _remove_unused
@@ -202,7 +224,9 @@ class Template:
 
     def _converge(self, state: str) -> None:
         policy = dict(self.settings["shutdown"], acpi=False)
-        run = VmRun(Host(self.folder), dict(self.settings, shutdown=policy))
+        host = Host(self.folder)
+        host.memory_file = MemoryFile(self._memory, is_shared=True)
+        run = VmRun(host, dict(self.settings, shutdown=policy))
         try:
             run.observe()
             run.request_state(state, allow_container=True)
@@ -232,15 +256,26 @@ class Template:
         return definition
 
 
-def _remove_unused(but: str) -> None:
-    """Remove the templates that were not used for the longest time, if there are too many."""
+def _lock_files(is_shared: bool) -> contextlib.AbstractContextManager[bool]:
+    """Lock the files of all templates, to read them (is_shared) or to remove some."""
+    make_private_folder(cache_folder())
+    return try_lock(os.path.join(cache_folder(), "%s.lock" % _LAB), is_shared)
+
+
+def _remove_unused(used: Collection[str]) -> None:
+    """Remove the templates that were not used for the longest time, if there are too many.
+
+    used: the keys of those that this run uses.
+    """
     folder = os.path.join(cache_folder(), _LAB)
-    with contextlib.suppress(OSError):
-        names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name != but]
+    with contextlib.suppress(OSError, VlabError), _lock_files(is_shared=False) as is_locked:
+        if not is_locked:
+            return
+        names = [entry.name for entry in os.scandir(folder) if entry.name not in used]
         names.sort(key=lambda name: os.stat(os.path.join(folder, name)).st_mtime, reverse=True)
-        for name in names[_MAX_TEMPLATES - 1 :]:
+        for name in names[max(0, _MAX_TEMPLATES - len(used)) :]:
             with contextlib.suppress(VlabError):
-                # Not one that another run makes or uses.
+                # Not one that another run makes.
                 with Folder(cache_folder(), _LAB, name).locked(create=False, timeout=0):
                     shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
@@ -252,6 +287,7 @@ def assign_templates(nodes: Iterable[NodeRun], settings: Settings) -> None:
     """
     sharing: dict[str, list[NodeRun]] = {}
     definitions: dict[str, Definition] = {}
+    nodes = list(nodes)
     for node in nodes:
         definition = node.vm.desired
         if not node.node.get("warm") or definition is None or not node.boots:
@@ -271,3 +307,6 @@ def assign_templates(nodes: Iterable[NodeRun], settings: Settings) -> None:
         for node in group:
             if is_worthwhile or node.node["warm"] is True:
                 node.template = shared
+    used = {node.template.key: node.template for node in nodes if node.template}
+    if not all(template.exists() for template in used.values()):
+        _remove_unused(used)

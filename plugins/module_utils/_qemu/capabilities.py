@@ -26,7 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binary_session imp
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import cache_folder
 
-_FORMAT = 3  # of the cache file: raise it when a field changes its meaning
+_FORMAT = 4  # of the cache file: raise it when a field changes its meaning
 
 # In the category of network devices, but without a netdev, or for Xen only.
 _NOT_A_NIC = frozenset(("pvrdma", "rocker", "igbvf", "xen-net-device"))
@@ -44,7 +44,8 @@ class Capabilities(NamedTuple):
 
     version: Tuple[int, ...]  # (10, 0, 13)
     version_text: str  # 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)
-    # {name: {alias?, default?, deprecated?, cpu_max, hotpluggable_cpus}}; aliases: machine_name()
+    # {name: {alias?, default?, deprecated?, ram_id?, cpu_max, hotpluggable_cpus}}; aliases:
+    # machine_name(); ram_id: of the backend of its memory
     machines: Dict[str, Dict[str, Any]]
     device_types: FrozenSet[str]  # for -device, and those that only boards use
     device_aliases: Dict[str, str]  # {alias: device type}, such as virtio-net: virtio-net-pci
@@ -263,6 +264,8 @@ def _machine(machine: dict[str, Any]) -> dict[str, Any]:
     facts = {"cpu_max": machine["cpu-max"], "hotpluggable_cpus": machine["hotpluggable-cpus"]}
     if machine.get("alias"):
         facts["alias"] = machine["alias"]
+    if machine.get("default-ram-id"):
+        facts["ram_id"] = machine["default-ram-id"]
     if machine.get("is-default"):
         facts["default"] = True
     if machine.get("deprecated"):

@@ -482,7 +482,7 @@ class Applier:
             raise MonitorClosed("the QEMU of the VM %s has ended" % self.folder.name)
         start = process_start_time(pid)
         if host.saved_memory:
-            suspend.load(monitor, host.saved_memory, self.settings["save_timeout"])
+            suspend.load(monitor, host, self.settings["save_timeout"])
         status, peripheral = monitor.batch(
             [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import (
@@ -39,6 +39,17 @@ if TYPE_CHECKING:
 _FILE = "file:"
 
 
+class MemoryFile(NamedTuple):
+    """A file that the memory of a guest is mapped from.
+
+    is_shared: whether the guest writes to the file. Otherwise, it has its own copy of each page
+    that it writes to.
+    """
+
+    path: str
+    is_shared: bool
+
+
 class Host:
     """The hypervisor, as the parts of one VM use it.
 
@@ -50,10 +61,10 @@ class Host:
     programs; set by the arguments of the network.
     saved_memory, machine_type, console_from: the saved state of a guest to load at a start, the
     machine type that it needs, and where its run begins in the log of the first console; None for
-    a start from nothing. is_template: whether the guest continues from a template, and can boot
-    instead. descriptors: what the next start passes to QEMU, open until it is started.
-    reverts: whether this run returns to a snapshot. clone: the making of the VM from a
-    snapshot of another one.
+    a start from nothing. memory_file: what the memory of the guest is mapped from, or None.
+    descriptors: what the next start passes to QEMU, open until it is started.
+    is_template: whether the guest continues from a template, and can boot instead. reverts: whether
+    this run returns to a snapshot. clone: the making of the VM from a snapshot of another one.
     """
 
     def __init__(
@@ -72,6 +83,7 @@ class Host:
         self.saved_memory: str | None = None
         self.machine_type: str | None = None
         self.console_from: int | None = None
+        self.memory_file: MemoryFile | None = None
         self.is_template = self.reverts = False
         self.clone: Clone | None = None
         if incoming and incoming.startswith(_FILE) and "," not in incoming:
@@ -87,6 +99,7 @@ class Host:
     def boot(self) -> None:
         """Let the next start boot the guest, after load."""
         self.saved_memory = self.incoming = self.machine_type = self.console_from = None
+        self.memory_file = None
         self.is_template = False
 
     def close_descriptors(self) -> None:

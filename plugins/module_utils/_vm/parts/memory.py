@@ -7,19 +7,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import FILE
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    OptionError,
+    report_os_errors,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text, remove_file
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import parse_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import qom_object
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option, Part
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Definition, Result
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host, MemoryFile
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
 
 
@@ -42,6 +47,30 @@ def host_memory() -> dict[str, int]:
     ):
         fields[name] = int(number) * (1024 if unit else 1)
     return fields
+
+
+def ram_id(definition: Definition, host: Host) -> str | None:
+    """Return the ID of the memory of a machine, which is in saved states; None if it has none."""
+    machine = host.capabilities.machine_name(host.machine_type or definition["machine"])
+    return host.capabilities.machines.get(machine or "", {}).get("ram_id")
+
+
+def _mapped(
+    definition: Definition, host: Host, file: MemoryFile, identifier: str
+) -> dict[str, Any]:
+    """Return the object that maps the memory from a file. Since QEMU 8.2, rom separates its cases.
+
+    Source: QEMU, qapi/qom.json, MemoryBackendFileProperties.
+    """
+    is_read_only = not file.is_shared and host.capabilities.at_least(8, 2)
+    return {
+        "qom-type": "memory-backend-file",
+        "id": identifier,
+        "size": definition["memory"] << 20,
+        "mem-path": file.path,
+        "share": file.is_shared,
+        **({"readonly": True, "rom": False} if is_read_only else {}),
+    }
 
 
 class Memory(Part):
@@ -89,9 +118,25 @@ class Memory(Part):
                 % (desired["memory"], have["MemAvailable"] >> 20)
             )
 
+    def before_launch(self, desired: Definition, host: Host) -> None:
+        """Create the file that the memory is mapped from. Others may still have the former one."""
+        if host.memory_file and host.memory_file.is_shared and ram_id(desired, host):
+            path = host.memory_file.path
+            remove_file(path)
+            with report_os_errors("cannot create %s for the memory of the guest" % path):
+                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                try:
+                    os.ftruncate(handle, desired["memory"] << 20)
+                finally:
+                    os.close(handle)
+
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         words = ["-m", "%dM" % desired["memory"]]
-        if desired["memory_backend"]:
+        identifier = ram_id(desired, host)
+        if host.memory_file and identifier:
+            host.machine_properties["memory-backend"] = identifier
+            words += qom_object(_mapped(desired, host, host.memory_file, identifier))
+        elif desired["memory_backend"]:
             backend = desired["memory_backend"]
             words += qom_object(
                 {

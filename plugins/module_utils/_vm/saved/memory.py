@@ -30,14 +30,22 @@ MIB = 1 << 20
 BANDWIDTH = 1 << 40
 _ENDED = ("completed", "failed", "cancelled")
 EVENTS = {"capabilities": [{"capability": "events", "state": True}]}
+# The memory stays in the file that it is mapped from.
+_MAPPED = {
+    "capabilities": [
+        {"capability": "events", "state": True},
+        {"capability": "x-ignore-shared", "state": True},
+    ]
+}
 _FILE_TRANSPORT = (8, 2)  # the first QEMU with file:, and the last ones refuse fd: of a file
 _CANCEL_TIMEOUT = 10
 _POLL_INTERVAL = 0.005  # seconds: no event reports this
 
 
-def save_memory(monitor: Monitor, path: str, timeout: float) -> int:
+def save_memory(monitor: Monitor, path: str, timeout: float, memory_file: str | None = None) -> int:
     """Write the state of a stopped guest to a new file, mode 0600; return its size in bytes.
 
+    memory_file: what the guest has as its memory and writes to: it is not copied.
     The VM stays in the run state postmigrate, from which cont continues. Raises MonitorError and
     HostError; then there is no file, and cont continues the guest as well.
     """
@@ -46,13 +54,15 @@ def save_memory(monitor: Monitor, path: str, timeout: float) -> int:
         transport = _transport(monitor, path, handle)
         monitor.batch(
             [
-                ("migrate-set-capabilities", EVENTS),
+                ("migrate-set-capabilities", _MAPPED if memory_file else EVENTS),
                 ("migrate-set-parameters", {"max-bandwidth": BANDWIDTH}),
             ]
         )
         monitor.execute("migrate", {"uri": transport})
         wait(monitor, timeout, "the state of the guest was not written to %s" % path)
         _wait_for_end(monitor, timeout)
+        if memory_file:
+            _flush(memory_file)
         return os.fstat(handle).st_size
     except (MonitorError, HostError) as error:
         with contextlib.suppress(MonitorError):
@@ -65,9 +75,10 @@ def save_memory(monitor: Monitor, path: str, timeout: float) -> int:
         os.close(handle)
 
 
-def load_memory(monitor: Monitor, path: str, timeout: float) -> None:
+def load_memory(monitor: Monitor, path: str, timeout: float, is_mapped: bool = False) -> None:
     """Load the state in a file into a QEMU that was started with -incoming defer.
 
+    is_mapped: whether the memory is not in the file, but mapped from another one.
     The guest stays paused. Raises HostError and MonitorError; QEMU may end.
     """
     try:
@@ -76,7 +87,8 @@ def load_memory(monitor: Monitor, path: str, timeout: float) -> None:
         raise HostError("cannot read the saved memory %s: %s" % (path, error.strerror), path=path)
     try:
         transport = _transport(monitor, path, handle)
-        monitor.batch([("migrate-set-capabilities", EVENTS)])
+        capabilities = _MAPPED if is_mapped else EVENTS
+        monitor.batch([("migrate-set-capabilities", capabilities)])
         monitor.execute("migrate-incoming", {"uri": transport})
         wait(monitor, timeout, "QEMU did not load the state of the guest from %s" % path)
     finally:
@@ -94,6 +106,18 @@ def cancel(monitor: Monitor) -> None:
     with contextlib.suppress(HostError):
         wait(monitor, _CANCEL_TIMEOUT, "")
     _wait_for_end(monitor, _CANCEL_TIMEOUT)
+
+
+def _flush(path: str) -> None:
+    """Write a file to the disk: a crash of the host must not damage it unnoticed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise HostError("cannot write %s: %s" % (path, error.strerror), path=path)
 
 
 def _create(path: str) -> int:

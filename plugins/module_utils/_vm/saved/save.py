@@ -152,7 +152,9 @@ class Saver:
         if self.saves_memory and self.suspended:
             self.state.share_memory(self.suspended)
         elif self.saves_memory:
-            memory.save_memory(self._monitor, self.state.memory, timeout)
+            mapped = self.host.memory_file
+            memory_file = mapped.path if mapped and mapped.is_shared else None
+            memory.save_memory(self._monitor, self.state.memory, timeout, memory_file)
         names = [name for part in PARTS for name in part.state_files(self.definition, self.host)]
         self._complete(description, self.state.copy_files(names))
 

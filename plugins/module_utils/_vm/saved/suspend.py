@@ -115,8 +115,8 @@ def check_load(host: Host, record: dict[str, Any]) -> None:
         raise
 
 
-def load(monitor: Monitor, path: str, timeout: float) -> None:
-    """Load a saved state into a QEMU that waits for it."""
+def load(monitor: Monitor, host: Host, timeout: float) -> None:
+    """Load the saved state of host into a QEMU that waits for it."""
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.memory import load_memory
 
-    load_memory(monitor, path, timeout)
+    load_memory(monitor, host.saved_memory or "", timeout, host.memory_file is not None)

@@ -14,6 +14,9 @@ import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import template
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import MemoryFile
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import Memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
 from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
 
@@ -179,6 +182,66 @@ def test_the_guest_of_a_template_waits(boot_files, tmp_path):
     assert b"template" in host.secrets["config_drive"][32768:34816]
 
 
+def mapped(host, definition):
+    """Return the properties of the object that the memory is mapped from, and -machine's."""
+    argv = command_line.build(definition, host)
+    backend = argv[argv.index("-object") + 1] if "-object" in argv else ""
+    return backend, argv[argv.index("-machine") + 1]
+
+
+@pytest.mark.parametrize(
+    ("version", "is_shared", "more"),
+    [
+        ("5.2", True, "share=on"),
+        ("5.2", False, "share=off"),
+        ("7.2", False, "share=off"),
+        ("10.0", True, "share=on"),
+        ("10.0", False, "share=off,readonly=on,rom=off"),
+    ],
+)
+def test_the_memory_of_a_node_is_mapped_from_its_template(boot_files, version, is_shared, more):
+    host = FakeHost(version)
+    definition = define(boot_files, host)
+    assert mapped(host, definition)[0] == ""
+    host.memory_file = MemoryFile("/cache/ram", is_shared)
+    backend, machine = mapped(host, definition)
+    assert backend == "memory-backend-file,id=pc.ram,size=134217728,mem-path=/cache/ram," + more
+    assert "memory-backend=pc.ram" in machine
+    host.boot()
+    assert mapped(host, definition)[0] == ""
+
+
+def test_the_file_of_the_memory_is_new_and_private(boot_files, tmp_path):
+    host = FakeHost()
+    definition = define(boot_files, host)
+    old = tmp_path / "ram"
+    old.write_bytes(b"of a node that runs")
+    with open(old, "rb") as stream:
+        for is_shared in (False, True):
+            host.memory_file = MemoryFile(str(old), is_shared)
+            Memory().before_launch(definition, host)
+        assert stream.read() == b"of a node that runs"
+    state = old.stat()
+    assert (state.st_size, state.st_mode & 0o777, state.st_blocks) == (128 << 20, 0o600, 0)
+
+
+def test_files_are_not_removed_while_a_node_starts_from_them(boot_files, tmp_path):
+    made = template.Template("k", {}, "x86_64", SETTINGS)
+    saved = tmp_path / "cache" / "templates" / "k" / "suspended"
+    saved.mkdir(parents=True)
+    (saved.parent / "vm.json").write_text("{}")
+    (saved / "memory").write_bytes(b"x")
+    with made.kept(), made.kept():
+        made.discard()
+        template._remove_unused(["t%d" % number for number in range(8)])
+    assert os.listdir(saved) == ["memory"]
+    with template._lock_files(is_shared=False), pytest.raises(HostError, match="another run"):
+        with made.kept():
+            pass
+    made.discard()
+    assert not saved.exists()
+
+
 def test_the_oldest_templates_are_removed(boot_files, tmp_path):
     folder = tmp_path / "cache" / "templates"
     for number in range(12):
@@ -186,5 +249,5 @@ def test_the_oldest_templates_are_removed(boot_files, tmp_path):
         one.mkdir(parents=True)
         (one / "vm.json").write_text("{}")
         os.utime(one, (number, number))
-    template._remove_unused("t11")
+    template._remove_unused(["t11"])
     assert sorted(os.listdir(folder)) == ["t%02d" % number for number in range(4, 12)]

@@ -1,0 +1,260 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Measure saved states for scripts/bench: snapshots of many VMs, warm starts, whole labs.
+
+Each measurement of the collection is a complete ansible-playbook run. Its limit has the time of a
+no-op task in addition to what the same work takes without the collection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+from bench_floor import QEMU, ROOT, Floor, Playbook, in_parallel
+
+IMAGES = pathlib.Path("/var/lib/vlab/images")
+FILLED = 16  # MiB of the memory of each idle VM that are not zero
+SAVING_FACTOR = 1.3
+WARM_FACTOR, RESTORED_FACTOR = 1 / 3, 1 / 5
+CLONE_SECONDS, CLONES_SECONDS = 0.5, 0.35
+CLONES = 16
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> float:
+    """Return the seconds that a call takes."""
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
+
+
+class Tasks(Playbook):
+    """Plays with tasks of the collection, and one that does nothing."""
+
+    name = "saved"
+
+    def __init__(self, where: pathlib.Path, base: pathlib.Path) -> None:
+        super().__init__(where, base)
+        self.root = os.fspath(self.where / "labs")
+
+    def noop(self, count: int = 0) -> None:
+        """Run a task that does nothing."""
+        self.play([{"ansible.builtin.ping": {}}])
+
+    def result(self, module: str, **options: Any) -> dict[str, Any]:
+        """Run a module of the collection; return its result."""
+        path = self.where / "result.json"
+        options = {"root": self.root, **options}
+        if module == "qemu_lab":
+            options["allow_container"] = True
+        self.play(
+            [
+                {"vlab.qemu." + module: options, "register": "done"},
+                {"ansible.builtin.copy": {"content": "{{ done | to_json }}", "dest": str(path)}},
+            ]
+        )
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def role(self, name: str, action: str, **variables: Any) -> None:
+        """Run an action of a role."""
+        self.play(
+            [
+                {
+                    "ansible.builtin.include_role": {"name": "vlab.qemu." + name},
+                    "vars": {f"{name}_action": action, f"{name}_root": self.root, **variables},
+                }
+            ]
+        )
+
+
+class Loader(Floor):
+    """The minimum that any program must do to continue guests from files with their state."""
+
+    name = "loader"
+
+    def load(self, number: int, state: pathlib.Path) -> None:
+        """Start a QEMU with the state of an idle VM."""
+        folder = self.where / str(number)
+        folder.mkdir()
+        with open(state, "rb") as stream:
+            subprocess.Popen(
+                [
+                    *[QEMU, "-S", "-nodefaults", "-no-user-config", "-machine", "pc"],
+                    *["-accel", "tcg", "-m", "128", "-display", "none"],
+                    *["-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off"],
+                    *["-pidfile", folder / "pid", "-incoming", f"fd:{stream.fileno()}"],
+                ],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[stream.fileno()],
+            )
+        while not (folder / "qmp.sock").exists():
+            time.sleep(0.001)
+        with self._monitor(number) as channel:
+            while self._ask(channel, "query-status")["status"] == "inmigrate":
+                time.sleep(0.001)
+            self._ask(channel, "cont")
+
+
+def idle_lab(count: int, content: pathlib.Path) -> dict[str, Any]:
+    """Return the topology of VMs whose guests do nothing. content: what is in their memory."""
+    filled = {"driver": "loader", "file": os.fspath(content), "addr": "0x2000000"}
+    plain = {"kind": "plain", "memory": "128", "machine": "pc", "accel": "tcg"}
+    return {
+        "name": "idle",
+        "kinds": {"plain": {"nic": {"first": 0}}},
+        "defaults": {**plain, "disks": [], "vm": {"devices": [filled]}},
+        "nodes": {f"vm{number}": {} for number in range(count)},
+    }
+
+
+def rows_of_snapshots(tasks: Tasks, count: int) -> Iterator[list[str]]:
+    """Yield the rows about saving and restoring many idle VMs."""
+    content = tasks.where / "content"
+    content.write_bytes(os.urandom(FILLED << 20))
+    topology = idle_lab(count, content)
+    tasks.result("qemu_lab", topology=topology)
+    noop = statistics.median(timed(tasks.noop) for _time in range(3))
+    try:
+        result: dict[str, Any] = {}
+        saving = timed(
+            lambda: result.update(tasks.result("qemu_snapshot", lab="idle", name="s", memory=True))
+        )
+        dd = timed(write, tasks.where / "copy", result["bytes"])
+        limit = noop + SAVING_FACTOR * dd
+        yield [f"{count} idle VMs", f"skew of the stop {result['skew'] * 1000:.1f} ms", "limit 50"]
+        yield ["  saving", seconds(saving), f"limit {limit:.2f}", verdict(saving, limit)]
+        yield ["  pause of the guests", seconds(result["pause"]), f"dd {dd:.2f}"]
+        states = sorted(pathlib.Path(tasks.root).glob("idle/*/snapshots/s/memory"))
+        restoring = timed(
+            lambda: tasks.result("qemu_snapshot", lab="idle", name="s", state="reverted")
+        )
+        loader = Loader(tasks.where, tasks.base)
+        floor = timed(in_parallel, lambda number: loader.load(number, states[number]), count)
+        loader.down(count)
+        limit = noop + SAVING_FACTOR * floor
+        yield ["  restoring", seconds(restoring), f"limit {limit:.2f}", verdict(restoring, limit)]
+    finally:
+        tasks.result("qemu_lab", topology=topology, state="absent")
+
+
+def write(path: pathlib.Path, size: int) -> None:
+    """Write a file with dd, and remove it."""
+    mib = -(-size >> 20)
+    subprocess.run(
+        ["dd", "if=/dev/zero", f"of={path}", "bs=1M", f"count={mib}"],
+        check=True,
+        capture_output=True,
+    )
+    path.unlink()
+
+
+def rows_of_fabric(tasks: Tasks) -> Iterator[list[str]]:
+    """Yield the rows about a leaf-spine fabric, from nothing to verified."""
+    took = {}
+    for name, variables in (
+        ("cold", {"leaf_spine_overrides": {"defaults": {"warm": False}}}),
+        ("first warm", {"leaf_spine_overrides": {"defaults": {"warm": True}}}),
+        ("warm", {"leaf_spine_overrides": {"defaults": {"warm": True}}}),
+        ("first with a key", {"lab_checkpoint_key": "bench"}),
+        ("restored", {"lab_checkpoint_key": "bench"}),
+    ):
+        more = {"leaf_spine_validate": True, "lab_allow_container": True, **variables}
+        took[name] = timed(lambda more=more: tasks.role("leaf_spine", "up", **more))
+        tasks.role("leaf_spine", "stop" if name == "first with a key" else "down")
+    yield ["leaf_spine 2 x 4 to verified", *(f"{key} {seconds(took[key])}" for key in took)]
+    for name, factor in (("warm", WARM_FACTOR), ("restored", RESTORED_FACTOR)):
+        limit = factor * took["cold"]
+        yield [f"  {name}", seconds(took[name]), f"limit {limit:.2f}", verdict(took[name], limit)]
+
+
+def guest_image() -> dict[str, Any]:
+    """Return the image of the routers; the tests have built it."""
+    manifest = json.loads(next(iter(IMAGES.glob("frr-*.json"))).read_text(encoding="utf-8"))
+    variables = yaml.safe_load(
+        (ROOT / "roles/guest_image/vars/main.yml").read_text(encoding="utf-8")
+    )
+    key = manifest["key"]
+    return {
+        "kernel": f"{IMAGES}/vmlinuz-frr-{key}",
+        "initrd": f"{IMAGES}/frr-{key}.initrd",
+        "cmdline": variables["guest_image_cmdline"],
+        "memory": manifest["memory"],
+    }
+
+
+def rows_of_clones(tasks: Tasks) -> Iterator[list[str]]:
+    """Yield the rows about routers that continue from a template."""
+    noop = statistics.median(timed(tasks.noop) for _time in range(3))
+    private, images = {}, {"frr": guest_image()}
+    for warm in (False, True):
+        lab = routers(1, warm)
+        tasks.result("qemu_lab", topology=lab, images=images)  # makes the template
+        private[warm] = private_memory(tasks.root)
+        tasks.result("qemu_lab", topology=lab, state="absent")
+    for count, limit in ((1, CLONE_SECONDS), (CLONES, CLONES * CLONES_SECONDS)):
+        lab = routers(count, True)
+        took = timed(lambda lab=lab: tasks.result("qemu_lab", topology=lab, images=images)) - noop
+        tasks.result("qemu_lab", topology=lab, state="absent")
+        yield [
+            f"{count} warm routers, ready",
+            seconds(took),
+            f"limit {limit}",
+            verdict(took, limit),
+        ]
+    limit = private[False] / 2
+    yield [
+        "  private memory, MiB",
+        f"cold {private[False]:.0f}, warm {private[True]:.0f}",
+        f"limit {limit:.0f}",
+        verdict(private[True], limit),
+    ]
+
+
+def routers(count: int, warm: bool) -> dict[str, Any]:
+    """Return a topology of routers without links."""
+    nodes = {f"r{number}": {} for number in range(count)}
+    return {"name": "routers", "defaults": {"kind": "frr", "warm": warm}, "nodes": nodes}
+
+
+def private_memory(root: str) -> float:
+    """Return the private memory of the one QEMU whose files are in a folder, in MiB."""
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{root}/routers/r0/".encode() in (process / "cmdline").read_bytes():
+                text = (process / "smaps_rollup").read_text(encoding="ascii")
+                if b"qemu-system" in (process / "cmdline").read_bytes().split(b"\0")[0]:
+                    return sum(map(int, re.findall(r"^Private_\w+:\s+(\d+)", text, re.M))) / 1024
+        except OSError:
+            continue
+    raise LookupError("the router does not run")
+
+
+def seconds(value: float) -> str:
+    """Return seconds as text."""
+    return f"{value:.2f} s"
+
+
+def verdict(value: float, limit: float) -> str:
+    """Return whether a limit is kept, as text."""
+    return "ok" if value <= limit else "EXCEEDED"
+
+
+def rows(where: pathlib.Path, base: pathlib.Path, count: int) -> Iterator[list[str]]:
+    """Yield all rows. count: of idle VMs."""
+    tasks = Tasks(where, base)
+    for found in (rows_of_snapshots(tasks, count), rows_of_clones(tasks), rows_of_fabric(tasks)):
+        for row in found:
+            yield row + [""] * (6 - len(row))
