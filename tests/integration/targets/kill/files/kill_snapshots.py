@@ -1,13 +1,14 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kill runs that take, return to and remove snapshots of one VM, and that suspend it.
+"""Kill runs that take, return to, clone and remove snapshots of one VM, and that suspend it.
 
     python3 kill_snapshots.py BUNDLE FOLDER --seed N --count N
 
 A run is killed at a random moment and repeated. Then the VM runs, its disk has what was written
 last (or when the snapshot was taken), no image is damaged, and no file is left that no snapshot and
-no disk needs. QEMU itself writes to the disk, as a guest would.
+no disk needs. A clone has what its snapshot has, and its origin sees nothing of it. QEMU itself
+writes to the disk, as a guest would.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class World:
 
     def vm(self, state, **more):
         spec = {name: option.get("default") for name, option in settings.SETTINGS_SPEC.items()}
-        params = dict(spec, root=self.root, lab="default", name="v", allow_container=True, **more)
+        params = {**spec, "root": self.root, "lab": "default", "name": "v", **more}
+        params["allow_container"] = True
         return converge.converge_vm(dict(params, state=state), False)
 
     def snapshot(self, state, name, purge=False):
@@ -46,9 +48,10 @@ class World:
         params.update(allow_definition_changes=False, save_timeout=60, lock_timeout=60)
         return snapshots.converge_snapshots(dict(params, start_timeout=30), False)
 
-    def io(self, command):
-        """Let QEMU access the disk, through the node that its device has."""
-        with monitor.Monitor(os.path.join(self.folder, "qmp.sock")) as qmp:
+    def io(self, command, name="v"):
+        """Let the QEMU of a VM access its disk, through the node that its device has."""
+        socket = os.path.join(os.path.dirname(self.folder), name, "qmp.sock")
+        with monitor.Monitor(socket) as qmp:
             devices = qmp.execute("query-block")
             node = next(
                 entry["inserted"]["node-name"] for entry in devices if entry.get("inserted")
@@ -77,19 +80,34 @@ class World:
         os.waitpid(pid, 0)
         self.kills += 1
 
+    def clone(self, snapshot):
+        """Make a VM from a snapshot, write to it, and remove it; each run is killed once."""
+        source = {"name": "c", "from": {"lab": "default", "vm": "v", "snapshot": snapshot}}
+        for state, given in (("started", source), ("absent", {"name": "c"})):
+            self.killed(lambda state=state, given=given: self.vm(state, **given))
+            self.vm(state, **given)
+            if state == "started":
+                self.io("read -P %d 0 %s" % (self.saved[snapshot], PATTERN_SIZE), "c")
+                self.io("write -P 255 0 %s" % PATTERN_SIZE, "c")
+                self.check()
+        left = os.listdir(os.path.dirname(self.folder))
+        assert "c" not in left, left
+
     def step(self):
-        operation = self.chance.choice(["present", "reverted", "absent", "suspended"])
+        operation = self.chance.choice(["present", "reverted", "absent", "suspended", "clone"])
         name = self.chance.choice(NAMES)
         if operation == "suspended":
             self.killed(self.vm, "suspended")
             self.vm("started")
+        elif operation == "clone" and name in self.saved:
+            self.clone(name)
         elif operation == "present" and name not in self.saved:
             self.killed(self.snapshot, "present", name)
             self.vm("present")
             self.check()
             self.snapshot("present", name)
             self.saved[name] = self.pattern
-        elif operation != "present" and name in self.saved:
+        elif operation in ("reverted", "absent") and name in self.saved:
             self.killed(self.snapshot, operation, name)
             self.snapshot(operation, name)
             if operation == "absent":

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
@@ -28,6 +30,8 @@ class FakeRun:
     def __call__(self, argv, timeout, accept, purpose, pass_fds):
         self.calls.append(argv[1:])
         answer = self.answers.get(argv[1], "")
+        if isinstance(answer, Iterator):
+            answer = next(answer)
         if isinstance(answer, ProgramError):
             raise answer
         if isinstance(answer, tuple):
@@ -75,6 +79,17 @@ def test_create_writes_a_file_that_has_no_name_yet(run, image, tmp_path):
     assert command[6].startswith("/proc/self/fd/")
     assert os.listdir(tmp_path) == ["nbd:x"]
     assert os.stat("nbd:x").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("failures", "is_created"), [(1, True), (4, True), (5, False)])
+def test_a_calibration_that_failed_by_chance_is_repeated(run, image, failures, is_created):
+    words = "qemu-img: x: Unable to get accurate CPU usage"
+    failed = ProgramError("failed", cmd=[], rc=1, stderr=words)
+    run.answers["create"] = iter([failed] * failures + [""])
+    with contextlib.nullcontext() if is_created else pytest.raises(ProgramError):
+        image.create("x", "qcow2", 1024)
+    assert os.path.exists("x") == is_created
+    assert len(run.calls) == min(failures + 1, 5)
 
 
 def test_create_leaves_nothing_after_a_failure(run, image, tmp_path):
