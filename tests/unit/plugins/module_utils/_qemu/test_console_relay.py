@@ -79,14 +79,20 @@ class Relay:
         return client
 
     def descriptors(self):
-        """Return how many descriptors the relay has."""
-        return len(os.listdir("/proc/%d/fd" % self.process.pid))
+        """Return how many sockets the relay has; it opens and closes files at any time."""
+        count = 0
+        for entry in os.scandir("/proc/%d/fd" % self.process.pid):
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(entry.path).startswith("socket:")
+        return count
 
     def connected(self):
         """Return a client that has seen output: the relay has accepted it."""
         before = self.descriptors()
         client = self.connect()
+        deadline = time.monotonic() + TIMEOUT
         while self.descriptors() == before:
+            assert time.monotonic() < deadline
             time.sleep(0.005)
         self.qemu.sendall(b"hello\n")
         receive(client, b"hello\n")
