@@ -18,6 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.scenario_plan impor
     plan_parts,
     seconds,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import converge
 
 
 def udp(name, local, remote, address="127.0.0.1", **more):
@@ -350,7 +351,7 @@ def made(monkeypatch):
         return {"changed": True}
 
     monkeypatch.setattr(scenario, "vm_facts", lambda root, lab: (list(LOCAL.values()), ["w"]))
-    monkeypatch.setattr(scenario, "converge_item", converge_item)
+    monkeypatch.setattr(converge, "converge_item", converge_item)
     monkeypatch.setattr(scenario, "converge_vm", converge_vm)
     return calls
 
