@@ -139,7 +139,7 @@ def imports_of(path: pathlib.Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{name}.{alias.name}"
 
 
-FLOORS = {"_common": 0, "_remote": 0, "_qemu": 1, "_wire": 1, "_vm": 2, "_lab": 3}
+FLOORS = {"_common": 0, "_remote": 0, "_qemu": 1, "_console": 1, "_wire": 1, "_vm": 2, "_lab": 3}
 UTILS = COLLECTION + ".module_utils."
 
 

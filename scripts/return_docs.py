@@ -60,9 +60,15 @@ def fragment(name: str, attribute: str) -> str:
 
 
 def suboptions(option: str) -> dict[str, Any]:
-    """Return the documentation of the suboptions of nics or disks."""
-    text = fragment({"nics": "network", "disks": "storage"}[option], "DOCUMENTATION")
-    found: dict[str, Any] = yaml.safe_load(text)["options"][option]["suboptions"]
+    """Return the documentation of the suboptions of nics or disks, or of steps of a script."""
+    name = {"nics": "network", "disks": "storage", "steps": "console_script"}[option]
+    found: dict[str, Any] = documented_options(name)[option]["suboptions"]
+    return found
+
+
+def documented_options(name: str) -> dict[str, Any]:
+    """Return the documentation of the options of a fragment."""
+    found: dict[str, Any] = yaml.safe_load(fragment(name, "DOCUMENTATION"))["options"]
     return found
 
 

@@ -22,9 +22,14 @@ if __name__ == "__main__":
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.placeholders import used_in
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.scripts import topology_schema
-from ansible_collections.vlab.qemu.scripts.return_docs import first_sentence, suboptions
+from ansible_collections.vlab.qemu.scripts.return_docs import (
+    documented_options,
+    first_sentence,
+    suboptions,
+)
 
 BEGIN, END = "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
 TYPES = {
@@ -208,7 +213,24 @@ def _kind_parts() -> list[_Part]:
             (path, "", table(kind["properties"][path.rpartition(".")[2]], where=path + "."))
             for path in ("kinds.NAME.nic", "kinds.NAME.config")
         ),
+        *_script_parts(kind["properties"]["bootstrap"]),
     ]
+
+
+def _script_parts(entry: dict[str, Any]) -> list[_Part]:
+    """Return the tables of a script, which has the documentation of qemu_console."""
+    path, steps = "kinds.NAME.bootstrap", suboptions("steps")
+    step = entry["properties"]["steps"]["items"]
+    parts = [
+        (path, "", table(entry, where=path, documented=documented_options("console_script"))),
+        (path + ".steps[]", "", table(step, where=path, documented=steps)),
+    ]
+    for name in ("login", "answer", "retry"):
+        inner = step["properties"][name]
+        documented = steps[name]["suboptions"]
+        title = "%s.steps[].%s%s" % (path, name, "[]" if "items" in inner else "")
+        parts.append((title, "", table(inner.get("items", inner), (), path, documented)))
+    return parts
 
 
 def _row(name: str, spec: kinds.KindSpec) -> list[str]:
@@ -245,6 +267,22 @@ def _row(name: str, spec: kinds.KindSpec) -> list[str]:
     ]
 
 
+def _first_boot(spec: kinds.KindSpec) -> str:
+    """Return how the script of a kind is used, empty without one."""
+    script = spec["bootstrap"]
+    if not script:
+        return ""
+    needed = sorted(
+        name[5:]
+        for name in set(used_in(script["steps"]))
+        if name.startswith("vars.") and spec["vars"].get(name[5:]) is None
+    )
+    return "a script on the console types `config`%s%s" % (
+        " with `bootstrap: true`" if spec["config"].get("file") else "",
+        "; it needs %s" % ", ".join("`vars.%s`" % name for name in needed) if needed else "",
+    )
+
+
 def all_kinds() -> str:
     """Return the kinds in Markdown: a table, and the details of each."""
     lines = [
@@ -261,6 +299,7 @@ def all_kinds() -> str:
         if facts.get("source"):  # the others have a section of their own
             words = [
                 ("Login", facts.get("credentials")),
+                ("First boot", _first_boot(spec)),
                 ("Ready when the console shows", "`%s`" % spec["ready"]["console"]),
                 ("Hint", spec["ready"].get("hint")),
                 ("Note", facts.get("notes")),

@@ -29,6 +29,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import schema
+from ansible_collections.vlab.qemu.scripts import return_docs
 from ansible_collections.vlab.qemu.scripts.return_docs import fragment
 
 Schema = dict[str, Any]
@@ -149,6 +150,9 @@ def complete(top: Schema) -> Schema:
     inner = dict(kind["properties"])
     inner["vm"] = describe(inner["vm"], options)
     inner["disk"] = describe(inner["disk"], of_disk)
+    inner["bootstrap"] = describe(
+        inner["bootstrap"], return_docs.documented_options("console_script")
+    )
     parts["kinds"] = dict(parts["kinds"], additionalProperties=dict(kind, properties=inner))
     return dict(top, properties=parts)
 

@@ -11,9 +11,9 @@ version_added: 1.0.0
 short_description: Run a script on a VM's serial console
 description:
   - Waits for output of a VM's console and types text, step by step, and returns the transcript.
-  - Use it for the first configuration of systems that cannot read it from a disk. To run commands
-    in a guest with a shell, use the connections P(vlab.qemu.guest_agent#connection) and
-    P(vlab.qemu.serial#connection).
+  - Use it for the first configuration of systems that cannot read it from a disk. In a lab,
+    C(bootstrap) of a kind has the same steps. To run commands in a guest with a shell, use the
+    connections P(vlab.qemu.guest_agent#connection) and P(vlab.qemu.serial#connection).
 author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.vm
+  - vlab.qemu.console_script
 attributes:
   check_mode:
     support: partial
@@ -40,45 +41,12 @@ options:
   console:
     description: The name of the console; the first one by default.
     type: str
-  steps:
-    description:
-      - The steps of the script, in order. A step first waits for its pattern and then types its
-        text.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      expect:
-        description: A regular expression that the console must show.
-        type: str
-      send:
-        description: The text to type.
-        type: str
-      secret:
-        description:
-          - The text to type, such as a password, that must not appear in the result or a log.
-        type: str
-      enter:
-        description: Whether to press return after the text.
-        type: bool
-        default: true
-      timeout:
-        description: Seconds for this step; O(timeout) by default.
-        type: int
   unless:
     description:
       - A regular expression that shows that the script is not needed.
       - The module types an empty line. If the console answers with a match, no step is run and
         nothing is changed.
     type: str
-  timeout:
-    description: Seconds for each step.
-    type: int
-    default: 30
-  newline:
-    description: The characters that the return key sends.
-    type: str
-    default: "\r"
 notes:
   - QEMU serves one client of a console at a time. The module fails after the timeout if another
     client is connected.
@@ -110,6 +78,24 @@ EXAMPLES = r"""
       - secret: " {{ vault_enable_secret }}"
       - expect: '\(config\)#'
         send: end
+
+- name: Answer the questions in any order, and type a configuration
+  vlab.qemu.qemu_console:
+    vm: edge2
+    prompt: '^[\w.-]+(\([\w-]+\))?[>#] *'
+    errors: '^% '
+    steps:
+      - answer:
+          - {expect: 'initial configuration dialog\? \[yes/no\]', send: "no"}
+          - {expect: 'Press RETURN', send: "", once: true}
+        timeout: 600
+      - send: enable
+      - send: configure terminal
+      - lines: "{{ lookup('ansible.builtin.file', 'edge2.cfg') }}"
+      - send: end
+      - send: write memory
+        until: '\[OK\]'
+        timeout: 60
 """
 
 RETURN = r"""
@@ -129,7 +115,8 @@ matches:
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import ConsoleScript
+from ansible_collections.vlab.qemu.plugins.module_utils._console.script import Script
+from ansible_collections.vlab.qemu.plugins.module_utils._console.steps import SCRIPT_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import open_console
 
@@ -141,13 +128,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Run the script; return the module's result."""
     params = module.params
     folder = existing(params["root"], params["lab"], params["vm"])
-    script = ConsoleScript(
-        open_console(folder, params["console"]),
-        params["steps"],
-        params["timeout"],
-        params["newline"],
-        params["unless"],
-    )
+    script = Script(open_console(folder, params["console"]), params, params["unless"])
     if module.check_mode:
         return {"changed": True, "skipped": True, "msg": "nothing is typed in check mode"}
     script.run()
@@ -166,21 +147,8 @@ def main() -> None:
             "lab": {"type": "str", "default": "default"},
             "root": {"type": "path"},
             "console": {"type": "str"},
-            "steps": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "expect": {"type": "str"},
-                    "send": {"type": "str"},
-                    "secret": {"type": "str", "no_log": True},
-                    "enter": {"type": "bool", "default": True},
-                    "timeout": {"type": "int"},
-                },
-            },
             "unless": {"type": "str"},
-            "timeout": {"type": "int", "default": 30},
-            "newline": {"type": "str", "default": "\r"},
+            **SCRIPT_SPEC,
         },
     )
 

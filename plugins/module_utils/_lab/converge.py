@@ -363,7 +363,10 @@ class LabRun:
     def _start(self, nodes: list[NodeRun]) -> dict[str, VlabError]:
         """Start the nodes, and wait until they are ready; return {name: error}."""
         wait_ready = self.params["wait_ready"]
-        if not any(node.starts or node.is_running and wait_ready for node in nodes):
+        if not any(
+            node.starts or node.bootstrap_changes or node.is_running and wait_ready
+            for node in nodes
+        ):
             return {}
         if any(node.boots and node.node.get("warm") for node in nodes):
             from ansible_collections.vlab.qemu.plugins.module_utils._lab.template import (
@@ -457,7 +460,7 @@ class LabRun:
         changes: list[Change] = [
             change._replace(path=(node.name, *change.path))
             for node in nodes
-            for change in node.vm.plan.changes
+            for change in (*node.vm.plan.changes, *node.bootstrap_changes)
         ]
         for segment in self.segments:
             changes += segment.changes

@@ -22,6 +22,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import wi
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 
 if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.bootstrap import Bootstrap
     from ansible_collections.vlab.qemu.plugins.module_utils._lab.template import Template
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
@@ -35,7 +37,7 @@ class NodeRun:
     """The run of one node.
 
     node: {"name", "state", "options"}, with empty options for one that keeps its definition, and
-    optionally: "ready": readiness checks; "after": {node:
+    optionally: "ready": readiness checks; "bootstrap": a script, see Bootstrap; "after": {node:
     "started" or "ready"}; "awaited": whether another hypervisor waits for it; "later": whether a
     later call of this run starts it; "warm": whether it starts from a template, or auto;
     "shutdown": what of the policy in settings is different for it.
@@ -58,6 +60,7 @@ class NodeRun:
         self.node = node
         self.ready: dict[str, Any] = node.get("ready") or {}
         self.after: dict[str, str] = node.get("after") or {}
+        self.bootstrap: Bootstrap | None = None
         # What it starts from, if it does not boot.
         self.template: Template | None = None
         # A VM that the run leaves as it is, and that is damaged.
@@ -89,6 +92,13 @@ class NodeRun:
             if self.clone:
                 self.vm.make_clone(self.clone)
         self.vm.make_plan(self._compose, allow_restart)
+        if self.node.get("bootstrap") and self.vm.desired:
+            from ansible_collections.vlab.qemu.plugins.module_utils._lab.bootstrap import Bootstrap
+
+            self.bootstrap = Bootstrap(self.folder, self.node["bootstrap"])
+            self.bootstrap.plan(self.vm.desired, self.is_running, self.boots)
+            if self.bootstrap.warning:
+                self.vm.host.warn(self.bootstrap.warning)
 
     def plug_into_segments(self, scripts: dict[str, str], own: Collection[str]) -> None:
         """Plug NICs into bridges.
@@ -141,6 +151,17 @@ class NodeRun:
     def boots(self) -> bool:
         """Whether QEMU is started, and its guest boots."""
         return self.starts and not self.vm.observation.suspended and not self.vm.host.saved_memory
+
+    @property
+    def bootstrap_changes(self) -> list[Change]:
+        """What is typed on the console, as changes."""
+        change = self.bootstrap and self.bootstrap.change
+        return [change] if change else []
+
+    def type_bootstrap(self) -> None:
+        """Type the first configuration, if the plan has it. Raises GuestError."""
+        if self.bootstrap and self.bootstrap.change and self.vm.desired:
+            self.bootstrap.run(self.vm.desired, self.vm.observation, self.boots)
 
     def start(self) -> None:
         """Start QEMU, from a template if the node has one; the guest does not run yet.

@@ -123,6 +123,7 @@ def template_of(definition: Definition) -> Definition:
     ]
     more = {"nics": nics, "consoles": consoles, "config_drive": None, "name": "", "uuid": ""}
     template: Definition = plain_copy(dict(definition, **_NEUTRAL, **more))
+    template.pop("bootstrap", None)
     return template
 
 

@@ -49,6 +49,9 @@ _REQUIRED = {
 
 # Options that a clone keeps: what identifies the guest, or is on media that it has read.
 _IDENTITY = ("uuid", "cloud_init", "config_drive", "mac_base", "mac_copy_from")
+# What a definition keeps besides its options: where a clone comes from, and the digest of what a
+# lab has typed on the console.
+_KEPT = ("origin", "bootstrap")
 # What qemu_vm adds to the options of the parts; no definition keeps it.
 RUN_SPEC: dict[str, dict[str, Any]] = {
     "purge_disks": {"type": "bool", "default": False},
@@ -177,8 +180,7 @@ def compose(saved: Definition | None, given: Params, host: Host) -> Definition:
         "name": host.folder.name,
         "ports": base.get("ports", {}),
     }
-    if "origin" in base:
-        desired["origin"] = base["origin"]
+    desired.update({key: base[key] for key in _KEPT if key in base})
     for part in PARTS:
         desired.update(plain_copy(part.merge(base, given)))
     for part in PARTS:

@@ -173,9 +173,9 @@ def _agent_session(parameters: dict[str, Any], folder: Folder) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _serial_session(parameters: dict[str, Any], folder: Folder) -> Iterator[Any]:
-    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
-    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import (
-        Login,
+    from ansible_collections.vlab.qemu.plugins.module_utils._console.login import Login
+    from ansible_collections.vlab.qemu.plugins.module_utils._console.serial_cli import SerialCli
+    from ansible_collections.vlab.qemu.plugins.module_utils._console.serial_shell import (
         SerialShell,
     )
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import open_console

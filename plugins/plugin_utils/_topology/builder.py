@@ -18,7 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import bootstrap, kinds
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
     assign_addresses,
 )
@@ -125,6 +125,7 @@ def _nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, Node]:
         spec = kinds.resolve(name, data["kinds"], problems, "kinds.%s" % name)
         if spec is not None:
             _check_vm_options("kinds.%s.vm" % name, spec["vm"], problems)
+            bootstrap.check_script("kinds.%s" % name, spec["bootstrap"], problems)
     nodes = {}
     for name, own in data["nodes"].items():
         path = "nodes.%s" % name
@@ -214,15 +215,7 @@ def _node(
     merged.setdefault("warm", spec["warm"])
     merged["ready"] = kinds.merge(spec["ready"], settings.get("ready") or {})
     merged["vars"] = kinds.merge(spec["vars"], settings.get("vars") or {})
-    if settings.get("config") is not None:
-        if spec["config"].get("file"):
-            merged["files"][spec["config"]["file"]] = settings["config"]
-        else:
-            problems.add(
-                path + ".config",
-                "nodes of kind %s do not accept a configuration from a drive",
-                settings["kind"],
-            )
+    _place_config(path, merged, spec, problems)
     if settings.get("cloud_init") and spec["config"].get("addresses") == "cloud_init":
         problems.add(
             path + ".cloud_init",
@@ -235,6 +228,27 @@ def _node(
     if isinstance(after, list):
         after = {other: "started" for other in after}
     return Node(name, settings["kind"], spec, merged, groups, after=dict(after))
+
+
+def _place_config(
+    path: str, settings: dict[str, Any], spec: kinds.KindSpec, problems: Problems
+) -> None:
+    """Put the config of a node on its drive, unless it is typed on its console."""
+    typed = bootstrap.is_typed(settings, spec)
+    if typed:
+        bootstrap.check_node(path, settings, spec, problems)
+    if settings.get("config") is None or typed and bootstrap.takes_config(spec["bootstrap"]):
+        return
+    if spec["config"].get("file"):
+        settings["files"][spec["config"]["file"]] = settings["config"]
+    elif bootstrap.takes_config(spec["bootstrap"]):
+        problems.add(path + ".bootstrap", "false: nothing types the config of the node")
+    else:
+        problems.add(
+            path + ".config",
+            "nodes of kind %s do not accept a configuration from a drive",
+            settings["kind"],
+        )
 
 
 def _wait_for_ssh(node: Node, problems: Problems) -> None:

@@ -9,18 +9,17 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.segments import UPLINK_SUFFIX
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.switching import DEFAULT_AGEING
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.bootstrap import script_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive import (
     Render,
     config_files,
@@ -37,11 +36,14 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import (
     Segment,
     Topology,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.placeholders import (
+    filled,
+    placeholder_values,
+)
 
 # Suboptions of a NIC that the topology determines; the others are passed on unchanged.
 _FROM_TOPOLOGY = ("mac", "model", "index", "link", "link_down", "capture")
 _DEFAULT_NIC_MODEL = "virtio-net-pci"
-_PLACEHOLDER = re.compile(r"\{(name|lab|uuid|management|loopback|vars\.[^{}]+)\}")
 
 
 class VmShare(TypedDict):
@@ -49,7 +51,7 @@ class VmShare(TypedDict):
 
     after: the nodes of the same host that come first. awaited: nodes of other hosts wait for
     this one to be ready. warm: whether it starts from a template, or auto. shutdown: what of the
-    policy of the lab is different for it.
+    policy of the lab is different for it. bootstrap: what is typed on its console, see Bootstrap.
     """
 
     name: str
@@ -60,6 +62,7 @@ class VmShare(TypedDict):
     awaited: bool
     warm: bool | str
     shutdown: dict[str, Any]
+    bootstrap: dict[str, Any]
 
 
 class HostShare(TypedDict):
@@ -105,6 +108,7 @@ def share_for(
             "awaited": node.name in awaited,
             "warm": node.settings["warm"],
             "shutdown": node.settings.get("shutdown") or {},
+            "bootstrap": script_of(topology, node, render),
         }
         for node in topology.nodes.values()
         if placed[node.name] == host
@@ -182,8 +186,8 @@ def given_options(topology: Topology, node: Node) -> dict[str, Any]:
     for name, alias in (("vcpus", "cpus"), ("arch", "platform")):
         if settings.get(alias) is not None and name not in options:
             options[name] = settings[alias]
-    values = _placeholder_values(topology, node)
-    return {name: _filled(value, values) for name, value in options.items()}
+    values = placeholder_values(topology, node)
+    return {name: filled(value, values) for name, value in options.items()}
 
 
 def _vm_options(
@@ -205,30 +209,6 @@ def _vm_options(
             **{key: config[key] for key in ("label", "format", "bus") if key in config},
         }
     return options
-
-
-def _placeholder_values(topology: Topology, node: Node) -> dict[str, str]:
-    """Return the values of the names in braces in a kind's vm."""
-    values = {
-        "name": node.name,
-        "lab": topology.name,
-        "uuid": node.uuid or derived_uuid(topology.name, node.name),
-        "management": node.management,
-        "loopback": node.loopback,
-    }
-    values.update(("vars.%s" % name, value) for name, value in node.settings["vars"].items())
-    return {name: "" if value is None else str(value) for name, value in values.items()}
-
-
-def _filled(value: Any, values: Mapping[str, str]) -> Any:
-    """Return value with the placeholders in all its strings replaced."""
-    if isinstance(value, str):
-        return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), ""), value)
-    if isinstance(value, list):
-        return [_filled(entry, values) for entry in value]
-    if isinstance(value, dict):
-        return {key: _filled(entry, values) for key, entry in value.items()}
-    return value
 
 
 def _nic_options(

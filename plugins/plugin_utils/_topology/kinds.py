@@ -35,6 +35,7 @@ class KindSpec(TypedDict):
     nic: dict[str, Any]
     files: dict[str, Any]
     config: dict[str, Any]
+    bootstrap: dict[str, Any]
     ready: dict[str, Any]
     facts: dict[str, Any]
     warm: bool | str
@@ -51,6 +52,7 @@ _EMPTY: dict[str, Any] = {
     "nic": {},
     "files": {},
     "config": {},
+    "bootstrap": {},
     "ready": {},
     "facts": {},
     "warm": False,

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.bootstrap import BOOTSTRAP_SPEC
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_SPEC,
@@ -459,6 +460,16 @@ _KIND_CONFIG: Schema = {
     "description": "How the system gets its first configuration without a console.",
 }
 
+# Descriptions of what the script of a kind has besides the options of qemu_console, or has with
+# another default.
+_OF_BOOTSTRAP = {
+    "timeout": "Seconds for each step; 60 by default.",
+    "console": "The console to type on; the first one by default.",
+    "again": "When to type again what was typed before. never: not as long as the VM exists; "
+    "change: if the steps or the config have changed; boot: at each boot, for systems that forget "
+    "it. never by default.",
+}
+
 _WARM: Schema = {
     "enum": [True, False, "auto"],
     "description": "Whether a node starts from a template, a booted guest that is saved once on "
@@ -502,6 +513,12 @@ _KIND: Schema = {
         "nic": _KIND_NIC,
         "files": _FILES,
         "config": _KIND_CONFIG,
+        "bootstrap": {
+            "type": "object",
+            "description": "A script on the console that configures the system the first time, "
+            "after it has started and before ready. Its strings have the placeholders of `vm`, and "
+            "`{config}`, the config of the node; see kinds.md.",
+        },
         "ready": _READY,
         "warm": _WARM,
         "facts": {
@@ -555,6 +572,14 @@ _LIMITS: Schema = {
 }
 
 
+_BOOTSTRAP: Schema = {
+    "type": "boolean",
+    "description": "Whether the bootstrap of the kind is typed on the console. By default it is, "
+    "unless the kind reads its config from a drive, or the bootstrap types the config and the node "
+    "has none.",
+}
+
+
 def _settings() -> dict[str, Schema]:
     """Return the settings that defaults, groups and nodes have in common."""
     return dict(
@@ -589,9 +614,10 @@ def _settings() -> dict[str, Schema]:
         files=_FILES,
         config=dict(
             _CONTENT,
-            description="First configuration, for kinds that read one from a drive: the "
-            "content, or a template or file on the controller.",
+            description="First configuration, for kinds that read one from a drive or have a "
+            "bootstrap: the content, or a template or file on the controller.",
         ),
+        bootstrap=_BOOTSTRAP,
         set_addresses={
             "type": "boolean",
             "description": "Whether the config drive sets the addresses of the node, in addition "
@@ -726,6 +752,7 @@ def kind_schema() -> Schema:
         properties=dict(
             properties,
             vm=dict(properties["vm"], properties=vm_options(), additionalProperties=False),
+            bootstrap=_bootstrap(properties["bootstrap"]),
             disk=dict(
                 properties["disk"],
                 properties={key: value for key, value in disk.items() if key != "name"},
@@ -733,6 +760,13 @@ def kind_schema() -> Schema:
             ),
         ),
     )
+
+
+def _bootstrap(entry: Schema) -> Schema:
+    """Return the schema of a kind's script. What it extends may have the steps."""
+    properties = _of_argument({"type": "dict", "options": BOOTSTRAP_SPEC})["properties"]
+    own = {name: dict(properties[name], description=text) for name, text in _OF_BOOTSTRAP.items()}
+    return _object(dict(properties, **own), description=entry["description"])
 
 
 @functools.lru_cache(maxsize=None)

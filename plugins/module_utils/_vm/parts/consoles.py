@@ -37,7 +37,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 
 if TYPE_CHECKING:
-    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
+    from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
         Params,
@@ -392,7 +392,7 @@ def open_console(folder: Folder, name: str | None = None, timeout: float = 5) ->
 
     name: of the console; None for the first one.
     """
-    from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
+    from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
 
     definition = _read_object(folder.run).get("definition") or _read_object(folder.definition)
     if not definition:

@@ -53,6 +53,7 @@ class World:
             after=after or {},
             starts=True,
             is_running=True,
+            bootstrap_changes=[],
             vm=vm,
             node={},
             folder=name,

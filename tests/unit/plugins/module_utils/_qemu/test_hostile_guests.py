@@ -21,16 +21,17 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import guest_files, serial_shell
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
+from ansible_collections.vlab.qemu.plugins.module_utils._console import serial_shell
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import guest_files
+from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import (
     exec_in_guest,
     run_in_guest,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import SerialShell
+from ansible_collections.vlab.qemu.plugins.module_utils._console.serial_cli import SerialCli
+from ansible_collections.vlab.qemu.plugins.module_utils._console.serial_shell import SerialShell
 from ansible_collections.vlab.qemu.tests.unit.flood import Flood
 
 from .test_guest_agent import FakeAgent

@@ -14,6 +14,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
     endpoints,
     host_shares,
+    placeholders,
     placement,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
@@ -504,7 +505,7 @@ def test_placeholders():
         {
             "type": 1,
             "serial": "7-n1",
-            "product": "t {none} |10.0.0.1||%s" % host_shares.derived_uuid("t", "n1"),
+            "product": "t {none} |10.0.0.1||%s" % placeholders.derived_uuid("t", "n1"),
         }
     ]
 
@@ -769,8 +770,8 @@ UUID = "6BA7B812-9DAD-11D1-80B4-00C04FD430C8"
     ("given", "placeholder"),
     [
         (UUID, UUID.lower()),
-        ("derived", host_shares.derived_uuid("t", "n1")),
-        ("random", host_shares.derived_uuid("t", "n1")),
+        ("derived", placeholders.derived_uuid("t", "n1")),
+        ("random", placeholders.derived_uuid("t", "n1")),
     ],
 )
 def test_a_node_has_its_own_uuid(given, placeholder):

@@ -19,9 +19,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     LoginFailed,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_cli import SerialCli
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import Login, SerialShell
+from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
+from ansible_collections.vlab.qemu.plugins.module_utils._console.serial_cli import SerialCli
+from ansible_collections.vlab.qemu.plugins.module_utils._console.login import Login
+from ansible_collections.vlab.qemu.plugins.module_utils._console.serial_shell import SerialShell
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 
 GETTY = r"""

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import GuestGone
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
+from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
 
 # What QEMU sends to a client of a telnet console: WILL ECHO, WILL SGA, WILL BINARY, DO BINARY.
 NEGOTIATION = b"\xff\xfb\x01\xff\xfb\x03\xff\xfb\x00\xff\xfd\x00"

@@ -12,22 +12,26 @@ reports no exit code, and other messages on the console become part of the outpu
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     GuestGone,
     GuestNotReady,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
-    Console,
-    compile_pattern,
+from ansible_collections.vlab.qemu.plugins.module_utils._console.login import (
+    Login,
+    LoginPatterns,
+    LoginSession,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.serial_shell import Login, log_in
+from ansible_collections.vlab.qemu.plugins.module_utils._console.screen import wait_for
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
 
 PROMPT_TIMEOUT = 1.0  # seconds for a prompt to appear
 QUIET_TIME = 0.1  # seconds without output, after which the console is idle
 COMMAND_TIMEOUT = 60
-MAX_OUTPUT = 16 << 20  # bytes of the output of a command
 
 
 class SerialCli:
@@ -38,26 +42,25 @@ class SerialCli:
 
     def __init__(self, console: Console, login: Login | None = None, timeout: float = 10) -> None:
         self.console, self.login, self.timeout = console, login or Login(), timeout
-        self._prompt = compile_pattern("prompt", self.login.prompt)
-        self._login_prompt = compile_pattern("login_prompt", self.login.login_prompt)
+        self._patterns = LoginPatterns(self.login)
 
     def __enter__(self) -> SerialCli:
-        login = self.login
-        prompts = [
-            self._login_prompt,
-            compile_pattern("password_prompt", login.password_prompt),
-            self._prompt,
-        ]
         deadline = time.monotonic() + self.timeout
+        patterns = self._patterns
+        texts = [patterns.login_prompt, patterns.password_prompt]
         while time.monotonic() < deadline:
+            # An empty line also ends an unfinished login of another client.
             self.console.send(b"\r", deadline)
-            number, _match = self.console.expect(
-                prompts, min(deadline, time.monotonic() + PROMPT_TIMEOUT)
+            found = wait_for(
+                self.console,
+                texts,
+                [patterns.prompt],
+                min(deadline, time.monotonic() + PROMPT_TIMEOUT),
             )
-            if number == 0:
-                log_in(self.console, login, prompts, deadline)
+            if found and found.number == 0:
+                LoginSession(self.console, self.login, patterns).log_in(deadline, True)
                 return self
-            if number == 2:
+            if found and found.number == len(texts):
                 self._settle(deadline)
                 return self
         if not self.console.drain(time.monotonic() + PROMPT_TIMEOUT / 2):
@@ -98,24 +101,17 @@ class SerialCli:
         )
 
     def _until_prompt(self, line: str, deadline: float) -> bytes:
-        before = b""
-        while True:
-            number, match = self.console.expect([self._prompt, self._login_prompt], deadline)
-            if match is None or time.monotonic() > deadline:
-                raise self._no_prompt(line, before + self.console.printed)
-            before += match.string[: match.end()]
-            if len(before) > MAX_OUTPUT:
-                raise GuestError("%r printed more than %d MiB" % (line, MAX_OUTPUT >> 20))
-            # More output follows text that only looks like a prompt.
-            if not self.console.printed and not self.console.read(
-                min(deadline, time.monotonic() + 2 * QUIET_TIME)
-            ):
-                if number == 1:
-                    raise GuestGone(
-                        "the session on the console %s has ended: it asks for a login"
-                        % self.console.location
-                    )
-                break
+        found = wait_for(
+            self.console, [], [self._patterns.prompt, self._patterns.login_prompt], deadline
+        )
+        if found is None:
+            raise self._no_prompt(line, self.console.printed)
+        if found.number == 1:
+            raise GuestGone(
+                "the session on the console %s has ended: it asks for a login"
+                % self.console.location
+            )
+        before = found.output
         lines = before.replace(b"\r", b"").split(b"\n")
         # The first is the echo of the command, the last is the prompt.
         return b"\n".join(lines[1:-1]) + b"\n" if len(lines) > 2 else b""

@@ -13,9 +13,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import Console
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import console_script
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.console_script import ConsoleScript
+from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
+from ansible_collections.vlab.qemu.plugins.module_utils._console import transcript
+from ansible_collections.vlab.qemu.plugins.module_utils._console.script import Script
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 from ansible_collections.vlab.qemu.tests.unit.flood import Flood
 
@@ -37,7 +37,7 @@ def router(tmp_path):
 
 
 def held(router, steps, **more):
-    script = ConsoleScript(Console(router.path), steps, timeout=5, **more)
+    script = Script(Console(router.path), {"steps": steps, "timeout": 5}, **more)
     script.run()
     return script
 
@@ -90,7 +90,7 @@ def test_what_does_not_come(router):
 )
 def test_mistakes(tmp_path, steps, more, option):
     with pytest.raises(OptionError) as caught:
-        ConsoleScript(Console(str(tmp_path / "none")), steps, **more)
+        Script(Console(str(tmp_path / "none")), {"steps": steps}, **more)
     assert caught.value.facts["option"] == option
 
 
@@ -105,7 +105,7 @@ def test_mistakes(tmp_path, steps, more, option):
 def test_a_console_that_prints_without_a_pause(tmp_path, steps):
     """The script ends in time, and keeps a bounded transcript."""
     with Flood(tmp_path / "console.sock", b"a line of noise\r\n") as flood:
-        script = ConsoleScript(Console(flood.path), steps, timeout=3)
+        script = Script(Console(flood.path), {"steps": steps, "timeout": 3})
         tracemalloc.start()
         begin = time.monotonic()
         try:
@@ -120,7 +120,7 @@ def test_a_console_that_prints_without_a_pause(tmp_path, steps):
 
 
 def test_a_long_transcript_keeps_its_end(router, monkeypatch):
-    monkeypatch.setattr(console_script, "_MAX_OUTPUT", 40)
+    monkeypatch.setattr(transcript, "MAX_OUTPUT", 40)
     steps = [{"send": ""}] + [{"expect": "> ", "send": "hostname edge%d" % n} for n in range(9)]
     script = held(router, [*steps, {"expect": "edge8> "}])
     assert script.transcript.startswith("[earlier output is omitted]\n")

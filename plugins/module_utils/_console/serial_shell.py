@@ -19,24 +19,25 @@ import os
 import re
 import time
 from shlex import quote
-from typing import Iterable, NamedTuple, Optional, Pattern, Sequence
+from typing import Iterable, Pattern
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.checksums import posix_cksum
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     GuestGone,
     GuestNotReady,
-    LoginFailed,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.console import (
+from ansible_collections.vlab.qemu.plugins.module_utils._console.console import (
     Console,
     compile_pattern,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._console.login import (
+    Login,
+    LoginPatterns,
+    LoginSession,
+)
 
 PROMPT_TIMEOUT = 0.5  # seconds for a prompt to appear
-# Seconds without output after a password prompt. BusyBox prints it before it turns the echo off and
-# discards what was typed so far: a password that comes too early is in the log, and lost.
-ECHO_OFF_TIME = 0.5
 # Seconds until a missing or damaged answer is requested again.
 RETRY_INTERVALS = (0.4, 0.8, 1.5, 3, 6, 12, 24)
 MAX_TRIES = 20  # of a transfer
@@ -76,17 +77,6 @@ _REPORT = (
     "; [ -s $VLAB_T/o ] && f $VLAB_T/o 1,40 o; [ -s $VLAB_T/e ] && f $VLAB_T/e 1,40 e"
 )
 _SUM = rb"(\d{1,15}) (\w+)[^:]*"  # size and checksum, as the function k prints them
-
-
-class Login(NamedTuple):
-    """How to log in. Patterns are regular expressions."""
-
-    user: str = "root"
-    password: Optional[str] = None
-    login_prompt: str = r"(?<!Last )\blogin: *"
-    password_prompt: str = r"[Pp]assword: *"
-    prompt: str = r"[$#%>] *$"
-    failed: str = r"[Ll]ogin incorrect|[Aa]uthentication fail"
 
 
 class SerialShell:
@@ -300,23 +290,20 @@ def start_shell(
     Raises GuestNotReady if the console stays silent, LoginFailed.
     """
     deadline = time.monotonic() + timeout
-    prompts = [
-        compile_pattern("login_prompt", login.login_prompt),
-        compile_pattern("password_prompt", login.password_prompt),
-        compile_pattern("prompt", login.prompt),
-    ]
+    patterns = LoginPatterns(login)
+    prompts = [patterns.login_prompt, patterns.password_prompt, patterns.prompt]
     last_output, empty_lines = b"", 0
     while time.monotonic() < deadline:
         console.send(_wake_up(empty_lines), deadline)
         number, _match = console.expect(prompts, min(deadline, time.monotonic() + PROMPT_TIMEOUT))
         if number == 0:
-            log_in(console, login, prompts, deadline)
+            log_in(console, login, patterns, deadline)
         elif number == 1:
             # Another client's unfinished login, which an empty line ends. The guest delays the
             # login prompt after a failed one.
             console.send(b"\r", deadline)
             if console.expect([prompts[0]], deadline)[0] == 0:
-                log_in(console, login, prompts, deadline)
+                log_in(console, login, patterns, deadline)
         elif number is None and empty_lines < MAX_EMPTY_LINES:
             empty_lines += 1
             continue
@@ -369,31 +356,13 @@ def _send_until_started(
     return False
 
 
-def log_in(
-    console: Console, login: Login, prompts: Sequence[Pattern[bytes]], deadline: float
-) -> None:
-    """Answer a login prompt. Raises LoginFailed.
+def log_in(console: Console, login: Login, patterns: LoginPatterns, deadline: float) -> None:
+    """Answer a login prompt that the console shows. Raises LoginFailed.
 
-    prompts: compiled patterns of the login prompt, the password prompt and the shell's prompt.
+    A shell may have a prompt that is not known: half of the time is for what comes then.
     """
-    console.send(login.user.encode("utf-8") + b"\r", deadline)
-    number, _match = console.expect([prompts[1], prompts[2]], deadline)
-    if number == 0:
-        if login.password is None:
-            console.send(b"\r", deadline)  # so that the next client finds a login prompt
-            raise LoginFailed(
-                "the guest asks for the password of %s, and none was given" % login.user
-            )
-        while time.monotonic() < deadline:
-            if not console.read(min(deadline, time.monotonic() + ECHO_OFF_TIME)):
-                break
-        console.send(login.password.encode("utf-8") + b"\r", deadline)
-        number, _match = console.expect(
-            [compile_pattern("login_failed", login.failed), prompts[0], prompts[2]],
-            (time.monotonic() + deadline) / 2,
-        )
-        if number in (0, 1):
-            raise LoginFailed("the guest rejected the password of %s" % login.user)
+    limit = (time.monotonic() + deadline) / 2
+    LoginSession(console, login, patterns).log_in(limit, at_login_prompt=True)
 
 
 def _retry_interval(tries: int) -> float:
