@@ -37,7 +37,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import fi
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.qemu_img import QemuImg
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe, plan_snapshots
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image import describe
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_plan import plan_snapshots
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import image_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe

@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ImageError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import image
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import image, image_plan
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import disk_options
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.image_users import User
 
@@ -237,8 +237,8 @@ def test_the_plan_is_a_pure_function_in_the_order_of_the_steps(has, options, ver
     )
     for key in ("source", "restore_snapshot", "snapshots"):
         desired[key] = params.get(key)
-    observation = image.ImageObservation(has is not None, has)
-    changes = image.plan_image(params, desired, observation)
+    observation = image_plan.ImageObservation(has is not None, has)
+    changes = image_plan.plan_image(params, desired, observation)
     assert [change.verb for change in changes] == verbs
     assert all(verb in image._STEPS for verb in verbs)
 
