@@ -46,8 +46,8 @@ class ImageObservation(NamedTuple):
 def plan_image(params: Params, desired: Params, observation: ImageObservation) -> list[Change]:
     """Plan an image: a pure function. desired: the normalised options.
 
-    Raises OptionError and ImageError for what cannot be done. The verb of a change is a key of
-    the steps of Image.
+    Raises OptionError and ImageError for what cannot be done. The verb of a change names
+    a step of Image.
     """
     if params["state"] == "absent":
         exists = observation.path_exists
