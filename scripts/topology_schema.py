@@ -142,7 +142,9 @@ def complete(top: Schema) -> Schema:
     parts["defaults"] = describe(parts["defaults"], options)
     parts["groups"] = describe(parts["groups"], options)
     parts["nodes"] = _of_nodes(parts["nodes"], options, of_nic)
-    impair = {"impair": of_nic["link"]["suboptions"]["impair"]}
+    impair = {
+        name: of_nic["link"]["suboptions"]["impair"] for name in ("impair", "impair_received")
+    }
     ends = {name: {"suboptions": impair} for name in ("endpoints", "members")}
     for name in ("links", "segments"):
         parts[name] = describe(parts[name], {"capture": of_nic["capture"], **impair, **ends})

@@ -131,7 +131,9 @@ hypervisor:
           are those of the process. C(ports) has the VLANs and counters of each port. C(flooded) are
           received frames that were sent to all ports of their VLAN, C(wrong_vlan) and C(malformed)
           those that were dropped. C(send_errors) are frames that could not be sent, and
-          C(addresses) is the number of addresses that were learned at the port.
+          C(addresses) is the number of addresses that were learned at the port. A port that is
+          impaired also has C(impairment), with C(parameters) and C(measured) as in
+          RV(vlab.qemu.qemu_vm_info#module:vms[].nics[].impairment).
         - C(addresses) of the switch lists the addresses with their VLAN, port, and age in seconds,
           256 at most.
       returned: always

@@ -11,6 +11,7 @@ They run from an archive, see program_archive, and import only the standard libr
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -31,6 +32,13 @@ def begin() -> None:
 
 def _end(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(0)
+
+
+def be_punctual() -> None:
+    """Wake up as exactly as the kernel can, and never for the sake of collecting garbage."""
+    with contextlib.suppress(OSError), open("/proc/self/timerslack_ns", "w") as stream:
+        stream.write("1")
+    gc.disable()
 
 
 def start_time(pid: int) -> int | None:

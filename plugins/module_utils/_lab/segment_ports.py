@@ -25,7 +25,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortReq
 SEGMENTS = ".segments"
 
 # {local_address, local_port, remote_address, remote_port}; of a hub, "id", its number in QEMU, if
-# it exists; of a switch, "vlans".
+# it exists; of a switch, "vlans", and "impair", what becomes of the frames that it sends there.
 Port = Dict[str, Any]
 # {"ports": {name: Port}}; of a hub, "uplink": a link as qemu_vm keeps it, if it has one; of a
 # switch, "ageing" in seconds.
@@ -73,8 +73,11 @@ def _port_changes(path: tuple[str, ...], before: Port | None, after: Port | None
         before = {key: value for key, value in before.items() if key != "id"}
     if before == after:
         return []
-    if before and after and changed_keys(before, after) == ["vlans"]:
-        return [Change((*path, "vlans"), before["vlans"], after["vlans"], LIVE)]
+    if before and after and set(changed_keys(before, after)) <= {"vlans", "impair"}:
+        return [
+            Change((*path, key), before.get(key), after.get(key), LIVE)
+            for key in changed_keys(before, after)
+        ]
     return [Change(path, before, after, LIVE)]
 
 

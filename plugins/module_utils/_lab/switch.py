@@ -82,13 +82,18 @@ class Switch:
     def report(self) -> dict[str, Any]:
         """Return the state of the switch, and what it has counted and learned since it started."""
         answer = self.status()
-        ports = {}
+        ports: dict[str, Any] = {}
         if answer:
             settings = answer["switch"]["ports"]
-            ports = {
-                name: dict(counters, vlans=settings.get(name, {}).get("vlans", {}))
-                for name, counters in answer["ports"].items()
-            }
+            for name, counters in answer["ports"].items():
+                port = settings.get(name, {})
+                ports[name] = dict(counters, vlans=port.get("vlans", {}))
+                if "impair" in port:
+                    measured = answer["measured"].get(name)
+                    ports[name]["impairment"] = {
+                        "parameters": port["impair"],
+                        "measured": measured,
+                    }
         return {
             **self.state(),
             "ports": ports,
@@ -121,6 +126,7 @@ class Switch:
         )
         from ansible_collections.vlab.qemu.plugins.module_utils._wire import (
             control,
+            engine,
             switch_program,
             switching,
         )
@@ -131,7 +137,7 @@ class Switch:
             reserve_ports(reservation, self.name, desired["ports"])
             path = self._save(desired)
             # Neither the packages of the host nor compiled files.
-            archive = program_archive(switch_program, control, switching)
+            archive = program_archive(switch_program, control, engine, switching)
             self._program.start(archive, [path], "-S -B")
 
     def _save(self, desired: Settings) -> str:
@@ -163,6 +169,7 @@ def _is_status(answer: dict[str, Any]) -> bool:
     return (
         _is_dict_of_dicts(ports)
         and _is_dict_of_dicts(answer.get("ports"))
+        and _is_dict_of_dicts(answer.get("measured"))
         and isinstance(answer.get("addresses"), list)
     )
 

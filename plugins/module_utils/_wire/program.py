@@ -25,7 +25,6 @@ A request on the control socket is one line of JSON, {"command": NAME, ...}, and
 from __future__ import annotations
 
 import contextlib
-import gc
 import heapq
 import itertools
 import json
@@ -36,6 +35,7 @@ import sys
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import (
+    be_punctual,
     begin,
     log,
     report,
@@ -271,13 +271,6 @@ class Process:
             return True
         self._checked_at = now + QEMU_INTERVAL
         return start_time(self.pid) == self.start
-
-
-def be_punctual() -> None:
-    """Wake up as exactly as the kernel can, and never for the sake of collecting garbage."""
-    with contextlib.suppress(OSError), open("/proc/self/timerslack_ns", "w") as stream:
-        stream.write("1")
-    gc.disable()
 
 
 def main() -> int:

@@ -6,23 +6,26 @@
 """The program of a switch: a segment that learns where addresses are, with VLANs.
 
 It runs by itself in the folder of the segment until it is ended, so it imports only the standard
-library, detached_program, control and switching. Its argument is a file of JSON:
+library, detached_program, control, engine and switching. Its argument is a file of JSON:
   record: the file for {pid, start, boot_id}, by which it is recognised.
   control: the path of the control socket.
   switch: Settings.
 It writes "ready" or an error to its standard output.
 
-A port receives frames at its local address, only from the remote one, and sends them there.
+A port receives frames at its local address, only from the remote one, and sends them there. What
+it sends can be impaired.
 
 A request on the control socket is one line of JSON, {"command": NAME, ...}, and so is the answer:
-  status      -> {"switch": Settings, "ports": {name: counters}, "addresses": [...]}; also for
-                 configure
+  status      -> {"switch": Settings, "ports": {name: counters}, "addresses": [...], "measured":
+                 {name: counters of the impairment}}; also for configure
   configure   switch: Settings, as in the file
 """
 
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import json
 import select
 import socket
@@ -30,6 +33,7 @@ import sys
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import (
+    be_punctual,
     begin,
     log,
     report,
@@ -38,6 +42,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.control import (
     Control,
     numeric_address,
+)
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.engine import Direction
+from ansible_collections.vlab.qemu.plugins.module_utils._wire.engine import (
+    check as check_impairment,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.switching import (
     Port,
@@ -52,7 +60,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     # {"ageing": seconds, "ports": {name: {"local_address", "local_port", "remote_address",
-    # "remote_port", "vlans"}}}
+    # "remote_port", "vlans", "impair": parameters of the engine, if it has any}}}
     Settings = dict[str, Any]
     Ends = tuple[tuple[str, int], tuple[str, int]]
 
@@ -60,6 +68,7 @@ MAX_PORTS = 256
 BATCH = 64  # frames of one port before another one has its turn
 MAX_FRAME = 1 << 17  # bytes; UDP has less
 BUFFER = 2 << 20  # bytes that the kernel keeps for a port while this program does not run
+MAX_WAITING = 64 << 20  # bytes of all impaired ports that are on their way
 INTERVAL = 10  # seconds between two searches for old addresses
 
 
@@ -102,6 +111,11 @@ class Program:
         self._sockets: dict[str, socket.socket] = {}
         self._by_socket: dict[socket.socket, Port] = {}
         self._by_port: dict[Port, socket.socket] = {}
+        self._directions: dict[Port, Direction] = {}
+        # The frames that are on their way: time, order, port, its impairment, arrival, frame.
+        self._queue: list[tuple[float, int, Port, Direction, float, bytes]] = []
+        self._number = itertools.count()
+        self._waiting = 0  # bytes of them
         self.configure(settings["switch"])
         self._control = Control(settings["control"], self._execute)
         self._buffer = bytearray(MAX_FRAME)
@@ -117,10 +131,16 @@ class Program:
             raise ValueError("ports is a dictionary of at most %d" % MAX_PORTS)
         vlans = {name: check(port["vlans"]) for name, port in ports.items()}
         ends = {name: _ends(port) for name, port in ports.items()}
+        impaired = {
+            name: check_impairment(port["impair"])
+            for name, port in ports.items()
+            if "impair" in port
+        }
         try:
             self._open_ports(ends)
             self._settings = settings
             self._switch.configure(vlans, ageing)
+            self._impair(impaired)
         finally:
             self._by_port = {
                 port: self._sockets[name]
@@ -128,6 +148,20 @@ class Program:
                 if name in self._sockets
             }
             self._by_socket = {channel: port for port, channel in self._by_port.items()}
+
+    def _impair(self, impaired: dict[str, dict[str, Any]]) -> None:
+        """Impair what these ports send; an impairment that stays goes on."""
+        now, directions = time.monotonic(), {}
+        for name, parameters in impaired.items():
+            port = self._switch.ports[name]
+            earlier = self._directions.get(port)
+            if earlier is not None and earlier.parameters == parameters:
+                directions[port] = earlier
+                continue
+            directions[port] = Direction(parameters, now)
+            if earlier is not None:
+                directions[port].follow(earlier)
+        self._directions = directions
 
     def _open_ports(self, desired: dict[str, Ends]) -> None:
         """Have the sockets of these ports; if that is not possible, raise OSError.
@@ -164,12 +198,16 @@ class Program:
             self._wait()
 
     def _wait(self) -> None:
+        timeout = float(INTERVAL)
+        if self._queue:
+            timeout = min(timeout, max(0.0, self._queue[0][0] - time.monotonic()))
         readers = [*self._by_socket, *self._control.readers()]
-        ready, writable, _errors = select.select(readers, self._control.writers(), [], INTERVAL)
+        ready, writable, _errors = select.select(readers, self._control.writers(), [], timeout)
         for channel in ready:
             port = self._by_socket.get(channel)
             if port is not None:
                 self._receive(channel, port)
+        self._send_due()
         self._control.serve({*ready, *writable})
 
     def _receive(self, channel: socket.socket, port: Port) -> None:
@@ -183,7 +221,29 @@ class Program:
             except OSError:
                 continue  # the other side was not there for an earlier frame
             for other, frame in forward(port, bytes(view[:size]), now):
-                self._send(other, frame)
+                if other in self._directions:
+                    self._delay(other, frame, time.monotonic())
+                else:
+                    self._send(other, frame)
+
+    def _delay(self, port: Port, frame: bytes, now: float) -> None:
+        """Let a frame wait for the time at which it leaves an impaired port."""
+        direction = self._directions[port]
+        if self._waiting + len(frame) > MAX_WAITING:
+            direction.counters.dropped += 1
+            return
+        for due, copy in direction.admit(frame, now):
+            self._waiting += len(copy)
+            entry = (due, next(self._number), port, direction, now, copy)
+            heapq.heappush(self._queue, entry)
+
+    def _send_due(self) -> None:
+        queue = self._queue
+        while queue and queue[0][0] <= time.monotonic():
+            _due, _number, port, direction, arrival, frame = heapq.heappop(queue)
+            self._waiting -= len(frame)
+            direction.left(len(frame), arrival, time.monotonic())
+            self._send(port, frame)
 
     def _send(self, port: Port, frame: bytes) -> None:
         try:
@@ -195,7 +255,7 @@ class Program:
             port.bytes_out += len(frame)
 
     def _execute(self, request: dict[str, Any]) -> dict[str, Any]:
-        command = request["command"]
+        command, now = request["command"], time.monotonic()
         if command == "configure":
             self.configure(request["switch"])
             log("configure: %s" % ", ".join(sorted(self._sockets)))
@@ -204,7 +264,11 @@ class Program:
         return {
             "switch": self._settings,
             "ports": {name: port.report() for name, port in self._switch.ports.items()},
-            "addresses": self._switch.listed(time.monotonic()),
+            "addresses": self._switch.listed(now),
+            "measured": {
+                port.name: direction.counters.report(now)
+                for port, direction in self._directions.items()
+            },
         }
 
 
@@ -219,6 +283,7 @@ def main() -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         report("error: %s" % error)
         return 1
+    be_punctual()
     report("ready")
     log("started: %s" % ", ".join(sorted(settings["switch"]["ports"])))
     program.run()

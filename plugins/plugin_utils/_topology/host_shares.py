@@ -144,6 +144,8 @@ def _switch(
 ) -> list[dict[str, Any]]:
     for end in segment.ends:
         ports[str(end)]["vlans"] = segment.port_vlans(segment.vlans.get(end, {}))
+        if segment.received.get(end):
+            ports[str(end)]["impair"] = segment.received[end]
     for other, vlans in segment.cables.items():
         ports["switch " + other] = {
             **_port(*endpoints.cable(segment, other)),

@@ -74,6 +74,22 @@ def check_end(network: Network, path: str, given: Any, problems: Problems) -> No
         check(given, path + ".impair", problems)
 
 
+def received(segment: Segment, path: str, given: Any, problems: Problems) -> dict[str, Any]:
+    """Return the impairment of what a member receives from a segment; empty for none."""
+    if given and segment.kind != "switch":
+        problems.add(
+            path + ".impair_received",
+            "only what a switch sends can be impaired: use type: switch",
+        )
+        return {}
+    try:
+        normalised = _normalised(given, path + ".impair_received")
+    except OptionError as error:
+        problems.add(error.option, error.reason)
+        return {}
+    return normalised if parameters.is_impaired(normalised) else {}
+
+
 def _normalised(given: Any, path: str) -> dict[str, Any]:
     if not given:
         return {}

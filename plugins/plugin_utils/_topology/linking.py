@@ -312,6 +312,9 @@ class _Linker:
         if isinstance(network, Segment):
             vlans = switches.port_vlans(network, end.given, end.path, self.problems)
             network.vlans[End(end.node, nic_name)] = vlans
+            network.received[End(end.node, nic_name)] = impairments.received(
+                network, end.path, end.given.get("impair_received"), self.problems
+            )
         return True
 
     def _nic(self, node: Node, name: str) -> Nic:

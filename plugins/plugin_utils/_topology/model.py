@@ -67,11 +67,13 @@ class Link(Network):
 class Segment(Network):
     """A network of any number of NICs.
 
-    vlans: those that ports of a switch are given. cables: {another switch: the VLANs of the cable
+    vlans: those that ports of a switch are given. received: {end: the impairment of what it
+    receives from a switch}. cables: {another switch: the VLANs of the cable
     to it}. uplink: to the network of the host, as a link of qemu_vm; uplink_vlans: its VLANs.
     """
 
     vlans: dict[End, Vlans] = dataclasses.field(default_factory=dict)
+    received: dict[End, dict[str, Any]] = dataclasses.field(default_factory=dict)
     cables: dict[str, Vlans] = dataclasses.field(default_factory=dict)
     uplink: dict[str, Any] | None = None
     uplink_vlans: Vlans = dataclasses.field(default_factory=dict)

@@ -223,6 +223,10 @@ _MEMBER: Schema = {
                     "with. The VLANs are those of both ends, all by default. It is enough that one "
                     "of the two switches names the other.",
                 ),
+                "impair_received": impairments.schema(
+                    "What becomes of the frames that the node receives from the segment, which is "
+                    "a switch."
+                ),
                 **vlans.VLANS,
             },
             "additionalProperties": False,

@@ -333,17 +333,28 @@ def test_the_life_of_a_switch(root):
     # Its VLANs change in the same process.
     edited = {
         "ageing": 60,
-        "ports": {**ports, "a:eth0": dict(ports["a:eth0"], vlans={"access": 20})},
+        "ports": {
+            **ports,
+            "a:eth0": dict(ports["a:eth0"], vlans={"access": 20}, impair={"delay": 5}),
+        },
     }
     made, changes = changes_of(root, edited)
     assert changes == [
         ("segments.office.ageing", 300, 60, "live"),
+        ("segments.office[a:eth0].impair", None, {"delay": 5}, "live"),
         ("segments.office[a:eth0].vlans", {"access": 10}, {"access": 20}, "live"),
     ]
     assert made.changes_existing
     made.apply(5)
     again, changes = changes_of(root, edited)
     assert changes == [] and again.state()["pid"] == made.state()["pid"]
+    reported = again.report()["ports"]
+    assert reported["a:eth0"]["vlans"] == {"access": 20}
+    assert reported["a:eth0"]["impairment"]["parameters"] == {"delay": 5}
+    assert reported["a:eth0"]["impairment"]["measured"]["frames_out"] == 0
+    assert "impairment" not in reported["b:eth0"]
+    facts = switch.switch_facts(root, "lab1")
+    assert facts["office"]["status"] == "running" and facts["office"]["addresses"] == []
     # Killed: cut cables, until the next run.
     pid = made.state()["pid"]
     start = process_start_time(pid)

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
@@ -20,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive 
 from ansible_collections.vlab.qemu.plugins.module_utils._wire import (
     client,
     control,
+    engine,
     switch_program,
     switching,
 )
@@ -72,7 +74,7 @@ class Running:
         record = str(folder / "run.json")
         settings = {"record": record, "control": self.control, "switch": self.switch}
         (folder / "settings.json").write_text(json.dumps(settings))
-        archive = program_archive(switch_program, control, switching)
+        archive = program_archive(switch_program, control, engine, switching)
         (folder / "switch.pyz").write_bytes(archive)
         options = ["-I", "-S", "-B"]
         self.process = subprocess.Popen(
@@ -173,6 +175,44 @@ def test_a_change_that_fails_changes_nothing(running):
     assert running.receive("c") == [frame(ALL, mac("a"), b"still here")]
 
 
+def test_what_a_port_sends_is_impaired(running):
+    ports = running.switch["ports"]
+    answer = running.configure(b=dict(ports["b"], impair={"delay": 80, "seed": 1}))
+    assert answer["measured"]["b"]["frames_out"] == 0
+    start = time.monotonic()
+    running.send("a", frame(ALL, mac("a")))
+    assert running.nics["c"].recv(100) and time.monotonic() - start < 0.08
+    assert running.nics["b"].recv(100) and 0.08 <= time.monotonic() - start < 5
+    measured = running.ask(command="status")["measured"]
+    assert list(measured) == ["b"] and measured["b"]["delay_p50"] >= 80
+    # A change of another port does not begin the count again; frames on their way stay so.
+    running.configure(
+        b=dict(ports["b"], impair={"delay": 80, "seed": 1}), c=dict(ports["c"], vlans={"access": 9})
+    )
+    assert running.ask(command="status")["measured"]["b"]["frames_out"] == 1
+    running.configure(b=dict(ports["b"], impair={"loss": 100}))
+    for _frame in range(5):
+        running.send("a", frame(ALL, mac("a")))
+    assert running.receive("b") == [] and len(running.receive("c")) == 5
+    assert running.ask(command="status")["measured"]["b"]["lost"] == 5
+    running.configure()
+    assert running.works() and running.ask(command="status")["measured"] == {}
+
+
+def test_frames_that_wait_are_bounded(running):
+    ports = running.switch["ports"]
+    slow = {name: dict(ports[name], impair={"delay": 60000}) for name in "bc"}
+    running.configure(**slow)
+    measured, deadline = {}, time.monotonic() + TIMEOUT
+    while not all(measured.get(name, {}).get("dropped") for name in "bc"):
+        assert time.monotonic() < deadline
+        for _frame in range(50):  # the kernel loses some of them
+            running.send("a", frame(ALL, mac("a"), bytes(60000)))
+        measured = running.ask(command="status")["measured"]
+    taken = sum(each["frames_in"] - each["dropped"] for each in measured.values())
+    assert 0.9 * switch_program.MAX_WAITING < taken * 60014 <= switch_program.MAX_WAITING
+
+
 PORT = {
     "local_address": "127.0.0.1",
     "local_port": 9,
@@ -194,6 +234,7 @@ HOSTILE = [
         "command": "configure",
         "switch": {"ports": {"a": dict(PORT, remote_address="h")}, "ageing": 5},
     },
+    {"command": "configure", "switch": {"ports": {"a": dict(PORT, impair={"x": 1})}, "ageing": 5}},
     {"command": "configure", "switch": {"ports": {str(n): PORT for n in range(300)}, "ageing": 5}},
 ]
 

@@ -73,6 +73,17 @@ def test_vlans_of_ports(members, expected):
     assert vlans(entry) == expected and entry["ageing"] == 300
 
 
+def test_what_members_receive_is_impaired():
+    impair = {"delay": "20ms", "loss": "1%"}
+    members = [node("a", impair_received=impair), node("b", impair_received={"seed": 5}), "c:eth1"]
+    ports = segments_of(build({"s": switch(*members)}))["hv1"]["s"]["ports"]
+    assert {name: port.get("impair") for name, port in ports.items()} == {
+        "a:eth1": {"delay": 20, "loss": 1},
+        "b:eth1": None,
+        "c:eth1": None,
+    }
+
+
 def test_a_cable_between_switches_on_two_hosts():
     first = switch(node("a", access=10), node("b", access=20), {"segment": "s2", "trunk": [10, 20]})
     topology = build({"s1": first, "s2": switch(node("c", access=10), "d:eth1", ageing=60)})
@@ -192,6 +203,12 @@ HUB = {"members": ["d:eth9"]}
     ("segments", "path", "says"),
     [
         ({"s": {"members": [node("a", access=1)]}}, "s.members[0]", "a port of a hub has no VLANs"),
+        ({"s": {"members": [node("a", impair_received="dsl")]}}, "s.members[0].impair_received",
+         "only what a switch sends can be impaired: use type: switch"),
+        ({"s": switch(node("a", impair_received={"delay": "x"}))},
+         "s.members[0].impair_received.delay", "'x'"),
+        ({"s": switch({"segment": "t", "impair_received": "dsl"}), "t": switch("a")},
+         "s.members[0]", "a cable between switches has VLANs only"),
         ({"s": switch(node("a", access=0))}, "s.members[0].access", "less than the minimum"),
         ({"s": switch(node("a", access=1, trunk=[1]))}, "s.members[0]", "access, qinq, or trunk"),
         ({"s": switch(node("a", native=1))}, "s.members[0]", "access, qinq, or trunk"),
