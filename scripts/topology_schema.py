@@ -94,6 +94,8 @@ def documented_options() -> dict[str, Schema]:
     found: dict[str, Schema] = {}
     for name in FRAGMENTS:
         found.update(yaml.safe_load(fragment(name, "DOCUMENTATION")).get("options") or {})
+    # A setting of runs that nodes have, too.
+    found["shutdown"] = yaml.safe_load(fragment("vm", "SETTINGS"))["options"]["shutdown"]
     return with_aliases(found)
 
 
@@ -148,6 +150,7 @@ def complete(top: Schema) -> Schema:
     ends = {name: {"suboptions": impair} for name in ("endpoints", "members")}
     for name in ("links", "segments"):
         parts[name] = describe(parts[name], {"capture": of_nic["capture"], **impair, **ends})
+    parts["management"] = describe(parts["management"], of_nic["link"]["suboptions"])
     kind = parts["kinds"]["additionalProperties"]
     inner = dict(kind["properties"])
     inner["vm"] = describe(inner["vm"], options)
