@@ -111,8 +111,9 @@ options:
     default: 0
   start_at:
     description:
-      - The time at which the part starts, in seconds since 1970, so that several hypervisors start
-        at the same time. The clocks of the hypervisors must agree. Without it, it starts at once.
+      - The time at which the part starts, in seconds since 1970 by the clock of the controller, so
+        that several hypervisors start at the same time. The clock of each hypervisor is measured.
+        Without it, it starts at once.
       - If it is over, the changes are late, which RV(start_late) and RV(events) show. It can be at
         most 600 seconds from now.
     type: float
@@ -245,6 +246,18 @@ started:
   returned: not in check mode
   type: float
   sample: 1767225600.25
+clock_offset:
+  description:
+    - By how many seconds the clock of the hypervisor is ahead of that of the controller; negative
+      if it is behind. If it is more than RV(clock_uncertainty), O(start_at) was converted.
+  returned: with O(start_at), not in check mode
+  type: float
+  sample: 0.0021
+clock_uncertainty:
+  description: How much RV(clock_offset) can differ from the real offset, in seconds.
+  returned: with O(start_at), not in check mode
+  type: float
+  sample: 0.0301
 start_late:
   description: How long after RV(started) this hypervisor was ready, in ms.
   returned: not in check mode

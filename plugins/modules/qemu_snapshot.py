@@ -84,8 +84,8 @@ options:
     default: false
   stop_at:
     description:
-      - The time to stop the guests at, in seconds since 1970, for a lab on several hypervisors.
-        The clocks of the hypervisors must agree.
+      - The time to stop the guests at, in seconds since 1970 by the clock of the controller, for a
+        lab on several hypervisors. The clock of each hypervisor is measured.
       - A time in the past, or more than 60 seconds ahead, has no effect.
     type: float
   save_timeout:
@@ -205,6 +205,18 @@ snapshots:
       returned: always
       type: str
       sample: /var/lib/vlab/default/r1/snapshots/before-upgrade
+clock_offset:
+  description:
+    - By how many seconds the clock of the hypervisor is ahead of that of the controller; negative
+      if it is behind. If it is more than RV(clock_uncertainty), O(stop_at) was converted.
+  returned: with O(stop_at), not in check mode
+  type: float
+  sample: 0.0021
+clock_uncertainty:
+  description: How much RV(clock_offset) can differ from the real offset, in seconds.
+  returned: with O(stop_at), not in check mode
+  type: float
+  sample: 0.0301
 skew:
   description: Seconds between the stop of the first guest and that of the last one.
   returned: when a snapshot was taken

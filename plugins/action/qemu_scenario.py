@@ -1,0 +1,13 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.timed_action import TimedAction
+
+
+class ActionModule(TimedAction):
+    """Runs qemu_scenario."""
+
+    option = "start_at"
