@@ -6,7 +6,8 @@
 """The messages between a controller and the process that it starts on a hypervisor.
 
 The controller writes one request to the standard input of the process. The process answers on
-its standard output: `started` before it calls the handler, then `result` or `error`. A message is
+its standard output: `started` before it calls the handler, then `result` or `error`. A handler that
+is a generator sends `data` before that. A message is
 
     TOKEN TYPE           a line; all messages of one request have the token of the request
     {"sizes": [3], ...}  a line of JSON: the content, and the sizes of the data that follows
@@ -17,20 +18,26 @@ A reader skips other output before a message, such as the greeting of a login sh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from typing import IO, Any, Callable, Mapping, NamedTuple, Sequence
+from typing import IO, Any, Callable, Dict, Generator, Mapping, NamedTuple, Sequence, Tuple, Union
 
 REQUEST = "request"
 STARTED = "started"  # from here on the handler may have changed something
+DATA = "data"
 RESULT = "result"
 ERROR = "error"
 CODE_BUNDLE_MISSING = "code-bundle-missing"
 
 _TOKEN = rb"vlab-[0-9a-f]+"
 
-# Takes the parameters and the data of a request; returns its result and pieces of data.
-Handler = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], Sequence[bytes]]]
+# A result and pieces of data.
+Outcome = Tuple[Dict[str, Any], Sequence[bytes]]
+# Yields data that is sent at once.
+Stream = Generator[bytes, None, Outcome]
+# Takes the parameters and the data of a request.
+Handler = Callable[[Dict[str, Any], bytes], Union[Outcome, Stream]]
 
 
 class RequestError(Exception):
@@ -87,9 +94,24 @@ def handle_request(handlers: Mapping[str, Handler], request: Message, target: IO
     write_message(target, Message(request.token, STARTED, {}))
     handler = handlers[request.content["name"]]
     try:
-        result, pieces = handler(request.content["parameters"], request.pieces[0])
+        outcome = handler(request.content["parameters"], request.pieces[0])
+        if not isinstance(outcome, tuple):
+            outcome = _send_stream(outcome, request.token, target)
+        result, pieces = outcome
     except RequestError as error:
         content = {"kind": error.kind, "message": error.message}
         write_message(target, Message(request.token, ERROR, content))
     else:
         write_message(target, Message(request.token, RESULT, {"result": result}, pieces))
+
+
+def _send_stream(stream: Stream, token: str, target: IO[bytes]) -> Outcome:
+    """Send what a handler yields; return its outcome."""
+    with contextlib.closing(stream):  # also if the client has ended
+        while True:
+            try:
+                piece = next(stream)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            write_message(target, Message(token, DATA, {}, (piece,)))

@@ -3,8 +3,9 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Requests that connection and inventory plugins and the live picture send to a hypervisor: run a
-command in a guest, copy a file to or from it, list the VMs, and change the carrier of a NIC.
+"""Requests that connection and inventory plugins, the live picture and live captures send to a
+hypervisor: run a command in a guest, copy a file to or from it, list the VMs, change the carrier of
+a NIC, and capture what it sends and receives.
 
 Each handler imports only what it needs: a play may send hundreds of requests.
 """
@@ -25,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.protocol import (
     Handler,
     RequestError,
+    Stream,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 
@@ -102,7 +104,34 @@ def _carrier(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], 
     return {"changed": change_nic(settings, parameters["vm"], parameters["nic"], down)}, []
 
 
-HANDLERS = {"exec": _exec, "write": _write, "read": _read, "vms": _vms, "carrier": _carrier}
+@_handler
+def _check_capture(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm import live_capture
+
+    return live_capture.check(live_capture.request_of(parameters)), []
+
+
+def _capture(parameters: dict[str, Any], _data: bytes) -> Stream:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm import live_capture
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.hangup import end_with_client
+
+    end_with_client()
+    try:
+        result = yield from live_capture.stream(live_capture.request_of(parameters))
+    except VlabError as error:
+        raise RequestError("error", error.message)
+    return result, []
+
+
+HANDLERS: dict[str, Handler] = {
+    "exec": _exec,
+    "write": _write,
+    "read": _read,
+    "vms": _vms,
+    "carrier": _carrier,
+    "check_capture": _check_capture,
+    "capture": _capture,
+}
 
 
 @contextlib.contextmanager

@@ -72,13 +72,7 @@ def send_request(
     interpreter: the command of Python there, one or more words. service: a module below
     module_utils with HANDLERS, of which name is one. data: bytes for the handler.
     """
-    content = {
-        "code_bundle": code_bundle.digest(),
-        "service": service,
-        "name": name,
-        "parameters": parameters,
-    }
-    request = Message("vlab-" + secrets.token_hex(8), protocol.REQUEST, content, (data,))
+    request = request_for(service, name, parameters, data)
     reply, missing = _exchange(run, interpreter, request)
     if missing:
         request = request._replace(pieces=(data, code_bundle.pack()))
@@ -86,8 +80,21 @@ def send_request(
     return reply
 
 
-def _exchange(run: Run, interpreter: str, request: Message) -> tuple[Reply, bool]:
-    """Start the process for a request. Return the reply and whether the code bundle is missing."""
+def request_for(
+    service: str, name: str, parameters: Mapping[str, Any], data: bytes = b""
+) -> Message:
+    """Return the message of a request."""
+    content = {
+        "code_bundle": code_bundle.digest(),
+        "service": service,
+        "name": name,
+        "parameters": parameters,
+    }
+    return Message("vlab-" + secrets.token_hex(8), protocol.REQUEST, content, (data,))
+
+
+def process_of(interpreter: str, request: Message) -> tuple[str, bytes]:
+    """Return the command line of the process that handles a request, and its standard input."""
     sources = {name: _read_source(name) for name in _SOURCES}
     sizes = ["%s=%d" % (name, len(text)) for name, text in sources.items()]
     # -I: the user's own Python modules and settings have no effect.
@@ -95,7 +102,12 @@ def _exchange(run: Run, interpreter: str, request: Message) -> tuple[Reply, bool
     stdin = io.BytesIO()
     stdin.write(b"".join(sources.values()))
     protocol.write_message(stdin, request)
-    code, out, error = run(command, stdin.getvalue())
+    return command, stdin.getvalue()
+
+
+def _exchange(run: Run, interpreter: str, request: Message) -> tuple[Reply, bool]:
+    """Start the process for a request. Return the reply and whether the code bundle is missing."""
+    code, out, error = run(*process_of(interpreter, request))
     messages, incomplete = _read_messages(out, request.token)
     last = messages[-1] if messages else None
     is_result = last is not None and last.type in (protocol.RESULT, protocol.ERROR)

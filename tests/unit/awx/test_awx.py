@@ -15,8 +15,8 @@ from ansible_collections.vlab.qemu.tests.unit import documents
 ROOT = documents.ROOT
 SURVEYS = sorted(path.name for path in (ROOT / "playbooks/files/awx_surveys").glob("*.yml"))
 # import.yml writes files on the controller, which a job does not keep. heal_vm.yml is for rules,
-# and live.yml serves a page to the user of the controller.
-NOT_FOR_JOBS = ("awx.yml", "heal_vm.yml", "import.yml", "live.yml")
+# live.yml serves a page to the user of the controller, and capture.yml is for a desk.
+NOT_FOR_JOBS = ("awx.yml", "capture.yml", "heal_vm.yml", "import.yml", "live.yml")
 PLAYBOOKS = sorted(
     path.name for path in (ROOT / "playbooks").glob("*.yml") if path.name not in NOT_FOR_JOBS
 )

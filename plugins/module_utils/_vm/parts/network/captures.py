@@ -26,6 +26,11 @@ def capture_path(folder: Folder, nic: dict[str, Any]) -> str:
     return path or os.path.join(folder.captures, nic["name"] + ".pcap")
 
 
+def live_folder(folder: Folder) -> str:
+    """Return the folder of the files of live captures."""
+    return folder.file("live_captures")
+
+
 def keep_earlier(folder: Folder, path: str) -> None:
     """Rename an earlier capture: x.pcap becomes x.1.pcap, or takes the next free number."""
     if os.path.dirname(path) == folder.captures:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
@@ -48,6 +49,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
     capture_path,
     keep_earlier,
+    live_folder,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_devices import (
     Nic,
@@ -349,7 +351,8 @@ class Network(Part):
         wires.end(host.folder)
 
     def before_launch(self, desired: Definition, host: Host) -> None:
-        """Keep earlier captures: a new run of QEMU begins new files."""
+        """Keep earlier captures: a new run of QEMU begins new files. Live ones ended with QEMU."""
+        shutil.rmtree(live_folder(host.folder), ignore_errors=True)
         for nic in desired["nics"]:
             if nic["capture"]:
                 keep_earlier(host.folder, capture_path(host.folder, nic))
