@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 MAX_WIRES = 256
 BATCH = 64  # frames of one wire before another one has its turn
 MAX_FRAME = 1 << 17  # bytes; UDP has less
-BUFFER = 8 << 20  # bytes that the kernel keeps while this program does not run
+BUFFER = 32 << 20  # bytes that the kernel keeps while this program does not run
 QEMU_INTERVAL = 1  # seconds between two checks of QEMU, where the kernel does not report its end
 
 

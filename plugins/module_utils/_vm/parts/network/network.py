@@ -44,6 +44,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
     neighbours,
     nic_checks,
     nic_devices,
+    path_mtu,
     taps,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
@@ -311,6 +312,7 @@ class Network(Part):
         for nic in desired["nics"]:
             self._check_host(nic, desired)
             nic_checks.check_properties(nic, host)
+            _warn_of_path(nic, host)
 
     def check_live(self, changes: list[Change], desired: Definition, pid: int) -> None:
         nics = by_name(desired["nics"])
@@ -399,6 +401,8 @@ class Network(Part):
             return
         definition = desired if change.verb != "remove" else live.last_with("nics", change.item)
         nic = by_name(definition["nics"])[change.item]
+        if change.verb in ("add", "link"):
+            _warn_of_path(nic, live.host)
         _APPLY[change.verb](self, nic, nic_ids(definition, change.item), desired, live)
 
     def _apply_add(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
@@ -491,6 +495,12 @@ _APPLY = {
 def _may_spawn(running: Definition) -> bool:
     """Return whether the QEMU of a running VM may start programs."""
     return not running["sandbox"] or running.get(MAY_SPAWN, False)
+
+
+def _warn_of_path(nic: Nic, host: Host) -> None:
+    shortage = path_mtu.shortage(nic)
+    if shortage:
+        host.warn(shortage)
 
 
 def _reported(nic: Nic) -> dict[str, Any]:

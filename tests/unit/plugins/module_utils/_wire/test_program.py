@@ -179,6 +179,34 @@ def test_both_directions_and_the_port_that_the_peer_expects(running):
     assert record["pid"] == running.process.pid
 
 
+def ethernet(destination, protocol, size):
+    head = bytes.fromhex(destination) + b"\x02\0\0\0\0\x01" + bytes.fromhex(protocol)
+    return head + os.urandom(size - len(head))
+
+
+# What a switch may treat in its own way, and a cable does not.
+FRAMES = {
+    "VLAN": ethernet("020000000002", "8100000a", 64),
+    "QinQ": ethernet("020000000002", "88a8000a81000014", 1522),
+    "LLDP": ethernet("0180c200000e", "88cc", 60),
+    "STP": ethernet("0180c2000000", "0026424203", 60),
+    "LACP": ethernet("0180c2000002", "8809", 124),
+    "PTP": ethernet("011b19000000", "88f7", 58),
+    "jumbo": ethernet("020000000002", "0800", 9014),
+    "jumbo with tags": ethernet("020000000002", "88a8000a81000014", 9022),
+    "short": b"\xff" * 14,
+    "largest datagram": os.urandom(65507),
+}
+
+
+@pytest.mark.parametrize("parameters", [{}, {"delay": 1}, {"rate": 1000000}], ids=str)
+def test_every_kind_of_frame_passes_unchanged(tmp_path, parameters):
+    with Running(tmp_path, parameters) as running:
+        for frame in FRAMES.values():
+            running.left.send(frame)
+        assert running.right.receive()[0] == list(FRAMES.values())
+
+
 def test_a_qemu_that_listens_on_all_addresses(tmp_path):
     with Running(tmp_path) as running:
         qemu = udp("0.0.0.0")
