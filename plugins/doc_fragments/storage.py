@@ -165,6 +165,13 @@ snapshot:
     - Whether the next start discards what the guest wrote. Default of a new disk is V(false).
     - Changes need a restart.
   type: bool
+properties:
+  description:
+    - Further properties of the device, as QEMU names them, such as C(rotation_rate), C(wwn) or
+      C(num-queues). Given as a whole; default of a new disk is V({}).
+    - An C(iothread) is the ID of an object in O(vlab.qemu.qemu_vm#module:extra_args).
+    - Changes need a restart.
+  type: dict
 limits:
   description:
     - Limits of bytes and of requests per second. Suffixes are accepted, such as V(10M). Given as a

@@ -464,6 +464,12 @@ disk:
           such as archives, web pages and empty files, as raw disks.
       returned: with O(vm), when it is not the default
       type: bool
+    properties:
+      description:
+        - Further properties of the device, as QEMU names them, such as C(rotation_rate),
+          C(wwn) or C(num-queues).
+      returned: with O(vm), when it is not the default
+      type: dict
 changes:
   description: Every difference between what was and what is asked for, also in check mode.
   returned: success

@@ -455,6 +455,12 @@ vms:
           description: Limits of bytes and of requests per second.
           returned: when it is not the default
           type: dict
+        properties:
+          description:
+            - Further properties of the device, as QEMU names them, such as C(rotation_rate),
+              C(wwn) or C(num-queues).
+          returned: when it is not the default
+          type: dict
         id:
           description: The ID of the device and of the block node in QEMU.
           returned: always

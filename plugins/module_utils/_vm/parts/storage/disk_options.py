@@ -23,6 +23,17 @@ CACHE_MODES = ["writeback", "none", "writethrough", "directsync", "unsafe"]
 LIMITS = ["bps_total", "bps_read", "bps_write", "iops_total", "iops_read", "iops_write"]
 _MAX_RATE = 10**15  # QEMU, include/qemu/throttle.h, THROTTLE_VALUE_MAX
 _SECTOR = 512
+# Properties of the device that other suboptions set.
+_SET_PROPERTIES = (
+    "driver",
+    "id",
+    "drive",
+    "bootindex",
+    "serial",
+    "write-cache",
+    "werror",
+    "rerror",
+)
 _SECRET_OPTIONS = ("key-secret", "encrypt.key-secret", "encrypt.format", "encryption")
 
 
@@ -46,6 +57,11 @@ def _format_options(path: str, value: dict[str, Any]) -> dict[str, str]:
         for key, entry in value.items()
         if entry is not None
     }
+
+
+def _properties(path: str, value: dict[str, Any]) -> dict[str, Any]:
+    check_properties(path, value, _SET_PROPERTIES)
+    return {key: entry for key, entry in value.items() if entry is not None}
 
 
 def _limits(path: str, value: dict[str, Any]) -> dict[str, int]:
@@ -104,6 +120,7 @@ ATTACHMENT_OPTIONS: dict[str, Option] = {
         LIVE,
         _limits,
     ),
+    "properties": Option({"type": "dict"}, {}, normalise=_properties),
 }
 DISK_OPTIONS = {**IMAGE_OPTIONS, **ATTACHMENT_OPTIONS}
 

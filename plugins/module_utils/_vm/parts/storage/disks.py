@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Collection, Dict
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import encryption
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, binary_checks
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import LIMITS
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import Capabilities
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
 
 # A disk as the definition keeps it: its name and all suboptions.
 Disk = Dict[str, Any]
@@ -27,6 +28,16 @@ _ERROR_BUSES = ("virtio", "scsi", "ide", "sata")
 _WRITE_CACHE_BUSES = ("virtio", "scsi", "ide", "sata", "usb")
 # The maximum length of a serial number; QEMU truncates or refuses longer ones.
 _SERIAL_LENGTH = {"virtio": 20, "ide": 20, "sata": 20, "scsi": 36, "nvme": 20}
+# The device of each bus; that of virtio depends on the machine.
+_DRIVERS = {
+    "nvme": "nvme",
+    "scsi": "scsi-hd",
+    "ide": "ide-hd",
+    "sata": "ide-hd",
+    "usb": "usb-storage",
+    "sd": "sd-card",
+    "floppy": "floppy",
+}
 # A cache mode as -blockdev takes it: direct and no-flush of the file, write-cache of the device.
 # Source: qemu(1), -drive cache=.
 _CACHE = {
@@ -66,6 +77,8 @@ def check(disk: Disk, path: str, family: str, capabilities: Capabilities) -> Non
             path + ".read_only",
             "a disk on %s cannot be read only: use another bus, a cdrom, or snapshot" % bus,
         )
+    if disk["properties"] and bus == "pflash":
+        raise OptionError(path + ".properties", "a disk on pflash is no device")
     if disk["serial"]:
         _check_serial(path + ".serial", disk["serial"], bus)
 
@@ -236,26 +249,39 @@ def device(
     if bus == "sd":
         del properties["bootindex"]
     properties.update(_bus_device(bus, slot, family, arch))
+    properties.update(disk["properties"])
     return {key: value for key, value in properties.items() if value is not None}
+
+
+def check_properties(disk: Disk, family: str, host: Host) -> None:
+    """Check the names of the properties of a disk. Raises OptionError."""
+    if disk["properties"]:
+        driver = _driver(disk["bus"], family, host.arch)
+        path = "disks[%s].properties" % disk["name"]
+        binary_checks.check_device(path, driver, disk["properties"], host)
+
+
+def _driver(bus: str, family: str, arch: str) -> str:
+    if bus == "virtio":
+        return "virtio-blk-" + addresses.virtio_suffix(family, arch)
+    return _DRIVERS[bus]
 
 
 def _bus_device(bus: str, slot: addresses.Slot, family: str, arch: str) -> dict[str, Any]:
     """Return the driver and the address of a disk's device."""
     index = slot["index"]
-    if bus == "virtio":
-        driver = "virtio-blk-" + addresses.virtio_suffix(family, arch)
-        return {"driver": driver, **addresses.pci(family, slot)}
-    if bus == "nvme":
-        return {"driver": "nvme", **addresses.pci(family, slot)}
-    if bus == "scsi":
-        return {"driver": "scsi-hd", "bus": "scsi.0", "channel": 0, "scsi-id": index, "lun": 0}
-    if bus in ("ide", "sata"):
-        return {"driver": "ide-hd", **ide_unit(family, slot)}
-    if bus == "usb":
-        return {"driver": "usb-storage", "bus": "usb.0", "port": str(index + 1)}
-    if bus == "sd":
-        return {"driver": "sd-card", "bus": "sd-bus"}
-    return {"driver": "floppy", "unit": index}
+    address: dict[str, Any] = {"unit": index}
+    if bus in ("virtio", "nvme"):
+        address = addresses.pci(family, slot)
+    elif bus == "scsi":
+        address = {"bus": "scsi.0", "channel": 0, "scsi-id": index, "lun": 0}
+    elif bus in ("ide", "sata"):
+        address = ide_unit(family, slot)
+    elif bus == "usb":
+        address = {"bus": "usb.0", "port": str(index + 1)}
+    elif bus == "sd":
+        address = {"bus": "sd-bus"}
+    return {"driver": _driver(bus, family, arch), **address}
 
 
 def ide_unit(family: str, slot: addresses.Slot) -> dict[str, Any]:

@@ -134,6 +134,8 @@ class Storage(Part):
             if disk["bus"] == "ide" and desired["family"] == "none":
                 disk["bus"] = "virtio"
             disks.check(disk, path, desired["family"], host.capabilities)
+            if not old or _device_of(old) != _device_of(disk):
+                disks.check_properties(disk, desired["family"], host)
             if disk["bus"] == "pflash" and desired["firmware"] == "uefi":
                 raise OptionError(
                     path + ".bus",
@@ -230,6 +232,7 @@ class Storage(Part):
         for disk in desired["disks"]:
             option, path = "disks[%s]" % disk["name"], bases.disk_path(host.folder, disk)
             self._check_base(disk, desired, host)
+            disks.check_properties(disk, desired["family"], host)
             disks.check_secret(disk, option, path)
             if disk["secret_file"]:
                 encryption.check_secret_file(option + ".secret_file", disk["secret_file"])
@@ -497,6 +500,11 @@ def _reason_for_restart(disk: Disk, running: Definition, desired: Definition) ->
     ):
         return ""
     return "the running machine has no %s controller" % slot["kind"]
+
+
+def _device_of(disk: Disk) -> tuple[str, dict[str, Any]]:
+    """Return what decides whether the properties of a disk are possible."""
+    return disk["bus"], disk["properties"]
 
 
 def _use(disk: Disk) -> tuple[Any, ...]:

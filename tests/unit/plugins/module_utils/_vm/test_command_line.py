@@ -65,7 +65,13 @@ RICH = {
     ],
     "monitors": [{"name": "a"}, {"name": "b", "type": "qmp"}],
     "disks": [
-        {"name": "os", "size": "1G", "boot_index": 0, "serial": "S1"},
+        {
+            "name": "os",
+            "size": "1G",
+            "boot_index": 0,
+            "serial": "S1",
+            "properties": {"num-queues": 2},
+        },
         {
             "name": "base",
             "backing_file": "/images/b",
@@ -625,6 +631,9 @@ PLACES = {
     },
     "unix": lambda v: {
         "nics": [{"name": "n", "link": {"type": "unix", "path": "/p" + v, "remote_path": "/q" + v}}]
+    },
+    "disk properties": lambda v: {
+        "disks": [{"name": "d", "size": "1G", "properties": {"x": v, "y": [v]}}]
     },
     "nic properties": lambda v: {"nics": [{"name": "n", "properties": {"x": v, "y": [v, v]}}]},
     "capture": lambda v: {

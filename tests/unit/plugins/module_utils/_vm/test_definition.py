@@ -177,6 +177,7 @@ ITEMS = [
     ("disks", "serial", "a,b", "a,b", "", None),
     ("disks", "boot_index", 0, 0, -1, None),
     ("disks", "read_only", True, True, False, False),
+    ("disks", "properties", {"wwn": 5, "x": None}, {"wwn": 5}, {}, {}),
     ("disks", "snapshot", True, True, False, False),
     (
         "disks",
@@ -538,6 +539,9 @@ LONG = "n" * 201
         ({"disks": [dict(DISK, serial="s" * 21)]}, "disks[d].serial"),
         ({"disks": [dict(DISK, serial="é" * 11)]}, "disks[d].serial"),
         ({"disks": [dict(DISK, bus="usb", serial="s")]}, "disks[d].serial"),
+        ({"disks": [dict(DISK, properties={"drive": "x"})]}, "disks[d].properties.drive"),
+        ({"disks": [dict(DISK, properties={"a,b": 1})]}, "disks[d].properties"),
+        ({"disks": [dict(DISK, bus="pflash", properties={"a": 1})]}, "disks[d].properties"),
         ({"disks": [dict(DISK, bus="sata")], "machine": "microvm"}, "disks[d].bus"),
         ({"disks": [dict(DISK, bus="floppy")], "machine": "microvm"}, "disks[d].bus"),
         ({"disks": [dict(DISK, bus="pflash")], "firmware": "uefi"}, "disks[d].bus"),
