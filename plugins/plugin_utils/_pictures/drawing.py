@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Union
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import arrange
@@ -146,7 +146,8 @@ def _node_cards(view: View, small: bool) -> dict[Key, Card]:
     rows = max(len(lines) for lines, _footer in texts.values())
     has_footer = any(footer for _lines, footer in texts.values())
     height = 26 + 14 * rows if small else 32 + 15 * rows + (18 if has_footer else 0)
-    width = _card_width(texts, small)
+    titles = [node.title for node in view.nodes.values()]
+    width = _card_width(titles, texts.values(), small)
     text_space = width - _ICON_SIZE - 12
     cards = {}
     for node in view.nodes.values():
@@ -154,7 +155,7 @@ def _node_cards(view: View, small: bool) -> dict[Key, Card]:
         cards["node", node.name] = Card(
             node,
             Box(_width_for_links(view, node, width), height, node.tier),
-            truncated(node.name, TITLE_SIZE, text_space, bold=True),
+            truncated(node.title, TITLE_SIZE, text_space, bold=True),
             [truncated(line, LINE_SIZE, text_space) for line in lines],
             footer,
             small,
@@ -162,10 +163,12 @@ def _node_cards(view: View, small: bool) -> dict[Key, Card]:
     return cards
 
 
-def _card_width(texts: Mapping[str, tuple[list[str], Footer | None]], small: bool) -> float:
+def _card_width(
+    titles: Iterable[str], texts: Iterable[tuple[list[str], Footer | None]], small: bool
+) -> float:
     """Return the width that all texts fit in, within limits."""
-    widths = [text_width(name, TITLE_SIZE, bold=True) for name in texts]
-    for lines, footer in texts.values():
+    widths = [text_width(title, TITLE_SIZE, bold=True) for title in titles]
+    for lines, footer in texts:
         widths += [text_width(line, LINE_SIZE) for line in lines]
         if footer:
             widths.append(text_width("  ".join(footer), LINE_SIZE) + 22 - _ICON_SIZE + 14)

@@ -49,7 +49,7 @@ def mermaid(view: View, scheme: str = AUTO) -> str:
     segment_ids = {name: "s%d" % number for number, name in enumerate(view.segments)}
     lines = [
         "---",
-        'title: "%s"' % _quoted(view.name),
+        'title: "%s"' % _quoted(view.title),
         *_THEMES[scheme],
         "---",
         "flowchart %s" % ("TB" if view.tiered else "LR"),
@@ -91,7 +91,7 @@ def _node_texts(node: Node) -> list[str]:
     kind = node.kind + (", AS %s" % node.asn if node.asn else "")
     address = ", ".join(node.loopbacks) or main_address(node)
     state = ", ".join(filter(None, (node.state, node.hypervisor)))
-    texts = [node.name, kind, address, *outside_texts(node), state]
+    texts = [node.title, kind, address, *outside_texts(node), state]
     return [text for text in texts if text]
 
 

@@ -47,7 +47,7 @@ def svg(view: View, scheme: str = AUTO, standalone: bool = True) -> str:
     drawing = drawing_of(view)
     width = drawing.width
     if standalone:
-        heading = max(text_width(view.name, 17, bold=True), text_width(view.summary, 12))
+        heading = max(text_width(view.title, 17, bold=True), text_width(view.summary, 12))
         width = max(width, 56 + heading)
     top = _HEADING_HEIGHT if standalone else 0
     return render(

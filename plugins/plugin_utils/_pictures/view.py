@@ -47,7 +47,7 @@ _TONES = {
 class Node:
     """A node. state: empty if unknown. tone: how the state is shown. tier: counted from the top.
 
-    console: the command that connects to its first console.
+    console: the command that connects to its first console. label: empty without one.
     """
 
     name: str
@@ -63,6 +63,12 @@ class Node:
     state: str = ""
     tone: str = ""
     console: str = ""
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the picture calls it."""
+        return "%s (%s)" % (self.label, self.name) if self.label else self.name
 
 
 @dataclasses.dataclass
@@ -130,6 +136,7 @@ class View:
     segments: dict[str, Segment]
     tiered: bool
     has_states: bool
+    title: str
 
     def links_of(self, name: str) -> list[tuple[Link, End, End | None]]:
         """Return the links of a node: (link, its own end, the other end).
@@ -239,6 +246,7 @@ class _Builder:
             segments,
             tiered=bool(self.tiers),
             has_states=self.has_states,
+            title=str(self.topology.data.get("title") or self.topology.name),
         )
 
     def _outside(self) -> dict[str, Segment]:
@@ -290,6 +298,7 @@ class _Builder:
             state,
             _TONES.get(state, "unknown") if state else "",
             str(console or ""),
+            str(node.settings.get("label") or ""),
         )
 
     def _ends(self, network: model.Network) -> list[End]:

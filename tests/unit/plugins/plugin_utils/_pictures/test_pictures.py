@@ -665,6 +665,17 @@ def test_a_page_loads_nothing_and_restricts_scripts():
     assert len(ids) == len(set(ids))
 
 
+def test_labels_and_the_title():
+    data = lab({"a": {"label": "Core & Edge"}, "b": {}}, ["a -- b"])
+    data["title"] = "Site <one>"
+    view = seen(data)
+    assert mermaid(view).splitlines()[1] == 'title: "Site #60;one#62;"'
+    assert "Core &amp; Edge (a)" in svg(view) and "Site &lt;one&gt;" in svg(view)
+    assert "<h1>Site &lt;one&gt;</h1>" in page(view)
+    plain = seen(lab({"a": {}, "b": {}}, ["a -- b"]))
+    assert (plain.title, plain.nodes["a"].title) == ("lab", "a")
+
+
 def test_mermaid():
     view = seen(
         lab(
