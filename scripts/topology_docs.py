@@ -211,7 +211,7 @@ def _kind_parts() -> list[_Part]:
         ("kinds.NAME", "", table(kind, where="kinds.NAME.")),
         *(
             (path, "", table(kind["properties"][path.rpartition(".")[2]], where=path + "."))
-            for path in ("kinds.NAME.nic", "kinds.NAME.config")
+            for path in ("kinds.NAME.nic", "kinds.NAME.config", "kinds.NAME.running_config")
         ),
         *_script_parts(kind["properties"]["bootstrap"]),
     ]
@@ -283,6 +283,17 @@ def _first_boot(spec: kinds.KindSpec) -> str:
     )
 
 
+def _aliases(name: str) -> list[str]:
+    """Return the other names of a kind."""
+    return list(kinds.shipped()[name].get("aliases", ()))
+
+
+def _shown_config(spec: kinds.KindSpec) -> str | None:
+    """Return the command of a kind that shows its running configuration, with its source."""
+    shown = spec["running_config"]
+    return "`%s` (%s)" % (shown["command"], shown["source"]) if shown else None
+
+
 def all_kinds() -> str:
     """Return the kinds in Markdown: a table, and the details of each."""
     lines = [
@@ -298,11 +309,13 @@ def all_kinds() -> str:
         facts = spec["facts"]
         if facts.get("source"):  # the others have a section of their own
             words = [
+                ("Other names", ", ".join("`%s`" % one for one in _aliases(name))),
                 ("Login", facts.get("credentials")),
                 ("First boot", _first_boot(spec)),
                 ("Ready when the console shows", "`%s`" % spec["ready"]["console"]),
                 ("Hint", spec["ready"].get("hint")),
                 ("Note", facts.get("notes")),
+                ("Shows its configuration", _shown_config(spec)),
                 ("Source", facts.get("source")),
             ]
             more.append(

@@ -12,7 +12,6 @@ from typing import Any
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     cml_kinds,
     impairments,
-    nic_names,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import (
@@ -190,7 +189,7 @@ class _Importer(Importer):
             return
         nic = None
         if slot is not None and kind != "loopback":
-            nic = nic_names.by_position(peer.naming, slot)
+            nic = peer.naming.at(slot)
         mac = port.text("mac_address", "nics[].mac")
         if mac and nic:
             peer.nic(nic)["mac"] = mac

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import import machines, nic_names
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import machines
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.gns3_ports import port_names
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
@@ -119,7 +119,7 @@ def vlans_of(port: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def nic_of(vm: Vm, adapter: int, port: int) -> str | None:
     """Return the NIC of an adapter; other kinds of nodes count ports."""
-    return nic_names.by_position(vm.naming, adapter + port)
+    return vm.naming.at(adapter + port)
 
 
 def add_machine(lab: Lab, node: Fields, properties: Fields, name: str) -> Vm:

@@ -145,6 +145,7 @@ class Lab:
     def __init__(self, report: Report, options: Options) -> None:
         self.report, self.options = report, options
         self.name = ""
+        self.title = ""
         self.vms: dict[str, Vm] = {}
         self.kinds: dict[str, Any] = {}
         self.groups: dict[str, list[str]] = {}
@@ -167,8 +168,10 @@ class Lab:
     def set_name(self, text: str) -> None:
         """Set the name of the lab: the user's, or what the file says."""
         self.name = valid_name(self.options.name or text, "lab")
-        if text and not self.options.name and self.name != text:
-            self.report.rename(text, self.name)
+        if text and self.name != text:
+            self.title = text
+            if not self.options.name:
+                self.report.rename(text, self.name)
 
     def new_name(self, text: str, default: str) -> str:
         """Return a name for a new node or segment, and record the change."""
@@ -205,8 +208,8 @@ class Lab:
         unique = self.new_name(name, "node")
         vm = self.vms[unique] = Vm(unique, place, kind, spec, {"kind": kind})
         self.places["nodes." + unique] = place
-        if unique != name:
-            vm.imported["name"] = name
+        if unique != name and name.strip():
+            vm.settings["label"] = name
         return vm
 
     def set_uuid(self, vm: Vm, text: str) -> bool:

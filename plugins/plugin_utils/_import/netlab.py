@@ -176,7 +176,7 @@ class _Importer(Importer):
             return
         # Junos names have a unit.
         nic = nic_names.by_name(vm.naming, re.sub(r"\.\d+$", "", text))
-        nic = nic or nic_names.by_position(vm.naming, len(vm.naming.management) + max(index - 1, 0))
+        nic = nic or vm.naming.at(len(vm.naming.management) + max(index - 1, 0))
         if nic is None:
             interface.fail(
                 "ifname",

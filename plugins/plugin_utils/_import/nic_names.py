@@ -13,16 +13,7 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
 
-_ETH = re.compile(r"eth(\d{1,4})")
 _SHORT = re.compile(r"([A-Za-z-]+)(\d.*)")
-
-
-def by_position(naming: NicNaming, position: int) -> str | None:
-    """Return the NIC at a position: management NICs come first. None if there is no such NIC."""
-    if position < len(naming.management):
-        return naming.management[position]
-    index = position - len(naming.management)
-    return naming.name(naming.first + index) if index < naming.maximum else None
 
 
 def is_exact(naming: NicNaming, name: str) -> bool:
@@ -46,14 +37,8 @@ def by_name(naming: NicNaming, name: str) -> str | None:
 
 def by_container_name(naming: NicNaming, name: str) -> str | None:
     """Return the NIC that containerlab calls so: eth0 is for management, others follow."""
-    match = _ETH.fullmatch(name)
-    if is_exact(naming, name) or not match:
-        return by_name(naming, name)
-    number = int(match.group(1))
-    if number == 0:
-        return by_position(naming, 0)
-    # The launcher has one management NIC before the data NICs; some systems need further ones.
-    return by_position(naming, max(len(naming.management), 1) + number - 1)
+    full = naming.full_name(name)
+    return full if is_exact(naming, full) else by_name(naming, name)
 
 
 def naming_of_names(names: list[str]) -> dict[str, Any]:

@@ -177,6 +177,8 @@ def _on_change(lab: Lab) -> Any:
 
 def _topology(lab: Lab) -> dict[str, Any]:
     topology: dict[str, Any] = {"name": lab.name}
+    if lab.title:
+        topology["title"] = lab.title
     if lab.vars:
         topology["vars"] = {IMPORTED: lab.vars}
     if lab.kinds:

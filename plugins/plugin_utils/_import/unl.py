@@ -13,7 +13,6 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     machines,
-    nic_names,
     unl_kinds,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
@@ -186,7 +185,7 @@ class _Importer:
             return
         end = End(peer)
         if isinstance(peer, Vm):
-            nic = nic_names.by_position(peer.naming, number)
+            nic = peer.naming.at(number)
             if nic is None:
                 reason = "node %s of kind %s has no NIC %d (%s); its NICs are %s" % (
                     peer.name,

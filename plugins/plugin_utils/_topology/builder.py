@@ -36,6 +36,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.management imp
     add_management,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import (
+    SLOT,
+    NicNaming,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.user_link import (
     SSH_PORT,
@@ -126,6 +130,11 @@ def _nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, Node]:
         if spec is not None:
             _check_vm_options("kinds.%s.vm" % name, spec["vm"], problems)
             bootstrap.check_script("kinds.%s" % name, spec["bootstrap"], problems)
+            _check_nic_names("kinds.%s.nic" % name, spec["nic"], problems)
+            for key in ("omit", "volatile"):
+                for number, pattern in enumerate(spec["running_config"].get(key) or ()):
+                    path = "kinds.%s.running_config.%s[%d]" % (name, key, number)
+                    _check_pattern(path, pattern, problems)
     nodes = {}
     for name, own in data["nodes"].items():
         path = "nodes.%s" % name
@@ -137,7 +146,9 @@ def _nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, Node]:
             continue
         spec = kinds.resolve(settings["kind"], data["kinds"], problems, kind_path)
         if spec is not None:
+            settings["kind"] = kinds.canonical(settings["kind"], data["kinds"])
             nodes[name] = _node(name, settings, spec, groups_of[name], problems)
+            _with_full_nic_names(nodes[name], problems)
     return nodes
 
 
@@ -192,6 +203,31 @@ def _check_vm_options(path: str, settings: Mapping[str, Any], problems: Problems
                 normalise(option, copy.deepcopy(value))
             except OptionError as error:
                 problems.add(path, "%s", error.message)
+
+
+def _check_nic_names(path: str, settings: Mapping[str, Any], problems: Problems) -> None:
+    """Record slots without a size, a size without slots, and names that no NIC can have."""
+    naming = NicNaming(settings)
+    has_slots = SLOT in naming.pattern
+    if has_slots and not naming.per_slot:
+        problems.add(path + ".per_slot", "give it: the names have {slot}")
+    if settings.get("per_slot") and not has_slots:
+        problems.add(path + ".name", "%r has no {slot} for per_slot", naming.pattern)
+    if "{" in naming.name(naming.first) or "}" in naming.name(naming.first):
+        problems.add(path + ".name", "%r has more than one {n} or {slot}", naming.pattern)
+
+
+def _with_full_nic_names(node: Node, problems: Problems) -> None:
+    """Replace names such as eth1 in nics by those of the system."""
+    nics: dict[str, Any] = {}
+    for name, settings in node.nic_settings.items():
+        full = node.nic_naming.full_name(name)
+        if full in nics:
+            path = "nodes.%s.nics.%s" % (node.name, name)
+            problems.add(path, "%s is given by two names", full)
+        nics[full] = settings
+    if nics:
+        node.settings["nics"] = nics
 
 
 def _check_pattern(path: str, pattern: str, problems: Problems) -> None:

@@ -21,6 +21,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.validation import valid_part
 
 
+_ROOT = "root"  # the disk that an image becomes
+
+
 def apply_images(topology: Topology, images: Any, problems: Problems) -> None:
     """Complete the settings of each node with its image.
 
@@ -31,10 +34,10 @@ def apply_images(topology: Topology, images: Any, problems: Problems) -> None:
         return
     for node in topology.nodes.values():
         requested = node.settings.get("image")
-        if requested and requested.startswith("/"):
-            _apply(node, {"disk": requested})
-            continue
         name = requested or node.kind_spec["image"]
+        if name.startswith("/"):
+            _apply(node, {"disk": name})
+            continue
         # The files of an appliance, by their names in the folder of images.
         needed = None if requested else node.kind_spec["needs"].get("image")
         if name in checked:
@@ -81,23 +84,23 @@ def _can_boot(image: Mapping[str, Any]) -> bool:
 
 
 def _boots_without_image(node: Node) -> bool:
-    """Return whether the node has a kernel or disks of its own."""
+    """Return whether the node or its kind has a kernel, a root disk, or disks of its own."""
     settings = node.settings
-    return bool(
-        settings.get("kernel") or settings.get("disks") != node.kind_spec["vm"].get("disks")
-    )
+    has_root = any(disk.get("name") == _ROOT for disk in settings.get("disks") or ())
+    is_own = settings.get("disks") != node.kind_spec["vm"].get("disks")
+    return bool(settings.get("kernel") or has_root or is_own)
 
 
 def _apply(node: Node, image: Mapping[str, Any]) -> None:
     settings, kind_vm = node.settings, node.kind_spec["vm"]
     if image.get("disk"):
         # It comes before the config drive, which some firmware would try to boot otherwise.
-        root = {"name": "root", "backing_file": image["disk"], "boot_index": 1}
+        root = {"name": _ROOT, "backing_file": image["disk"], "boot_index": 1}
         root = merge(root, node.kind_spec["disk"])
         if image.get("format"):
             root["backing_format"] = image["format"]
         disks = {disk.get("name"): disk for disk in settings.get("disks") or ()}
-        settings["disks"] = [merge(root, disks.pop("root", {})), *disks.values()]
+        settings["disks"] = [merge(root, disks.pop(_ROOT, {})), *disks.values()]
     if image.get("memory") and settings.get("memory") == kind_vm.get("memory"):
         # Only the kind sets the amount: the image may need more.
         settings["memory"] = max(

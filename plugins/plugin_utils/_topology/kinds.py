@@ -36,12 +36,14 @@ class KindSpec(TypedDict):
     files: dict[str, Any]
     config: dict[str, Any]
     bootstrap: dict[str, Any]
+    running_config: dict[str, Any]
     ready: dict[str, Any]
     facts: dict[str, Any]
     warm: bool | str
     needs: dict[str, Any]
 
 
+_OF_NAME = ("extends", "aliases")  # keys that are not inherited
 _MAX_DERIVED = 20  # kinds that extend each other in a row
 _EMPTY: dict[str, Any] = {
     "description": "",
@@ -53,6 +55,7 @@ _EMPTY: dict[str, Any] = {
     "files": {},
     "config": {},
     "bootstrap": {},
+    "running_config": {},
     "ready": {},
     "facts": {},
     "warm": False,
@@ -78,6 +81,23 @@ def _read(name: str) -> dict[str, Any]:
         return cast("dict[str, Any]", load_yaml(stream))
 
 
+@functools.lru_cache(maxsize=None)
+def _aliases() -> dict[str, str]:
+    """Return the kinds by their other names."""
+    return {alias: name for name, kind in shipped().items() for alias in kind.get("aliases", ())}
+
+
+def canonical(name: str, own_kinds: Mapping[str, Any]) -> str:
+    """Return the name of a kind for one of its names; others are returned unchanged.
+
+    Names of containerlab can also begin with vr-. own_kinds: the topology's kinds.
+    """
+    if name in own_kinds or name in _names():
+        return name
+    other = name[3:] if name.startswith("vr-") else name
+    return other if other in _names() else _aliases().get(other, name)
+
+
 def resolve(
     name: str,
     own_kinds: Mapping[str, Any],
@@ -89,6 +109,7 @@ def resolve(
 
     own_kinds: the topology's kinds. derived: the kinds that extend this one, to find cycles.
     """
+    name = canonical(name, own_kinds)
     if name not in own_kinds and name not in _names():
         available = sorted({*_names(), *own_kinds}, key=str)
         problems.add(
@@ -96,7 +117,7 @@ def resolve(
             "there is no kind %r; the available kinds are %s%s",
             name,
             ", ".join(available),
-            suggestion(name, available),
+            suggestion(name, [*available, *_aliases()]),
         )
         return None
     if name in derived:
@@ -111,7 +132,7 @@ def resolve(
         extends_path = "kinds.%s.extends" % name
         base = resolve(given["extends"], own_kinds, problems, extends_path, derived + (name,))
     base = base or _EMPTY
-    spec = merge(base, {key: value for key, value in given.items() if key != "extends"})
+    spec = merge(base, {key: value for key, value in given.items() if key not in _OF_NAME})
     spec["files"] = {**base["files"], **(given.get("files") or {})}
     spec["image"] = given.get("image") or (base["image"] if given.get("extends") else name)
     return cast(KindSpec, spec)

@@ -265,6 +265,8 @@ class _Linker:
             else:
                 continue
             if node in self.topology.nodes:
+                if nic:
+                    nic = self.topology.nodes[node].nic_naming.full_name(nic)
                 ends.append(_EndRequest(end_path, node, nic or None, end))
             elif node not in self.topology.data["nodes"]:
                 hint = suggestion(node, self.topology.data["nodes"])

@@ -8,16 +8,25 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _MAX_NICS = 250
+_NUMBER = "(0|[1-9][0-9]{0,3})"
+_ETH_PATTERN = "eth{n}"
+_ETH = re.compile("eth" + _NUMBER)
+
+
+SLOT = "{slot}"
 
 
 class NicNaming:
     """The NICs that a kind supports. settings: the kind's nic.
 
-    Management NICs come first, then data NICs: prefix, number, suffix.
+    Management NICs come first, then data NICs. Where a system names these by slots, their numbers
+    count on over all slots.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -25,8 +34,9 @@ class NicNaming:
         self.management: list[str] = (
             [management] if isinstance(management, str) else list(management)
         )
-        pattern: str = settings.get("name", "eth{n}")
-        self.prefix, _number, self.suffix = pattern.partition("{n}")
+        self.pattern: str = settings.get("name", _ETH_PATTERN)
+        self.prefix = re.split(r"\{(?:n|slot)\}", self.pattern)[0]
+        self.per_slot: int | None = settings.get("per_slot") if SLOT in self.pattern else None
         self.first: int = settings.get("first", 1)
         self.maximum: int = settings.get("max", _MAX_NICS)
         self.minimum: int = settings.get("min", 0)
@@ -39,19 +49,29 @@ class NicNaming:
 
     def name(self, number: int) -> str:
         """Return the name of a data NIC."""
-        return "%s%d%s" % (self.prefix, number, self.suffix)
+        slot = 0
+        if self.per_slot:
+            slot, rest = divmod(number - self.first, self.per_slot)
+            number = self.first + rest
+        return self.pattern.replace("{n}", str(number), 1).replace(SLOT, str(slot), 1)
 
     def number(self, name: str) -> int | None:
         """Return the number of a data NIC, None for other names."""
-        middle = name[len(self.prefix) : len(name) - len(self.suffix)]
-        if name in self.management or not (
-            middle.isascii()
-            and middle.isdigit()
-            and len(middle) < 5
-            and self.name(int(middle)) == name
-        ):
+        match = self._parser.fullmatch(name)
+        if match is None or name in self.management:
             return None
-        return int(middle)
+        number = int(match["n"])
+        if self.per_slot:
+            number += int(match["slot"]) * self.per_slot
+        return number if self.name(number) == name else None
+
+    @functools.cached_property
+    def _parser(self) -> re.Pattern[str]:
+        """What the name of a data NIC matches, with its number as n."""
+        text = re.escape(self.pattern)
+        for key in ("n", "slot"):
+            text = text.replace(re.escape("{%s}" % key), "(?P<%s>%s)" % (key, _NUMBER), 1)
+        return re.compile(text)
 
     def supports(self, name: str) -> bool:
         """Return whether the system can have a NIC of this name.
@@ -66,6 +86,26 @@ class NicNaming:
     def names(self) -> Iterator[str]:
         """Return the names of all data NICs in order."""
         return (self.name(number) for number in range(self.first, self.first + self.maximum))
+
+    def at(self, position: int) -> str | None:
+        """Return the NIC at a position: management NICs come first. None without such a NIC."""
+        if position < len(self.management):
+            return self.management[position]
+        index = position - len(self.management)
+        return self.name(self.first + index) if index < self.maximum else None
+
+    def full_name(self, name: str) -> str:
+        """Return the NIC that containerlab calls so; other names are returned unchanged.
+
+        There, eth0 is the management NIC and eth1 the first one for data. A system without a
+        management NIC uses its first data NIC for that.
+        """
+        match = _ETH.fullmatch(name)
+        if not match or self.supports(name) or self.pattern == _ETH_PATTERN:
+            return name
+        number = int(match.group(1))
+        before = max(len(self.management), 1) - 1 if number else 0
+        return self.at(number + before) or name
 
     def position(self, name: str) -> int | None:
         """Return the index of a NIC among all NICs, None where the slot does not matter."""

@@ -389,7 +389,15 @@ _KIND_NIC: Schema = {
         "name": {
             "type": "string",
             "pattern": _NAME_PATTERN,
-            "description": "Names of data NICs, with {n} for the number; eth{n} by default.",
+            "description": "Names of data NICs, with {n} for the number; eth{n} by default. With "
+            "{slot}, the numbers begin again in each slot.",
+        },
+        "per_slot": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 250,
+            "description": "How many data NICs a slot has, for {slot} in their names, such as 4 "
+            "for GigabitEthernet{slot}/{n}. The first slot is 0.",
         },
         "first": {
             "type": "integer",
@@ -474,6 +482,39 @@ _OF_BOOTSTRAP = {
     "it. never by default.",
 }
 
+_RUNNING_CONFIG: Schema = {
+    "type": "object",
+    "description": "How the system shows its running configuration, for the action save_config of "
+    "the role lab.",
+    "properties": {
+        "command": {
+            "type": "string",
+            "minLength": 1,
+            "description": "The command that shows the configuration.",
+        },
+        "before": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Commands to type before it on a console, such as one that turns off "
+            "paging.",
+        },
+        "omit": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Regular expressions of lines that are not part of the configuration.",
+        },
+        "volatile": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Regular expressions of lines that can differ although the "
+            "configuration is the same, such as the time of the last change.",
+        },
+        "source": {"type": "string", "description": "Where these facts come from."},
+    },
+    "required": ["command"],
+    "additionalProperties": False,
+}
+
 _WARM: Schema = {
     "enum": [True, False, "auto"],
     "description": "Whether a node starts from a template, a booted guest that is saved once on "
@@ -487,6 +528,11 @@ _KIND: Schema = {
     "properties": {
         "description": {"type": "string", "description": "A sentence that describes the kind."},
         "extends": {"type": "string", "description": "The kind that this one is based on."},
+        "aliases": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Other names of a kind of the collection, as other tools have them.",
+        },
         "appliance": {
             "type": "string",
             "minLength": 1,
@@ -499,8 +545,9 @@ _KIND: Schema = {
         },
         "image": {
             "type": "string",
-            "description": "Name of the image in the option images of qemu_lab; the name of "
-            "the kind by default.",
+            "description": "Name of the image in the option images of qemu_lab, or the path of a "
+            "disk image on the hypervisor; the name of the kind by default. A kind whose `vm` has "
+            "a kernel or a disk root needs none.",
         },
         "vm": {
             "type": "object",
@@ -523,6 +570,7 @@ _KIND: Schema = {
             "after it has started and before ready. Its strings have the placeholders of `vm`, and "
             "`{config}`, the config of the node; see kinds.md.",
         },
+        "running_config": _RUNNING_CONFIG,
         "ready": _READY,
         "warm": _WARM,
         "facts": {
@@ -632,6 +680,10 @@ def _settings() -> dict[str, Schema]:
     )
 
 
+def _text(description: str) -> Schema:
+    return {"type": "string", "description": description}
+
+
 def _own_address(description: str) -> Schema:
     return {"type": ["string", "boolean"], "description": description}
 
@@ -653,6 +705,7 @@ def _node_settings() -> dict[str, Schema]:
             "lab and node (the default), or random.",
         },
         asn=dict(_AS_NUMBER, description="AS number."),
+        label=_text("What pictures call the node, any text, before its name."),
         nics={
             "type": "object",
             "additionalProperties": _node_nic(),
@@ -695,6 +748,7 @@ def topology_schema() -> Schema:
     """Return the schema of a topology file, with the options of qemu_vm in nodes."""
     properties = {
         "name": dict(NAME, description="Name of the lab."),
+        "title": _text("Title of the lab in pictures, any text; the name by default."),
         "defaults": _object(_settings(), description="Settings of all nodes."),
         "kinds": _named(
             kind_schema(), "Kinds of this lab, in addition to those of the collection."

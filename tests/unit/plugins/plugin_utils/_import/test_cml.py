@@ -23,8 +23,6 @@ NO_VM = ("unmanaged_switch", "external_connector")
 # Names in the topology that differ from the labels of the file.
 NICS = {
     "PC-one:eth0": "PC-one:eth1",
-    "SW1:GigabitEthernet0/0": "SW1:eth0",
-    "SW1:GigabitEthernet1/0": "SW1:eth4",
     "b:ens3": "b:eth0",
 }
 
@@ -79,7 +77,7 @@ def test_settings_of_nodes():
     assert nodes["PC-one"]["kind"] == "tiny" and nodes["PC-one"]["memory"] == 512
     assert nodes["SW1"]["kind"] == "cisco_viosl2" and nodes["SW1"]["cpu_limit"] == 80
     assert nodes["SW1"]["disks"] == [{"name": "data", "size": "4G"}]
-    assert nodes["SW1"]["nics"] == {"eth0": {"mac": "52:54:00:5e:00:01"}}
+    assert nodes["SW1"]["nics"] == {"GigabitEthernet0/0": {"mac": "52:54:00:5e:00:01"}}
     assert nodes["SW1"]["vars"]["imported"]["tags"] == ["access"]
     assert lab.report["images"]["cisco_viosl2"]["source"] == "iosvl2-2020"
     assert lab.topology["links"][1]["impair"] == {"delay": "20ms", "rate": "1000kbit"}

@@ -27,8 +27,8 @@ NICS = {
     },
     "eve_lan.unl": {
         "10": {"0": "fw-1:fxp0", "1": "fw-1:ge-0/0/0"},
-        "11": {"0": "sw:eth0", "4": "sw:eth4"},
-        "12": {"0": "sw-2:eth0"},
+        "11": {"0": "sw:GigabitEthernet0/0", "4": "sw:GigabitEthernet1/0"},
+        "12": {"0": "sw-2:GigabitEthernet0/0"},
         "13": {"2": "box:p2"},
         "14": {"0": "pc:eth1"},
     },

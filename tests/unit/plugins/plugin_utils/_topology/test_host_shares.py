@@ -425,6 +425,26 @@ def test_images():
 
 
 @pytest.mark.parametrize(
+    ("kind", "node", "disks"),
+    [
+        ({"image": "/k.qcow2"}, {}, [("root", "/k.qcow2")]),
+        ({"image": "/k.qcow2", "disk": {"bus": "ide"}}, {}, [("root", "/k.qcow2")]),
+        ({"image": "/k.qcow2"}, {"image": "/own"}, [("root", "/own")]),
+        ({"image": "/k.qcow2"}, {"image": "other"}, [("root", "/o")]),
+        ({"vm": {"disks": [{"name": "root", "path": "/p"}]}}, {}, [("root", None)]),
+        ({"vm": {"disks": [{"name": "root", "size": "1G"}, {"name": "b"}]}}, {}, None),
+    ],
+)
+def test_a_kind_has_its_own_image(kind, node, disks):
+    found, wrong = settings({"kind": "k", **node}, kinds={"k": kind})
+    assert not wrong
+    if disks is not None:
+        shown = [(disk["name"], disk.get("backing_file")) for disk in found["disks"]]
+        assert shown == disks
+        assert found["disks"][0].get("bus") == kind.get("disk", {}).get("bus")
+
+
+@pytest.mark.parametrize(
     "node, images",
     [
         ({}, {}),

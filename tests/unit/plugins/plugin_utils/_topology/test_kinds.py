@@ -59,6 +59,15 @@ def test_a_kind_is_complete(name):
         assert spec["vm"].get("cpu") != "host", "that would require KVM"
 
 
+def test_kinds_say_how_they_show_their_configuration():
+    shown = {name: resolve(name)[0]["running_config"] for name in NAMES}
+    assert len([name for name in NAMES if shown[name]]) >= 25
+    for name, spec in shown.items():
+        assert not spec or spec["command"] and spec["source"], name
+        for pattern in [*spec.get("omit", ()), *spec.get("volatile", ())]:
+            re.compile(pattern)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_qemu_accepts_a_kind(name, version):
@@ -150,3 +159,38 @@ def test_merge_does_not_change_its_arguments():
     under, over = {"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]}
     assert kinds.merge(under, over) == {"a": {"b": 3, "c": 2}, "l": [2]}
     assert (under, over) == ({"a": {"b": 1, "c": 2}, "l": [1]}, {"a": {"b": 3}, "l": [2]})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("vr-sros", "nokia_sros"),
+        ("vr-nokia_sros", "nokia_sros"),
+        ("sonic-vm", "sonic"),
+        ("f5_bigip-ve", "f5_bigip_ve"),
+        ("iosv", "cisco_vios"),
+        ("cisco_vios", "cisco_vios"),
+        ("frr", "frr"),
+        ("vr-own", "vr-own"),
+        ("chr", "chr"),
+    ],
+)
+def test_kinds_have_other_names(name, kind):
+    own = {"chr": {"extends": "mikrotik_ros"}, "vr-own": {"extends": "timos"}}
+    assert kinds.canonical(name, own) == kind
+    assert resolve(name, own)[0] == resolve(kind, own)[0] is not None
+    topology = builder.build({"name": "t", "nodes": {"n": {"kind": name}}, "kinds": own})
+    assert topology.nodes["n"].kind == kind, "groups and pictures have the same name"
+
+
+def test_other_names_are_unique_and_not_inherited():
+    aliases = [alias for name in NAMES for alias in kinds.shipped()[name].get("aliases", ())]
+    assert len(aliases) >= 40 and len({*aliases, *NAMES}) == len(aliases) + len(NAMES)
+    assert "aliases" not in resolve("cisco_viosl2")[0]
+
+
+@pytest.mark.parametrize("name", ["vr-nothing", "iosvv", "x" * 80])
+def test_names_that_no_kind_has(name):
+    assert resolve(name)[0] is None
+    if name == "iosvv":
+        assert "did you mean iosv?" in resolve(name)[1][0][1]
