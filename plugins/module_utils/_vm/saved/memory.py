@@ -29,17 +29,21 @@ MIB = 1 << 20
 # QEMU sends 128 MiB/s by default: bytes per second that no disk reaches.
 BANDWIDTH = 1 << 40
 _ENDED = ("completed", "failed", "cancelled")
-EVENTS = {"capabilities": [{"capability": "events", "state": True}]}
-# The memory stays in the file that it is mapped from.
-_MAPPED = {
-    "capabilities": [
-        {"capability": "events", "state": True},
-        {"capability": "x-ignore-shared", "state": True},
-    ]
-}
 _FILE_TRANSPORT = (8, 2)  # the first QEMU with file:, and the last ones refuse fd: of a file
 _CANCEL_TIMEOUT = 10
 _POLL_INTERVAL = 0.005  # seconds: no event reports this
+
+
+def capabilities(is_mapped: bool = False, pauses: bool = False) -> dict[str, Any]:
+    """Return the arguments of migrate-set-capabilities, with all that this collection ever sets.
+
+    QEMU keeps what it was given before. is_mapped: the memory stays in the file that it is mapped
+    from. pauses: QEMU waits before the guest stops.
+    """
+    states = {"events": True, "x-ignore-shared": is_mapped, "pause-before-switchover": pauses}
+    return {
+        "capabilities": [{"capability": name, "state": state} for name, state in states.items()]
+    }
 
 
 def save_memory(monitor: Monitor, path: str, timeout: float, memory_file: str | None = None) -> int:
@@ -54,7 +58,7 @@ def save_memory(monitor: Monitor, path: str, timeout: float, memory_file: str | 
         transport = _transport(monitor, path, handle)
         monitor.batch(
             [
-                ("migrate-set-capabilities", _MAPPED if memory_file else EVENTS),
+                ("migrate-set-capabilities", capabilities(memory_file is not None)),
                 ("migrate-set-parameters", {"max-bandwidth": BANDWIDTH}),
             ]
         )
@@ -87,8 +91,7 @@ def load_memory(monitor: Monitor, path: str, timeout: float, is_mapped: bool = F
         raise HostError("cannot read the saved memory %s: %s" % (path, error.strerror), path=path)
     try:
         transport = _transport(monitor, path, handle)
-        capabilities = _MAPPED if is_mapped else EVENTS
-        monitor.batch([("migrate-set-capabilities", capabilities)])
+        monitor.batch([("migrate-set-capabilities", capabilities(is_mapped))])
         monitor.execute("migrate-incoming", {"uri": transport})
         wait(monitor, timeout, "QEMU did not load the state of the guest from %s" % path)
     finally:
@@ -101,7 +104,7 @@ def cancel(monitor: Monitor) -> None:
     if status not in ("setup", "active", "device", "pre-switchover", "cancelling"):
         _wait_for_end(monitor, _CANCEL_TIMEOUT)
         return
-    monitor.batch([("migrate-set-capabilities", EVENTS)])
+    monitor.batch([("migrate-set-capabilities", capabilities())])
     monitor.execute("migrate_cancel")
     with contextlib.suppress(HostError):
         wait(monitor, _CANCEL_TIMEOUT, "")

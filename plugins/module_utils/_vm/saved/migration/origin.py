@@ -250,7 +250,7 @@ class Origin:
         _execute_all(
             monitor,
             [
-                ("migrate-set-capabilities", _capabilities(True)),
+                ("migrate-set-capabilities", memory.capabilities(pauses=True)),
                 ("migrate-set-parameters", parameters),
             ],
         )
@@ -298,7 +298,7 @@ class Origin:
             return
         self._cancel_copies()
         cables.plug_again(monitor, definition, self.folder, self.host.capabilities)
-        monitor.batch([("migrate-set-capabilities", _capabilities(False))])
+        monitor.batch([("migrate-set-capabilities", memory.capabilities())])
         channel.remove_key(monitor, self.folder)
         if sending["status"] == "running" and status != "running":
             monitor.execute("cont")
@@ -339,13 +339,6 @@ class Origin:
         remove_vm(self.folder, settings)
         kept = captures(self.folder)
         return ["%s has the captures of the VM %s" % (kept, self.folder.name)] if kept else []
-
-
-def _capabilities(pauses: bool) -> dict[str, Any]:
-    states = {"events": True, "pause-before-switchover": pauses}
-    return {
-        "capabilities": [{"capability": name, "state": state} for name, state in states.items()]
-    }
 
 
 def _execute_all(monitor: Monitor, commands: list[Command]) -> None:

@@ -196,7 +196,7 @@ class Target:
             flat = self.host.capabilities.json_object
             channel.add_key(monitor, self.folder, target.key, True, flat)
             monitor.execute("migrate-set-parameters", target.tls)
-        monitor.execute("migrate-set-capabilities", memory.EVENTS)
+        monitor.execute("migrate-set-capabilities", memory.capabilities())
         monitor.execute("migrate-incoming", {"uri": target.uri})
         names = [entry["name"] for entry in self.origin["disks"]]
         if names:

@@ -16,7 +16,7 @@ from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp
 
 
 class Qemu(FakeQmp):
-    """A QEMU whose migrations end at once with a status."""
+    """A QEMU whose migrations end at once with a status, and that has continued from a template."""
 
     def __init__(self, path, status="completed", **more):
         def migrate(arguments):
@@ -32,9 +32,12 @@ class Qemu(FakeQmp):
         super().__init__(path, answers, **more)
 
     def capabilities(self):
-        """The capabilities that were switched on."""
-        given = [more for name, more in self.requests if name == "migrate-set-capabilities"]
-        return [one["capability"] for one in given[0]["capabilities"] if one["state"]]
+        """The capabilities that are on. QEMU keeps those of the load of its template."""
+        states = {"x-ignore-shared": True}
+        for name, more in self.requests:
+            if name == "migrate-set-capabilities":
+                states.update({one["capability"]: one["state"] for one in more["capabilities"]})
+        return sorted(name for name, is_on in states.items() if is_on)
 
 
 @pytest.mark.parametrize(
