@@ -168,8 +168,10 @@ class Hub:
 
     def _change_uplink(self, monitor: Monitor, settings: Settings, uplink: Link | None) -> None:
         backends = self._uplink_backends(uplink)
+        if settings.pop("uplink", None) is not None:
+            # Whatever a killed run leaves, the next one plugs it again.
+            self._save(self._record, settings)
         _unplug(monitor, _UPLINK)
-        settings.pop("uplink", None)
         _plug(monitor, backends)
         if uplink is not None:
             settings["uplink"] = uplink

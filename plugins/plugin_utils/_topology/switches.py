@@ -32,7 +32,7 @@ def _check_segment(segment: Segment, problems: Problems) -> None:
     if segment.kind != "switch" and "ageing" in segment.settings:
         problems.add(segment.path + ".ageing", "only a segment of type switch learns addresses")
     uplink = segment.settings.get("uplink")
-    if not uplink:
+    if uplink is None:
         return
     path = segment.path + ".uplink"
     if segment.kind == "bridge":

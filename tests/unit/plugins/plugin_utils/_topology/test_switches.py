@@ -167,14 +167,16 @@ def test_the_uplink_of_a_switch_is_a_hub_of_its_own():
 @pytest.mark.parametrize(
     ("uplink", "expected"),
     [
-        ({}, None),
+        (None, None),
+        ({}, {"type": "user"}),
         ({"restrict": True}, {"type": "user", "restrict": True}),
         ({"type": "tap", "interface": "tap0"}, {"type": "tap", "interface": "tap0"}),
         ({"type": "bridge", "bridge": "br0"}, {"type": "bridge", "bridge": "br0"}),
     ],
 )
 def test_the_uplink_of_a_hub(uplink, expected):
-    entry = segments_of(build({"s": {"members": ["a", "b"], "uplink": uplink}}))["hv1"]["s"]
+    given = {} if uplink is None else {"uplink": uplink}
+    entry = segments_of(build({"s": {"members": ["a", "b"], **given}}))["hv1"]["s"]
     assert entry.get("uplink") == expected
 
 
