@@ -167,7 +167,8 @@ def _is_status(answer: dict[str, Any]) -> bool:
     switch = answer.get("switch")
     ports = switch.get("ports") if isinstance(switch, dict) else None
     return (
-        _is_dict_of_dicts(ports)
+        isinstance(ports, dict)
+        and _is_dict_of_dicts(ports)
         and all({"local_address", "local_port", "vlans"} <= set(port) for port in ports.values())
         and _is_dict_of_dicts(answer.get("ports"))
         and _is_dict_of_dicts(answer.get("measured"))
