@@ -252,6 +252,9 @@ def up_network(name: str) -> None:
     # the same after a reboot, because the neighbours keep the old one for seconds.
     mac = "02:57:1a:b0:00:%02x" % HYPERVISORS[name].number
     peer = ("peer", "name", name, "netns", SWITCH)
+    # After a reboot, the kernel removes the link of the former namespace some time later.
+    with contextlib.suppress(Failure):
+        call("ip", "-n", SWITCH, "link", "delete", name)
     call("ip", "link", "add", "eth0", "netns", namespace, "address", mac, "type", "veth", *peer)
     call("ip", "-n", SWITCH, "link", "set", name, "master", "br0", "up")
     call("ip", "-n", namespace, "link", "set", "lo", "up")
