@@ -45,7 +45,7 @@ WORKERS = 2
 GRACE = 40
 # Steps that run or wait after this many seconds have failed. This gives a summary before an
 # outer limit, such as that of a CI job, ends the run.
-LIMIT = int(os.environ.get("VLAB_TEST_LIMIT") or 5100)
+LIMIT = int(os.environ.get("VLAB_TEST_LIMIT") or 5220)
 SANITY_ERROR = re.compile(r"^(ERROR|FATAL)\b")
 # A failed task in the output of ansible-playbook, which may be far from the end: an "always"
 # section runs after it.

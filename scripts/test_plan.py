@@ -491,7 +491,7 @@ def testbed_steps(everything: bool = False) -> list[Step]:
             [str(ROOT / "tests/testbed/run"), *arguments],
             cwd=ROOT,
             own_home=False,
-            timeout=7200 if everything else 3600,
+            timeout=7200 if everything else 4500,
             count=own_summary,
             after=("trees", "images"),
         )
