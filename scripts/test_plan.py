@@ -30,6 +30,14 @@ CHANGED_SINCE = "6 hours ago"
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
 # Targets of this host that run modules with the plain interpreter, as users do.
 PLAIN = ("adhoc", "lab_kill")
+# What targets of this host do only in the set "nightly", as variables.
+NIGHTLY_VARIABLES = {
+    # Guests that restart under their connections take ten minutes.
+    "inside": '{"inside_restarts": true}',
+    # Each change of a lab takes a fifth of a second.
+    "lab_churn": '{"lab_churn_seconds": 2400}',
+    "lab_kill": '{"lab_kill_rounds": 30}',
+}
 # Targets that the set "fast" runs in process on this host.
 FAST_STEPS = (
     "vm_life",
@@ -407,8 +415,7 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
                 f"local_target={name}",
                 *([] if nightly or name in PLAIN else ["-i", str(ROOT / "tests/warm/local.yml")]),
                 *(pages if name == "docs_examples" else []),
-                # Guests that restart under their connections take ten minutes.
-                *(["-e", '{"inside_restarts": true}'] if nightly and name == "inside" else []),
+                *(["-e", NIGHTLY_VARIABLES[name]] if nightly and name in NIGHTLY_VARIABLES else []),
             ),
             cwd=ROOT,
             own_home=False,
