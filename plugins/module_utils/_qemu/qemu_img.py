@@ -525,6 +525,8 @@ def _space_text(path: str, needed: int | None) -> str:
     try:
         state = os.statvfs(folder)
         free = "%s free" % format_size(state.f_bavail * state.f_frsize)
+        if state.f_files and not state.f_favail:
+            free += ", and no inodes"
     except OSError:
         free = "its file system cannot be examined"
     return "the disk or the quota of %s is full (%s%s): make space, or use another folder" % (

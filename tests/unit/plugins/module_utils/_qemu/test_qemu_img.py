@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -318,6 +319,14 @@ def test_a_full_disk_is_reported_with_what_is_free_and_what_was_needed(run, imag
     with pytest.raises(ImageError, match="about 1M needed"):
         image.create("t", "raw", 1 << 20, {"preallocation": "full"})
     assert os.listdir(tmp_path) == ["s"]
+
+
+def test_a_file_system_without_inodes_is_reported_as_such(monkeypatch):
+    facts = {"f_bavail": 100, "f_frsize": 4096, "f_files": 10, "f_favail": 0}
+    monkeypatch.setattr(os, "statvfs", lambda _path: types.SimpleNamespace(**facts))
+    assert "is full (400K free, and no inodes): make space" in qemu_img._space_text("/x/y", None)
+    facts["f_files"] = 0  # unknown, as on btrfs
+    assert "is full (400K free): make space" in qemu_img._space_text("/x/y", None)
 
 
 def test_a_copy_that_cannot_be_grown_does_not_appear(run, image, tmp_path):
