@@ -110,7 +110,7 @@ def create_atomically(path: str, mode: int = 0o600) -> Iterator[tuple[int, str]]
         yield handle, temporary or "/proc/self/fd/%d" % handle
         os.chmod(temporary or handle, mode)
         if temporary:
-            _rename_new(temporary, path)
+            rename_new(temporary, path)
         else:
             # With a directory's descriptor Python follows the link in /proc: open(2), O_TMPFILE.
             os.link("/proc/self/fd/%d" % handle, path, src_dir_fd=handle, follow_symlinks=True)
@@ -143,7 +143,7 @@ def replace_atomically(path: str) -> Iterator[tuple[int, str]]:
         raise
 
 
-def _rename_new(temporary: str, path: str) -> None:
+def rename_new(temporary: str, path: str) -> None:
     """Rename a file, but never replace another one.
 
     The kernel refuses a hard link if path exists. Not every file system has hard links.

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
@@ -79,6 +80,20 @@ def existing_vms(params: dict[str, Any], hosts: list[str], facts: Facts) -> set[
     if not set(hosts) <= set(facts):
         return None
     return {name for found in facts.values() for name in found.get("vms", {})}
+
+
+def queried_facts(
+    hostvars: Mapping[str, Any], hosts: Sequence[str], variable: str, lab: Any
+) -> dict[str, dict[str, Any]]:
+    """Return the facts about a lab that qemu_lab_info found, from a variable of the play."""
+    facts = {}
+    for host in hosts:
+        if lab and host in hostvars:
+            result = hostvars[host].get(variable)
+            found = result.get("hypervisor") if isinstance(result, dict) else None
+            if isinstance(found, dict) and found.get("lab") == lab:
+                facts[host] = found
+    return facts
 
 
 def queried_lab(facts: Facts) -> dict[str, Any] | None:

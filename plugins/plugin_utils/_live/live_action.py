@@ -22,17 +22,14 @@ from ansible.errors import (
     AnsiblePromptInterrupt,
     AnsiblePromptNoninteractive,
 )
-from ansible.module_utils.basic import missing_required_lib
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.live_arguments import ARGUMENTS
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import import appliance
-from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source import (
-    named,
-    read_topology,
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.controller_action import (
+    ControllerAction,
+    Params,
+    Result,
+    hosts_of,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._live.requests import Picture
 from ansible_collections.vlab.qemu.plugins.plugin_utils._live.server import LiveServer
@@ -42,19 +39,13 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._live.watch import (
     Watch,
     set_carriers,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import (
-    Hypervisor,
-    variables_for,
-)
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder, libraries
+from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.hypervisor import Hypervisor
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Topology
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 
-Params = dict[str, Any]
-Result = dict[str, Any]
 _FIRST_ANSWER_TIMEOUT = 30  # seconds for the hypervisors, before the address is shown
 _END_TIMEOUT = 5  # seconds for a query that has begun
 _PARENT_INTERVAL = 1  # seconds between two checks whether ansible-playbook still runs
+_MIN_INTERVAL = 0.5  # seconds
 _HINT = "set write of qemu_live, or -e lab_live_write=true"
 
 
@@ -62,37 +53,29 @@ class _Ended(Exception):
     """A signal ends the action."""
 
 
-class LiveAction(ActionBase):
-    """One run of qemu_live, on the controller."""
+class LiveAction(ControllerAction):
+    """One run of qemu_live."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    arguments = ARGUMENTS
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Result:
-        """Run the task; return its result."""
-        super().run(tmp, task_vars)
-        missing = libraries.missing()
-        if missing:
-            return {"failed": True, "changed": False, "msg": missing_required_lib(missing)}
+    def work(self, params: Params, task_vars: Mapping[str, Any]) -> Result:
+        """Serve the picture; return the result of the task."""
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "check mode serves no page"}
-        try:
-            params = _validated(dict(self._task.args))
-            topology = self._topology(params)
-            self._serve(params, topology, _hosts(params, task_vars or {}))
-        except (TopologyError, VlabError) as error:
-            return {"failed": True, "changed": False, "msg": str(error)}
-        except AnsibleActionFail as error:
-            # As an exception it would bypass failed_when and until, unlike an error of a module.
-            return {"failed": True, "changed": False, "msg": error.message}
+        if params["interval"] < _MIN_INTERVAL:
+            raise AnsibleActionFail(
+                "interval: at least %s seconds, not %s" % (_MIN_INTERVAL, params["interval"])
+            )
+        if not 0 <= params["port"] < 65536:
+            raise AnsibleActionFail("port: from 0 to 65535, not %d" % params["port"])
+        hosts = {
+            name: LiveHost(
+                host.variables, host.root, functools.partial(Hypervisor, name, host.variables)
+            )
+            for name, host in hosts_of(params, task_vars).items()
+        }
+        self._serve(params, self.topology(params), hosts)
         return {"changed": False}
-
-    def _topology(self, params: Params) -> Topology:
-        source = read_topology(params["topology"], self._find_needle)
-        folder = os.path.dirname(os.path.abspath(source.path)) if source.path else ""
-        data = named(source.data, params["lab_name"], params["lab"])
-        return builder.build(data, None, None, appliance.reader(folder))
 
     def _serve(self, params: Params, topology: Topology, hosts: dict[str, LiveHost]) -> None:
         state = LiveState(topology, {name: host.variables for name, host in hosts.items()})
@@ -114,23 +97,6 @@ class LiveAction(ActionBase):
                 "The lab %s: %s (%s). Ctrl-C ends it."
                 % (topology.name, server.address, "write" if params["write"] else "read-only")
             )
-
-
-def _hosts(params: Params, task_vars: Mapping[str, Any]) -> dict[str, LiveHost]:
-    """Return the hypervisors by name."""
-    hostvars = task_vars["hostvars"]
-    entries = params["hypervisors"] or [{"name": name} for name in task_vars["ansible_play_hosts"]]
-    found = {}
-    for entry in entries:
-        name = entry["name"]
-        if name not in hostvars:
-            raise AnsibleActionFail("hypervisors: the inventory has no host %s" % name)
-        given = entry.get("variables") or {}
-        own = {key: value for key, value in given.items() if value != ""}
-        variables = variables_for({**hostvars[name], **own, "inventory_hostname": name})
-        connect = functools.partial(Hypervisor, name, variables)
-        found[name] = LiveHost(variables, entry.get("root") or params["root"], connect)
-    return found
 
 
 def _wait(message: str) -> None:
@@ -170,20 +136,3 @@ def _signals() -> Iterator[None]:
             signal.signal(one, handler)
     for number in received:
         signal.raise_signal(number)
-
-
-def _validated(args: Params) -> Params:
-    """Return the options with their types and defaults. Hypervisors expand the path root."""
-    spec = {
-        name: dict(option, type="str") if option["type"] == "path" else option
-        for name, option in ARGUMENTS.items()
-    }
-    checked = ArgumentSpecValidator(spec).validate(args)
-    if checked.error_messages:
-        raise AnsibleActionFail("; ".join(checked.error_messages))
-    params: Params = checked.validated_parameters
-    if params["interval"] < 0.5:
-        raise AnsibleActionFail("interval: at least 0.5 seconds, not %s" % params["interval"])
-    if not 0 <= params["port"] < 65536:
-        raise AnsibleActionFail("port: from 0 to 65535, not %d" % params["port"])
-    return params
