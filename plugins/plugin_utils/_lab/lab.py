@@ -28,6 +28,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_origin imp
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.used_record import (
     UsedRecord,
     existing_vms,
+    queried_facts,
     queried_lab,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
@@ -177,15 +178,8 @@ class Deriver:
         self, lab: Any, variable: str = _LAB_INFO, hosts: Sequence[str] | None = None
     ) -> dict[str, dict[str, Any]]:
         """Return the facts about a lab that qemu_lab_info found, from a variable of the play."""
-        hostvars = self._vars.get("hostvars", {})
-        facts = {}
-        for host in self.hosts if hosts is None else hosts:
-            if lab and host in hostvars:
-                result = hostvars[host].get(variable)
-                found = result.get("hypervisor") if isinstance(result, dict) else None
-                if isinstance(found, dict) and found.get("lab") == lab:
-                    facts[host] = found
-        return facts
+        chosen = self.hosts if hosts is None else hosts
+        return queried_facts(self._vars.get("hostvars", {}), chosen, variable, lab)
 
     def _origins(self, params: Mapping[str, Any]) -> placement.Placement:
         """Return the host of each node of the lab that this one is a clone of, as far as known."""
