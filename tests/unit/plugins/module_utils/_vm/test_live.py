@@ -301,6 +301,58 @@ def test_a_nic_comes_with_all_that_is_behind_it_and_goes_with_it(world):
     assert names(commands) == ["device_del", "object-del", "netdev_del", "netdev_del", "netdev_del"]
 
 
+REMOVAL = ["device_del", "object-del", "netdev_del", "netdev_del", "netdev_del"]
+
+
+@pytest.mark.parametrize("position", range(len(REMOVAL)))
+@pytest.mark.parametrize(
+    "event, data",
+    [
+        ("RESET", {"guest": True, "reason": "guest-reset"}),
+        ("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}),
+        ("GUEST_PANICKED", {"action": "pause"}),
+        ("STOP", None),
+        ("RESUME", None),
+        ("NIC_RX_FILTER_CHANGED", {"name": "nic1", "path": "/machine/peripheral/nic1"}),
+        ("DEVICE_DELETED", {"device": "nic0", "path": "/machine/peripheral/nic0"}),
+        ("DEVICE_DELETED", {"path": "/machine/peripheral/nic1/virtio-backend"}),
+        ("DEVICE_UNPLUG_GUEST_ERROR", {"device": "nic0"}),
+    ],
+)
+def test_a_nic_is_removed_whatever_comes_meanwhile(world, event, data, position):
+    made = world({"nics": [NIC, {"name": "eth1"}]})
+    answered = []
+
+    def disturbed(name, answer):
+        def reply(arguments):
+            if len(answered) == position:
+                made.qemu.event(event, data)
+            answered.append(name)
+            return answer(arguments)
+
+        return reply
+
+    made.qemu.answers["device_del"] = disturbed("device_del", made.delete)
+    for name in ("object-del", "netdev_del"):
+        made.qemu.answers[name] = disturbed(name, lambda _arguments: {})
+    assert names(made.change({"nics": [NIC], "purge_nics": True})) == REMOVAL
+    assert answered == REMOVAL and "nic1" not in made.devices
+
+
+@pytest.mark.parametrize("command", ["device_del", "object-del", "netdev_del"])
+def test_a_nic_is_removed_by_the_next_run_if_the_monitor_closes(world, command):
+    made = world({"nics": [NIC, {"name": "eth1"}]})
+    made.qemu.last = command
+    with pytest.raises(MonitorError):
+        made.change({"nics": [NIC], "purge_nics": True})
+    made.qemu.last = "quit"
+    made.qemu.requests.clear()
+    commands = made.change({"nics": [NIC], "purge_nics": True})
+    # The guest had released it.
+    assert names(commands) == REMOVAL[1:] and "nic1" not in made.devices
+    assert [nic["name"] for nic in made.running["nics"]] == ["eth0"]
+
+
 def test_half_a_nic_is_cleared_away(world):
     made = world({"nics": [NIC]}, {"device_add": Refusal("no free slot")})
     with pytest.raises(MonitorError, match="no free slot"):
