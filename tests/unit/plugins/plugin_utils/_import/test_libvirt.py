@@ -115,6 +115,7 @@ def test_a_domain_with_everything():
         "watchdog_action": "reset",
         "tpm": True,
         "uuid": "0a0b0c0d-0000-4000-8000-000000000021",
+        "label": "core router",
     }
     assert kept["devices"]["hostdev"] and kept["nics"]["eth3"]["source"]["type"] == "direct"
     # A password is in no output.
