@@ -10,6 +10,8 @@ Ansible builds and unpacks a module again for each task, which takes longer than
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common import option_paths
@@ -17,8 +19,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     VlabError,
     report_os_errors,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import ARGUMENTS
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.converge import converge_lab
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name, root_folder
 
 
 def result_of(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -39,4 +43,14 @@ def _converge(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any],
     return result_of(parameters["params"], parameters["check_mode"]), []
 
 
-HANDLERS = {"converge": _converge}
+def _record(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the text of the record of a lab, None without one or for a damaged one."""
+    option_paths.expand(parameters, ARGUMENTS)
+    record = lab_record.LabRecord()
+    with contextlib.suppress(VlabError):
+        lab = check_name("lab", parameters["lab"])
+        record = lab_record.read(os.path.join(root_folder(parameters["root"]), lab))
+    return {"record": lab_record.to_text(record) if record.revision else None}, []
+
+
+HANDLERS = {"converge": _converge, "record": _record}

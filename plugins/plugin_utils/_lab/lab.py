@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ansible.errors import AnsibleActionFail
 
@@ -104,16 +104,22 @@ class Deriver:
     """Derives the lab of a task.
 
     task_vars: of the task's host. check_mode: of the task. read_appliance: see with_appliances.
+    query_record: returns the text of the record of a lab on the task's host, None without one.
     """
 
     def __init__(
-        self, task_vars: Mapping[str, Any], check_mode: bool, read_appliance: ReadAppliance
+        self,
+        task_vars: Mapping[str, Any],
+        check_mode: bool,
+        read_appliance: ReadAppliance,
+        query_record: Callable[[str], str | None],
     ) -> None:
         self._vars, self._check_mode = task_vars, check_mode
-        self._read_appliance = read_appliance
+        self._read_appliance, self._query_record = read_appliance, query_record
         self.hosts = list(
             task_vars.get("ansible_play_hosts_all") or [task_vars["inventory_hostname"]]
         )
+        self._batch = list(task_vars.get("ansible_play_batch") or self.hosts)
 
     def key(self, given: Given, task: str) -> str | None:
         """Return a digest of all that derive() depends on; None if there is no other host.
@@ -121,11 +127,10 @@ class Deriver:
         task: identifies the task in this run. During a task, all hosts find the same facts: those
         of the first one stand for all.
         """
-        batch = list(self._vars.get("ansible_play_batch") or self.hosts)
-        if len(batch) < 2:
+        if len(self._batch) < 2:
             return None
         parts = [
-            [task, self._check_mode, self.hosts, batch, self._vars.get("playbook_dir")],
+            [task, self._check_mode, self.hosts, self._batch, self._vars.get("playbook_dir")],
             self.facts(given.name, hosts=self.hosts[:1]),
             {name: value for name, value in given.params.items() if name not in _OWN_OPTIONS},
             [given.data, given.path, given.image_dir, given.sent, given.cache.text()],
@@ -139,7 +144,8 @@ class Deriver:
     def derive(self, given: Given) -> Lab:
         """Return the lab and what this run does with it. Raises TopologyError."""
         params, hosts, facts = given.params, self.hosts, self.facts(given.name)
-        used = UsedRecord(given.cache, facts, given.sent)
+        queried = None if facts else self._queried_record(given)
+        used = UsedRecord(given.cache, facts, given.sent or queried, queried is not None)
         existing = existing_vms(params, hosts, facts)
         topology = builder.build(given.data, used.kept, existing, self._read_appliance)
         state, only = params["state"], chosen_nodes(params.get("nodes"))
@@ -169,10 +175,26 @@ class Deriver:
             phases = {}
         derived = used.derived(topology, udp)
         origin = origin_of(params.get("owner"), given.path, self._vars.get("playbook_dir"))
-        queried = queried_lab(facts)
         return Lab(
-            topology, only, placed, udp, states, runs, phases, used, derived, origin, queried
+            topology,
+            only,
+            placed,
+            udp,
+            states,
+            runs,
+            phases,
+            used,
+            derived,
+            origin,
+            queried_lab(facts),
         )
+
+    def _queried_record(self, given: Given) -> str | None:
+        """Return the record on this host, if it saves each of several hosts a second request."""
+        has_other = given.sent or given.cache.text() or given.params.get("from")
+        if has_other or not given.name or len(self._batch) < 2:
+            return None
+        return self._query_record(str(given.name))
 
     def facts(
         self, lab: Any, variable: str = _LAB_INFO, hosts: Sequence[str] | None = None

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any, Mapping
 
@@ -277,7 +278,9 @@ class LabAction(ShareRunner):
         data = named(source.data, params.get("lab_name"), params.get("lab"))
         self._record_cache = RecordCache(self.host, str(params.get("root")), _name(data))
         given = Given(params, data, source.path, record, self._record_cache)
-        deriver = Deriver(self.task_vars, self._task.check_mode, self._read_appliance)
+
+        query = functools.partial(self._query_record, params.get("root"))
+        deriver = Deriver(self.task_vars, self._task.check_mode, self._read_appliance, query)
         key = deriver.key(given, self._task._uuid)
 
         def derive() -> Lab | str:
@@ -292,6 +295,15 @@ class LabAction(ShareRunner):
         if isinstance(lab, str):
             raise AnsibleActionFail(lab)
         return lab
+
+    def _query_record(self, root: str | None, lab: str) -> str | None:
+        """Return the text of the record of a lab on this host, None without one."""
+        place = {"root": root, "lab": lab}
+        try:
+            found = self.send_request(self.task_vars, "_lab.lab_service", "record", place)
+        except AnsibleError:
+            return None  # an unreachable host, which the request with its share reports
+        return found.get("record") if found else None
 
     def _share(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Params:
         """Return this host's share with these states of the nodes."""

@@ -25,11 +25,13 @@ class UsedRecord:
 
     cache: of the record. facts: what qemu_lab_info found, empty if it did not run. sent: the text
     of the record that this host has sent, because it did not agree with what an earlier attempt
-    assumed. Without any of these, the record in the cache is assumed.
+    assumed, or because it was queried. Without any of these, the record in the cache is assumed.
     """
 
-    def __init__(self, cache: RecordCache, facts: Facts, sent: str | None) -> None:
-        self._is_cached = not facts
+    def __init__(
+        self, cache: RecordCache, facts: Facts, sent: str | None, is_queried: bool = False
+    ) -> None:
+        self._is_cached = not facts and not is_queried
         self._is_assumed = not facts and sent is None
         if self._is_assumed:
             self._record = cache.read()

@@ -11,12 +11,13 @@ import types
 
 import pytest
 import yaml
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record, lab_service
 from ansible_collections.vlab.qemu.plugins.module_utils._remote import protocol
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import LAB_RECORD
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab import (
     lab,
     lab_action,
@@ -72,7 +73,8 @@ def action(hosts=("hv1",), here="hv1", check_mode=False, forks=5, **args):
         "ansible_play_batch": list(hosts),
         "hostvars": hostvars,
     }
-    made.sent = []
+    made.sent, made.queries = [], []
+    made.send_request = lambda _vars, _service, name, given: made.queries.append((name, given))
     made.run_share = lambda given, share: (
         made.sent.append((given, share)) or {"changed": True, "vms": [], "progress": []}
     )
@@ -363,7 +365,7 @@ def test_a_topology_that_is_not_utf_8(tmp_path):
 def test_results_of_qemu_lab_info_are_used_for_their_lab(registered, used):
     made = action()
     made.task_vars["hostvars"]["hv1"]["lab_info"] = registered
-    deriver = Deriver(made.task_vars, False, made._read_appliance)
+    deriver = Deriver(made.task_vars, False, made._read_appliance, lambda _lab: None)
     assert bool(deriver.facts("pair")) == used
 
 
@@ -554,7 +556,7 @@ def connected(made, **reply):
     """Give an action a local connection, and a client that receives this reply."""
     shell = types.SimpleNamespace(SHELL_FAMILY="sh")
     made._connection = types.SimpleNamespace(has_pipelining=True, become=None, _shell=shell)
-    del made.run_share
+    del made.run_share, made.send_request
     made._run_module = lambda params, share: made.sent.append((params, share)) or {"vms": []}
     nothing = {"message": None, "started": False, "incomplete": False, "code": 0, "output": ""}
     return lambda *_arguments: host_action.client.Reply(**dict(nothing, **reply))
@@ -773,3 +775,75 @@ def test_an_error_of_the_topology_is_found_once_and_reported_by_all(builds):
     ]
     assert messages[0] == messages[1] and "there is no node c" in messages[0]
     assert len(builds) == 1
+
+
+RECORD = lab_record.to_text(
+    lab_record.LabRecord("pair", None, 4, {"macs": {}, "nodes": {"a": {"loopback": "10.9.9.9"}}})
+)
+
+
+def test_the_record_of_one_host_saves_the_others_a_second_request(builds):
+    """Without it, each host would refuse a share that was derived without the record."""
+    queries = []
+    for here in ("hv1", "hv2"):
+        topology = dict(PAIR, addressing={"loopback": "10.9.9.0/24"})
+        made = action(hosts=("hv1", "hv2"), here=here, topology=topology, root="~/lab")
+        made.send_request = lambda *given: queries.append(given[1:]) or {"record": RECORD}
+        run(made)
+        record = made.sent[0][1]["record"]
+        assert record["based_on"] == 4 and record["digest"] is None
+        assert record["allocations"]["nodes"]["a"]["loopback"] == "10.9.9.9"
+        # The next run queries it again: there may be many hosts, and labs are large.
+        assert made._record_cache.text() is None
+    assert queries == [("_lab.lab_service", "record", {"root": "~/lab", "lab": "pair"})]
+
+
+INFO = {
+    "lab": "pair",
+    "vms": {},
+    "record": None,
+    "memory_available_mb": 9000,
+    "cpus": 2,
+    "disk_free_mb": 9000,
+}
+
+
+@pytest.mark.parametrize(
+    "hosts, info, reply, based_on, count",
+    [
+        (("hv1",), None, {"record": RECORD}, 0, 0),
+        (("hv1", "hv2"), None, None, 0, 1),
+        (("hv1", "hv2"), None, {"record": None}, 0, 1),
+        (("hv1", "hv2"), None, {"failed": True, "changed": True, "msg": "no"}, 0, 1),
+        (("hv1", "hv2"), INFO, {"record": RECORD}, 0, 0),
+    ],
+)
+def test_a_record_that_is_not_queried_or_not_there(builds, hosts, info, reply, based_on, count):
+    made, queries = action(hosts=hosts), []
+    made.send_request = lambda *given: queries.append(given) or reply
+    if info:
+        made.task_vars["hostvars"]["hv1"]["lab_info"] = {"hypervisor": info}
+    run(made)
+    assert made.sent[0][1]["record"]["based_on"] == based_on and len(queries) == count
+
+
+def test_a_host_that_cannot_be_queried_is_reported_by_its_own_request(builds):
+    made = action(hosts=("hv1", "hv2"))
+
+    def unreachable(*_given):
+        raise AnsibleConnectionFailure("no route to host")
+
+    made.send_request = unreachable
+    assert not run(made).get("failed") and len(made.sent) == 1
+
+
+def test_the_record_of_a_lab_is_a_request(tmp_path):
+    query = lab_service.HANDLERS["record"]
+    (tmp_path / "pair").mkdir()
+    place = {"root": str(tmp_path), "lab": "pair"}
+    assert query(dict(place), b"") == ({"record": None}, [])
+    lab_record.write(str(tmp_path / "pair"), lab_record.from_text(RECORD))
+    assert query(dict(place), b"") == ({"record": RECORD}, [])
+    assert query(dict(place, lab="../%s/pair" % tmp_path.name), b"") == ({"record": None}, [])
+    (tmp_path / "pair" / LAB_RECORD).write_text("{", encoding="utf-8")
+    assert query(dict(place), b"") == ({"record": None}, [])
