@@ -16,8 +16,8 @@ options:
       - All patterns are regular expressions of Python, in which C(^) and C($) also match at the
         beginning and the end of lines. Most consoles end a line with a carriage return and a line
         feed, so C(text\s*$) matches a whole line, and C(text$) only what is shown last.
-      - A step types one of O(steps[].send), O(steps[].secret), O(steps[].lines),
-        O(steps[].answer) and O(steps[].login), or nothing.
+      - A step types one of O(steps[].send), O(steps[].secret), O(steps[].lines) and
+        O(steps[].login), or nothing, and answers the questions of O(steps[].answer).
     type: list
     elements: dict
     required: true
@@ -65,6 +65,8 @@ options:
         description:
           - Questions and their answers. They are answered in the order in which they come, until
             the console shows O(steps[].until) or O(prompt).
+          - With O(steps[].send) or O(steps[].login), the questions that follow the text, or come
+            during the login.
         type: list
         elements: dict
         suboptions:

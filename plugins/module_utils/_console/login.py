@@ -65,6 +65,7 @@ class LoginSession:
 
     patterns: of the login. newline: what ends a typed line. wake: seconds without output after
     which an empty line is typed, 0 for never. record: called with all that the console shows.
+    answers: other questions of the system, and what to type.
     """
 
     def __init__(
@@ -75,9 +76,10 @@ class LoginSession:
         newline: bytes = b"\r",
         wake: float = 0,
         record: Callable[[bytes], None] = lambda output: None,
+        answers: Sequence[tuple[Pattern[bytes], str]] = (),
     ) -> None:
         self.console, self.login, self.patterns = console, login, patterns
-        self.newline, self.wake, self.record = newline, wake, record
+        self.newline, self.wake, self.record, self.answers = newline, wake, record, answers
         # A killed run may have changed it.
         given = [login.password, login.new_password]
         self._passwords: list[str | None] = [text for text in given if text is not None] or [None]
@@ -95,6 +97,7 @@ class LoginSession:
             *patterns.change,
             patterns.login_prompt,
             patterns.password_prompt,
+            *(pattern for pattern, _text in self.answers),
         ]
         if at_login_prompt:
             self._type(self.login.user, deadline)
@@ -122,6 +125,9 @@ class LoginSession:
             if self._is_waiting:
                 self._refuse(deadline)
             self._type(self.login.user, deadline)
+        elif number > changes + 2:
+            self._is_waiting = False
+            self._type(self.answers[number - changes - 3][1], deadline)
         else:
             password = self._passwords[0]
             if password is None:

@@ -173,7 +173,11 @@ class Script:
             return
         timeout = step.given.get("timeout") or self.timeout
         self.matches.append(self._expect(step, timeout))
-        if step.action in ("send", "secret"):
+        if step.action == "send" and step.answers:
+            deadline = time.monotonic() + timeout
+            self._type(step, step.path, str(step.given["send"]), deadline, timeout)
+            self._answer(step, timeout)
+        elif step.action in ("send", "secret"):
             self._send(step, step.path, str(step.given[step.action]), timeout)
         elif step.action == "lines":
             self._send_lines(step, str(step.given["lines"]), timeout)
@@ -304,6 +308,7 @@ class Script:
             self._newline,
             WAKE_TIME,
             self._transcript.add,
+            [(answer.expect, answer.text) for answer in step.answers],
         )
         self.changed = True
         try:

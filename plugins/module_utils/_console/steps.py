@@ -68,7 +68,7 @@ SCRIPT_SPEC: dict[str, dict[str, Any]] = {
     "errors": _TEXT,
     "echo": {"type": "bool"},
 }
-_ACTIONS = ("send", "secret", "lines", "answer", "login")
+_ACTIONS = ("send", "secret", "lines", "login")
 
 
 class Answer(NamedTuple):
@@ -155,16 +155,19 @@ def _step(path: str, given: Mapping[str, Any], prompt: str | None, errors: str |
         raise OptionError(
             "%s.%s" % (path, actions[1]), "give %s or %s, not both" % (actions[0], actions[1])
         )
-    if not actions and not given.get("expect"):
-        raise OptionError(
-            path, "a step needs expect, %s or %s" % (", ".join(_ACTIONS[:-1]), "login")
-        )
-    action = actions[0] if actions else None
+    answers = given.get("answer")
+    if not actions and answers is None and not given.get("expect"):
+        raise OptionError(path, "a step needs expect, answer, %s" % " or ".join(_ACTIONS))
+    action = actions[0] if actions else None if answers is None else "answer"
+    if answers is not None and action in ("secret", "lines"):
+        raise OptionError(path + ".answer", "it does not go with %s" % action)
+    if answers is not None and given.get("retry"):
+        raise OptionError(path + ".retry", "it does not go with answer")
     for key in ("retry", "errors"):
         if given.get(key) and not (prompt or given.get("until")):
             raise OptionError("%s.%s" % (path, key), "it needs until, or the prompt of the script")
-    if action in ("answer", "login") and not (prompt or given.get("until")):
-        raise OptionError(path, "%s needs until, or the prompt of the script" % action)
+    if (action == "login" or answers is not None) and not (prompt or given.get("until")):
+        raise OptionError(path, "answer and login need until, or the prompt of the script")
     # A system prints anything while it boots, and asks its questions.
     is_typed = action in ("send", "secret", "lines")
     login = _login(path + ".login", given["login"], prompt, given) if action == "login" else None
@@ -179,7 +182,7 @@ def _step(path: str, given: Mapping[str, Any], prompt: str | None, errors: str |
         _pattern(path, dict({"errors": errors if is_typed else None}, **_set(given)), "errors"),
         [
             _answer("%s.answer[%d]" % (path, number), answer)
-            for number, answer in enumerate(given.get("answer") or ())
+            for number, answer in enumerate(answers or ())
         ],
         login,
         LoginPatterns(login, path + ".login.") if login else None,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import json
 import time
-import types
 
 import pytest
 
@@ -14,13 +13,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     GuestError,
     OptionError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._console import script, login, screen
+from ansible_collections.vlab.qemu.plugins.module_utils._console import screen
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bootstrap import Bootstrap
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.tests.unit.console_system import ConsoleSystem
+from ansible_collections.vlab.qemu.tests.unit.first_boot import FirstBoot
 from ansible_collections.vlab.qemu.tests.unit.flood import Flood
 
-CONSOLES = [{"name": "console", "type": "unix", "log": True, "host": None, "port": None}]
 SECRET = "Open-Sesame-1"
 LINES = "hostname edge1\n\ninterface e1\n\tdescription %s\nip address 10.0.0.1/24\n" % ("x" * 130)
 # A system that asks questions, requires a new password, and is slow to accept commands.
@@ -111,57 +109,23 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
-    """Let no test wait for what only a real system needs."""
-    for module, name, seconds in (
-        (screen, "QUIET_TIME", 0.05),
-        (script, "ECHO_OFF_TIME", 0.05),
-        (login, "ECHO_OFF_TIME", 0.05),
-        (script, "WAKE_TIME", 0.3),
-    ):
-        monkeypatch.setattr(module, name, seconds)
-    wait = screen.pause
-    for module in (script, login):
-        monkeypatch.setattr(
-            module, "pause", lambda console, seconds, end: wait(console, seconds / 20, end)
-        )
+@pytest.fixture
+def boot(tmp_path, monkeypatch):
+    return FirstBoot(tmp_path, monkeypatch)
 
 
 @pytest.fixture
-def folder(tmp_path):
-    made = Folder(str(tmp_path), "lab", "r1")
-    made.make()
-    definition = {"name": "r1", "consoles": CONSOLES}
-    for path in (made.definition, made.run):
-        with open(path, "w", encoding="utf-8") as stream:
-            json.dump({"definition": definition} if path == made.run else definition, stream)
-    return made
-
-
-def saved(folder):
-    with open(folder.definition, encoding="utf-8") as stream:
-        return json.load(stream)
-
-
-def run(folder, options, boots=True):
-    """Plan and type. Return the Bootstrap."""
-    bootstrap, definition = Bootstrap(folder, options), saved(folder)
-    bootstrap.plan(definition, True, boots)
-    if bootstrap.change:
-        running = {"name": "r1", "consoles": CONSOLES}
-        observation = types.SimpleNamespace(running=running, folder=folder, run={})
-        bootstrap.run(definition, observation, boots)
-    return bootstrap
+def folder(boot):
+    return boot.folder
 
 
 def changed(options, **more):
     return dict(copy.deepcopy(options), **more)
 
 
-def test_a_system_is_configured_once(folder):
+def test_a_system_is_configured_once(boot, folder):
     with ConsoleSystem(folder.socket("console.sock"), SYSTEM) as system:
-        first = run(folder, OPTIONS)
+        first = boot.run(OPTIONS)
         assert first.change.option == "bootstrap" and first.change.before is None
         assert system.configured == [
             line.expandtabs().strip() for line in LINES.splitlines() if line.strip()
@@ -170,11 +134,11 @@ def test_a_system_is_configured_once(folder):
         assert commands == ["configure"] * 3 + ["show version", "feature seven", "save"]
         assert system.table["noise"] and not system._noise, "the noise came"
         typed = len(system.typed)
-        second = run(folder, OPTIONS)
+        second = boot.run(OPTIONS)
         assert second.change is None and second.warning == "" and len(system.typed) == typed
     with open(folder.run, encoding="utf-8") as stream:
-        assert json.load(stream)["definition"]["bootstrap"] == saved(folder)["bootstrap"]
-    assert SECRET not in json.dumps(saved(folder))
+        assert json.load(stream)["definition"]["bootstrap"] == boot.saved()["bootstrap"]
+    assert SECRET not in json.dumps(boot.saved())
 
 
 @pytest.mark.parametrize(
@@ -187,24 +151,24 @@ def test_a_system_is_configured_once(folder):
         ("boot", False, True, False, False),
     ],
 )
-def test_when_it_is_typed_again(folder, again, boots, runs, is_typed, warns):
+def test_when_it_is_typed_again(boot, folder, again, boots, runs, is_typed, warns):
     with ConsoleSystem(folder.socket("console.sock"), SYSTEM):
-        run(folder, changed(OPTIONS, again=again))
+        boot.run(changed(OPTIONS, again=again))
     other = changed(OPTIONS, again=again)
     other["steps"][3]["lines"] = "hostname edge2"
     bootstrap = Bootstrap(folder, other)
-    bootstrap.plan(saved(folder), runs, boots)
+    bootstrap.plan(boot.saved(), runs, boots)
     assert (bool(bootstrap.change), bool(bootstrap.warning)) == (is_typed, warns)
 
 
-def test_a_run_after_a_killed_one_goes_on_at_the_prompt(folder):
+def test_a_run_after_a_killed_one_goes_on_at_the_prompt(boot, folder):
     """The system shows nothing new: the last line of the log has the question."""
     with open(folder.file("console.log"), "wb") as stream:
         stream.write(b"loading\r\nEnter the initial dialog? [yes/no]: ")
     quiet = dict(SYSTEM, boot=[], states=copy.deepcopy(SYSTEM["states"]))
     quiet["states"]["dialog"]["shows"] = ""
     with ConsoleSystem(folder.socket("console.sock"), quiet) as system:
-        run(folder, OPTIONS, boots=False)
+        boot.run(OPTIONS, boots=False)
         assert "hostname edge1" in system.configured
 
 
@@ -274,44 +238,44 @@ DEAF = without("exec", hidden=True)
         ),
     ],
 )
-def test_what_fails(folder, table, number, change, message):
+def test_what_fails(boot, folder, table, number, change, message):
     """The error has the step and the last lines, and never a secret; nothing is remembered."""
     options = copy.deepcopy(OPTIONS)
     options["steps"][number].update(change)
     with ConsoleSystem(folder.socket("console.sock"), table):
         with pytest.raises(GuestError, match="its bootstrap failed: " + message) as caught:
-            run(folder, options)
+            boot.run(options)
     assert SECRET not in str(caught.value.message) + json.dumps(caught.value.facts)
-    assert "bootstrap" not in saved(folder)
+    assert "bootstrap" not in boot.saved()
     assert caught.value.facts["rung"] == "bootstrap" and caught.value.facts["node"] == "r1"
 
 
-def test_a_uart_that_loses_what_comes_at_once(folder, monkeypatch):
+def test_a_uart_that_loses_what_comes_at_once(boot, folder, monkeypatch):
     monkeypatch.setattr(screen, "_MAX_CHUNK", 1000)
     with ConsoleSystem(folder.socket("console.sock"), SYSTEM):
         with pytest.raises(GuestError, match=r"line 4: the console did not echo"):
-            run(folder, changed(OPTIONS, timeout=1))
+            boot.run(changed(OPTIONS, timeout=1))
 
 
 @pytest.mark.parametrize(
     "data", [b"x", b"edge# ", b"\n", b"\x1b[", b"login: ", b"\r\n%  noise\r\n"]
 )
-def test_a_console_that_never_pauses(folder, data):
+def test_a_console_that_never_pauses(boot, folder, data):
     options = changed(OPTIONS, timeout=1)
     with Flood(folder.socket("console.sock"), data):
         began = time.monotonic()
         for number in (0, 1, 3):
             with pytest.raises(GuestError):
-                run(folder, dict(options, steps=options["steps"][number:]))
+                boot.run(dict(options, steps=options["steps"][number:]))
         assert time.monotonic() - began < 20
 
 
-def test_a_vm_that_ends(folder):
+def test_a_vm_that_ends(boot, folder):
     system = ConsoleSystem(folder.socket("console.sock"), SYSTEM)
     with system:
         system._stop.set()
         with pytest.raises(GuestError, match="the console at .* was closed: the VM has ended"):
-            run(folder, OPTIONS)
+            boot.run(OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +298,7 @@ def test_a_vm_that_ends(folder):
         ({"again": "often"}, "again"),
     ],
 )
-def test_mistakes(folder, change, option):
+def test_mistakes(boot, folder, change, option):
     options = changed(OPTIONS, **change)
     if change == {"prompt": None, "echo": True}:
         options["steps"], option = [{"send": "a"}], "echo"
@@ -343,7 +307,7 @@ def test_mistakes(folder, change, option):
     assert caught.value.option == "nodes.r1.bootstrap." + option
 
 
-def test_a_console_that_does_not_exist(folder):
+def test_a_console_that_does_not_exist(boot, folder):
     bootstrap = Bootstrap(folder, changed(OPTIONS, console="aux"))
     with pytest.raises(OptionError, match=r"nodes\.r1\.bootstrap\.console: .* it has console"):
-        bootstrap.plan(saved(folder), True, True)
+        bootstrap.plan(boot.saved(), True, True)

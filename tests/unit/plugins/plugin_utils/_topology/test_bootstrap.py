@@ -11,7 +11,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems impor
 
 PROMPT = r"^[\w.-]+# *"
 TYPED = {
-    "extends": "aruba_aoscx",
+    "extends": "hp_vsr1000",
     "vars": {"password": "open"},
     "bootstrap": {
         "prompt": PROMPT,
@@ -22,7 +22,7 @@ TYPED = {
         ],
     },
 }
-NAMED = {"extends": "aruba_aoscx", "bootstrap": {"steps": [{"send": "hostname {name}"}]}}
+NAMED = {"extends": "hp_vsr1000", "bootstrap": {"steps": [{"send": "hostname {name}"}]}}
 DRIVE = {"extends": "cisco_vios", "bootstrap": TYPED["bootstrap"], "vars": {"password": "open"}}
 KINDS = {"typed": TYPED, "named": NAMED, "drive": DRIVE}
 
@@ -98,7 +98,7 @@ def kind(**changes):
 )
 def test_mistakes(kinds, node, message):
     for spec in kinds.values():
-        spec.setdefault("extends", "aruba_aoscx")
+        spec.setdefault("extends", "hp_vsr1000")
     with pytest.raises(TopologyError, match=message):
         script(dict(node, kind="k"), kinds)
 
