@@ -151,7 +151,8 @@ class Folder:
         self.suspended = self.file(os.path.join("suspended", "snapshot.json"))
         # Exists while a run returns the VM to the snapshot that it names.
         self.reverting = self.file("reverting")
-        # Exists while the guest arrives from another host: see saved/migration/target.py.
+        # Exists while the guest arrives from another host, and when it has left for one: see
+        # saved/migration.
         self.receiving = self.file("receiving.json")
 
     def file(self, name: str) -> str:
@@ -320,7 +321,7 @@ def remove_folder(folder: Folder, keep: Collection[str]) -> None:
     try:
         if folder.sockets != folder.path:
             shutil.rmtree(folder.sockets, ignore_errors=True)
-        last = (folder.definition, folder.lock)
+        last = (folder.definition, folder.receiving, folder.lock)
         for entry in os.scandir(folder.path) if os.path.isdir(folder.path) else ():
             if entry.path in keep or entry.path in last:
                 continue

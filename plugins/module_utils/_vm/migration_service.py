@@ -60,10 +60,10 @@ def _describe(
     folder: Folder, parameters: dict[str, Any], _data: bytes
 ) -> tuple[dict[str, Any], list[bytes]]:
     with _origin(folder, parameters) as origin:
-        if origin.observation.status == "absent":
-            return {"state": "absent"}, []
         if origin.was_sent:
             return {"state": "sent", "status": origin.status}, []
+        if origin.observation.status == "absent":
+            return {"state": "absent"}, []
         if not parameters["check_mode"]:
             origin.recover()
             if origin.was_sent:

@@ -76,7 +76,8 @@ class Observation:
     lost_definition: whether vm.json is missing, though QEMU runs.
     debris: whether a killed run left a folder without a definition.
     reverting: the snapshot to which a killed run was returning the VM, or None.
-    receiving: whether the guest arrives from another host, or a killed run left it half-way.
+    receiving: whether the guest arrives from another host, or has left for one, and a killed run
+    has not completed that.
     exit_code: of the last run, None if unknown. log: the end of QEMU's log, if it crashed.
     """
 
@@ -137,10 +138,10 @@ class Observation:
 
     def check_complete(self) -> None:
         """Raise HostError for a VM in the middle of a return to a snapshot, or of a migration."""
-        if self.receiving:
+        if self.receiving or self.run.get("sending") and not self.alive:
             raise HostError(
-                "the VM %s arrives from another hypervisor: wait for the run that migrates it, or"
-                " repeat it if it was interrupted" % self.folder.name
+                "the VM %s moves from one hypervisor to another: wait for the run of qemu_migrate,"
+                " or repeat it if it was interrupted" % self.folder.name
             )
         if self.reverting:
             raise HostError(

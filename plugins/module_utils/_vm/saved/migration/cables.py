@@ -75,11 +75,7 @@ def unplug(monitor: Monitor, definition: Definition) -> None:
     commands: list[Command] = []
     for nic in _pluggable(definition):
         ids = nic_devices.nic_ids(definition, nic["name"])
-        commands += [
-            ("object-del", {"id": ids.capture}),
-            ("netdev_del", {"id": ids.plug}),
-            ("netdev_del", {"id": ids.link}),
-        ]
+        commands += [("netdev_del", {"id": ids.plug}), ("netdev_del", {"id": ids.link})]
     monitor.batch(commands)
 
 
@@ -143,7 +139,17 @@ def keep_captures(definition: Definition, folder: Folder) -> None:
 
 
 def plug(definition: Definition, live: Live) -> None:
-    """Plug in the links of a guest that has arrived and is stopped. Raises MonitorError."""
+    """Plug in the links of a guest that has arrived and is stopped. Raises MonitorError.
+
+    Those that a killed run has plugged in are plugged in again.
+    """
+    captures = [
+        nic_devices.nic_ids(definition, nic["name"]).capture
+        for nic in _pluggable(definition)
+        if nic["capture"]
+    ]
+    live.monitor.batch([("object-del", {"id": name}) for name in captures])
+    unplug(live.monitor, definition)
     link_changes.start_wires(definition, live)
     commands: list[Command] = []
     for nic in definition["nics"]:

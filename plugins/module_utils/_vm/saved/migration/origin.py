@@ -7,7 +7,8 @@
 
 While it does, run.json has {"sending": {"to", "status"}}: the name of the target, and what the
 guest did before. If a run is killed, the guest of a QEMU in the run state postmigrate may have
-continued on the target, and only a run that asks the target lets it go on here.
+continued on the target, and only a run that asks the target lets it go on here. When the guest runs
+on the target, receiving.json has {"moved": what it did} until the VM is removed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     OptionError,
     VlabError,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import no_such_vm
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
@@ -97,7 +99,15 @@ class Origin:
     def was_sent(self) -> bool:
         """Whether the guest may have continued on the target of a run that was killed."""
         is_sending = bool(self.observation.run.get("sending"))
-        return is_sending and self.observation.alive and self.observation.status == _SENT
+        has_ended = not self.observation.alive or self.observation.status == _SENT
+        return self._moved is not None or is_sending and has_ended
+
+    @property
+    def _moved(self) -> str | None:
+        """What the guest did that has left, and whose QEMU may have ended."""
+        record = read_json(self.folder.receiving)
+        moved = record.get("moved") if isinstance(record, dict) else None
+        return moved if isinstance(moved, str) else None
 
     # What is known before anything changes.
 
@@ -133,12 +143,13 @@ class Origin:
     def status(self) -> str:
         """What the guest did before a run that was killed, or does now."""
         sending = self.observation.run.get("sending")
-        return str(sending["status"] if sending else self.observation.status)
+        return self._moved or str(sending["status"] if sending else self.observation.status)
 
     def _check_movable(self) -> None:
         observation, folder = self.observation, self.folder
         if observation.status == "absent":
             raise OptionError("vm", no_such_vm(folder))
+        observation.check_complete()
         observation.check_monitor()
         if not observation.alive:
             raise HostError(
@@ -288,7 +299,11 @@ class Origin:
         not continued it.
         """
         sending = self.observation.run.get("sending")
-        if not sending or not self.observation.alive:
+        if not sending:
+            return
+        if not self.observation.alive:
+            if is_certain:
+                record_run(self.observation, sending=None)
             return
         monitor, definition = self._monitor, self._definition
         self.host.find(definition["arch"], definition["qemu_binary"] or None)
@@ -335,6 +350,7 @@ class Origin:
 
         Captures are kept.
         """
+        write_json(self.folder.receiving, {"moved": self.status})
         self.close()
         remove_vm(self.folder, settings)
         kept = captures(self.folder)

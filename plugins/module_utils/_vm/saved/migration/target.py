@@ -288,8 +288,6 @@ class _Arrival:
         cables.keep_captures(self.final, self.folder)
         if self.observation.status == "inmigrate":
             self._wait(timeout)
-        else:
-            cables.unplug(self.monitor, self.final)  # those that a killed run has plugged in
         self._continue(status)
         self._end()
 

@@ -18,6 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.migration import (
     cables,
@@ -27,7 +28,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.migration impo
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.migration.channel import Channel
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp, Refusal
-from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
+from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
 
 
 @pytest.fixture
@@ -156,6 +157,45 @@ def test_a_cable_within_a_host_keeps_its_addresses(host):
     assert link["local_address"] == link["remote_address"]
     moved = cables.addressed(definition, found)["nics"]
     assert moved[0]["link"] == link and moved[1] == definition["nics"][1]
+
+
+def linked(host):
+    nics = [
+        {"name": "a", "link": {"peer": "x:a"}, "capture": {"enabled": True}},
+        {"name": "b", "link": {"type": "tap", "vhost": True}},
+        {"name": "c", "link": {"type": "user"}, "link_down": True},
+        {"name": "d"},
+    ]
+    return granted(compose(nics=nics, host=host))
+
+
+def test_the_links_are_unplugged_and_plugged_in_again_on_the_origin(tmp_path, host):
+    definition = linked(host)
+    with FakeQmp(tmp_path / "q") as qmp, Monitor(qmp.path) as monitor:
+        cables.unplug(monitor, definition)
+        cables.plug_again(monitor, definition, host.folder, host.capabilities)
+    requests = [(name, arguments["id"]) for name, arguments in qmp.requests[1:]]
+    names = ["plug0", "link0", "plug2", "link2"]
+    assert requests[:4] == [("netdev_del", name) for name in names]
+    assert sorted(requests[4:]) == [("netdev_add", name) for name in sorted(names)]
+
+
+@pytest.mark.parametrize("refused", [None, "netdev_add"])
+def test_links_and_carriers_on_the_target(tmp_path, host, refused):
+    definition = linked(host)
+    answers = {refused: Refusal("the port is taken")} if refused else {}
+    with FakeQmp(tmp_path / "q", answers) as qmp, Monitor(qmp.path) as monitor:
+        live = Live(host, monitor, 1, {"nics": []}, {}, 0)
+        if refused:
+            with pytest.raises(MonitorError, match="the port is taken"):
+                cables.plug(definition, live)
+            return
+        cables.plug(definition, live)
+    sent = [(name, arguments) for name, arguments in qmp.requests if arguments]
+    carriers = [(a["name"], a["up"]) for name, a in sent if name == "set_link"]
+    assert carriers == [("nic0", True), ("nic1", True), ("nic2", False), ("nic3", False)]
+    created = [a["id"] for name, a in sent if name in ("netdev_add", "object-add")]
+    assert sorted(created) == ["capture0", "link0", "link2", "plug0", "plug2"]
 
 
 def test_files_of_a_guest(host, tmp_path):
