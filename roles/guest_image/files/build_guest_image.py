@@ -41,7 +41,7 @@ MODULES = """
     am53c974 sdhci-pci mmc_block
     xhci-pci ehci-pci uhci-hcd ohci-pci usb-storage uas usbhid hid-generic
     isofs vfat nls_utf8 nls_cp437 nls_ascii nls_iso8859-1 ext4 crc32c_generic
-    button evdev i6300esb iTCO_wdt ib700wdt tpm_tis tpm_crb pvpanic pvpanic-pci
+    button evdev i6300esb iTCO_wdt ib700wdt tpm_tis tpm_crb pvpanic pvpanic-mmio pvpanic-pci
     8021q bridge dummy
 """.split()
 ROUTER_MODULES = """
