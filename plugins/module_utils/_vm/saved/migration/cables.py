@@ -82,7 +82,11 @@ def unplug(monitor: Monitor, definition: Definition) -> None:
 def plug_again(
     monitor: Monitor, definition: Definition, folder: Folder, capabilities: Capabilities
 ) -> None:
-    """Plug the links in again that unplug has unplugged; QEMU refuses those that it has."""
+    """Plug the links of a stopped guest in again, whether unplug has unplugged them or not.
+
+    They are unplugged first: QEMU 5.2 ends when it is given a plug that it has.
+    """
+    unplug(monitor, definition)
     monitor.batch(
         [
             ("netdev_add", backend)

@@ -312,10 +312,12 @@ class Origin:
         if status == _SENT and not is_certain:
             return
         self._cancel_copies()
+        if status == "running":
+            monitor.execute("stop")  # a card that sends while its link is away stalls
         cables.plug_again(monitor, definition, self.folder, self.host.capabilities)
         monitor.batch([("migrate-set-capabilities", memory.capabilities())])
         channel.remove_key(monitor, self.folder)
-        if sending["status"] == "running" and status != "running":
+        if sending["status"] == "running":
             monitor.execute("cont")
         self.observation.status = sending["status"]
         record_run(self.observation, sending=None)
