@@ -24,6 +24,7 @@ author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
   - vlab.qemu.attributes
+  - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
 attributes:
@@ -35,9 +36,6 @@ attributes:
     support: none
   idempotent:
     support: full
-  platform:
-    support: full
-    platforms: posix
   action:
     support: full
   async:

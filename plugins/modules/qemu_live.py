@@ -21,6 +21,7 @@ author:
   - vlab.qemu contributors (@vlab)
 extends_documentation_fragment:
   - vlab.qemu.attributes
+  - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
 attributes:
@@ -32,9 +33,6 @@ attributes:
     support: none
   idempotent:
     support: full
-  platform:
-    support: full
-    platforms: posix
   action:
     support: full
   async:
