@@ -35,9 +35,23 @@ def _content(node: NodeRun) -> dict[str, Any]:
     return {
         "name": node.name,
         "options": options,
+        "bootstrap": _without_secrets(node.node.get("bootstrap")),
         "images": [(path, size_and_time(path)) for path in _images(options)],
         "qemu": node.vm.host.capabilities.version_text,
     }
+
+
+def _without_secrets(script: Any) -> Any:
+    """Return a script for a console without what it types where nothing is shown."""
+    if isinstance(script, dict):
+        return {
+            key: _without_secrets(value)
+            for key, value in script.items()
+            if key not in ("secret", "password")
+        }
+    if isinstance(script, list):
+        return [_without_secrets(value) for value in script]
+    return script
 
 
 def _images(options: Params) -> Iterator[str]:

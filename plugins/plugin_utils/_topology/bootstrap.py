@@ -39,9 +39,11 @@ def is_typed(settings: Mapping[str, Any], spec: KindSpec) -> bool:
     script = spec["bootstrap"]
     if settings.get("bootstrap") is not None:
         return bool(settings["bootstrap"])
-    if not script.get("steps") or spec["config"].get("file"):
+    if not script.get("steps"):
         return False
-    return settings.get("config") is not None or not takes_config(script)
+    if not takes_config(script):
+        return True
+    return settings.get("config") is not None and not spec["config"].get("file")
 
 
 def check_script(path: str, script: Mapping[str, Any], problems: Problems) -> None:

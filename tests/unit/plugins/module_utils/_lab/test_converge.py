@@ -672,6 +672,19 @@ def test_the_content_key_follows_what_guests_boot_from(lab, tmp_path):
     assert key() != first
 
 
+def test_the_content_key_follows_what_is_typed_on_a_console(lab):
+    keys = set()
+    for name, secret in (("r1", "one"), ("r1", "two"), ("r2", "one")):
+        steps = [
+            {"login": {"user": "admin", "password": secret}},
+            {"send": "hostname " + name},
+            {"secret": secret},
+        ]
+        one = dict(node("a", "stopped"), bootstrap={"prompt": "# *$", "steps": steps})
+        keys.add(lab([one])["content_key"])
+    assert len(keys) == 2
+
+
 def test_the_content_key_has_no_passwords(lab):
     keys = set()
     for password in ("one", "two"):

@@ -24,7 +24,8 @@ TYPED = {
 }
 NAMED = {"extends": "hp_vsr1000", "bootstrap": {"steps": [{"send": "hostname {name}"}]}}
 DRIVE = {"extends": "cisco_vios", "bootstrap": TYPED["bootstrap"], "vars": {"password": "open"}}
-KINDS = {"typed": TYPED, "named": NAMED, "drive": DRIVE}
+BOTH = {"extends": "cisco_vios", "bootstrap": NAMED["bootstrap"]}
+KINDS = {"typed": TYPED, "named": NAMED, "drive": DRIVE, "both": BOTH}
 
 
 def script(node, kinds=None, render=lambda node, content: content):
@@ -46,6 +47,9 @@ def script(node, kinds=None, render=lambda node, content: content):
         ({"kind": "drive", "config": "x"}, False, {"ios_config.txt": "x"}),
         ({"kind": "drive", "config": "x", "bootstrap": True}, True, {}),
         ({"kind": "drive"}, False, {}),
+        ({"kind": "both", "config": "x"}, True, {"ios_config.txt": "x"}),
+        ({"kind": "both"}, True, {}),
+        ({"kind": "both", "bootstrap": False}, False, {}),
         ({"kind": "tiny"}, False, {}),
     ],
 )
