@@ -7,32 +7,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote import bytecode_cache
 
+bytecode_cache.activate()
+_action: Any = import_module("ansible_collections.vlab.qemu.plugins.plugin_utils._live.live_action")
 
-class ActionModule(ActionBase):
-    """Calls LiveAction, which is imported after the bytecode cache is active."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Run the task; return its result."""
-        bytecode_cache.activate()
-        module = import_module(
-            "ansible_collections.vlab.qemu.plugins.plugin_utils._live.live_action"
-        )
-        action = module.LiveAction(
-            self._task,
-            self._connection,
-            self._play_context,
-            self._loader,
-            self._templar,
-            self._shared_loader_obj,
-        )
-        result: dict[str, Any] = action.run(tmp, task_vars)
-        return result
+class ActionModule(_action.LiveAction):
+    """Serves the live picture of a lab."""

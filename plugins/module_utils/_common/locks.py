@@ -72,6 +72,8 @@ def try_lock(path: str, is_shared: bool) -> Iterator[bool]:
             is_held = False
         yield is_held
     finally:
+        # A program that another thread is starting may have the descriptor for a moment.
+        fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 

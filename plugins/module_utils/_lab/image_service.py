@@ -190,7 +190,11 @@ def _opened(parameters: dict[str, Any]) -> Iterator[IO[bytes]]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise HostError("another run copies %s: wait for its end" % parameters["path"])
-        yield stream
+        try:
+            yield stream
+        finally:
+            # A program that another thread is starting may have the descriptor for a moment.
+            fcntl.flock(stream, fcntl.LOCK_UN)
 
 
 HANDLERS = {

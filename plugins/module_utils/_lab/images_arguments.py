@@ -9,23 +9,13 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.places import LAB, hypervisors
+
 ARGUMENTS: Dict[str, Dict[str, Any]] = {
-    "topology": {"type": "raw", "required": True},
-    "lab_name": {"type": "str"},
-    "lab": {"type": "str"},
+    **LAB,
     "images": {"type": "dict", "default": {}},
-    "root": {"type": "path"},
     "image_dir": {"type": "path"},
-    "hypervisors": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "name": {"type": "str", "required": True},
-            "root": {"type": "path"},
-            "image_dir": {"type": "path"},
-            "variables": {"type": "dict"},
-        },
-    },
+    "hypervisors": hypervisors(image_dir={"type": "path"}),
     "source": {"type": "path"},
     "transfer": {
         "type": "str",

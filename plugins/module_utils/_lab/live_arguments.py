@@ -9,20 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.places import LAB, hypervisors
+
 ARGUMENTS: Dict[str, Dict[str, Any]] = {
-    "topology": {"type": "raw", "required": True},
-    "lab_name": {"type": "str"},
-    "lab": {"type": "str"},
-    "root": {"type": "path"},
-    "hypervisors": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "name": {"type": "str", "required": True},
-            "root": {"type": "path"},
-            "variables": {"type": "dict"},
-        },
-    },
+    **LAB,
+    "hypervisors": hypervisors(),
     "write": {"type": "bool", "default": False},
     "port": {"type": "int", "default": 0},
     "interval": {"type": "float", "default": 2},

@@ -223,7 +223,11 @@ def ssh_command(variables: Mapping[str, Any]) -> list[str] | None:
 
 
 def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Return the results of a function for all items, which wait for hosts. Raise its error."""
+    """Return the results of a function for all items, which wait for hosts.
+
+    It is called for all of them before the first error is raised.
+    """
     items = list(items)
     with ThreadPoolExecutor(max(1, len(items))) as pool:
-        return list(pool.map(function, items))
+        calls = [pool.submit(function, item) for item in items]
+    return [call.result() for call in calls]
