@@ -108,8 +108,6 @@ notes:
   - It requires the Python libraries jsonschema and netaddr on the controller.
 seealso:
   - module: vlab.qemu.qemu_lab
-  - plugin: vlab.qemu.lab
-    plugin_type: role
 """
 
 EXAMPLES = r"""

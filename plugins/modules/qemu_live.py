@@ -92,8 +92,6 @@ notes:
   - The picture requires the program C(dot) of graphviz on the controller, and the Python libraries
     jsonschema and netaddr.
 seealso:
-  - plugin: vlab.qemu.lab
-    plugin_type: role
   - plugin: vlab.qemu.lab_picture
     plugin_type: filter
 """

@@ -36,10 +36,10 @@ LOGIN_SPEC: dict[str, dict[str, Any]] = {
     "user": {"type": "str", "required": True},
     "password": _SECRET,
     "new_password": _SECRET,
-    "login_prompt": _TEXT,
-    "password_prompt": {"type": "str", "no_log": False},
+    "login_prompt": {"type": "str", "default": Login().login_prompt},
+    "password_prompt": {"type": "str", "default": Login().password_prompt, "no_log": False},
     "change": {"type": "list", "elements": "str"},
-    "failed": _TEXT,
+    "failed": {"type": "str", "default": Login().failed},
     "retry": {"type": "int", "default": 0},
 }
 STEP_SPEC: dict[str, dict[str, Any]] = {

@@ -162,11 +162,11 @@ def _is_valid(entries: Any) -> bool:
     )
 
 
-def install(make_finder: Callable[[], Any]) -> None:
-    """Make Python ask a CachingFinder before its own finders."""
+def install(make_finder: Callable[[], Any], index: int = 0) -> None:
+    """Make Python ask a CachingFinder before the finder at an index of sys.meta_path."""
     with contextlib.suppress(OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile):
         finder = make_finder()
-        sys.meta_path.insert(0, finder)
+        sys.meta_path.insert(index, finder)
         atexit.register(finder.save)
 
 

@@ -231,7 +231,9 @@ def _follow(capture: _Capture, duration: float | None) -> Iterator[bytes]:
     """Yield what is added to the file."""
     deadline = None if duration is None else time.monotonic() + duration
     released = position = 0
-    with open(capture.path, "r+b", buffering=0) as file, process_handle(capture.pid) as handle:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(capture.path, "r+b", buffering=0))
+        handle = stack.enter_context(process_handle(capture.pid))
         events = [_STDIN] if handle is None else [_STDIN, handle]
         while not _has_client_ended():
             # Looked at before the read: what was written until then is read.

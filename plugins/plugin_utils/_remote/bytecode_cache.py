@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._remote.bytecode_cache i
 
 _PACKAGE = "ansible_collections.vlab.qemu.plugins."
 _PREFIXES = (_PACKAGE + "module_utils.", _PACKAGE + "plugin_utils.")
+_ANSIBLE = "_AnsibleCollectionFinder"
 _PLUGINS = os.path.abspath(__file__).rsplit(os.sep, 3)[0]
 
 
@@ -70,6 +71,8 @@ def _path(name: str) -> str:
 
 
 def activate() -> None:
-    """Use the cache in this process from now on."""
+    """Use the cache in this process from now on, before Ansible's own finder of collections."""
     if not any(isinstance(finder, _FileFinder) for finder in sys.meta_path):
-        install(lambda: _FileFinder(cache_file([_PLUGINS])))
+        names = [type(finder).__name__ for finder in sys.meta_path]
+        index = names.index(_ANSIBLE) if _ANSIBLE in names else 0
+        install(lambda: _FileFinder(cache_file([_PLUGINS])), index)

@@ -28,8 +28,9 @@ VMS = [
 NODE = {"vlab_lab": "mixed", "inventory_hostname": "mixed-r2", "vlab_vm": "r2"}
 
 
-def request(node, vms=VMS, hosts=()):
-    return {found["node"]: found for found in running_configs(TOPOLOGY, vms, hosts)}[node]
+def request(node, vms=None, hosts=()):
+    found = running_configs(TOPOLOGY, VMS if vms is None else vms, hosts)
+    return {request["node"]: request for request in found}[node]
 
 
 def test_nodes_are_in_the_order_of_their_numbers():

@@ -63,7 +63,7 @@ def test_a_moment_that_the_clock_has_left_is_not_waited_for_without_end(monkeypa
     monkeypatch.setattr(
         snapshots.threading,
         "Event",
-        lambda: type("E", (), {"wait": lambda _self, s: waits.append(s)})(),
+        type("Event", (), {"wait": lambda _self, seconds: waits.append(seconds)}),
     )
     run = object.__new__(snapshots.LabSnapshots)
     run.params = {"stop_at": time.time()}

@@ -178,7 +178,8 @@ def test_merge_does_not_change_its_arguments():
 def test_kinds_have_other_names(name, kind):
     own = {"chr": {"extends": "mikrotik_ros"}, "vr-own": {"extends": "timos"}}
     assert kinds.canonical(name, own) == kind
-    assert resolve(name, own)[0] == resolve(kind, own)[0] is not None
+    assert resolve(name, own)[0] == resolve(kind, own)[0]
+    assert resolve(name, own)[0] is not None
     topology = builder.build({"name": "t", "nodes": {"n": {"kind": name}}, "kinds": own})
     assert topology.nodes["n"].kind == kind, "groups and pictures have the same name"
 

@@ -29,7 +29,10 @@ def shares(topology):
     runs = dict.fromkeys(topology.nodes, True)
     states = dict.fromkeys(topology.nodes, "started")
     udp = endpoints.UdpEndpoints(topology, placed, {})
-    render = lambda _node, content: content  # noqa: E731
+
+    def render(_node, content):
+        return content
+
     share = host_shares.share_for(topology, placed, "hv1", udp, states, runs, render)
     return {nic["name"]: nic for nic in share["vms"][0]["options"]["nics"]}
 
