@@ -26,7 +26,7 @@ TARGETS = ROOT / "tests/integration/targets"
 # Kept for all checkouts: trees, virtual environments, container images. The name of each contains
 # a digest of its inputs.
 CACHE = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cache/vlab-qemu")
-CHANGED_SINCE = "6 hours ago"
+CHANGED_SINCE = "3 hours ago"
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
 # Targets of this host that run modules with the plain interpreter, as users do.
 PLAIN = ("adhoc", "lab_kill")
@@ -103,7 +103,7 @@ def own_summary(log: str, status: int) -> tuple[int, int]:
 
 
 def changed_files() -> list[str]:
-    """Return the files changed since the commit VLAB_TEST_BASE; without it, in the last six hours.
+    """Return the files changed since the commit VLAB_TEST_BASE, else in the last three hours.
 
     Changes that are not committed count, too.
     """
