@@ -69,6 +69,17 @@ options:
       - If V(false), the run fails, and lists what it would change and remove.
     type: bool
     default: false
+  allow_migration:
+    description:
+      - Whether a running node whose C(hypervisor) has changed is migrated, with its disks and
+        links, before the nodes of the lab change; see M(vlab.qemu.qemu_migrate).
+      - If V(false), a node whose VM is on another hypervisor of the play is an error, unless the VM
+        is stopped and has no disks and no snapshots. Such a VM is created again.
+      - This needs the results of M(vlab.qemu.qemu_lab_info) from all hosts, in the variable
+        C(lab_info). Without them, each host only refuses to go on if it has the VM of a node that
+        is placed on another host.
+    type: bool
+    default: false
   from:
     description:
       - The checkpoint that a new lab is a clone of. Its guests continue there at one moment, beside

@@ -74,6 +74,11 @@ hypervisor:
       returned: always
       type: str
       sample: fabric
+    root:
+      description: The folder of all labs on the hypervisor.
+      returned: always
+      type: str
+      sample: /var/lib/vlab
     memory_available_mb:
       description: The available memory in MiB.
       returned: always
@@ -119,12 +124,13 @@ hypervisor:
       sample:
     vms:
       description:
-        - The C(status) and C(memory_mb) of each VM of the lab by its name. A running VM with
-          impaired links also has C(impairments), by the name of the NIC that sends; see
-          RV(vlab.qemu.qemu_vm_info#module:vms[].nics[].impairment).
+        - The C(status) and C(memory_mb) of each VM of the lab by its name, and C(has_state):
+          whether it has memory, disks or snapshots, which it would lose on another hypervisor. A
+          running VM with impaired links also has C(impairments), by the name of the NIC that sends;
+          see RV(vlab.qemu.qemu_vm_info#module:vms[].nics[].impairment).
       returned: always
       type: dict
-      sample: {r1: {status: running, memory_mb: 192}}
+      sample: {r1: {status: running, memory_mb: 192, has_state: true}}
     switches:
       description:
         - The switches of the lab that run here, by name. C(status), C(pid), C(exit_code) and C(log)

@@ -20,6 +20,7 @@ ARGUMENTS: Dict[str, Dict[str, Any]] = {
     "lab": {"type": "str"},
     "owner": {"type": "str"},
     "allow_takeover": {"type": "bool", "default": False},
+    "allow_migration": {"type": "bool", "default": False},
     "from": {
         "type": "dict",
         "options": {"lab": {"type": "str"}, "checkpoint": {"type": "str", "required": True}},

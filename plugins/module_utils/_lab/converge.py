@@ -28,6 +28,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.bridge import Bridg
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.content_key import content_key
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.facts import available_resources
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_lock import lab_lock
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.moved import check_placement
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import (
     Ownership,
@@ -90,7 +91,7 @@ class LabRun:
       Settings of segment_ports].
       record: what the controller derived for the record of the lab, see lab_record.Derived.
       by_name: whether there is no topology, and state is for all VMs of the lab.
-      origin, node_names, queried_lab: see origin.ownership_of.
+      origin, placed, queried_lab: see origin.ownership_of.
       limits: {"booting", "memory_overcommit", "vcpu_ratio"}. node_facts: for the inventory.
       progress: the path of the progress file.
     """
@@ -288,6 +289,12 @@ class LabRun:
         )
 
     def _plan(self) -> None:
+        if self.params["state"] != "absent":
+            check_placement(
+                [Folder(self.root, self.lab, name) for name in self.unnamed],
+                self.params.get("placed") or {},
+                {name: node.vm.observation for name, node in self.nodes.items()},
+            )
         for node in self.nodes.values():
             node.vm.request_state(node.state, self.params["allow_container"])
         for node in self.nodes.values():

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Sequence
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_text
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.moved import has_state
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.switch import switch_facts
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.accelerators import kvm_status
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.binaries import find_qemu
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.capabilities import get_capabilities
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.container import application_container
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import root_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder, root_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import image_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.memory import host_memory
 
@@ -40,6 +41,7 @@ def hypervisor_facts(
     images = image_folder(root, image_dir)
     facts: Result = {
         "lab": lab,
+        "root": root,
         **available_resources(root),
         "qemu_version": None,
         "accel": None,
@@ -48,7 +50,7 @@ def hypervisor_facts(
         "missing_files": [path for path in files if not os.path.exists(os.path.join(images, path))],
     }
     vms, warnings = vm_facts(root, lab)
-    facts["vms"] = {vm["name"]: _vm_summary(vm) for vm in vms}
+    facts["vms"] = {vm["name"]: _vm_summary(root, lab, vm) for vm in vms}
     facts["switches"] = switch_facts(root, lab)
     try:
         record = lab_record.read(os.path.join(root, lab))
@@ -66,8 +68,13 @@ def hypervisor_facts(
     return facts, warnings
 
 
-def _vm_summary(vm: Result) -> Result:
-    summary = {"status": vm["status"], "memory_mb": vm.get("memory_mb")}
+def _vm_summary(root: str, lab: str, vm: Result) -> Result:
+    folder = Folder(root, lab, vm["name"])
+    summary = {
+        "status": vm["status"],
+        "memory_mb": vm.get("memory_mb"),
+        "has_state": has_state(folder, vm["status"], vm.get("disks")),
+    }
     impaired = [nic for nic in vm.get("nics", ()) if "impairment" in nic]
     if impaired:
         summary["impairments"] = {nic["name"]: nic["impairment"] for nic in impaired}

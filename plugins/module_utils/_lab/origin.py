@@ -151,8 +151,8 @@ def ownership_of(
     """Return whose lab it is in a run of a hypervisor's share.
 
     recorded, vms: of the lab on this hypervisor. nodes: those of the share. params: with what the
-    controller computed: origin, node_names: all of the topology, and queried_lab: {"origin", "vms"}
-    of the lab on all hypervisors that have been queried.
+    controller computed: origin, placed: {node: hypervisor} of the whole topology, and queried_lab:
+    {"origin", "vms"} of the lab on all hypervisors that have been queried.
     """
     queried = params.get("queried_lab") or {}
     return Ownership(
@@ -160,6 +160,6 @@ def ownership_of(
         recorded or queried.get("origin"),
         params.get("origin"),
         vms | frozenset(queried.get("vms") or ()),
-        nodes | frozenset(params.get("node_names") or ()),
+        nodes | frozenset(params.get("placed") or ()),
         bool(params.get("allow_takeover")),
     )

@@ -15,13 +15,18 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import names_hint
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Derived
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import ownership_of
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import SYSTEM_ROOT
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.node_states import (
     chosen_nodes,
     states_of,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.play_hypervisors import (
+    are_on_controller,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_origin import origin_of
@@ -36,6 +41,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     conflicts,
     endpoints,
     images,
+    moves,
     placement,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.appliances import ReadAppliance
@@ -56,7 +62,8 @@ class Lab(NamedTuple):
     its state in this run}. runs: {node: whether it runs after that}. phases: {node: start phase},
     empty if no node waits for one of another host. record: the record of the lab that was used to
     derive the topology. derived: what the hosts are to record. origin: where the topology came
-    from. queried: the lab on the hosts that have been queried, None if none has been.
+    from. queried: the lab on the hosts that have been queried, None if none has been. moves: the
+    VMs that are migrated first.
     """
 
     topology: Topology
@@ -70,6 +77,7 @@ class Lab(NamedTuple):
     derived: Derived
     origin: str | None
     queried: dict[str, Any] | None
+    moves: list[moves.Move]
 
 
 class Given(NamedTuple):
@@ -158,6 +166,8 @@ class Deriver:
             images.apply_images(topology, params.get("images"), problems)
         problems.check()
         placed = placement.place(topology, hosts, facts, self._origins(params))
+        origin = origin_of(params.get("owner"), given.path, self._vars.get("playbook_dir"))
+        moved = self._moves(topology, placed, origin, params, facts)
         states = states_of(topology, state, only, facts)
         runs = placement.will_run(topology, states, facts)
         if state != "absent":
@@ -174,7 +184,6 @@ class Deriver:
         if not any(phases.values()):
             phases = {}
         derived = used.derived(topology, udp)
-        origin = origin_of(params.get("owner"), given.path, self._vars.get("playbook_dir"))
         return Lab(
             topology,
             only,
@@ -187,7 +196,37 @@ class Deriver:
             derived,
             origin,
             queried_lab(facts),
+            moves.planned_moves(moved, topology, udp, runs, facts),
         )
+
+    @staticmethod
+    def _moves(
+        topology: Topology,
+        placed: placement.Placement,
+        origin: str | None,
+        params: Mapping[str, Any],
+        facts: placement.Facts,
+    ) -> list[moves.Move]:
+        """Return the VMs to migrate: those that are on other hypervisors than their nodes.
+
+        Raises an error for those that are not to be migrated, and for a topology that is not that
+        of the lab.
+        """
+        moved = moves.find_moves(placed, facts)
+        if not moved or params["state"] == "absent" and params.get("nodes") is None:
+            return []
+        given = dict(params, origin=origin, placed=topology.nodes, queried_lab=queried_lab(facts))
+        nobody: frozenset[str] = frozenset()
+        try:
+            ownership_of(topology.name, None, nobody, nobody, given).check(
+                {"change": [move.node for move in moved]}
+            )
+        except OptionError as error:
+            raise AnsibleActionFail(error.message)
+        problems = Problems()
+        moves.check_moves(moved, params["allow_migration"], topology, facts, problems)
+        problems.check()
+        return moved
 
     def _queried_record(self, given: Given) -> str | None:
         """Return the record on this host, if it saves each of several hosts a second request."""
@@ -217,8 +256,10 @@ class Deriver:
         It is the variable vlab_address, else the address that Ansible uses.
         """
         addresses = {}
-        for host in endpoints.hosts_with_addresses(topology, placed):
-            variables = self._vars["hostvars"][host]
+        hosts, hostvars = endpoints.hosts_with_addresses(topology, placed), self._vars["hostvars"]
+        are_apart = len(set(placed.values())) > 1 and not are_on_controller(hostvars, hosts)
+        for host in hosts:
+            variables = hostvars[host]
             name = variables.get("vlab_address") or variables.get("ansible_host") or host
             try:
                 found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_DGRAM)
@@ -228,7 +269,7 @@ class Deriver:
                     "resolved: set vlab_address for it" % (host, name)
                 )
             addresses[host] = str(found[0][4][0])
-            if addresses[host].startswith("127.") and len(set(placed.values())) > 1:
+            if addresses[host].startswith("127.") and are_apart:
                 raise AnsibleActionFail(
                     "links cross between hypervisors, but the address of %s is %s: set "
                     "vlab_address to the address at which the others reach it"

@@ -28,8 +28,17 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab.arguments import AR
 from ansible_collections.vlab.qemu.plugins.plugin_utils import _local_files
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import appliance
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab import Deriver, Given, Lab
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_migrations import (
+    migrate_once,
+    result_of,
+    without_links,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.migration import SERVICE
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.node_states import (
     states_in_phase,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.play_hypervisors import (
+    PlayHypervisors,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.progress import Progress
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
@@ -108,12 +117,16 @@ class LabAction(ShareRunner):
         record: str | None = None
         for _attempt in range(_MAX_ATTEMPTS):
             lab = self._lab(params, record)
+            migrated = self._migrate(lab, params)
+            if migrated.get("failed"):
+                return self._shown(migrated)
             if lab.phases:
                 result = self._run_in_phases(lab, params)
             else:
                 result = self._run_once(lab, params, lab.states)
             record = result.get("lab_record")
             if not record:
+                result = joined_results(migrated, result)
                 result["placement"] = lab.placed
                 self._remember(lab, params, result)
                 if result.get("failed"):
@@ -124,6 +137,25 @@ class LabAction(ShareRunner):
         raise AnsibleActionFail(
             "other runs keep changing the lab %s: run it again" % lab.topology.name
         )
+
+    def _migrate(self, lab: Lab, params: Params) -> Result:
+        """Migrate the VMs whose nodes are placed elsewhere now; return what left this host."""
+        if not lab.moves:
+            return {}
+
+        def connect() -> PlayHypervisors:
+            connection = str(self._task.connection or "ssh")
+            hostvars = self.task_vars["hostvars"]
+            return PlayHypervisors(
+                hostvars, connection, self._play_context, SERVICE, "allow_migration"
+            )
+
+        names = ("state", "nodes", "allow_container", "lock_timeout", "start_timeout")
+        common = {name: params[name] for name in names}
+        common.update(lab=lab.topology.name, check_mode=self._task.check_mode)
+        words = (self._task._uuid, common)
+        results = migrate_once(C.DEFAULT_LOCAL_TMP, words, lab.moves, connect, common)
+        return result_of(self.host, lab.moves, results)
 
     def _run_once(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Result:
         """Run this host's share with these states of the nodes."""
@@ -312,12 +344,18 @@ class LabAction(ShareRunner):
             share: Params = {"lab": topology.name, "vms": [], "segments": []}
         else:
             render = self._renderer(topology)
+            placed = dict(lab.placed)
+            if self._task.check_mode:
+                # Nothing was migrated: the hosts that have the VMs plan their other changes.
+                placed.update((move.node, move.origin) for move in lab.moves)
             share = dict(
                 host_shares.share_for(
-                    topology, lab.placed, self.host, lab.endpoints, states, lab.runs, render
+                    topology, placed, self.host, lab.endpoints, states, lab.runs, render
                 )
             )
             for vm in share["vms"]:
+                if placed[vm["name"]] != lab.placed[vm["name"]]:
+                    vm["options"] = without_links(vm["options"])
                 # A later phase of this run starts it: its neighbours keep their carriers.
                 vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
                 if params["state"] == "absent" and vm["name"] not in (lab.only or ()):
@@ -326,7 +364,7 @@ class LabAction(ShareRunner):
             share["node_facts"] = facts_of_nodes(topology, [vm["name"] for vm in share["vms"]])
             share["record"] = lab.derived
         share["limits"] = topology.data["limits"]
-        share.update(origin=lab.origin, node_names=sorted(topology.nodes), queried_lab=lab.queried)
+        share.update(origin=lab.origin, placed=lab.placed, queried_lab=lab.queried)
         return share
 
     def _source(self, params: Params) -> dict[str, str] | None:

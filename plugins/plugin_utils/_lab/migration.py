@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Optional, Protocol
 
 from ansible.errors import AnsibleError
 
+SERVICE = "_vm.migration_service"  # that handles the requests
 _SETTLED = ("arrived", "running")
 _GRACE = 60  # seconds that a target waits longer than its origin
 

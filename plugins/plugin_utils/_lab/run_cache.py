@@ -22,21 +22,24 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._remote.cache_folder import check_owner
 
-_TIMEOUT = 120  # seconds for another worker
+_TIMEOUT = 120  # seconds
 
 
 class RunCache:
-    """Values in a private folder that ends with the run. folder: where to make it."""
+    """Values in a private folder that ends with the run.
 
-    def __init__(self, folder: str) -> None:
-        self.folder = os.path.join(folder, "vlab-shared")
+    folder: where to make it. timeout: seconds to wait for another worker.
+    """
+
+    def __init__(self, folder: str, timeout: float = _TIMEOUT) -> None:
+        self.folder, self._timeout = os.path.join(folder, "vlab-shared"), timeout
 
     def get(self, key: str, compute: Callable[[], Any]) -> Any:
         """Return the value for a key, a digest; compute it if no other worker has."""
         path = os.path.join(self.folder, key)
         try:
             make_private_folder(self.folder)
-            with file_lock(path + ".lock", _TIMEOUT):
+            with file_lock(path + ".lock", self._timeout):
                 if not os.path.exists(path):
                     value = compute()
                     _write(path, value)

@@ -201,7 +201,7 @@ def _vm_options(
 ) -> dict[str, Any]:
     """Return the options of qemu_vm for a node."""
     options = given_options(topology, node)
-    options["nics"] = [_nic_options(node, nic, endpoints, runs) for nic in node.nics.values()]
+    options["nics"] = [nic_options(node, nic, endpoints, runs) for nic in node.nics.values()]
     files = config_files(topology, node, render)
     if files:
         config = node.kind_spec["config"]
@@ -213,7 +213,7 @@ def _vm_options(
     return options
 
 
-def _nic_options(
+def nic_options(
     node: Node, nic: Nic, endpoints: UdpEndpoints, runs: Mapping[str, bool]
 ) -> dict[str, Any]:
     """Return a NIC as an item of nics of qemu_vm."""

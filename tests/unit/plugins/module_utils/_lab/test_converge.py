@@ -153,6 +153,27 @@ def test_vms_that_no_node_names_are_reported_or_removed(lab, tmp_path, params, c
     )
 
 
+@pytest.mark.parametrize("purge", [True, False])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_vm_whose_node_is_placed_elsewhere_is_not_lost(lab, tmp_path, purge, check_mode):
+    define(tmp_path, "a")
+    define(tmp_path, "b", disks=[{"name": "disk0", "size": "1M"}])
+    params = {"purge": purge, "placed": {"a": "hv1", "b": "hv2"}}
+    with pytest.raises(HostError) as caught:
+        lab([node("a", "present")], check_mode=check_mode, **params)
+    says = "nodes.b.hypervisor: the topology places it on hv2, but its VM is here and is stopped. "
+    assert caught.value.message.startswith(says) and "lab_info" in caught.value.message
+    assert (tmp_path / "lab1" / "b" / "vm.json").exists()
+    lab([node("a", "present"), node("b", "present")], placed={"a": "hv1", "b": "hv1"}, purge=purge)
+    lab([], check_mode=check_mode, state="absent", placed=params["placed"])
+
+
+def test_a_stopped_vm_without_disks_may_be_created_again_elsewhere(lab, tmp_path):
+    define(tmp_path, "b")
+    result = lab([node("a", "present")], purge=True, placed={"a": "hv1", "b": "hv2"})
+    assert "b.state" in options_of(result)
+
+
 @pytest.mark.parametrize("peer, down", [("started", False), ("stopped", True), ("present", True)])
 def test_a_neighbour_that_will_not_run_takes_the_carrier(lab, peer, down):
     nic = {"name": "eth1", "link": {"type": "none"}, "peer": "b"}
@@ -442,7 +463,7 @@ def test_vms_of_other_hypervisors_are_those_of_the_lab(lab, tmp_path):
     lab([node("a", "present")], check_mode=False, origin=MINE, queried_lab=known)
     # A node that the topology places elsewhere is named nevertheless.
     moved = "/builds/2/mine.yml"
-    more = {"queried_lab": known, "node_names": ["a", "b", "x"], "purge": True}
+    more = {"queried_lab": known, "placed": dict.fromkeys("abx", "hv2"), "purge": True}
     lab([node("b", "present")], check_mode=False, origin=moved, **more)
     assert origin(tmp_path) == moved
 
@@ -474,7 +495,7 @@ def test_a_damaged_record_does_not_keep_a_lab_from_its_removal(lab, tmp_path):
     (tmp_path / "lab1" / "lab.json").write_text("{")
     with pytest.raises(HostError, match="lab.json is damaged"):
         lab([node("a", "present")], check_mode=False, origin=MINE)
-    lab([], check_mode=False, state="absent", origin=MINE, node_names=["a"])
+    lab([], check_mode=False, state="absent", origin=MINE, placed={"a": "hv2"})
     assert os.listdir(tmp_path) == []
 
 

@@ -64,7 +64,7 @@ def test_whose_lab_it_is(recorded, given, vms, named, is_own, kept):
 def test_what_the_controller_knows_of_the_lab_is_added():
     params = {
         "origin": FILE,
-        "node_names": ["a", "b"],
+        "placed": {"a": "hv1", "b": "hv2"},
         "queried_lab": {"origin": "/x/", "vms": ["z"]},
         "allow_takeover": True,
     }

@@ -21,6 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import LAB_RE
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab import (
     lab,
     lab_action,
+    lab_migrations,
     record_cache,
     results,
     start_barrier,
@@ -241,7 +242,7 @@ def test_whose_lab_it_is_is_sent(tmp_path):
         }
     run(made)
     share = made.sent[0][1]
-    assert share["origin"] == "%s/" % tmp_path and share["node_names"] == ["a", "b"]
+    assert share["origin"] == "%s/" % tmp_path and list(share["placed"]) == ["a", "b"]
     assert share["queried_lab"] == {"origin": "/old.yml", "vms": ["x0", "x1"]}
 
 
@@ -254,7 +255,7 @@ def test_a_file_and_an_owner_are_the_origin(tmp_path, state):
         run(made)
         given, share = made.sent[0]
         assert share["origin"] == origin and share["queried_lab"] is None
-        assert share["node_names"] == ["a", "b"]
+        assert list(share["placed"]) == ["a", "b"]
         assert given["allow_takeover"] == bool(args)
 
 
@@ -474,14 +475,18 @@ def test_hosts_that_wait_for_each_other_must_run_together(monkeypatch, batch, fo
     assert result["failed"] and says in result["msg"] and made.sent == []
 
 
-def test_a_loopback_address_is_an_error():
+@pytest.mark.parametrize("connection, fails", [("ssh", True), ("local", False)])
+def test_a_loopback_address_is_an_error_except_on_the_controller(connection, fails, builds):
     made = action(
         hosts=("hv1", "hv2"),
         topology=dict(PAIR, nodes={"a": {"hypervisor": "hv1"}, "b": {"hypervisor": "hv2"}}),
     )
-    made.task_vars["hostvars"]["hv2"] = {"ansible_host": "127.0.0.1"}
+    for host, address in (("hv1", "127.0.0.2"), ("hv2", "127.0.0.3")):
+        variables = {"ansible_connection": connection, "vlab_address": address}
+        made.task_vars["hostvars"][host] = variables
     result = run(made)
-    assert result["failed"] and "set vlab_address" in result["msg"]
+    assert fails == bool(result.get("failed"))
+    assert "set vlab_address" in result["msg"] if fails else "127.0.0.3" in str(made.sent)
 
 
 def test_results_are_joined():
@@ -633,12 +638,13 @@ class Host:
         assert not result.get("failed"), result
         return self.requests - before
 
-    def facts(self):
+    def facts(self, vms="ab"):
         text = lab_record.to_text(self.record) if self.record.revision else None
         return {
             "lab": "pair",
             "record": text,
-            "vms": {name: {"status": "running"} for name in "ab"},
+            "root": "/labs",
+            "vms": {name: {"status": "running"} for name in vms},
             "memory_available_mb": 10000,
             "cpus": 8,
             "disk_free_mb": 10000,
@@ -698,7 +704,7 @@ def test_the_newest_record_of_all_hosts_is_used(cache):
         new.run(topology=topology)
     made = action(hosts=("hv1", "hv2"), topology=GROWN)
     made.run_share = old.run_share
-    for host, facts in (("hv1", old.facts()), ("hv2", new.facts())):
+    for host, facts in (("hv1", old.facts("a")), ("hv2", new.facts("b"))):
         made.task_vars["hostvars"][host]["lab_info"] = {"hypervisor": facts}
     run(made)
     assert old.record.revision == 3 and loopbacks(old) == loopbacks(new)
@@ -847,3 +853,109 @@ def test_the_record_of_a_lab_is_a_request(tmp_path):
     assert query(dict(place, lab="../%s/pair" % tmp_path.name), b"") == ({"record": None}, [])
     (tmp_path / "pair" / LAB_RECORD).write_text("{", encoding="utf-8")
     assert query(dict(place), b"") == ({"record": None}, [])
+
+
+MOVED = dict(PAIR, nodes={"a": {"hypervisor": "hv2"}, "b": {"hypervisor": "hv1"}})
+
+
+def moving(here="hv1", topology=MOVED, status="running", **args):
+    """The action of a host in a run in which a moves from hv1 to hv2."""
+    made = action(hosts=("hv1", "hv2"), here=here, topology=topology, **args)
+    made._task.connection, made._play_context.become = "ssh", False
+    for host in ("hv1", "hv2"):
+        facts = dict(Host().facts("ab" if host == "hv1" else ""), root="/labs/" + host)
+        for vm in facts["vms"].values():
+            vm["status"] = status
+        made.task_vars["hostvars"][host]["lab_info"] = {"hypervisor": facts}
+    return made
+
+
+@pytest.fixture
+def migrations(monkeypatch, builds):
+    """Record the migrations, which are not made. fail: the message of an error."""
+    recorded = types.SimpleNamespace(made=[], fail=None)
+
+    class Migration:
+        def __init__(self, origin, target, neighbours, options):
+            recorded.made.append((origin.name, target.name, neighbours, options))
+
+        def run(self):
+            if recorded.fail:
+                raise AnsibleConnectionFailure(recorded.fail)
+            change = {"option": "hypervisor", "before": "hv1", "after": "hv2", "how": "live"}
+            return {"changed": True, "changes": [change], "warnings": ["w"]}
+
+    monkeypatch.setattr(lab_migrations, "Migration", Migration)
+    return recorded
+
+
+@pytest.mark.parametrize("here", ["hv1", "hv2"])
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        ({}, "nodes.a.hypervisor: its VM is running on hv1, and the topology places it on hv2"),
+        ({"check_mode": True}, "set allow_migration (lab_allow_migration of the role) to true"),
+        ({"state": "stopped"}, "nodes.a.hypervisor: its VM is running on hv1"),
+        # Its neighbour would lose the link.
+        ({"nodes": ["b"]}, "nodes.a.hypervisor: its VM is running on hv1"),
+        ({"nodes": ["b"], "state": "absent"}, "nodes.a.hypervisor: its VM is running on hv1"),
+        ({"status": "stopped", "allow_migration": True}, "Only a running or a paused VM"),
+    ],
+)
+def test_a_vm_on_another_hypervisor_than_its_node_is_an_error(migrations, here, args, says):
+    made = moving(here, **args)
+    result = run(made)
+    assert result["failed"] and says in result["msg"]
+    assert made.sent == [] and migrations.made == []
+
+
+def test_a_node_without_a_hypervisor_stays_and_a_whole_lab_is_removed(migrations):
+    made = moving(topology=PAIR)
+    assert run(made)["placement"] == {"a": "hv1", "b": "hv1"}
+    made = moving(state="absent")
+    assert not run(made).get("failed") and len(made.sent) == 1
+    assert migrations.made == []
+
+
+def test_another_topology_migrates_nothing(migrations):
+    made = moving(allow_migration=True, owner="me")
+    facts = made.task_vars["hostvars"]["hv1"]["lab_info"]["hypervisor"]
+    facts["record"] = lab_record.to_text(lab_record.LabRecord("pair", "owner you", 1, {}))
+    result = run(made)
+    assert result["failed"] and "would change a" in result["msg"] and migrations.made == []
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_node_is_migrated_once_and_before_the_shares(migrations, check_mode):
+    results, shares = {}, {}
+    for here in ("hv1", "hv2"):
+        made = moving(here, allow_migration=True, check_mode=check_mode, allow_container=True)
+        results[here] = run(made)
+        shares[here] = {vm["name"]: vm["options"] for vm in made.sent[0][1]["vms"]}
+    ((origin, target, neighbours, options),) = migrations.made
+    assert (origin, target, options.root, options.to_root) == (
+        *("hv1", "hv2"),
+        *("/labs/hv1", "/labs/hv2"),
+    )
+    assert options.check_mode == check_mode and options.encrypt
+    assert options.request["host"] == "192.0.2.2" and options.request["allow_container"]
+    assert options.request["nics"][0]["link"]["remote_address"] == "192.0.2.1"
+    ((hypervisor, vm, nic),) = neighbours
+    assert (hypervisor.name, vm["vm"], vm["root"]) == ("hv1", "b", "/labs/hv1")
+    assert nic["link"]["remote_address"] == "192.0.2.2"
+    # The host that has the VM reports it, and in check mode plans what else changes.
+    assert [change["option"] for change in results["hv1"]["changes"]] == ["a.hypervisor"]
+    assert results["hv1"]["warnings"] == ["a: w"] and "changes" not in results["hv2"]
+    where = "hv1" if check_mode else "hv2"
+    assert [host for host in shares if "a" in shares[host]] == [where]
+    assert all(("link" in nic) != check_mode for nic in shares[where]["a"]["nics"])
+
+
+def test_after_a_migration_that_failed_no_host_changes(migrations):
+    migrations.fail = "out of space"
+    for here in ("hv1", "hv2"):
+        made = moving(here, allow_migration=True)
+        result = run(made)
+        assert result["failed"] and not result["changed"] and made.sent == []
+        assert "could not be migrated from hv1 to hv2: out of space" in result["msg"]
+    assert len(migrations.made) == 1
