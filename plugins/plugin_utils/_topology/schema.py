@@ -643,7 +643,8 @@ def _settings() -> dict[str, Schema]:
         },
         hypervisor={
             "type": "string",
-            "description": "The inventory host that the node runs on.",
+            "description": "The inventory host that the node runs on. A running node that is on "
+            "another one is an error, or migrated with allow_migration.",
         },
         shutdown=dict(
             _of_argument(SETTINGS_SPEC["shutdown"]),
