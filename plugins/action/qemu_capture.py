@@ -63,5 +63,6 @@ class ActionModule(HostAction):
             stream = Stream(self._connection, interpreter, request, environment)
         except (AnsibleError, OSError) as error:
             reader.stop()
-            raise AnsibleActionFail("the capture does not start: %s" % error)
+            reason = getattr(error, "strerror", None) or error
+            raise AnsibleActionFail("the capture does not start: %s" % reason)
         return {**result, **reader.run(stream)}

@@ -155,8 +155,9 @@ class Switch:
             try:
                 ask(self.control, {"command": "configure", "switch": desired})
             except OSError as error:
+                reason = error.strerror or error
                 raise HostError(
-                    "%s does not take its settings: %s" % (self._program.title, error),
+                    "%s does not take its settings: %s" % (self._program.title, reason),
                     path=self.control,
                 )
         self._save(desired)
