@@ -14,6 +14,7 @@ import contextlib
 import gc
 import json
 import os
+import select
 import signal
 import time
 
@@ -21,6 +22,8 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
+
+PROCESS_INTERVAL = 1  # seconds between two checks of a process whose end the kernel does not report
 
 
 def begin() -> None:
@@ -56,9 +59,18 @@ def write_record(path: str) -> None:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
         boot_id = stream.read().strip()
     record = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot_id": boot_id}
-    with open(path + ".new", "w", encoding="ascii") as stream:
-        json.dump(record, stream)
+    write_json(path, record)
+
+
+def write_json(path: str, data: object) -> None:
+    """Write a file of JSON for its owner, whole or not at all."""
+    with open(path + ".new", "w", encoding="ascii", opener=_private) as stream:
+        json.dump(data, stream)
     os.replace(path + ".new", path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def log(text: str) -> None:
@@ -74,3 +86,26 @@ def report(text: str) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
     os.close(null)
+
+
+class Process:
+    """A process that this program ends with. handles: they become readable at its end."""
+
+    def __init__(self, pid: int, start: int) -> None:
+        if not isinstance(pid, int) or not isinstance(start, int):
+            raise ValueError("there is no process to end with")
+        self.pid, self.start = pid, start
+        self.handles: list[int] = []
+        with contextlib.suppress(AttributeError, OSError):
+            self.handles.append(os.pidfd_open(pid))
+        self._checked_at = 0.0
+
+    def runs(self) -> bool:
+        """Return whether the process runs, as far as was seen in the last second."""
+        now = time.monotonic()
+        if now < self._checked_at and not (
+            self.handles and select.select(self.handles, [], [], 0)[0]
+        ):
+            return True
+        self._checked_at = now + PROCESS_INTERVAL
+        return start_time(self.pid) == self.start

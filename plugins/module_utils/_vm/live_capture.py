@@ -18,7 +18,6 @@ the next capture of the VM removes them, or its next start.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import select
@@ -41,6 +40,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import
     process_handle,
     process_start_time,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.release_space import release_space
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
     check_number,
     names_hint,
@@ -65,8 +65,6 @@ _CHUNK = 1 << 18  # bytes of a read
 _MAX_SPACE = 256 << 20  # bytes of the file that the reader may be behind
 _LOCK_TIMEOUT = 60  # seconds for another run that works on the VM
 _STDIN = 0
-# Of fallocate(2): FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE.
-_PUNCH_HOLE = 1 | 2
 
 
 class Request(NamedTuple):
@@ -245,7 +243,7 @@ def _follow(capture: _Capture, duration: float | None) -> Iterator[bytes]:
                 yield data
                 position += len(data)
                 if position - released >= _CHUNK:
-                    _release(file.fileno(), released, position - released)
+                    release_space(file.fileno(), released, position - released)
                     released = position
             elif is_over:
                 return
@@ -256,13 +254,6 @@ def _follow(capture: _Capture, duration: float | None) -> Iterator[bytes]:
 def _has_client_ended() -> bool:
     """Return whether standard input has ended: the client writes nothing after its request."""
     return bool(select.select([_STDIN], [], [], 0)[0]) and not os.read(_STDIN, 1)
-
-
-def _release(handle: int, offset: int, size: int) -> None:
-    """Give the space of a part of a file back, where the file system can do that."""
-    libc = ctypes.CDLL(None)
-    fallocate = getattr(libc, "fallocate64", None) or libc.fallocate
-    fallocate(handle, _PUNCH_HOLE, ctypes.c_int64(offset), ctypes.c_int64(size))
 
 
 @contextlib.contextmanager

@@ -28,18 +28,18 @@ import contextlib
 import heapq
 import itertools
 import json
-import os
 import select
 import socket
 import sys
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import (
+    PROCESS_INTERVAL,
+    Process,
     be_punctual,
     begin,
     log,
     report,
-    start_time,
     write_record,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.control import (
@@ -60,7 +60,6 @@ MAX_WIRES = 256
 BATCH = 64  # frames of one wire before another one has its turn
 MAX_FRAME = 1 << 17  # bytes; UDP has less
 BUFFER = 32 << 20  # bytes that the kernel keeps while this program does not run
-QEMU_INTERVAL = 1  # seconds between two checks of QEMU, where the kernel does not report its end
 
 
 class Wire:
@@ -194,7 +193,7 @@ class Program:
     def _wait(self) -> None:
         """Wait until a frame arrives or is due, or a client wants something; handle it."""
         now = time.monotonic()
-        timeout = float(QEMU_INTERVAL)
+        timeout = float(PROCESS_INTERVAL)
         if self._queue:
             timeout = min(timeout, max(0.0, self._queue[0][0] - now))
         by_socket = {wire.inward: wire for wire in self.wires.values()}
@@ -248,29 +247,6 @@ class Program:
 
 def _places(settings: Settings) -> dict[str, Any]:
     return {name: settings[name] for name in ("listen", "local", "remote")}
-
-
-class Process:
-    """A process that this program ends with. handles: they become readable at its end."""
-
-    def __init__(self, pid: int, start: int) -> None:
-        if not isinstance(pid, int) or not isinstance(start, int):
-            raise ValueError("there is no process to end with")
-        self.pid, self.start = pid, start
-        self.handles: list[int] = []
-        with contextlib.suppress(AttributeError, OSError):
-            self.handles.append(os.pidfd_open(pid))
-        self._checked_at = 0.0
-
-    def runs(self) -> bool:
-        """Return whether the process runs, as far as was seen in the last second."""
-        now = time.monotonic()
-        if now < self._checked_at and not (
-            self.handles and select.select(self.handles, [], [], 0)[0]
-        ):
-            return True
-        self._checked_at = now + QEMU_INTERVAL
-        return start_time(self.pid) == self.start
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ import sys
 import time
 
 import pytest
+from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import start_time
 from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
     program_archive,
 )
@@ -80,7 +81,7 @@ class Running:
             "record": str(folder / "wire.json"),
             "control": self.control,
             "pid": pid,
-            "start": program.start_time(pid),
+            "start": start_time(pid),
             "wires": self.wires,
         }
         (folder / "wire.pyz").write_bytes(program_archive(program, control, engine))
