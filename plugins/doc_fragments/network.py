@@ -67,6 +67,23 @@ capture:
     snaplen:
       description: The number of bytes to keep of each frame. Default is QEMU's, 65536.
       type: int
+    size:
+      description:
+        - The size at which another file begins, such as V(100M), at least V(256K). A number without
+          a suffix is bytes. The full file is kept as C(NAME.1.pcap), that one as C(NAME.2.pcap)
+          and so on, so that the highest number is the oldest. Each one is a complete pcap file. By
+          default, the file grows without a limit.
+        - A process of the VM copies the frames, and releases the space behind them. The file system
+          of the VM's folder must be able to release parts of a file (ext4, XFS, Btrfs and tmpfs
+          can).
+        - A change of O(@capture.size) or O(@capture.count) continues the capture.
+      type: str
+    count:
+      description:
+        - How many files to keep with O(@capture.size), with the one that is written, up to
+          V(10000). Default is V(10). C(NAME.1.pcap) and so on of earlier captures are counted, and
+          the oldest are removed.
+      type: int
 mtu:
   description:
     - The MTU that a virtio NIC reports to the guest. V(0), the default of a new NIC, reports none.
@@ -613,10 +630,24 @@ impairment:
         rate: 2573.1
         peak_rate: 2604.8
 capture:
-  description: The configured capture, with C(path) and C(snaplen); none without a capture.
+  description:
+    - The configured capture, with C(path) and C(snaplen); none without a capture.
+    - With a size, also C(size) in bytes, C(count), and for a running VM C(rotation), the
+      process that copies the frames, with C(status), C(pid), C(exit_code) and C(log).
+      Its C(status) is V(ended) if it has died; no frame is lost by that, and the next run
+      starts it again.
   returned: always
   type: dict
-  sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
+  sample:
+    path: /var/lib/vlab/default/r1/captures/eth0.pcap
+    snaplen: 128
+    size: 104857600
+    count: 10
+    rotation:
+      status: running
+      pid: 4713
+      exit_code: null
+      log: /var/lib/vlab/default/r1/rotations/log
 interface:
   description: The interface on the hypervisor, also if QEMU has chosen its name.
   returned: when the link is a C(tap) and the VM runs

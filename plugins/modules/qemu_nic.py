@@ -169,10 +169,24 @@ nic:
       type: bool
       sample: false
     capture:
-      description: The configured capture, with C(path) and C(snaplen); none without a capture.
+      description:
+        - The configured capture, with C(path) and C(snaplen); none without a capture.
+        - With a size, also C(size) in bytes, C(count), and for a running VM C(rotation), the
+          process that copies the frames, with C(status), C(pid), C(exit_code) and C(log).
+          Its C(status) is V(ended) if it has died; no frame is lost by that, and the next run
+          starts it again.
       returned: always
       type: dict
-      sample: {path: /var/lib/vlab/default/r1/captures/eth0.pcap, snaplen: 128}
+      sample:
+        path: /var/lib/vlab/default/r1/captures/eth0.pcap
+        snaplen: 128
+        size: 104857600
+        count: 10
+        rotation:
+          status: running
+          pid: 4713
+          exit_code: null
+          log: /var/lib/vlab/default/r1/rotations/log
     mtu:
       description: The MTU that a virtio NIC reports to the guest.
       returned: when it is not the default

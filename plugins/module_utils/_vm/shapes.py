@@ -256,7 +256,12 @@ _ITEM_CHECKS: dict[str, Check] = {
     "mac": text,
     "size": optional(natural),
     "link": _LINK,
-    "capture": optional(record({"path": optional(text), "snaplen": optional(positive)})),
+    "capture": optional(
+        record(
+            {"path": optional(text), "snaplen": optional(positive)},
+            {"size": positive, "count": positive},
+        )
+    ),
     "index": optional(natural),
     "boot_index": optional(natural),
     "mtu": optional(natural),

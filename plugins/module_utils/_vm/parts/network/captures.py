@@ -26,17 +26,37 @@ def capture_path(folder: Folder, nic: dict[str, Any]) -> str:
     return path or os.path.join(folder.captures, nic["name"] + ".pcap")
 
 
+def rotations_folder(folder: Folder) -> str:
+    """Return the folder of the spools of rotated captures, and of the process that copies them."""
+    return folder.file("rotations")
+
+
+def spool_path(folder: Folder, nic: str) -> str:
+    """Return the file to which QEMU writes a rotated capture."""
+    return os.path.join(rotations_folder(folder), nic + ".spool")
+
+
+def is_rotated(nic: dict[str, Any]) -> bool:
+    """Return whether the capture of a NIC is a ring of files."""
+    return bool(nic["capture"] and nic["capture"].get("size"))
+
+
 def live_folder(folder: Folder) -> str:
     """Return the folder of the files of live captures."""
     return folder.file("live_captures")
 
 
-def keep_earlier(folder: Folder, path: str) -> None:
-    """Rename an earlier capture: x.pcap becomes x.1.pcap, or takes the next free number."""
+def make_capture_folder(folder: Folder, path: str) -> None:
+    """Make the folder of a capture. Raises HostError."""
     if os.path.dirname(path) == folder.captures:
         make_private_folder(folder.captures)
     else:
         make_folder(os.path.dirname(path))
+
+
+def keep_earlier(folder: Folder, path: str) -> None:
+    """Rename an earlier capture: x.pcap becomes x.1.pcap, or takes the next free number."""
+    make_capture_folder(folder, path)
     # Also a dangling link, through which QEMU would create its file.
     if not os.path.lexists(path):
         return

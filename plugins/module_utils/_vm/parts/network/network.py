@@ -25,7 +25,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.netdev_options imp
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     device,
     netdev,
-    object_add,
     qom_object,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, buses, wires
@@ -37,6 +36,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.confinement import MAY_SPAWN
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
     backends,
+    capture_changes,
     forwards,
     link_changes,
     links,
@@ -48,8 +48,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import
     taps,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
-    capture_path,
-    keep_earlier,
     live_folder,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_devices import (
@@ -132,6 +130,7 @@ class Network(Part):
             for kept in {key, buses.usb_key(key)} & set(saved["slots"]):
                 running["slots"][kept] = saved["slots"][kept]
         link_changes.observe(observation)
+        capture_changes.observe(observation)
 
     def merge(self, saved: Definition, given: Params) -> Definition:
         merged = super().merge(saved, {key: value for key, value in given.items() if key != "nics"})
@@ -273,7 +272,8 @@ class Network(Part):
             for key in ("mac_base", "mac_copy_from")
             if running.get(key) != desired.get(key)
         ]
-        return changes + link_changes.dead_wires(running, desired, self.name)
+        changes += link_changes.dead_wires(running, desired, self.name)
+        return changes + capture_changes.dead_rotation(running, desired, self.name)
 
     def _compare_nic(self, old: Nic, new: Nic, may_spawn: bool) -> list[Change]:
         changed = changed_keys(old, new)
@@ -351,13 +351,12 @@ class Network(Part):
 
     def release(self, definition: Definition, host: Host) -> None:
         wires.end(host.folder)
+        capture_changes.end_rotation(host)
 
     def before_launch(self, desired: Definition, host: Host) -> None:
         """Keep earlier captures: a new run of QEMU begins new files. Live ones ended with QEMU."""
         shutil.rmtree(live_folder(host.folder), ignore_errors=True)
-        for nic in desired["nics"]:
-            if nic["capture"]:
-                keep_earlier(host.folder, capture_path(host.folder, nic))
+        capture_changes.prepare(desired, host)
 
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         host.spawns_programs = any(links.runs_programs(nic["link"]) for nic in desired["nics"])
@@ -387,6 +386,7 @@ class Network(Part):
 
     def before_continue(self, desired: Definition, live: Live) -> None:
         link_changes.start_wires(desired, live)
+        capture_changes.start_rotation(desired, live)
         for nic in desired["nics"]:
             # A saved state has the carriers of that time.
             if live.host.saved_memory or not has_carrier(nic):
@@ -399,6 +399,9 @@ class Network(Part):
         if change.verb == "wires":
             link_changes.start_wires(desired, live)
             return
+        if change.verb == "rotation":
+            capture_changes.start_rotation(desired, live)
+            return
         definition = desired if change.verb != "remove" else live.last_with("nics", change.item)
         nic = by_name(definition["nics"])[change.item]
         if change.verb in ("add", "link"):
@@ -407,6 +410,7 @@ class Network(Part):
 
     def _apply_add(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
         self._delete_backends(ids, live)
+        capture_changes.stop_capture(nic["name"], live)  # what a killed run left
         if link_changes.is_impaired(nic):
             link_changes.set_wire(nic, desired, live)
         try:
@@ -422,12 +426,13 @@ class Network(Part):
         self._verify_nic(nic, desired, live)
         link_changes.set_carrier(nic, ids, live)
         if nic["capture"]:
-            self._start_capture(nic, desired, live)
+            capture_changes.start_capture(nic, desired, live)
 
     def _apply_remove(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
         unplug(live, ids.nic, "nics[%s]" % nic["name"])
         self._delete_backends(ids, live)
         link_changes.remove_wire(nic["name"], live)
+        capture_changes.stop_capture(nic["name"], live)
 
     @staticmethod
     def _delete_backends(ids: NicIds, live: Live) -> None:
@@ -444,15 +449,7 @@ class Network(Part):
         link_changes.set_carrier(nic, ids, live)
 
     def _apply_capture(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
-        live.monitor.batch([("object-del", {"id": ids.capture})])
-        if nic["capture"]:
-            self._start_capture(nic, desired, live)
-
-    @staticmethod
-    def _start_capture(nic: Nic, desired: Definition, live: Live) -> None:
-        keep_earlier(live.folder, capture_path(live.folder, nic))
-        capture = nic_devices.capture_filter(nic, desired, live.folder)
-        live.monitor.execute("object-add", object_add(capture, live.capabilities.json_object))
+        capture_changes.change_capture(nic, ids, desired, live)
 
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:
         result["nics"], result["forwards"] = [], []
@@ -472,11 +469,7 @@ class Network(Part):
             entry["addresses"] += [
                 forwards.address_of(one) for one in forwarded if observation.alive
             ]
-            entry["capture"] = (
-                dict(nic["capture"], path=capture_path(observation.folder, nic))
-                if nic["capture"]
-                else None
-            )
+            entry["capture"] = capture_changes.report(nic, observation)
             result["forwards"] += forwarded
             result["nics"].append(entry)
         link_changes.add_report(result["nics"], observation)

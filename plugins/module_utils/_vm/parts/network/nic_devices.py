@@ -18,6 +18,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.backen
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
     capture_path,
+    is_rotated,
+    spool_path,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import (
     NIC_DEFAULTS,
@@ -156,7 +158,7 @@ def capture_filter(nic: Nic, definition: Definition, folder: Folder) -> dict[str
         "qom-type": "filter-dump",
         "id": ids.capture,
         "netdev": ids.port,
-        "file": capture_path(folder, nic),
+        "file": spool_path(folder, nic["name"]) if is_rotated(nic) else capture_path(folder, nic),
     }
     if nic["capture"]["snaplen"]:
         properties["maxlen"] = nic["capture"]["snaplen"]

@@ -12,8 +12,13 @@ from typing import Any
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import LIVE
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.paths import absolute_path
-from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import check_number
+from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size, parse_size
+from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import (
+    check_number,
+    shown,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.pcap_ring import MIN_SIZE
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links, macs
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
@@ -21,6 +26,8 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import (
     left_out,
     without_none,
 )
+
+_DEFAULT_COUNT, _MAX_COUNT = 10, 10000  # files of a rotated capture
 
 NO_LINK: links.Link = {"type": "none"}
 
@@ -33,7 +40,32 @@ def _capture(path: str, given: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "path": absolute_path(path + ".path", given["path"]) if given.get("path") else None,
         "snaplen": given.get("snaplen"),
+        **_rotation(path, given),
     }
+
+
+def _rotation(path: str, given: dict[str, Any]) -> dict[str, int]:
+    size, count = given.get("size"), given.get("count")
+    if size in (None, ""):
+        if count is not None:
+            raise OptionError(path + ".count", "only a capture with size has several files")
+        return {}
+    size = parse_size(path + ".size", size)
+    if size < MIN_SIZE:
+        raise OptionError(
+            path + ".size", "%s is too small for frames: give at least 256K" % shown(given["size"])
+        )
+    if count is None:
+        count = _DEFAULT_COUNT
+    check_number(path + ".count", count, 1, _MAX_COUNT, "a number of files")
+    return {"size": size, "count": count}
+
+
+def _written_capture(capture: dict[str, Any]) -> dict[str, Any]:
+    written = {"enabled": True, **without_none(capture)}
+    if "size" in written:
+        written["size"] = format_size(written["size"])
+    return written
 
 
 def _mtu(path: str, value: int) -> int:
@@ -59,11 +91,13 @@ NIC_OPTIONS: dict[str, Option] = {
                 "enabled": {"type": "bool", "default": True},
                 "path": {"type": "path"},
                 "snaplen": {"type": "int"},
+                "size": {"type": "str"},
+                "count": {"type": "int"},
             },
         },
         how=LIVE,
         normalise=_capture,
-        written=lambda capture: {"enabled": True, **without_none(capture)},
+        written=_written_capture,
     ),
     "mtu": Option({"type": "int"}, normalise=_mtu),
     "rx_queue_size": Option({"type": "int", "choices": [256, 512, 1024]}, 256),

@@ -19,15 +19,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import ports
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
+    capture_changes,
     link_changes,
     links,
     nic_devices,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.backends import udp_ends
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.captures import (
-    capture_path,
-    keep_earlier,
-)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_options import NO_LINK
 
 if TYPE_CHECKING:
@@ -135,13 +132,6 @@ def with_ports(definition: Definition, folder: Folder, held: Definition) -> Defi
     return dict(plain_copy(definition), ports={**fixed, **found})
 
 
-def keep_captures(definition: Definition, folder: Folder) -> None:
-    """Keep the captures of an earlier stay on this host."""
-    for nic in definition["nics"]:
-        if nic["capture"]:
-            keep_earlier(folder, capture_path(folder, nic))
-
-
 def plug(definition: Definition, live: Live) -> None:
     """Plug in the links of a guest that has arrived and is stopped. Raises MonitorError.
 
@@ -153,6 +143,7 @@ def plug(definition: Definition, live: Live) -> None:
         if nic["capture"]
     ]
     live.monitor.batch([("object-del", {"id": name}) for name in captures])
+    capture_changes.prepare(definition, live.host)
     unplug(live.monitor, definition)
     link_changes.start_wires(definition, live)
     commands: list[Command] = []
@@ -169,3 +160,4 @@ def plug(definition: Definition, live: Live) -> None:
     for reply in live.monitor.batch(commands):
         if isinstance(reply, MonitorError):
             raise reply
+    capture_changes.start_rotation(definition, live)

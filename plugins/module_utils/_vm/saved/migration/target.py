@@ -285,7 +285,6 @@ class _Arrival:
         if self.observation.status == "running":
             self._end()
             return
-        cables.keep_captures(self.final, self.folder)
         if self.observation.status == "inmigrate":
             self._wait(timeout)
         self._continue(status)

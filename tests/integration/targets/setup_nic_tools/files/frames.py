@@ -6,12 +6,14 @@ import json
 import socket
 import struct
 import sys
+import zlib
 
 
 def frame(data, length):
     reported = {
         "length": length,
         "kept": len(data),
+        "sum": zlib.crc32(data),
         "type": "%04x" % struct.unpack(">H", data[12:14]),
         "to": data[0:6].hex(":"),
         "from": data[6:12].hex(":"),

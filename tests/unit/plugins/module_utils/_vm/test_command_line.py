@@ -501,6 +501,10 @@ def test_many_nics(machine, count, vectors):
             {"enabled": True, "path": "/a,b", "snaplen": 5},
             ["filter-dump,id=capture0,netdev=port0,file=/a,,b,maxlen=5"],
         ),
+        (
+            {"enabled": True, "size": "1M", "path": "/elsewhere"},
+            ["filter-dump,id=capture0,netdev=port0,file=%s/rotations/e.spool" % FOLDER],
+        ),
         ({"enabled": False}, []),
     ],
 )

@@ -287,7 +287,15 @@ def test_a_capture_comes_and_goes():
         ],
     )
     assert made["nics"][0]["capture"] == {"path": None, "snaplen": 96}
-    gone = compose({"nics": [{"name": "e", "capture": {"enabled": False}}]}, saved=made)
+    size = {"enabled": True, "size": "1.5M"}
+    ring = compose({"nics": [{"name": "e", "capture": size}]}, saved=made)
+    assert ring["nics"][0]["capture"] == {
+        "path": None,
+        "snaplen": None,
+        "size": 3 << 19,
+        "count": 10,
+    }
+    gone = compose({"nics": [{"name": "e", "capture": {"enabled": False}}]}, saved=ring)
     assert gone["nics"][0]["capture"] is None
     assert same(gone, compose(SMALL, nics=[{"name": "e", "link": link}]))
 
@@ -583,6 +591,21 @@ LONG = "n" * 201
         (
             {"nics": [dict(NIC, link={"type": "user"}, capture={"enabled": True, "snaplen": 0})]},
             "nics[e].capture.snaplen",
+        ),
+        *(
+            (
+                {"nics": [dict(NIC, link={"type": "user"}, capture=dict(enabled=True, **wrong))]},
+                "nics[e].capture." + option,
+            )
+            for option, wrong in (
+                ("size", {"size": "x"}),
+                ("size", {"size": "255K"}),
+                ("size", {"size": "0"}),
+                ("count", {"count": 3}),
+                ("count", {"size": "", "count": 3}),
+                ("count", {"size": "1M", "count": 0}),
+                ("count", {"size": "1M", "count": 10001}),
+            )
         ),
         ({"nics": [dict(NIC, link={"peer": "r1:e"})]}, "nics[e].link.peer"),
         (

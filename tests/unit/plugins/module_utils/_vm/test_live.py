@@ -12,12 +12,13 @@ import pytest
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
     GuestError,
     ImageError,
     MonitorError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import wires
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import rotations, wires
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
@@ -493,6 +494,136 @@ def test_a_capture_starts_and_stops(world):
     )
     made.qemu.requests.clear()
     assert names(made.change({"nics": [dict(NIC, capture={"enabled": False})]})) == ["object-del"]
+
+
+class FakeRotations:
+    """The process of the rotated captures: what it has, after which command to QEMU."""
+
+    def __init__(self, monkeypatch):
+        self.has, self.calls, self.qemu, self.runs = {}, [], None, True
+        monkeypatch.setattr(rotations, "configured", lambda _folder: dict(self.has))
+        monkeypatch.setattr(rotations, "is_running", lambda _folder: self.runs)
+        monkeypatch.setattr(rotations, "update", self.update)
+        monkeypatch.setattr(rotations, "stop", self.stop)
+
+    def _call(self, *call):
+        commands = [name for name in self.qemu.commands() if not name.startswith("q")]
+        self.calls.append((commands[-1] if commands else None, *call))
+
+    def update(self, _folder, pid, settings):
+        assert pid == 1
+        self._call("update", *sorted(settings))
+        self.has.update(settings)
+
+    def stop(self, _folder, pid, name):
+        assert pid == 1
+        if self.has.pop(name, None):
+            self._call("stop", name)
+        return ""
+
+
+@pytest.fixture
+def fake_rotations(monkeypatch):
+    return FakeRotations(monkeypatch)
+
+
+def rotated(size, **more):
+    return dict(NIC, capture={"enabled": True, "size": size, **more})
+
+
+REFILTER = ["object-del", "object-add"]
+ROTATION_CHANGES = [
+    # Before, after, commands to QEMU, calls to the process after which command.
+    (NIC, rotated("1M"), REFILTER, [("object-add", "update", "eth0")]),
+    (rotated("1M"), rotated("2M"), [], [(None, "update", "eth0")]),
+    (rotated("1M"), rotated("1M", count=3), [], [(None, "update", "eth0")]),
+    (
+        rotated("1M"),
+        rotated("1M", snaplen=60),
+        REFILTER,
+        [("object-del", "stop", "eth0"), ("object-add", "update", "eth0")],
+    ),
+    (
+        rotated("1M"),
+        dict(NIC, capture={"enabled": True}),
+        REFILTER,
+        [("object-del", "stop", "eth0")],
+    ),
+    (
+        rotated("1M"),
+        dict(NIC, capture={"enabled": False}),
+        ["object-del"],
+        [("object-del", "stop", "eth0")],
+    ),
+]
+
+
+@pytest.mark.parametrize("before, after, commands, calls", ROTATION_CHANGES)
+def test_a_rotated_capture_changes(world, fake_rotations, before, after, commands, calls):
+    made = world({"nics": [before]})
+    fake_rotations.qemu = made.qemu
+    if "capture" in before:
+        fake_rotations.has = {"eth0": {"size": 1 << 20, "count": 10}}
+    found = made.change({"nics": [after]})
+    assert names(found) == commands
+    assert fake_rotations.calls == calls
+    if calls[-1][1] == "update":
+        settings = fake_rotations.has["eth0"]
+        assert settings["path"].endswith("/captures/eth0.pcap")
+        assert settings["size"] == made.running["nics"][0]["capture"]["size"]
+        if commands:
+            assert found[-1][1]["file"] == settings["spool"]
+
+
+def test_other_numbers_after_a_killed_run_that_may_have_captured_otherwise(world, fake_rotations):
+    made = world({"nics": [rotated("1M")]})
+    fake_rotations.qemu = made.qemu
+    made.past = [granted(compose({"nics": [NIC]}, host=made.host))]
+    assert names(made.change({"nics": [rotated("2M")]})) == REFILTER
+
+
+def test_a_rotation_that_cannot_be_had_leaves_no_filter(world, fake_rotations, monkeypatch):
+    made = world({"nics": [NIC]})
+
+    def update(*_given):
+        raise HostError("cannot write")
+
+    monkeypatch.setattr(rotations, "update", update)
+    with pytest.raises(HostError, match="cannot write"):
+        made.change({"nics": [rotated("1M")]})
+    assert made.qemu.commands()[-3:] == ["object-del", "object-add", "object-del"]
+
+
+def test_a_rotation_ends_with_its_nic(world, fake_rotations):
+    made = world({"nics": [NIC, dict(rotated("1M"), name="eth1", link={"type": "user"})]})
+    fake_rotations.qemu, fake_rotations.has = made.qemu, {"eth1": {"size": 1 << 20, "count": 10}}
+    made.change({"nics": [NIC], "purge_nics": True})
+    assert fake_rotations.has == {}
+
+
+def test_a_dead_rotation_is_a_live_change(world, fake_rotations):
+    made = world({"nics": [rotated("1M")]})
+    fake_rotations.qemu, fake_rotations.has = made.qemu, {"eth0": {"size": 1 << 20, "count": 10}}
+    desired = granted(compose({"nics": [rotated("1M")]}))
+    observe(made)
+    assert BY_NAME["network"].compare(made.running, desired) == []
+    fake_rotations.runs = False
+    observe(made)
+    (change,) = BY_NAME["network"].compare(made.running, desired)
+    assert (change.option, change.before, change.after) == ("nics.rotation", "ended", "running")
+    assert made.change({"nics": [rotated("1M")]}) == []
+    assert fake_rotations.calls == [(None, "update", "eth0")]
+    assert BY_NAME["network"].compare(made.running, desired) == []
+
+
+def test_numbers_that_a_killed_run_changed(world, fake_rotations):
+    made = world({"nics": [rotated("1M")]})
+    fake_rotations.has = {"eth0": {"size": 5 << 20, "count": 7}}
+    observe(made)
+    (change,) = BY_NAME["network"].compare(
+        made.running, granted(compose({"nics": [rotated("1M")]}))
+    )
+    assert (change.option, change.before["size"]) == ("nics[eth0].capture", 5 << 20)
 
 
 def test_a_dangling_link_at_the_path_of_a_capture_is_renamed(tmp_path):

@@ -331,12 +331,17 @@ def test_an_impairment_that_cannot_be(given, option):
 def test_captures():
     topology = build(
         {"n1": {"nics": {"eth1": {"capture": {"snaplen": 96}}}}, "n2": {}, "n3": {}},
-        ["n1:eth1 -- n2:eth1", {"endpoints": ["n3:eth1", "n2:eth2"], "capture": True}],
+        [
+            "n1:eth1 -- n2:eth1",
+            {"endpoints": ["n3:eth1", "n2:eth2"], "capture": True},
+            {"endpoints": ["n3:eth2", "n1:eth2"], "capture": {"size": "10M", "count": 5}},
+        ],
     )
     found = {key: nic["capture"] for key, nic in nics(share(topology)).items()}
     assert found["n1:eth1"] == {"enabled": True, "snaplen": 96} and found["n2:eth1"] == {
         "enabled": False
     }
+    assert found["n3:eth2"] == {"enabled": True, "size": "10M", "count": 5}
     assert found["n3:eth1"] == {"enabled": True} and found["n2:eth2"] == {"enabled": False}, (
         "the capture is at one end"
     )
