@@ -11,9 +11,13 @@ guest continues. The guest keeps its cards and their carriers.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import MonitorError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    MonitorError,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import object_add
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
@@ -135,7 +139,8 @@ def with_ports(definition: Definition, folder: Folder, held: Definition) -> Defi
 def plug(definition: Definition, live: Live) -> None:
     """Plug in the links of a guest that has arrived and is stopped. Raises MonitorError.
 
-    Those that a killed run has plugged in are plugged in again.
+    Those that a killed run has plugged in are plugged in again. Rings of captures begin with
+    copy_captures, when the guest runs.
     """
     captures = [
         nic_devices.nic_ids(definition, nic["name"]).capture
@@ -160,4 +165,13 @@ def plug(definition: Definition, live: Live) -> None:
     for reply in live.monitor.batch(commands):
         if isinstance(reply, MonitorError):
             raise reply
-    capture_changes.start_rotation(definition, live)
+
+
+def copy_captures(definition: Definition, live: Live) -> None:
+    """Start the process of the rings of captures of a guest that has arrived.
+
+    The guest runs here already, so an error is no reason to return to the origin: the next run
+    starts the process.
+    """
+    with contextlib.suppress(HostError):
+        capture_changes.start_rotation(definition, live)

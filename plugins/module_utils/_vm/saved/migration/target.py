@@ -293,6 +293,7 @@ class _Arrival:
     def _end(self) -> None:
         remove_file(self.folder.receiving)
         channel.remove_key(self.monitor, self.folder)
+        cables.copy_captures(self.final, self.live)
 
     def _wait(self, timeout: float) -> None:
         what = "the guest of the VM %s did not arrive" % self.folder.name

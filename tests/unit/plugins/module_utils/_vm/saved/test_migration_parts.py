@@ -17,6 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorTimeout,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import rotations
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import memory
@@ -163,7 +164,12 @@ def linked(host):
     nics = [
         {"name": "a", "link": {"peer": "x:a"}, "capture": {"enabled": True}},
         {"name": "b", "link": {"type": "tap", "vhost": True}},
-        {"name": "c", "link": {"type": "user"}, "link_down": True},
+        {
+            "name": "c",
+            "link": {"type": "user"},
+            "link_down": True,
+            "capture": {"enabled": True, "size": "1M"},
+        },
         {"name": "d"},
     ]
     return granted(compose(nics=nics, host=host))
@@ -195,7 +201,25 @@ def test_links_and_carriers_on_the_target(tmp_path, host, refused):
     carriers = [(a["name"], a["up"]) for name, a in sent if name == "set_link"]
     assert carriers == [("nic0", True), ("nic1", True), ("nic2", False), ("nic3", False)]
     created = [a["id"] for name, a in sent if name in ("netdev_add", "object-add")]
-    assert sorted(created) == ["capture0", "link0", "link2", "plug0", "plug2"]
+    assert sorted(created) == ["capture0", "capture2", "link0", "link2", "plug0", "plug2"]
+
+
+@pytest.mark.parametrize("error", [None, HostError("the disk is full")])
+def test_rings_of_captures_on_the_target(tmp_path, host, monkeypatch, error):
+    calls = []
+
+    def update(folder, pid, captures):
+        calls.append((folder, pid, *captures))
+        if error:
+            raise error
+
+    monkeypatch.setattr(rotations, "update", update)
+    with FakeQmp(tmp_path / "q") as qmp, Monitor(qmp.path) as monitor:
+        live = Live(host, monitor, 7, {"nics": []}, {}, 0)
+        cables.plug(linked(host), live)
+        assert not calls, "the guest does not wait for the process"
+        cables.copy_captures(linked(host), live)
+    assert calls == [(host.folder, 7, "c")]
 
 
 def test_files_of_a_guest(host, tmp_path):
