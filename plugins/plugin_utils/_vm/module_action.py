@@ -16,6 +16,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Mapping
 
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.normal import ActionModule as NormalAction
@@ -29,6 +30,9 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.host_action impo
 )
 
 
+_INJECT = "INJECT_INVOCATION"
+
+
 def load_service(name: str) -> ModuleType:
     """Return a service of module_utils/_vm.
 
@@ -36,6 +40,13 @@ def load_service(name: str) -> ModuleType:
     """
     bytecode_cache.activate()
     return import_module("%s._vm.%s" % (PACKAGE, name))
+
+
+def _injects_invocation(task_vars: Mapping[str, Any]) -> bool:
+    """Return whether results have the options of their module: always before ansible-core 2.21."""
+    if _INJECT not in C.config.get_configuration_definitions():
+        return True
+    return bool(C.config.get_config_value(_INJECT, variables=task_vars))
 
 
 class ModuleAction(HostAction, NormalAction):
@@ -57,6 +68,8 @@ class ModuleAction(HostAction, NormalAction):
             request = {"params": params, "check_mode": self._task.check_mode}
             name = self.service.__name__[len(PACKAGE) + 1 :]
             result = self.send_request(task_vars, name, "run", request)
+            if result and not _injects_invocation(task_vars):
+                result.pop("invocation", None)
         if result is None:
             result = super().run(tmp, task_vars)
         return result

@@ -12,6 +12,7 @@ from importlib import import_module
 
 import pytest
 from ansible.module_utils import basic
+from ansible.module_utils.common.parameters import PASS_VARS
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
@@ -80,6 +81,8 @@ def modules(monkeypatch):
 def by_module(module, args, check_mode, monkeypatch, capsys):
     """Run a module as Ansible does; return its result."""
     internal = {"_ansible_check_mode": check_mode, "_ansible_remote_tmp": "/tmp"}
+    if "inject_invocation" in PASS_VARS:  # since ansible-core 2.21
+        internal["_ansible_inject_invocation"] = True
     text = json.dumps({"ANSIBLE_MODULE_ARGS": {**args, **internal}})
     monkeypatch.setattr(basic, "_ANSIBLE_ARGS", text.encode())
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy")
@@ -119,10 +122,18 @@ def test_a_request_has_the_result_of_the_module(
     monkeypatch.setenv("VLAB_TEST", str(tmp_path))
     args = dict(args, root="~/root")
     expected = by_module(module, args, check_mode, monkeypatch, capsys)
-    result = action(module, args, check_mode).run(task_vars={})
+    result = action(module, args, check_mode).run(task_vars={"ansible_inject_invocation": True})
     assert len(requests) == 1
     assert result == expected
     assert expected["invocation"]["module_args"]["root"] == str(tmp_path / "root")
+
+
+@pytest.mark.skipif("inject_invocation" not in PASS_VARS, reason="before ansible-core 2.21")
+@pytest.mark.parametrize("is_injected", [False, True])
+def test_a_result_has_the_options_only_if_ansible_injects_them(is_injected, requests, tmp_path):
+    made = action("qemu_vm", {"name": "a", "state": "absent", "root": str(tmp_path)})
+    result = made.run(task_vars={"ansible_inject_invocation": is_injected})
+    assert ("invocation" in result) == is_injected
 
 
 @pytest.mark.parametrize(
