@@ -124,7 +124,7 @@ hypervisor:
       sample:
     vms:
       description:
-        - The C(status) and C(memory_mb) of each VM of the lab by its name, and C(has_state):
+        - The C(status) and C(memory_mb) of each VM of the lab by its name, and in C(has_state)
           whether it has memory, disks or snapshots, which it would lose on another hypervisor. A
           running VM with impaired links also has C(impairments), by the name of the NIC that sends;
           see RV(vlab.qemu.qemu_vm_info#module:vms[].nics[].impairment).
