@@ -47,7 +47,8 @@ class Program:
     def run(self) -> None:
         """Copy packets until QEMU has ended; then copy the rest."""
         while self._qemu.runs():
-            if not any([self._try(name, ring.copy) for name, ring in [*self._rings.items()]]):
+            copied = [self._try(name, ring.copy) for name, ring in [*self._rings.items()]]
+            if not any(copied):
                 select.select(self._qemu.handles, [], [], INTERVAL)
         for name, ring in [*self._rings.items()]:
             left = self._try(name, ring.finish)

@@ -858,9 +858,9 @@ def test_the_record_of_a_lab_is_a_request(tmp_path):
 MOVED = dict(PAIR, nodes={"a": {"hypervisor": "hv2"}, "b": {"hypervisor": "hv1"}})
 
 
-def moving(here="hv1", topology=MOVED, status="running", **args):
+def moving(here="hv1", topology=None, status="running", **args):
     """The action of a host in a run in which a moves from hv1 to hv2."""
-    made = action(hosts=("hv1", "hv2"), here=here, topology=topology, **args)
+    made = action(hosts=("hv1", "hv2"), here=here, topology=topology or MOVED, **args)
     made._task.connection, made._play_context.become = "ssh", False
     for host in ("hv1", "hv2"):
         facts = dict(Host().facts("ab" if host == "hv1" else ""), root="/labs/" + host)
