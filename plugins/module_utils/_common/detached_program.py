@@ -16,12 +16,15 @@ import json
 import os
 import select
 import signal
+import sys
 import time
 
 # Not imported from typing, which costs such a program memory.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, Callable, NoReturn, TypeVar
+
+    Program = TypeVar("Program")
 
 PROCESS_INTERVAL = 1  # seconds between two checks of a process whose end the kernel does not report
 
@@ -31,6 +34,22 @@ def begin() -> None:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     os.umask(0o177)
+
+
+def start(make: Callable[[dict[str, Any]], Program]) -> Program | None:
+    """Record this process, and make the program from the settings in the file of argument 1.
+
+    After an error, report it and return None.
+    """
+    begin()
+    try:
+        with open(sys.argv[1], encoding="utf-8") as stream:
+            settings = json.load(stream)
+        write_record(settings["record"])
+        return make(settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        report("error: %s" % error)
+        return None
 
 
 def _end(_number: int, _frame: object) -> NoReturn:

@@ -15,16 +15,13 @@ It writes "ready" or an error to its standard output.
 
 from __future__ import annotations
 
-import json
 import select
-import sys
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import (
     Process,
-    begin,
     log,
     report,
-    write_record,
+    start,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.pcap_ring import Ring
 
@@ -46,6 +43,7 @@ class Program:
 
     def run(self) -> None:
         """Copy packets until QEMU has ended; then copy the rest."""
+        log("started: %s" % ", ".join(sorted(self._rings)))
         while self._qemu.runs():
             copied = [self._try(name, ring.copy) for name, ring in [*self._rings.items()]]
             if not any(copied):
@@ -75,17 +73,10 @@ class Program:
 
 def main() -> int:
     """Run the program to its end; return its exit code."""
-    begin()
-    try:
-        with open(sys.argv[1], encoding="utf-8") as stream:
-            settings = json.load(stream)
-        write_record(settings["record"])
-        program = Program(settings)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        report("error: %s" % error)
+    program = start(Program)
+    if program is None:
         return 1
     report("ready")
-    log("started: %s" % ", ".join(sorted(settings["captures"])))
     program.run()
     log("ended with QEMU")
     return 0

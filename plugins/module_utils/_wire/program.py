@@ -27,20 +27,17 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import json
 import select
 import socket
-import sys
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import (
     PROCESS_INTERVAL,
     Process,
     be_punctual,
-    begin,
     log,
     report,
-    write_record,
+    start,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.control import (
     Control,
@@ -251,14 +248,8 @@ def _places(settings: Settings) -> dict[str, Any]:
 
 def main() -> int:
     """Run the program to its end; return its exit code."""
-    begin()
-    try:
-        with open(sys.argv[1], encoding="utf-8") as stream:
-            settings = json.load(stream)
-        write_record(settings["record"])
-        program = Program(settings)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        report("error: %s" % error)
+    program = start(Program)
+    if program is None:
         return 1
     be_punctual()
     report("ready")

@@ -26,18 +26,15 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import json
 import select
 import socket
-import sys
 import time
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import (
     be_punctual,
-    begin,
     log,
     report,
-    write_record,
+    start,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.control import (
     Control,
@@ -189,6 +186,7 @@ class Program:
 
     def run(self) -> None:
         """Pass frames on until this process is ended."""
+        log("started: %s" % ", ".join(sorted(self._switch.ports)))
         next_sweep = 0.0
         while True:
             now = time.monotonic()
@@ -274,17 +272,10 @@ class Program:
 
 def main() -> int:
     """Run the program until it is ended; return its exit code."""
-    begin()
-    try:
-        with open(sys.argv[1], encoding="utf-8") as stream:
-            settings = json.load(stream)
-        write_record(settings["record"])
-        program = Program(settings)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        report("error: %s" % error)
+    program = start(Program)
+    if program is None:
         return 1
     be_punctual()
     report("ready")
-    log("started: %s" % ", ".join(sorted(settings["switch"]["ports"])))
     program.run()
     return 0
