@@ -103,10 +103,9 @@ def of_option(name: str) -> str:
     """Return how a change of an option without named items reaches a running VM."""
     before = definition()
     drive = {"kind": name, "label": "another", "format": "iso", "bus": "virtio", "files": {}}
-    return change(
-        before,
-        dict(before, **{name: drive if name in ("cloud_init", "config_drive") else ["another"]}),
-    )
+    drive["nic"] = "another"
+    has_files = name in ("cloud_init", "config_drive", "tftp_files")
+    return change(before, dict(before, **{name: drive if has_files else ["another"]}))
 
 
 def of_suboption(option: str, key: str, old: Any = None, new: Any = "another") -> Optional[str]:
@@ -151,6 +150,8 @@ def rows() -> list[tuple[str, str, str]]:
             how = of_option(name)
             if name == "config_drive":
                 how += "; `update: next_start` defers it to the next start"
+            if name == "tftp_files":
+                how += "; changed files at the next start"
             made.append(("`%s`" % name, _default(name, option.default), how))
     return made
 

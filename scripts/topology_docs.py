@@ -233,10 +233,17 @@ def _script_parts(entry: dict[str, Any]) -> list[_Part]:
     return parts
 
 
+def _by_tftp(config: dict[str, Any]) -> str:
+    """Return the file that a system fetches, and the DHCP options that announce it."""
+    codes = ", ".join(str(code) for code in config.get("dhcp_options") or ())
+    return "TFTP%s: `%s`" % (", DHCP option %s" % codes if codes else "", config["file"])
+
+
 def _row(name: str, spec: kinds.KindSpec) -> list[str]:
     """Return the cells of a kind."""
     naming, vm, facts = NicNaming(spec["nic"]), spec["vm"], spec["facts"]
     config = spec["config"]
+    first = _by_tftp(config) if config.get("delivery") == "tftp" else ""
     drive = (
         "%s, %s, label `%s`%s"
         % (
@@ -262,7 +269,7 @@ def _row(name: str, spec: kinds.KindSpec) -> list[str]:
         if spec["image"] not in ("tiny", "frr", "linux")
         else "none",
         vm.get("firmware", "bios"),
-        drive,
+        first or drive,
         facts.get("ansible_network_os") or "",
     ]
 
@@ -277,8 +284,13 @@ def _first_boot(spec: kinds.KindSpec) -> str:
         for name in set(used_in(script["steps"]))
         if name.startswith("vars.") and spec["vars"].get(name[5:]) is None
     )
+    is_fetched = spec["config"].get("delivery") == "tftp"
     return "a script on the console types `config`%s%s" % (
-        " with `bootstrap: true`" if spec["config"].get("file") else "",
+        ", unless `bootstrap: false` lets the system fetch it by TFTP"
+        if is_fetched
+        else " with `bootstrap: true`"
+        if spec["config"].get("file")
+        else "",
         "; it needs %s" % ", ".join("`vars.%s`" % name for name in needed) if needed else "",
     )
 

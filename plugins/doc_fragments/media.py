@@ -167,6 +167,25 @@ options:
             start.
         type: str
         choices: [restart, next_start]
+  tftp_files:
+    description:
+      - Files that the guest can read by TFTP from the address of the hypervisor on a link of type
+        V(user), C(10.0.2.2) by default. They are in the folder C(tftp) of the VM.
+      - A system that asks DHCP for the name of its configuration gets it with C(dhcp_options) of
+        the link.
+      - The definition contains only salted digests of the files. If one was deleted, set the files
+        again. Results and logs do not show the files.
+      - The value is replaced as a whole; V({}) removes it.
+      - Changed files are written immediately, and the guest reads them at its next start. All
+        other changes need a restart.
+    type: dict
+    suboptions:
+      files:
+        description: The content of each file, by its path, as in O(config_drive.files).
+        type: dict
+      nic:
+        description: The NIC with the link. Required with files.
+        type: str
   purge_disks:
     description:
       - Remove disks and drives that are not in O(disks), O(cdroms) or O(floppies). Items of an

@@ -219,8 +219,20 @@ tftp:
   description: A folder of the hypervisor that a V(user) network serves read-only by TFTP.
   type: path
 bootfile:
-  description: The boot file that DHCP announces in a V(user) network.
+  description:
+    - The boot file that DHCP announces in a V(user) network, in the field of BOOTP. For clients
+      that want option 67, set it in O(@link.dhcp_options).
   type: str
+dhcp_options:
+  description:
+    - Further options of the DHCP replies of a V(user) network, by code, such as V(67), the boot
+      file. A value is a text, bytes as hexadecimal digits after C(0x), or for an option with
+      addresses, such as V(150), IPv4 addresses with commas.
+    - QEMU cannot send them, so a process of the VM adds them to the replies of QEMU. All frames for
+      the guest on this link pass through it. If it dies, the guest receives nothing on this link
+      until the next run starts it again.
+    - Options that other suboptions set, such as V(12), and those of the protocol are rejected.
+  type: dict
 ipv6:
   description: Whether a V(user) network has IPv6. Default is QEMU's, V(true).
   type: bool

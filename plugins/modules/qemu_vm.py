@@ -53,7 +53,8 @@ attributes:
   action:
     support: full
     details:
-      - It reads the files of the controller that O(cloud_init) and O(config_drive) name.
+      - It reads the files of the controller that O(cloud_init), O(config_drive) and O(tftp_files)
+        name.
       - The hypervisor does the work in one request instead of a module, where that is possible.
   async:
     support: full
@@ -143,7 +144,7 @@ notes:
   - The folder of a VM contains its definition (C(vm.json)), the record of its run (C(run.json)),
     the logs of QEMU (C(qemu.log)) and of the consoles, its own images, and its sockets. The sockets
     are in C(/run/vlab) if the path of the folder is too long for a socket. Only the seed images of
-    O(cloud_init) and O(config_drive) contain secrets.
+    O(cloud_init) and O(config_drive), and O(tftp_files), contain secrets.
   - One run at a time works on a VM; others wait, see O(lock_timeout).
   - A memory size without a suffix is in MiB, the size of a disk in bytes.
 seealso:
@@ -274,6 +275,23 @@ EXAMPLES = r"""
           group: 230.0.0.1
           port: 10230
     priority: low
+
+- name: Start a switch that asks DHCP for its configuration, and fetches it by TFTP
+  vlab.qemu.qemu_vm:
+    name: sw1
+    disks: []
+    tftp_files:
+      nic: mgmt
+      files:
+        startup.cfg: |
+          hostname sw1
+    nics:
+      - name: mgmt
+        link:
+          type: user
+          dhcp_options:
+            66: 10.0.2.2
+            67: startup.cfg
 
 - name: Add memory, with a restart if the VM runs
   vlab.qemu.qemu_vm:

@@ -749,7 +749,7 @@ vms:
         - The definition in the words of the options of M(vlab.qemu.qemu_vm). Given to the same VM,
           it changes nothing. With another C(name), it defines a second VM like it.
         - Options with their default are left out, and so are the UUID and the MAC addresses, a
-          display with a password, C(cloud_init) and C(config_drive).
+          display with a password, C(cloud_init), C(config_drive) and C(tftp_files).
         - Fixed ports and images outside the folder of the VM are part of it, and a second VM may
           need others. The contents of disks are not.
       returned: for a VM whose files can be read

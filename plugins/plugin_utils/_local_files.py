@@ -43,10 +43,11 @@ def with_files(args: dict[str, Any], find: Find) -> dict[str, Any]:
     seed = args.get("cloud_init")
     if isinstance(seed, dict):
         args["cloud_init"] = _read(seed, "cloud_init.%s", find)
-    drive = args.get("config_drive")
-    if isinstance(drive, dict) and isinstance(drive.get("files"), dict):
-        files = _read(drive["files"], "config_drive.files[%s]", find)
-        args["config_drive"] = dict(drive, files=files)
+    for option in ("config_drive", "tftp_files"):
+        given = args.get(option)
+        if isinstance(given, dict) and isinstance(given.get("files"), dict):
+            files = _read(given["files"], option + ".files[%s]", find)
+            args[option] = dict(given, files=files)
     return args
 
 

@@ -15,6 +15,7 @@ _MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # what Ansible shows for no_log
 _CONTENTS = {
     "cloud_init": ("user_data", "meta_data", "network_config", "vendor_data"),
     "config_drive": ("files",),
+    "tftp_files": ("files",),
 }
 
 

@@ -65,6 +65,7 @@ _EXCLUDED: dict[str, Any] = {
     "cdroms": [],
     "floppies": [],
     "cloud_init": None,
+    "tftp_files": None,
     "passthrough": [],
     "tpm": False,
     "extra_args": [],

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
 
 # Options that only become the content of files, and may be any text.
-_CONTENT = ("cloud_init", "config_drive.files")
+_CONTENT = ("cloud_init", "config_drive.files", "tftp_files.files")
 
 
 def vm_argument_spec() -> dict[str, Any]:

@@ -48,7 +48,7 @@ _REQUIRED = {
 }
 
 # Options that a clone keeps: what identifies the guest, or is on media that it has read.
-_IDENTITY = ("uuid", "cloud_init", "config_drive", "mac_base", "mac_copy_from")
+_IDENTITY = ("uuid", "cloud_init", "config_drive", "tftp_files", "mac_base", "mac_copy_from")
 # What a definition keeps besides its options: where a clone comes from, and the digest of what a
 # lab has typed on the console.
 _KEPT = ("origin", "bootstrap")

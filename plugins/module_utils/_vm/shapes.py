@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, Collection, Iterator
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.addresses import UNITS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
+    dhcp_options,
+    links,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Option
 from ansible_collections.vlab.qemu.plugins.module_utils._wire import engine
 
@@ -198,12 +201,20 @@ def _impairment(path: str, value: Any) -> str | None:
     return None
 
 
+def _dhcp_options(path: str, value: Any) -> str | None:
+    try:
+        return None if dhcp_options.normalise(path, value) == value else path
+    except (AttributeError, VlabError):
+        return path
+
+
 _LINK = record(
     {"type": one_of(links.SPEC["type"]["choices"])},
     {
         "forwards": optional(list_of(_FORWARD)),
         "dns_search": optional(list_of(text)),
         "options": optional(free_dict),
+        "dhcp_options": optional(_dhcp_options),
         "queues": optional(positive),
         "vhost": optional(boolean),
         "impair": optional(_impairment),
@@ -237,6 +248,7 @@ _OPTION_CHECKS: dict[str, Check] = {
     "memory_backend": optional(free_dict),
     "cloud_init": optional(_FILES),
     "config_drive": optional(_FILES),
+    "tftp_files": optional(record({"nic": file_name, "files": dict_of(text), "digested": boolean})),
     "extra_args": list_of(text),
     "wrapper": list_of(text),
     "fds": list_of(

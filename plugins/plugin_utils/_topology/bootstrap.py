@@ -24,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.placeholders i
     used_in,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.tftp_delivery import uses_tftp
 
 # Where a script types the config of the node.
 _CONFIG = "config"
@@ -43,7 +44,8 @@ def is_typed(settings: Mapping[str, Any], spec: KindSpec) -> bool:
         return False
     if not takes_config(script):
         return True
-    return settings.get("config") is not None and not spec["config"].get("file")
+    is_on_drive = spec["config"].get("file") and not uses_tftp(spec)
+    return settings.get("config") is not None and not is_on_drive
 
 
 def check_script(path: str, script: Mapping[str, Any], problems: Problems) -> None:

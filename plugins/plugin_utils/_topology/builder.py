@@ -18,7 +18,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import bootstrap, kinds
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    bootstrap,
+    kinds,
+    tftp_delivery,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
     assign_addresses,
 )
@@ -97,6 +101,7 @@ def build(
     )
     add_management(nodes.values(), complete.get("management"), problems)
     connect_nics(topology, problems)
+    tftp_delivery.check_nodes(nodes.values(), problems)
     for node in nodes.values():
         _wait_for_ssh(node, problems)
     check_mac_bases(topology, problems)
@@ -130,6 +135,7 @@ def _nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, Node]:
         if spec is not None:
             _check_vm_options("kinds.%s.vm" % name, spec["vm"], problems)
             bootstrap.check_script("kinds.%s" % name, spec["bootstrap"], problems)
+            tftp_delivery.check_kind("kinds.%s" % name, spec, problems)
             _check_nic_names("kinds.%s.nic" % name, spec["nic"], problems)
             for key in ("omit", "volatile"):
                 for number, pattern in enumerate(spec["running_config"].get(key) or ()):
@@ -269,7 +275,7 @@ def _node(
 def _place_config(
     path: str, settings: dict[str, Any], spec: kinds.KindSpec, problems: Problems
 ) -> None:
-    """Put the config of a node on its drive, unless it is typed on its console."""
+    """Put the config of a node among its files, unless it is typed on its console."""
     typed = bootstrap.is_typed(settings, spec)
     if typed:
         bootstrap.check_node(path, settings, spec, problems)

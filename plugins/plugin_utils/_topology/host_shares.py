@@ -40,6 +40,11 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.placeholders i
     filled,
     placeholder_values,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.tftp_delivery import (
+    announced_link,
+    boot_text,
+    serving_nic,
+)
 
 # Suboptions of a NIC that the topology determines; the others are passed on unchanged.
 _FROM_TOPOLOGY = ("mac", "model", "index", "link", "link_down", "capture")
@@ -188,7 +193,7 @@ def given_options(topology: Topology, node: Node) -> dict[str, Any]:
     for name, alias in (("vcpus", "cpus"), ("arch", "platform")):
         if settings.get(alias) is not None and name not in options:
             options[name] = settings[alias]
-    values = placeholder_values(topology, node)
+    values = {**placeholder_values(topology, node), "boot": boot_text(node)}
     return {name: filled(value, values) for name, value in options.items()}
 
 
@@ -203,7 +208,10 @@ def _vm_options(
     options = given_options(topology, node)
     options["nics"] = [nic_options(node, nic, endpoints, runs) for nic in node.nics.values()]
     files = config_files(topology, node, render)
-    if files:
+    nic = serving_nic(node)
+    if files and nic:
+        options["tftp_files"] = {"files": files, "nic": nic.vm_name}
+    elif files:
         config = node.kind_spec["config"]
         options["config_drive"] = {
             "files": files,
@@ -234,7 +242,7 @@ def nic_options(
     capture = settings.get("capture")
     options["link_down"] = bool(settings.get("link_down"))
     if network is None:
-        options["link"] = settings.get("link") or {"type": "none"}
+        options["link"] = announced_link(node, nic, settings.get("link") or {"type": "none"})
         if nic.name not in node.nic_settings:
             options["spare"] = True
     elif isinstance(network, Segment) and network.kind == "bridge":

@@ -15,7 +15,9 @@ from typing import Any
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.machine import derived_uuid
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 
-_PLACEHOLDER = re.compile(r"\{(name|lab|uuid|management|loopback|config|vars\.[^{}]+)\}")
+_PLACEHOLDER = re.compile(
+    r"\{(name|lab|uuid|management|loopback|config|boot|tftp|address|file|vars\.[^{}]+)\}"
+)
 
 
 def placeholder_values(topology: Topology, node: Node) -> dict[str, str]:

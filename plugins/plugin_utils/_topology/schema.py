@@ -35,7 +35,7 @@ EDITOR_LINE = "# yaml-language-server: $schema=" + URL
 
 # Options of qemu_vm that kinds, defaults and groups do not accept: nodes cannot share them, or
 # other settings stand for them. A node accepts uuid.
-_NOT_OF_NODES = ("nics", "uuid", "mac_copy_from", "config_drive", "autostart")
+_NOT_OF_NODES = ("nics", "uuid", "mac_copy_from", "config_drive", "tftp_files", "autostart")
 
 # In Python, $ also matches before a line feed at the end.
 NAME: Schema = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$(?!\n)"}
@@ -145,8 +145,8 @@ _READY: Schema = {
 
 _FILES: Schema = {
     "type": "object",
-    "description": "Files of the node's config drive by name: their content as text or base64, or "
-    "a template (template) or file (src) on the controller.",
+    "description": "Files of the node's config drive, or that it fetches by TFTP, by name: their "
+    "content as text or base64, or a template (template) or file (src) on the controller.",
     "additionalProperties": _CONTENT,
 }
 
@@ -442,6 +442,23 @@ _KIND_NIC: Schema = {
 _KIND_CONFIG: Schema = {
     "type": "object",
     "properties": {
+        "delivery": {
+            "enum": ["drive", "tftp"],
+            "description": "How the system gets its files: on a config drive, or by TFTP on the "
+            "user link of its management NIC; drive by default.",
+        },
+        "dhcp_options": {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "integer"]},
+            "description": "DHCP options on this link, by code, with delivery tftp: as "
+            "dhcp_options of a link. In strings, `{tftp}` is the address of the TFTP server, "
+            "`{address}` that of the system with its prefix length, and `{file}` the key file.",
+        },
+        "boot": {
+            "type": "string",
+            "description": "What `{boot}` in `vm` stands for if there are files, with delivery "
+            "tftp; its strings have the same placeholders as dhcp_options.",
+        },
         "label": {
             "type": "string",
             "description": "Label of the config drive's file system.",
@@ -553,7 +570,7 @@ _KIND: Schema = {
             "type": "object",
             "description": "Options of qemu_vm. In strings, `{name}`, `{lab}`, `{uuid}`, "
             "`{management}`, `{loopback}` and `{vars.NAME}` are replaced by the values of the "
-            "node.",
+            "node, and `{boot}` by boot of config.",
         },
         "vars": {"type": "object", "description": "Defaults of the vars of nodes."},
         "disk": {
@@ -667,8 +684,8 @@ def _settings() -> dict[str, Schema]:
         files=_FILES,
         config=dict(
             _CONTENT,
-            description="First configuration, for kinds that read one from a drive or have a "
-            "bootstrap: the content, or a template or file on the controller.",
+            description="First configuration, for kinds that read one from a drive, fetch it by "
+            "TFTP or have a bootstrap: the content, or a template or file on the controller.",
         ),
         bootstrap=_BOOTSTRAP,
         set_addresses={

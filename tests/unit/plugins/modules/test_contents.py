@@ -19,6 +19,7 @@ SECRET = "hunter2-and-more"
 SECRETS = {
     "cloud_init": {"user_data": {"password": SECRET}, "meta_data": SECRET, "bus": "scsi"},
     "config_drive": {"files": {"a": SECRET, "b": {"base64": SECRET}}, "label": "x"},
+    "tftp_files": {"files": {"a": SECRET}, "nic": "x"},
 }
 
 
@@ -34,6 +35,7 @@ SECRETS = {
             {
                 "cloud_init": {"user_data": {"password": "M"}, "meta_data": "M", "bus": "scsi"},
                 "config_drive": {"files": {"a": "M", "b": "M"}, "label": "x"},
+                "tftp_files": {"files": {"a": "M"}, "nic": "x"},
             },
         ),
         ({"share": '{"vms": []}'}, {"share": "M"}),

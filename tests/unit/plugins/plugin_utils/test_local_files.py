@@ -34,11 +34,13 @@ def test_sources_become_contents(find):
         "name": "r1",
         "cloud_init": {"user_data": {"src": "x.tar"}, "bus": "scsi"},
         "config_drive": {"files": {"a": {"src": "x.tar"}, "b": {"src": "x", "c": 1}, "d": "text"}},
+        "tftp_files": {"files": {"a": {"src": "x.tar"}}, "nic": "eth0"},
     }
     assert with_files(args, find) == {
         "name": "r1",
         "cloud_init": {"user_data": encoded, "bus": "scsi"},
         "config_drive": {"files": {"a": encoded, "b": {"src": "x", "c": 1}, "d": "text"}},
+        "tftp_files": {"files": {"a": encoded}, "nic": "eth0"},
     }
     assert args["cloud_init"]["user_data"] == {"src": "x.tar"}
 

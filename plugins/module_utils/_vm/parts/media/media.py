@@ -3,7 +3,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Removable media and first-boot media: cdroms, floppies, the cloud-init seed, the config drive."""
+"""Removable media and first-boot media: cdroms, floppies, seeds, config drives, files by TFTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu import foreign_fil
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.encryption import file_node
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import blockdev, device
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import seeds
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import seeds, tftp_files
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import (
     bases,
     disk_options,
@@ -110,6 +110,7 @@ class Media(Part):
             item_defaults=_FLOPPY_DEFAULTS,
         ),
         **{name: Option(spec, written=left_out) for name, spec in seeds.SPECS.items()},
+        tftp_files.OPTION: Option(tftp_files.SPEC, written=left_out),
     }
 
     def migrate(self, definition: Definition) -> None:
@@ -129,6 +130,7 @@ class Media(Part):
         for option, normalise in (
             ("cloud_init", seeds.cloud_init),
             ("config_drive", seeds.config_drive),
+            (tftp_files.OPTION, tftp_files.normalise),
         ):
             merged[option] = (
                 saved.get(option) if given.get(option) is None else normalise(option, given[option])
@@ -147,6 +149,7 @@ class Media(Part):
             if desired[option]:
                 disks.check_bus(option, desired[option]["bus"], desired["family"])
                 seeds.finish(option, desired, saved.get(option), host)
+        tftp_files.finish(desired, saved.get(tftp_files.OPTION), host)
 
     def slots(self, desired: Definition) -> list[SlotRequest]:
         family = desired["family"]
@@ -182,6 +185,9 @@ class Media(Part):
             old, new = running.get(option), desired[option]
             if old != new:
                 changes.append(seeds.change(option, old, new, self.name))
+        served = running.get(tftp_files.OPTION), desired[tftp_files.OPTION]
+        if served[0] != served[1]:
+            changes.append(tftp_files.change(*served, self.name))
         return changes
 
     def _compare_drives(
@@ -240,7 +246,7 @@ class Media(Part):
         _check_media(desired, host, remember=False)
 
     def prepare(self, desired: Definition, host: Host) -> list[str]:
-        done = seeds.write_images(desired, host)
+        done = seeds.write_images(desired, host) + tftp_files.write(desired, host)
         _check_media(desired, host)
         return done
 
@@ -248,7 +254,7 @@ class Media(Part):
         return [
             os.path.basename(seeds.image_path(host.folder, drive))
             for drive in seeds.all_of(definition)
-        ]
+        ] + ([tftp_files.FOLDER] if definition[tftp_files.OPTION] else [])
 
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         words = []
@@ -301,6 +307,8 @@ class Media(Part):
     def apply(self, change: Change, desired: Definition, live: Live) -> None:
         if change.verb == "seed":
             seeds.write_images(desired, live.host)
+        if change.verb == tftp_files.OPTION:
+            tftp_files.write(desired, live.host)
         if change.verb not in ("medium", "checksum"):
             return
         option, name = change.path[:2]

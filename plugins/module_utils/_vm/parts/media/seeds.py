@@ -147,7 +147,7 @@ def config_drive(path: str, value: dict[str, Any]) -> Seed | None:
     if not given:
         return None
     for name in given:
-        _check_file_name(path, name)
+        check_file_name(path, name)
     form = value.get("format") or "iso"
     drive: Seed = {
         "kind": "config_drive",
@@ -157,19 +157,21 @@ def config_drive(path: str, value: dict[str, Any]) -> Seed | None:
         "update": value.get("update") or "restart",
     }
     if is_nocloud(drive, given):
-        option_path = _file_path(path, nocloud.META_DATA)
+        option_path = file_path(path, nocloud.META_DATA)
         drive["meta_data"] = _meta_data(option_path, given.get(nocloud.META_DATA))
         if drive["meta_data"] is not None:
             del given[nocloud.META_DATA]
-    drive["files"] = {name: content(_file_path(path, name), data) for name, data in given.items()}
+    drive["files"] = {name: content(file_path(path, name), data) for name, data in given.items()}
     return drive
 
 
-def _file_path(path: str, name: str) -> str:
+def file_path(path: str, name: str) -> str:
+    """Return the option of a file, for errors."""
     return "%s.files[%s]" % (path, name)
 
 
-def _check_file_name(path: str, name: str) -> None:
+def check_file_name(path: str, name: str) -> None:
+    """Raise OptionError for a name that leads out of the drive. path: of the option."""
     if not name or name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         raise OptionError("%s.files" % path, "%r cannot be a file on the drive" % name)
 
@@ -193,7 +195,7 @@ def is_nocloud(drive: Seed, files: dict[str, Any]) -> bool:
 def _option_of_file(option: str, name: str) -> str:
     if option == "cloud_init":
         return "%s.%s" % (option, name.replace("-", "_"))
-    return _file_path(option, name)
+    return file_path(option, name)
 
 
 def finish(option: str, desired: Definition, saved: Seed | None, host: Host) -> None:
@@ -254,12 +256,15 @@ def _reported(drive: Seed | None, other: Seed | None) -> dict[str, Any] | None:
     """Return a drive as a change shows it: with whether the other one has the same files."""
     if not drive:
         return None
-    others = other["files"] if other else {}
-    files = {
-        name: "same" if others.get(name) == kept else "different"
-        for name, kept in drive["files"].items()
-    }
+    files = compared(drive["files"], other["files"] if other else {})
     return {"label": drive["label"], "bus": drive["bus"], "files": files}
+
+
+def compared(files: dict[str, str], others: dict[str, str]) -> dict[str, str]:
+    """Return {name: whether the other ones have the same content}. files: with digests."""
+    return {
+        name: "same" if others.get(name) == kept else "different" for name, kept in files.items()
+    }
 
 
 def migrate(definition: Definition) -> None:
@@ -290,7 +295,7 @@ def write_images(desired: Definition, host: Host) -> list[str]:
     for drive in all_of(desired):
         path = image_path(host.folder, drive)
         image = host.secrets.get(drive["kind"])
-        if image is not None and _read(path) != image:
+        if image is not None and read(path) != image:
             write_atomically(path, image)
             done.append("write %s" % path)
         elif not os.path.exists(path):
@@ -318,7 +323,8 @@ def _image(drive: Seed) -> bytes:
     return image
 
 
-def _read(path: str) -> bytes | None:
+def read(path: str) -> bytes | None:
+    """Return the content of a file, None if it cannot be read."""
     try:
         with open(path, "rb") as stream:
             return stream.read()

@@ -18,9 +18,13 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import L
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import wires
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import nic_devices
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
+    dhcp_changes,
+    nic_devices,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.backends import udp_ends
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.links import (
+    backend_of,
     without_impairment,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_devices import (
@@ -96,6 +100,7 @@ def change_link(nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
     try:
         if _keeps_backend(nic, live):
             set_wire(nic, desired, live)
+            dhcp_changes.start(nic, ids, dhcp_changes.qemu_of(live))
         else:
             _connect(nic, ids, desired, live, _is_same_cable(old, nic))
     except VlabError:
@@ -167,7 +172,7 @@ def _keeps_backend(nic: Nic, live: Live) -> bool:
 
 
 def _is_same_cable(old: Nic | None, new: Nic) -> bool:
-    return old is not None and without_impairment(old["link"]) == without_impairment(new["link"])
+    return old is not None and backend_of(old["link"]) == backend_of(new["link"])
 
 
 def _connect(
@@ -188,11 +193,13 @@ def _connect(
 
 
 def _replace_backends(nic: Nic, ids: NicIds, definition: Definition, live: Live) -> None:
+    dhcp_changes.stop(nic["name"], ids, dhcp_changes.qemu_of(live))
     # Also removes what a killed run left; QEMU refuses to delete what does not exist.
     live.monitor.batch([("netdev_del", {"id": ids.plug}), ("netdev_del", {"id": ids.link})])
     created = nic_devices.backends(nic, definition, live.folder, live.capabilities)
     for backend in created[1:]:
         live.monitor.execute("netdev_add", backend)
+    dhcp_changes.start(nic, ids, dhcp_changes.qemu_of(live))
 
 
 # Result.

@@ -25,7 +25,10 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.validation impor
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import check_properties
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import check_name
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import tap_rights
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
+    dhcp_options,
+    tap_rights,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest, port_number
 from ansible_collections.vlab.qemu.plugins.module_utils._wire import parameters
 
@@ -53,6 +56,7 @@ _SUPPORTED: dict[str, tuple[str, ...]] = {
         "restrict",
         "tftp",
         "bootfile",
+        "dhcp_options",
         "ipv6",
         "forwards",
     ),
@@ -95,6 +99,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "restrict": {"type": "bool"},
     "tftp": {"type": "path"},
     "bootfile": {"type": "str"},
+    "dhcp_options": {"type": "dict"},
     "ipv6": {"type": "bool"},
     "forwards": {
         "type": "list",
@@ -138,8 +143,9 @@ def normalise(path: str, given: dict[str, Any]) -> Link:
         _check_stream(path, link)
     if "forwards" in link:
         _check_forwards(path, link)
-    if not link.get("options", True):
-        del link["options"]
+    for key in ("options", "dhcp_options"):
+        if not link.get(key, True):
+            del link[key]
     return link
 
 
@@ -243,6 +249,10 @@ def _queues(path: str, value: int, link: Link) -> int:
     return value
 
 
+def _dhcp_options(path: str, value: dict[Any, Any], link: Link) -> dict[str, str] | None:
+    return dhcp_options.normalise(path, value)
+
+
 def _forwards(path: str, value: list[dict[str, Any]], link: Link) -> list[dict[str, Any]]:
     return [_forward("%s[%d]" % (path, number), given, link) for number, given in enumerate(value)]
 
@@ -299,6 +309,7 @@ _NORMALISE: dict[str, Callable[[str, Any, Link], Any]] = {
     "down_script": _script,
     "interface": _interface,
     "options": _options,
+    "dhcp_options": _dhcp_options,
     "queues": _queues,
     "forwards": _forwards,
     "impair": _impair,
@@ -391,6 +402,11 @@ def is_only_impaired(given: dict[str, Any] | None) -> bool:
 def without_impairment(link: Link) -> Link:
     """Return a link as it is for the other side."""
     return {key: value for key, value in link.items() if key != "impair"}
+
+
+def backend_of(link: Link) -> Link:
+    """Return a link without what processes beside QEMU do for it."""
+    return {key: value for key, value in link.items() if key not in ("impair", "dhcp_options")}
 
 
 def _is_private(address: str) -> bool:

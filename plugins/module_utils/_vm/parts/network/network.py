@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     OptionError,
+    VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.netdev_options import typed
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
@@ -27,7 +28,12 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings imp
     netdev,
     qom_object,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, buses, wires
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
+    addresses,
+    buses,
+    dhcp_programs,
+    wires,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import (
     by_name,
     merge_items,
@@ -37,6 +43,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.confinement im
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
     backends,
     capture_changes,
+    dhcp_changes,
     forwards,
     link_changes,
     links,
@@ -130,6 +137,7 @@ class Network(Part):
             for kept in {key, buses.usb_key(key)} & set(saved["slots"]):
                 running["slots"][kept] = saved["slots"][kept]
         link_changes.observe(observation)
+        dhcp_changes.observe(observation)
         capture_changes.observe(observation)
 
     def merge(self, saved: Definition, given: Params) -> Definition:
@@ -347,10 +355,12 @@ class Network(Part):
 
     def prepare(self, desired: Definition, host: Host) -> list[str]:
         wires.end(host.folder)  # those that a killed run left would hold its ports
+        dhcp_programs.end_all(host.folder)
         return []
 
     def release(self, definition: Definition, host: Host) -> None:
         wires.end(host.folder)
+        dhcp_programs.end_all(host.folder)
         capture_changes.end_rotation(host)
 
     def before_launch(self, desired: Definition, host: Host) -> None:
@@ -388,6 +398,7 @@ class Network(Part):
         link_changes.start_wires(desired, live)
         capture_changes.start_rotation(desired, live)
         for nic in desired["nics"]:
+            dhcp_changes.start(nic, nic_ids(desired, nic["name"]), dhcp_changes.qemu_of(live))
             # A saved state has the carriers of that time.
             if live.host.saved_memory or not has_carrier(nic):
                 name, is_up = device_id(desired, nic["name"]), has_carrier(nic)
@@ -409,6 +420,7 @@ class Network(Part):
         _APPLY[change.verb](self, nic, nic_ids(definition, change.item), desired, live)
 
     def _apply_add(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
+        dhcp_changes.stop(nic["name"], ids, dhcp_changes.qemu_of(live))
         self._delete_backends(ids, live)
         capture_changes.stop_capture(nic["name"], live)  # what a killed run left
         if link_changes.is_impaired(nic):
@@ -416,9 +428,11 @@ class Network(Part):
         try:
             for backend in nic_devices.backends(nic, desired, live.folder, live.capabilities):
                 live.monitor.execute("netdev_add", backend)
+            dhcp_changes.start(nic, ids, dhcp_changes.qemu_of(live))
             live.monitor.execute("device_add", nic_devices.device(nic, desired, live.capabilities))
-        except MonitorError:
+        except VlabError:
             # Half a NIC would make the next attempt fail.
+            dhcp_changes.stop(nic["name"], ids, dhcp_changes.qemu_of(live))
             self._delete_backends(ids, live)
             link_changes.remove_wire(nic["name"], live)
             raise
@@ -430,6 +444,7 @@ class Network(Part):
 
     def _apply_remove(self, nic: Nic, ids: NicIds, desired: Definition, live: Live) -> None:
         unplug(live, ids.nic, "nics[%s]" % nic["name"])
+        dhcp_changes.stop(nic["name"], ids, dhcp_changes.qemu_of(live))
         self._delete_backends(ids, live)
         link_changes.remove_wire(nic["name"], live)
         capture_changes.stop_capture(nic["name"], live)

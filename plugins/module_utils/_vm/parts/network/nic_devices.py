@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses, buses
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.media import tftp_files
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import links
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.backends import (
     Backend,
@@ -109,6 +110,9 @@ def backends(
     A direct link is the only backend of its NIC.
     """
     ids, link = nic_ids(definition, nic["name"]), nic["link"]
+    served = tftp_files.folder_of(nic["name"], definition, folder)
+    if served and link["type"] == "user":
+        link = dict(link, tftp=served)
     context = link_context(nic, definition, folder, capabilities)
     if links.is_direct(link):
         return [backend(ids.port, link, context)]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
     MonitorError,
+    VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import object_add
@@ -24,6 +25,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import ports
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
     capture_changes,
+    dhcp_changes,
     link_changes,
     links,
     nic_devices,
@@ -95,6 +97,10 @@ def plug_again(
             for backend in nic_devices.backends(nic, definition, folder, capabilities)[1:]
         ]
     )
+    qemu = dhcp_changes.Qemu(monitor, folder, capabilities, monitor.peer_pid or 0)
+    for nic in _pluggable(definition):
+        with contextlib.suppress(VlabError):  # the next run starts what is missing
+            dhcp_changes.start(nic, nic_devices.nic_ids(definition, nic["name"]), qemu)
 
 
 # On the target.
@@ -165,6 +171,9 @@ def plug(definition: Definition, live: Live) -> None:
     for reply in live.monitor.batch(commands):
         if isinstance(reply, MonitorError):
             raise reply
+    qemu = dhcp_changes.qemu_of(live)
+    for nic in _pluggable(definition):
+        dhcp_changes.start(nic, nic_devices.nic_ids(definition, nic["name"]), qemu)
 
 
 def copy_captures(definition: Definition, live: Live) -> None:

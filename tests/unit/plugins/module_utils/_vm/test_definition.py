@@ -133,6 +133,7 @@ TABLE = [
     ("passthrough", ["3B:00.1"], ["0000:3b:00.1"], [], []),
     ("cloud_init", {"user_data": {"a": 1}}, None, {}, None),
     ("config_drive", {"files": {"a": "b"}}, None, {}, None),
+    ("tftp_files", {"files": {"a": "b"}, "nic": "n"}, None, {}, None),
     ("mac_base", "52-54-00-aa-BB-00", "52:54:00:aa:bb:00", "", None),
     ("sandbox", False, False, True, True),
     ("priority", "low", "low", "normal", "normal"),
@@ -143,6 +144,7 @@ BESIDE = {
     "initrd": {"kernel": "/k"},
     "cmdline": {"kernel": "/k"},
     "watchdog_action": {"watchdog": "ib700"},
+    "tftp_files": {"nics": [{"name": "n", "link": {"type": "user"}}]},
 }
 ELSEWHERE = {"disks", "nics", "cdroms", "floppies", "mac_copy_from"}
 
@@ -241,7 +243,7 @@ def test_option(row):
     beside = dict(SMALL, **BESIDE.get(option, {}))
     plain = compose(beside)
     made = compose(dict(beside, **{option: value}))
-    if option not in ("cloud_init", "config_drive"):
+    if option not in ("cloud_init", "config_drive", "tftp_files"):
         assert made[option] == kept
     assert same(made, compose(dict(beside, **{option: value}), saved=made)), (
         "the same again is no change"

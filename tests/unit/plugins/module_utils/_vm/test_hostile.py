@@ -328,6 +328,7 @@ BESIDE = {
     "guest_port": {"guest_port": 22},
     "set": {"set": 1, "path": "/f"},
     "snapshot": {"vm": "r1", "snapshot": "s"},
+    "nic": {"nic": "n"},
 }
 FREE = ("user_data", "meta_data", "network_config", "vendor_data", "files")
 OPTIONS = list(text_options(converge.vm_argument_spec()))
@@ -361,6 +362,8 @@ def test_texts_that_nothing_can_carry(hypervisor, path):
     for text in ("a\0b", "a\ud800b"):
         params = nested(path, text)
         params.setdefault("disks", [])
+        if path[0][0] == "tftp_files":
+            params["nics"] = [{"name": "n", "link": {"type": "user"}}]
         message = tried(params, hypervisor)
         if any(name in FREE for name, option in path) and text == "a\0b":
             assert message is None

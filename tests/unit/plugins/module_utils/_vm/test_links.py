@@ -11,6 +11,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._qemu import netdev_opti
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import netdev
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network import (
     backends,
+    dhcp_options,
     links,
     taps,
 )
@@ -458,11 +459,31 @@ def test_passt_of_a_newer_qemu():
         ({"peer": "r2:x", "impair": {}}, {"type": "udp", "peer": "r2:x"}),
         ({"peer": "r2:x", "impair": {"seed": 5}}, {"type": "udp", "peer": "r2:x"}),
         ({"type": "user", "impair": {"delay": None}}, {"type": "user"}),
+        (
+            {"type": "user", "dhcp_options": {239: "u", "67": 5, 150: "0x0a000202", 8: None}},
+            {"type": "user", "dhcp_options": {"67": "5", "150": "0x0a000202", "239": "u"}},
+        ),
+        ({"type": "user", "dhcp_options": {}}, {"type": "user"}),
+        ({"type": "user", "dhcp_options": {67: None}}, {"type": "user"}),
     ],
 )
 def test_what_is_kept(given, expected):
     assert links.normalise("link", given) == expected
     assert links.normalise("link", expected) == expected
+
+
+def dhcp(options):
+    return {"type": "user", "dhcp_options": options}
+
+
+def test_dhcp_options_as_they_are_sent():
+    given = {"67": "é", "150": "10.0.2.2, 10.0.2.3", "43": "0x01ff", "66": "0xyz"}
+    assert dhcp_options.encoded(given) == {
+        "67": "c3a9",
+        "150": "0a0002020a000203",
+        "43": "01ff",
+        "66": "3078797a",
+    }
 
 
 def forward(**more):
@@ -525,6 +546,22 @@ def forward(**more):
             {"type": "user", "forwards": [FORWARDS[0], dict(FORWARDS[0], host_port="5")]},
             "forwards[1].guest_port",
         ),
+        ({"type": "passt", "dhcp_options": {67: "x"}}, "dhcp_options"),
+        (dhcp({"name": "x"}), "dhcp_options"),
+        (dhcp({"0": "x"}), "dhcp_options"),
+        (dhcp({"255": "x"}), "dhcp_options"),
+        (dhcp({"-1": "x"}), "dhcp_options"),
+        (dhcp({"9" * 5000: "x"}), "dhcp_options"),
+        (dhcp({"12": "x"}), "dhcp_options[12]"),
+        (dhcp({53: "x"}), "dhcp_options[53]"),
+        (dhcp({67: ""}), "dhcp_options[67]"),
+        (dhcp({67: "x" * 256}), "dhcp_options[67]"),
+        (dhcp({67: ["x"]}), "dhcp_options[67]"),
+        (dhcp({67: True}), "dhcp_options[67]"),
+        (dhcp({67: "\ud800"}), "dhcp_options[67]"),
+        (dhcp({150: "server"}), "dhcp_options[150]"),
+        (dhcp({150: "10.0.2.2,"}), "dhcp_options[150]"),
+        (dhcp({code: "x" * 200 for code in range(200, 205)}), "dhcp_options"),
     ],
 )
 def test_what_is_refused(given, option):

@@ -18,7 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import rotations, wires
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import dhcp_programs, rotations, wires
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import adopt
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
@@ -142,6 +142,61 @@ def test_a_link_that_cannot_be_had_is_plugged_back(world):
         "set_link",
         {"name": "nic%d" % made.running["slots"]["nics/eth0"]["index"], "up": True},
     )
+
+
+def user(**options):
+    return {"name": "eth0", "link": {"type": "user", **options}}
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The options with which processes were started, in place of the processes."""
+    calls = []
+    monkeypatch.setattr(
+        dhcp_programs, "start", lambda *arguments: calls.append(arguments[-1]["options"])
+    )
+    return calls
+
+
+OPTIONS_ADDED = ["chardev-add", "chardev-add", "object-add"]
+
+
+def test_dhcp_options_do_not_concern_the_backend(world, started):
+    commands = world({"nics": [user()]}).change({"nics": [user(dhcp_options={67: "x"})]})
+    assert names(commands) == OPTIONS_ADDED and started == [{"67": "78"}]
+
+
+def test_dhcp_options_that_end(world, started):
+    made = world({"nics": [user(dhcp_options={67: "x"})]})
+    dhcp_programs.prepare(made.host.folder, "eth0")
+    commands = made.change({"nics": [user()]})
+    assert names(commands) == ["object-del", "chardev-remove", "chardev-remove"]
+    assert not started and not dhcp_programs.exists(made.host.folder, "eth0")
+
+
+def test_dhcp_options_of_another_network(world, started):
+    made = world({"nics": [user(dhcp_options={67: "x"})]})
+    dhcp_programs.prepare(made.host.folder, "eth0")
+    commands = made.change({"nics": [user(dhcp_options={67: "x"}, network="10.9.0.0/24")]})
+    assert names(commands) == [
+        "set_link",
+        "object-del",
+        "chardev-remove",
+        "chardev-remove",
+        "netdev_del",
+        "netdev_del",
+        "netdev_add",
+        "netdev_add",
+        *OPTIONS_ADDED,
+        "set_link",
+    ]
+    assert started == [{"67": "78"}]
+
+
+def test_a_nic_with_dhcp_options_that_comes(world, started):
+    commands = world({"nics": []}).change({"nics": [user(dhcp_options={67: "x"})]})
+    found = names(commands)
+    assert found[-5:-1] == [*OPTIONS_ADDED, "device_add"] and started == [{"67": "78"}]
 
 
 class FakeWires:
