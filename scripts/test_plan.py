@@ -33,7 +33,7 @@ PLAIN = ("adhoc", "lab_kill")
 # What targets of this host do only in the set "nightly", as variables.
 NIGHTLY_VARIABLES = {
     # Guests that restart under their connections take ten minutes.
-    "inside": '{"inside_restarts": true}',
+    "inside": '{"inside_restarts": true, "inside_noise_commands": 50}',
     # Each change of a lab takes a fifth of a second.
     "lab_churn": '{"lab_churn_seconds": 2400}',
     "lab_kill": '{"lab_kill_rounds": 30}',
@@ -313,7 +313,7 @@ def unit_steps() -> list[Step]:
         "-q",
         "-rf",
         "-n",
-        "2",
+        "4",  # many wait for a program or for a deadline
         "-c",
         str(COPY / "pytest.ini"),
         "-o",

@@ -30,7 +30,7 @@ class FirstBoot:
             (screen, "QUIET_TIME", 0.05),
             (script, "ECHO_OFF_TIME", 0.05),
             (login, "ECHO_OFF_TIME", 0.05),
-            (script, "WAKE_TIME", 0.3),
+            (script, "WAKE_TIME", 0.6),
         ):
             monkeypatch.setattr(module, name, seconds)
         wait = screen.pause
