@@ -23,6 +23,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+import bench_wirefilter
 from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
     program_archive,
 )
@@ -165,3 +166,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:
             print(measure(case, pathlib.Path(folder)), flush=True)
+    if not bench_wirefilter.is_installed():
+        print("wirefilter is not installed: see the Debian package vde-wirefilter")
+        return
+    for other in bench_wirefilter.CASES:
+        print(bench_wirefilter.measure(other), flush=True)

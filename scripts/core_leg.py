@@ -53,7 +53,8 @@ if grep -q '@ *https\?:' $requirements/sanity.pylint.txt; then
     skip='--skip-test pylint'
 fi
 step imports python scripts/core_leg.py --imports
-step units python -m pytest -q -n 4 -p no:cacheprovider -c pytest.ini -o pythonpath=/opt/copy %(ignore)s
+step units python -m pytest -q -n 4 -p no:cacheprovider -c pytest.ini -o pythonpath=/opt/copy \
+    %(ignore)s
 step sanity ansible-test sanity --color no --allow-disabled --python default %(skip)s $skip
 step smoke env ANSIBLE_CONFIG=ansible.cfg ansible-playbook tests/integration/smoke.yml
 exit $failed
