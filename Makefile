@@ -52,7 +52,7 @@ test-fast:
 	@scripts/test fast
 
 test-nightly:
-	@VLAB_TEST_LIMIT=36000 VLAB_PORT_RACES=200 scripts/test nightly
+	@VLAB_TEST_LIMIT=36000 VLAB_PORT_RACES=200 VLAB_HOSTILE_IMPORTS=2000 scripts/test nightly
 
 docs:
 	@scripts/setup docs

@@ -8,13 +8,72 @@ from __future__ import annotations
 import pathlib
 import re
 
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import command_line
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import with_image_paths
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.formats import Source, import_lab
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Options
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    builder,
+    endpoints,
+    host_shares,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
+from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, granted
 
-FILES = pathlib.Path(__file__).parent / "plugins/plugin_utils/_import/files"
+FOLDER = pathlib.Path(__file__).parent / "plugins/plugin_utils/_import"
+FILES = FOLDER / "files"
+# Rebuilt from public files.
+PUBLIC = FOLDER / "public"
+# All of them by their names.
+LAB_FILES = {
+    path.name: path
+    for folder in (FILES, PUBLIC)
+    for path in folder.iterdir()
+    if path.suffix not in (".md", ".license")
+}
 # Nodes of the files that are no VMs.
 KINDS_MAP = {"linux": "tiny", "vpcs": "tiny"}
+IOL = {"iol": "cisco_viosl2", "vpcs": "tiny"}
+GNS3 = {"vpcs": "tiny", "docker": "tiny", "cloud": "user"}
+# How each file is imported, unless with KINDS_MAP.
+OPTIONS = {
+    **{path.name: {"kinds_map": KINDS_MAP} for path in FILES.iterdir()},
+    **{path.name: {"kinds_map": GNS3} for path in PUBLIC.glob("gns3_*")},
+    **{path.name: {"kinds_map": IOL} for path in PUBLIC.glob("eve_*")},
+    "cml_hybrid.yaml": {"kinds_map": {"iol-xe": "cisco_vios", "ioll2-xe": "cisco_viosl2"}},
+    "containerlab_iol.clab.yml": {
+        "kinds_map": {
+            "arista_ceos": "arista_veos",
+            "cisco_iol": "cisco_vios",
+            "edge-switch": "cisco_viosl2",
+            "linux": "tiny",
+        }
+    },
+    "containerlab_srsim.clab.yml": {"kinds_map": {"linux": "tiny", "nokia_srsim": "nokia_sros"}},
+    "containerlab_variables.clab.yml": {
+        "kinds_map": {"linux": "tiny"},
+        "variables": {"LAB_NAME": "lab"},
+    },
+    "containerlab_vendors.clab.yml": {
+        "kinds_map": {
+            "cisco_iol": "cisco_vios",
+            "hq-sw": "cisco_viosl2",
+            "isp-a": "frr",
+            "linux": "tiny",
+            "nokia_srlinux": "frr",
+        }
+    },
+    "eve_dynamips.unl": {"kinds_map": {"dynamips": "cisco_vios"}},
+    "netlab_chain.yml": {"kinds_map": {"linux": "tiny"}},
+}
+
+
+def imported_file(name):
+    """Return the imported lab of any file of the tests."""
+    return import_lab(
+        [Source(name, LAB_FILES[name].read_bytes())], Options(**OPTIONS.get(name, {}))
+    )
 
 
 def imported(name, **options):
@@ -72,3 +131,44 @@ def xml_places(element, path=None):
     for child in element:
         number = counts[child.tag] = counts.get(child.tag, -1) + 1
         yield from xml_places(child, "%s.%s[%d]" % (path, child.tag, number))
+
+
+def definitions(imported_lab, version="7.2"):
+    """Return the definitions of all VMs of a lab, as a QEMU accepts them: {node: definition}."""
+    images = {
+        name: {"kernel": "/k"} if "built_by" in image else {"disk": "/base"}
+        for name, image in imported_lab.report["images"].items()
+    }
+    topology = builder.build(imported_lab.topology)
+    return definitions_of(topology, {**images, **imported_lab.images}, version)
+
+
+def definitions_of(topology, images, version):
+    """Return the definitions of all VMs of a built topology, as a QEMU accepts them."""
+    problems = Problems()
+    apply_images(topology, images, problems)
+    problems.check()
+    placed = dict.fromkeys(topology.nodes, "h")
+    share = host_shares.share_for(
+        topology,
+        placed,
+        "h",
+        endpoints.UdpEndpoints(topology, placed, {}),
+        dict.fromkeys(placed, "started"),
+        dict.fromkeys(placed, True),
+        lambda node, content: content,
+    )
+    found = {}
+    for vm in share["vms"]:
+        options = with_image_paths(vm["options"], "/images")
+        for nic in options["nics"]:
+            nic.pop("peer", None)
+        # The files of the drive, firmware and other programs are those of a real host.
+        for option in ("config_drive", "firmware"):
+            options.pop(option, None)
+        if options.get("arch", "x86_64") != "x86_64":
+            continue
+        host = FakeHost(version, name=vm["name"])
+        found[vm["name"]] = compose(options, host=host)
+        command_line.build(granted(found[vm["name"]]), host)
+    return found

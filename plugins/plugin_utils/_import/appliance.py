@@ -76,7 +76,9 @@ def kind_of(file: str, content: bytes, version: Optional[str]) -> dict[str, Any]
         reason = "%s has more than %d MiB" % (file, _MAX_BYTES >> 20)
         raise OptionError("appliance", reason)
     try:
-        root = Fields(Report(file), "", parse_json(file, decoded(file, content)))
+        # People write these files, and GNS3 reads them so: some have a key twice.
+        data = parse_json(file, decoded(file, content), keep_last=True)
+        root = Fields(Report(file), "", data)
         return _kind(root, version)
     except LabFileError as error:
         place, reason = error.problems[0]
@@ -103,6 +105,8 @@ def _kind(root: Fields, requested: Optional[str]) -> dict[str, Any]:
     nic = {"model": model, **naming_of_names(names or ["eth0"])}
     if models:
         nic["models"] = models
+    # Before the media: they can set the order in which these boot.
+    arguments = _add_arguments(vm, properties)
     media = _Media(root, version, properties)
     disk = media.add_to(vm)
     return {
@@ -114,7 +118,7 @@ def _kind(root: Fields, requested: Optional[str]) -> dict[str, Any]:
         "needs": {
             "image": media.image,
             "files": media.files,
-            "arguments": _add_arguments(vm, properties),
+            "arguments": arguments,
         },
     }
 

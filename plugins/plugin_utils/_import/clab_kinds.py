@@ -30,6 +30,28 @@ _CONTAINERS = re.compile(
 )
 
 
+# Ports of systems that are no VMs: (kind, name, ports of a card, number of the first port).
+_PORTS = (
+    (r"(nokia_)?srlinux|srl", r"(?:e|ethernet-)1[-/](?P<port>\d+)", 0, 0),
+    (r"nokia_srsim", r"1/1/c?(?P<port>\d+)(?:/1)?|e1-1-c?(?P<other>\d+)(?:-1)?", 0, 0),
+    (r"(arista_)?ceos", r"(?:et|[Ee]thernet)(?P<port>\d+)(?:[_/]1)?", 0, 0),
+    (r"(cisco_)?xrd", r"Gi(?:gabitEthernet)?0[-/]0[-/]0[-/](?P<port>\d+)", 0, 1),
+    (r"(cisco_)?iol", r"[Ee](?:t|thernet)?(?P<card>\d+)/(?P<port>\d+)", 4, 0),
+    (r"(cumulus_)?cvx", r"swp(?P<port>\d+)", 0, 0),
+)
+
+
+def container_port(kind: str, name: str) -> str:
+    """Return the port of a system that is no VM as ethN; other names are returned unchanged."""
+    for kinds_pattern, pattern, card_size, first in _PORTS:
+        match = re.fullmatch(pattern, name) if re.fullmatch(kinds_pattern, kind) else None
+        if match:
+            found = {key: int(number[:4]) for key, number in match.groupdict().items() if number}
+            port = found.get("port", found.get("other", 0))
+            return "eth%d" % (found.get("card", 0) * card_size + port + first)
+    return name
+
+
 def decision(kind: str) -> tuple[str, str]:
     """Return what nodes of a kind become, and why nothing if it is empty."""
     if kind in _SEGMENTS:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import import nic_names
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import clab_kinds, nic_names
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.clab_settings import Variables
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
@@ -117,7 +117,10 @@ class Links:
         peer = self.peers[node]
         if not isinstance(peer, Vm):
             return End(peer)
+        # If kinds_map has replaced the kind, the file has the names of another system.
+        name = clab_kinds.container_port(str(peer.imported.get("kind", "")), interface)
         nic = nic_names.by_container_name(peer.naming, interface)
+        nic = nic or nic_names.by_container_name(peer.naming, name)
         if nic is None:
             link.fail(
                 key,

@@ -28,23 +28,24 @@ OF_THE_CONTAINER = {
     ).split()
 }
 _DEEP = ("env", "labels", "config", "stages")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?:(:?[-=])([^{}]*))?\}")
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?:(:?[-=])([^{}]*))?\}|([A-Za-z_]\w*))")
 _MAX_TEXT = 4096
 
 
 class Variables:
-    """The variables ${NAME}, ${NAME:=default} and ${NAME:-default} in texts."""
+    """The variables $NAME, ${NAME}, ${NAME:=default} and ${NAME:-default} in texts."""
 
     def __init__(self, file: str, values: Mapping[str, str]) -> None:
         self._file, self._values = file, values
 
     def replaced(self, text: str, place: str) -> str:
         """Return a text with the values of its variables. Raise LabFileError for one without."""
-        if "${" not in text:
+        if "$" not in text:
             return text
 
         def value(match: re.Match[str]) -> str:
-            name, operator, default = match.groups()
+            braced, operator, default, bare = match.groups()
+            name = braced or bare
             if name in self._values and (self._values[name] or operator not in (":=", ":-")):
                 return str(self._values[name])
             if operator is None:

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     cml_kinds,
     impairments,
+    nic_names,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import (
@@ -75,6 +76,8 @@ class _Importer(Importer):
         super().__init__(top, options)
         self.ports: dict[tuple[str, str], End] = {}
         self.owner: dict[str, str] = {}
+        # The next slot of each node, where the file has none.
+        self.positions: dict[str, int] = {}
 
     def run(self) -> Lab:
         """Import everything."""
@@ -187,9 +190,7 @@ class _Importer(Importer):
         if not isinstance(peer, Vm):
             self.ports[node_id, interface] = End(peer or Missing("", "it does not exist"))
             return
-        nic = None
-        if slot is not None and kind != "loopback":
-            nic = peer.naming.at(slot)
+        nic = self._nic(peer, node_id, slot, label, kind)
         mac = port.text("mac_address", "nics[].mac")
         if mac and nic:
             peer.nic(nic)["mac"] = mac
@@ -206,6 +207,18 @@ class _Importer(Importer):
             self.report.whole(port.path, "dropped", reason)
         else:
             self.ports[node_id, interface] = End(peer, nic)
+
+    def _nic(self, vm: Vm, node_id: str, slot: int | None, label: str, kind: str) -> str | None:
+        """Return the NIC of an interface, None for one without.
+
+        Files that people wrote have no slots: CML counts the interfaces then.
+        """
+        if kind == "loopback" or label.lower().startswith("loopback"):
+            return None
+        position = self.positions.get(node_id, 0) if slot is None else slot
+        self.positions[node_id] = position + 1
+        named = nic_names.by_name(vm.naming, label) if slot is None else None
+        return named or vm.naming.at(position)
 
     def _link(self, link: Fields) -> None:
         fields = _ENDS if "n1" in link or "i1" in link else _OLD_ENDS

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import machines
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields, whole_number
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.gns3_ports import port_names
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     SEGMENT,
@@ -84,11 +84,15 @@ def decision(kind: str, properties: Fields) -> tuple[str, str]:
     return "", ""
 
 
-def _switch_ports(properties: Fields) -> dict[Any, dict[str, Any]]:
+def _switch_ports(properties: Fields) -> dict[int, dict[str, Any]]:
     """Return the ports of a switch by their numbers."""
     ports = properties.data.get("ports_mapping")
     found = [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
-    return {port.get("port_number", number): port for number, port in enumerate(found)}
+    numbers = [whole_number(port.get("port_number")) for port in found]
+    return {
+        index if number is None else number: port
+        for index, (number, port) in enumerate(zip(numbers, found))
+    }
 
 
 def has_vlans(properties: Fields) -> bool:
@@ -98,7 +102,7 @@ def has_vlans(properties: Fields) -> bool:
     return len(vlans) > 1 or any("access" not in (vlans_of(port) or {}) for port in ports)
 
 
-def port_vlans(properties: Fields) -> dict[Any, dict[str, Any]]:
+def port_vlans(properties: Fields) -> dict[int, dict[str, Any]]:
     """Return the VLANs of the ports of a switch by their numbers."""
     return {number: vlans_of(port) or {} for number, port in _switch_ports(properties).items()}
 

@@ -356,10 +356,23 @@ class Lab:
             self._merge(place, hubs[0], hubs[1])
         elif vms:
             self._connect_outside(vms[0], [end.peer for end in ends], settings)
+        elif hubs:
+            outside = next(end.peer for end in ends if isinstance(end.peer, Outside))
+            vlans = first.vlans or second.vlans
+            uplink = {**outside.link, **vlans}
+            self._add_uplink(place, hubs[0], uplink, bool(settings.get("down")))
         else:
-            reason = "a segment has no link to networks of the host"
+            self.report.whole(place, DROPPED, "it connects two networks of the host")
+
+    def _add_uplink(self, place: str, hub: Hub, uplink: dict[str, Any], is_down: bool) -> None:
+        """Connect a segment with networks of the host."""
+        given = self.hub_settings.setdefault(self.hub_name(hub.name), {})
+        if is_down or given.get("uplink", uplink) != uplink:
+            reason = "the link is down" if is_down else "a segment has one uplink"
             self.report.whole(place, DROPPED, reason)
-            self.report.warn("%s: %s" % (place, reason))
+            return
+        given["uplink"] = uplink
+        self.report.whole(place, MAPPED, "the uplink of a segment")
 
     def _use(self, place: str, end: End) -> None:
         if not isinstance(end.peer, Vm):
@@ -421,6 +434,7 @@ class Lab:
         into, gone = self.hub_name(first.name), self.hub_name(second.name)
         if into != gone:
             self.hubs[into] += self.hubs.pop(gone)
+            self.hub_settings.setdefault(into, {}).update(self.hub_settings.pop(gone, {}))
             self._merged[gone] = into
             self.report.rename(gone, into)
         self.report.whole(place, MAPPED, "both segments are the segment " + into)

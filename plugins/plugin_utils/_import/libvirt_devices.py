@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import libvirt_nics, machines
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Hub, Lab, Vm
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import valid_name
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import unique_name
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import (
     DROPPED,
     KEPT,
@@ -53,6 +53,7 @@ class Devices:
 
     def __init__(self, lab: Lab, vm: Vm, hubs: dict[str, Hub]) -> None:
         self.lab, self.vm, self.hubs, self.report = lab, vm, hubs, lab.report
+        self.drives: set[str] = set()
 
     def add(self, devices: Element) -> None:
         """Add all devices."""
@@ -84,7 +85,8 @@ class Devices:
         dev = target.attributes.get("dev", "") if target else ""
         bus = target.attributes.get("bus", "") if target else ""
         kind_of = element.attributes.get("device", "disk")
-        name = valid_name(dev, "disk%d" % len(self.vm.settings["disks"]))
+        name = unique_name(dev, "disk%d" % len(self.drives), self.drives)
+        self.drives.add(name)
         settings: dict[str, Any] = {"name": name}
         boot = element.first("boot")
         order = boot.attributes.get("order", "") if boot else ""

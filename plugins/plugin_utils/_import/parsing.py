@@ -56,15 +56,18 @@ def parse_yaml(file: str, text: str) -> Any:
     return _parsed(file, "YAML", text, lambda given: load_yaml(io.StringIO(given)))
 
 
-def parse_json(file: str, text: str) -> Any:
-    """Return the data of a JSON file. Raise LabFileError for invalid JSON and duplicate keys."""
+def parse_json(file: str, text: str, keep_last: bool = False) -> Any:
+    """Return the data of a JSON file. Raise LabFileError for invalid JSON and duplicate keys.
+
+    keep_last: whether the last of duplicate keys counts, as for most programs.
+    """
     return _parsed(
         file,
         "JSON",
         text,
         lambda given: json.loads(
             given,
-            object_pairs_hook=_unique_pairs,
+            object_pairs_hook=dict if keep_last else _unique_pairs,
             parse_int=_number,
             parse_constant=_no_constant,
         ),
@@ -120,6 +123,9 @@ class PlainData:
             self._fail("", "it is nested more than %d levels deep" % _MAX_DEPTH)
         if isinstance(value, dict):
             return self._mapping(value, path, depth)
+        if isinstance(value, (set, frozenset)):
+            # netlab writes some: their values in one order.
+            value = sorted(value, key=str)
         if isinstance(value, (list, tuple)):
             return [
                 self.copy(item, "%s[%d]" % (path, number), depth + 1)

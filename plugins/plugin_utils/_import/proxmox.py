@@ -24,10 +24,11 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments i
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
 
-_LINE = re.compile(r"([a-z][a-z0-9_-]*):\s?(.*)")
+_LINE = re.compile(r"([a-z][a-z0-9_.-]*):\s?(.*)")
 _TYPICAL = re.compile(r"^(ostype|scsihw|net0|bootdisk|sockets|cores|vmgenid|smbios1): ", re.M)
 # Not the models that only Proxmox defines.
 _CPU = re.compile(r"(?!x86-64-|custom-)[A-Za-z][\w.-]{0,60}")
+_FLAG = re.compile(r"[+-][A-Za-z0-9_.-]{1,40}|kvm=off")
 _PROXMOX = "it concerns Proxmox itself"
 _DROPPED = {
     **{key: _PROXMOX for key in "digest lock meta parent snaptime running-nets".split()},
@@ -49,6 +50,10 @@ def import_proxmox(texts: list[tuple[str, str]], report: Report, options: Option
     lab = Lab(report, options)
     hubs: dict[str, Hub] = {}
     parsed = [_parsed(file, text) for file, text in texts]
+    for (file, _text), data in zip(texts, parsed):
+        if "rootfs" in data:
+            reason = "it is a container, and only VMs can be nodes"
+            raise LabFileError(file, [("rootfs", reason)])
     lab.set_name(str(parsed[0].get("name", "")) if len(texts) == 1 else "machines")
     for number, data in enumerate(parsed):
         path = "file[%d]" % number if len(texts) > 1 else ""
@@ -120,12 +125,7 @@ class _Machine:
         settings["vcpus"] = cores * sockets
         if sockets > 1:
             settings["smp"] = {"sockets": sockets, "cores": cores}
-        model = fields.text("cpu", "cpu").partition(",")[0]
-        model = re.sub("^cputype=", "", model)
-        if _CPU.fullmatch(model):
-            settings["cpu"] = model
-        elif model:
-            vm.imported["cpu"] = fields.data["cpu"]
+        self._cpu(vm)
         machine = fields.text("machine", "machine, without its version").partition(",")[0]
         if machine:
             settings["machine"] = "q35" if "q35" in machine else "pc"
@@ -140,6 +140,18 @@ class _Machine:
             settings["balloon"] = False
         if fields.text("tablet", "usb_tablet") == "1":
             settings["usb_tablet"] = True
+
+    def _cpu(self, vm: Vm) -> None:
+        given = proxmox_devices.properties(self.fields.text("cpu", "cpu"))
+        model = given.pop("cputype", "") or given.pop("", "")
+        flags = [flag for flag in given.pop("flags", "").split(";") if flag]
+        if given.pop("hidden", "0") == "1":
+            flags.append("kvm=off")
+        is_usable = bool(_CPU.fullmatch(model)) and all(map(_FLAG.fullmatch, flags))
+        if is_usable:
+            vm.settings["cpu"] = ",".join([model, *flags])
+        if given or (model and not is_usable):
+            vm.imported["cpu"] = self.fields.data["cpu"]
 
     def _identity(self, vm: Vm) -> None:
         text = " ".join(self.fields.text("description", "description").split())

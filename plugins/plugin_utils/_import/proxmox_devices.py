@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.disk_options import (
+    CACHE_MODES,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import libvirt_nics, machines
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Hub, Lab, Vm
@@ -21,6 +24,12 @@ _DISK = re.compile(r"(ide|sata|scsi|virtio)(\d{1,2})")
 _NIC = re.compile(r"net(\d{1,2})")
 _VGA = {"std": "std", "cirrus": "cirrus", "vmware": "vmware", "qxl": "qxl", "virtio": "virtio"}
 _MODELS = ("virtio", "e1000", "e1000e", "rtl8139", "vmxnet3", "ne2k_pci", "pcnet", "i82559er")
+# Settings of disks, and what their values become.
+_DISK_SETTINGS: dict[str, dict[str, Any]] = {
+    "cache": {mode: mode for mode in CACHE_MODES},
+    "discard": {"on": True, "ignore": False},
+    "aio": {mode: mode for mode in ("threads", "native", "io_uring")},
+}
 _FORMATS = {".qcow2": "qcow2", ".raw": "raw", ".vmdk": "vmdk"}
 
 
@@ -53,6 +62,9 @@ class Devices:
         order = properties(self.fields.text("boot", "boot_order, or the positions of devices"))
         first = order.get("order", "").split(";")
         self.boot = {name: number for number, name in enumerate(filter(None, first), 1)}
+        disk = self.fields.text("bootdisk", "the position of the disk")
+        if disk and not self.boot:
+            self.boot = {disk: 1}
         letters = order.get("") or order.get("legacy") or ""
         if letters and not set(letters) - set("acdn"):
             self.vm.settings["boot_order"] = "".join(dict.fromkeys(letters))
@@ -89,16 +101,18 @@ class Devices:
             return
         path = self._path(volume)
         settings["backing_file"] = path
-        format_name = _FORMATS.get(path[path.rfind(".") :])
-        settings["backing_format"] = format_name or "raw"
+        ending = path[path.rfind(".") :]
+        formats = {name: name for name in _FORMATS.values()}
+        found = formats.get(given.pop("format", "")) or _FORMATS.get(ending)
+        settings["backing_format"] = found or "raw"
+        for name, values in _DISK_SETTINGS.items():
+            if given.get(name) in values:
+                settings[name] = values[given[name]]
         if given.get("serial"):
             settings["serial"] = given["serial"]
-        cache = {"directsync": "directsync", "none": "none", "unsafe": "unsafe"}
-        cache.update(writeback="writeback", writethrough="writethrough")
-        if given.get("cache") in cache:
-            settings["cache"] = cache[given["cache"]]
         self.vm.settings["disks"].append(settings)
-        rest = {k: v for k, v in given.items() if k not in ("", "file", "cache", "serial", "media")}
+        read = ("", "file", "media", *settings)
+        rest = {k: v for k, v in given.items() if k not in read}
         if rest:
             self.vm.imported.setdefault("disks", {})[key] = rest
         self.lab.use_disk(self.vm, key, path)
@@ -113,6 +127,8 @@ class Devices:
             return "/var/lib/vz/template/iso/" + parts[-1]
         if storage == "local" and len(parts) == 2:
             return "/var/lib/vz/images/" + "/".join(parts)
+        if storage == "local-zfs":
+            return "/dev/zvol/rpool/data/" + parts[-1]
         if storage == "local-lvm":
             return "/dev/pve/" + parts[-1]
         path = self.lab.image_path(parts[-1])
@@ -139,7 +155,8 @@ class Devices:
             nic["mtu"] = int(mtu)
         if key in self.boot:
             nic["boot_index"] = self.boot[key]
-        read = ("", "model", "macaddr", model, "link_down", "mtu", "bridge")
+        read = ["", "model", "macaddr", model, "link_down", "bridge"]
+        read += ["mtu"] if "mtu" in nic else []
         rest = {k: v for k, v in given.items() if k not in read}
         if rest:
             self.vm.imported.setdefault("nics", {})[name] = rest

@@ -24,10 +24,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import 
 _SET_ANYWAY = (
     "-nographic",
     "-enable-kvm",
-    "-no-kvm",
     "-nodefaults",
     "-daemonize",
     "-no-user-config",
+    "-nodefconfig",
 )
 _SET_ANYWAY_VALUE = ("-serial", "-display", "-monitor", "-rtc", "-name", "-pidfile", "-uuid")
 _PROPERTIES = re.compile(r"[A-Za-z0-9_.+-]+(=[^,]*)?(,[A-Za-z0-9_.+-]+(=[^,]*)?)*")
@@ -76,6 +76,9 @@ def apply_arguments(
         if word in _SET_ANYWAY:
             notes.append("%s: the collection sets this itself" % word)
             index += 1
+        elif word == "-no-kvm":
+            notes.append("%s: %s" % (word, _accel(settings, "tcg")))
+            index += 1
         elif word in _SET_ANYWAY_VALUE and value:
             notes.append("%s %s: the collection sets this itself" % (word, value))
             index += 2
@@ -95,7 +98,10 @@ def apply_arguments(
 def _properties(value: str) -> dict[str, str] | None:
     if not _PROPERTIES.fullmatch(value):
         return None
-    return dict(pair.partition("=")[::2] for pair in value.split(","))
+    pairs = [pair.partition("=")[::2] for pair in value.split(",")]
+    found = dict(pairs)
+    # Some can be given twice, which a dictionary cannot say.
+    return found if len(found) == len(pairs) else None
 
 
 def _cpu(settings: dict[str, Any], value: str) -> str:
@@ -138,13 +144,21 @@ def _machine(settings: dict[str, Any], value: str) -> str:
         return ""
     kind = given.pop("type", "") or next((key for key in given if not given[key]), "")
     given.pop(kind, None)
-    given.pop("accel", None)
-    if not kind and not given:
-        return "accel"
-    if given or not re.fullmatch(r"[a-z0-9][A-Za-z0-9._-]{0,60}", kind):
+    accel = given.pop("accel", "")
+    if given.get("usb") == "off":  # the default
+        del given["usb"]
+    if given or (kind and not re.fullmatch(r"[a-z0-9][A-Za-z0-9._-]{0,60}", kind)):
         return ""
-    settings["machine"] = kind
-    return "machine"
+    if kind:
+        settings["machine"] = kind
+    return ", ".join((["machine"] if kind else []) + ([_accel(settings, accel)] if accel else []))
+
+
+def _accel(settings: dict[str, Any], value: str) -> str:
+    """Set accel, which is KVM where it can be used unless something else is asked for."""
+    if value == "tcg":
+        settings["accel"] = value
+    return "accel"
 
 
 def _vga(settings: dict[str, Any], value: str) -> str:
@@ -152,6 +166,14 @@ def _vga(settings: dict[str, Any], value: str) -> str:
         return ""
     settings["vga"] = value
     return "vga"
+
+
+def _boot(settings: dict[str, Any], value: str) -> str:
+    match = re.fullmatch(r"(?:order=)?([acdn]{1,3})", value)
+    if not match or len(set(match.group(1))) < len(match.group(1)):
+        return ""
+    settings["boot_order"] = match.group(1)
+    return "boot_order"
 
 
 def _tablet(settings: dict[str, Any], value: str) -> str:
@@ -179,10 +201,12 @@ def _smbios(settings: dict[str, Any], value: str) -> str:
 
 
 _TYPED: dict[str, Callable[[dict[str, Any], str], str]] = {
+    "-accel": lambda settings, value: _accel(settings, value) if value in ("kvm", "tcg") else "",
     "-cpu": _cpu,
     "-smp": set_cpus,
     "-machine": _machine,
     "-M": _machine,
+    "-boot": _boot,
     "-vga": _vga,
     "-usbdevice": _tablet,
     "-m": _memory,

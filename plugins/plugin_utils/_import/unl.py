@@ -15,7 +15,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     machines,
     unl_kinds,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields, whole_number
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import set_size
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     IMPORTED,
@@ -117,9 +117,11 @@ class _Importer:
             peer.imported.update(node.close(_NODE_DROPPED))
         else:
             self.report.whole(element.place, *self.lab.fate(peer))
+        found = [whole_number(child.attributes.get("id")) for child in element.all("interface")]
+        numbers = {number for number in found if number is not None}
         for child in element.children:
             if child.tag == "interface":
-                self._interface(peer, child)
+                self._interface(peer, child, kind, numbers)
             elif child.tag == "config" and isinstance(peer, Vm):
                 self._config(peer, child)
             elif isinstance(peer, Vm):
@@ -130,7 +132,7 @@ class _Importer:
         """Add a QEMU node of a template without a kind, with a kind of its own."""
         count = node.integer("ethernet", "the NICs", 0, machines.MAX_NICS)
         names = {
-            int(child.attributes["id"]): child.attributes.get("name", "")
+            int(child.attributes["id"]): unl_kinds.port_name(child.attributes.get("name", ""))
             for child in element.all("interface")
             if child.attributes.get("id", "").isdigit() and len(child.attributes["id"]) < 4
         }
@@ -173,7 +175,8 @@ class _Importer:
             if left:
                 vm.imported["qemu_options"] = left
 
-    def _interface(self, peer: Peer, element: Element) -> None:
+    def _interface(self, peer: Peer, element: Element, node: str, numbers: set[int]) -> None:
+        """Add an interface to its network. node: the type of the node; numbers: all its IDs."""
         interface = element.fields(self.report)
         number = interface.integer("id", "the NIC", 0, 10000) or 0
         name = interface.text("name", "the NIC")
@@ -185,7 +188,7 @@ class _Importer:
             return
         end = End(peer)
         if isinstance(peer, Vm):
-            nic = peer.naming.at(number)
+            nic = peer.naming.at(unl_kinds.position(node, number, numbers))
             if nic is None:
                 reason = "node %s of kind %s has no NIC %d (%s); its NICs are %s" % (
                     peer.name,

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import re
+
 # A node that gets a kind of the lab, because the collection has none for its template.
 MACHINE = "machine"
 _KINDS = {
@@ -47,8 +49,6 @@ _KINDS = {
     "xrv": "cisco_xrv",
     "xrv9k": "cisco_xrv9k",
 }
-_SEVERAL = "it is a part of a system of several VMs"
-_REFUSED = {name: _SEVERAL for name in ("vmx", "vmxvcp", "vmxvfp", "vqfxre", "vqfxpfe", "timoscpm")}
 _TYPES = {
     "iol": "it is a program for Linux (IOL), not a VM; vios or viosl2 are near to it",
     "dynamips": "it is an emulated router of Dynamips, not a VM",
@@ -67,9 +67,27 @@ def decision(kind: str, template: str) -> tuple[str, str]:
     """Return what nodes of a type and a template become, and why nothing if it is empty."""
     if kind != "qemu":
         return "", _TYPES.get(kind, "it is not a QEMU node")
-    if template in _REFUSED:
-        return "", _REFUSED[template]
     return _KINDS.get(template, MACHINE), ""
+
+
+def port_name(text: str) -> str:
+    """Return the name of a port; of two, as in "em2 / ge-0/0/0", the last with a number."""
+    names = text.split(" / ")
+    numbered = [name for name in names if re.search(r"\d", name)]
+    return (numbered or names)[-1]
+
+
+def position(kind: str, number: int, numbers: set[int]) -> int:
+    """Return the position of an interface among those of its node.
+
+    number: its ID. IOL has cards of four ports, and counts 16 for each port; Dynamips has cards of
+    different sizes, and counts 16 for each card. numbers: the IDs of all interfaces of the node.
+    """
+    if kind == "iol":
+        return number % 16 * 4 + number // 16
+    if kind == "dynamips":
+        return sum(other < number for other in numbers)
+    return number
 
 
 def disk_file(bus: str) -> str:

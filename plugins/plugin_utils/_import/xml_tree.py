@@ -61,7 +61,10 @@ class Element:
 
     def data(self) -> Any:
         """Return the element as plain data."""
-        result: dict[str, Any] = dict(self.attributes)
+        tags = {child.tag for child in self.children} | {"text"}
+        result: dict[str, Any] = {
+            ("@" + name if name in tags else name): value for name, value in self.attributes.items()
+        }
         if self.text.strip():
             result["text"] = self.text.strip()
         for child in self.children:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import suggestion
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.image_folder import with_image_paths
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPTIONS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
@@ -206,7 +207,9 @@ def _check_vm_options(path: str, settings: Mapping[str, Any], problems: Problems
         normalise = OPTIONS[option].normalise if option in OPTIONS else None
         if normalise and value not in (None, ""):
             try:
-                normalise(option, copy.deepcopy(value))
+                # The hypervisor knows the folder of relative images.
+                given = with_image_paths({option: copy.deepcopy(value)}, "/")
+                normalise(option, given[option])
             except OptionError as error:
                 problems.add(path, "%s", error.message)
 
@@ -243,6 +246,21 @@ def _check_pattern(path: str, pattern: str, problems: Problems) -> None:
         problems.add(path, "%r is not a regular expression: %s", pattern, error)
 
 
+def _with_fitting_smp(merged: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a node in which the smp of its kind fits its own vcpus, if it has any.
+
+    The number of cores changes; without a number that fits, QEMU chooses. own: without the kind.
+    """
+    vcpus = own.get("vcpus", own.get("cpus"))
+    smp = merged.get("smp")
+    if not smp or own.get("smp") or not isinstance(vcpus, int) or "maxcpus" in smp:
+        return merged
+    others = smp.get("sockets", 1) * smp.get("threads", 1)
+    if vcpus % others:
+        return {key: value for key, value in merged.items() if key != "smp"}
+    return {**merged, "smp": {**smp, "cores": vcpus // others}}
+
+
 def _node(
     name: str,
     settings: dict[str, Any],
@@ -252,7 +270,7 @@ def _node(
 ) -> Node:
     path = "nodes.%s" % name
     _check_vm_options(path, settings, problems)
-    merged = kinds.merge(spec["vm"], settings)
+    merged = _with_fitting_smp(kinds.merge(spec["vm"], settings), settings)
     merged["files"] = {**spec["files"], **settings["files"]}
     merged.setdefault("warm", spec["warm"])
     merged["ready"] = kinds.merge(spec["ready"], settings.get("ready") or {})

@@ -72,7 +72,44 @@ def _gns3(count):
     return json.dumps(project)
 
 
-@pytest.mark.parametrize("make", [_containerlab, _cml, _gns3])
+def _eve(count):
+    interfaces = {n: "" for n in range(count)}
+    for k, pair in enumerate(_pairs(count)):
+        for n, port in pair:
+            text = '<interface id="%d" name="Gi0/%d" type="ethernet" network_id="%d"/>'
+            interfaces[n] += text % (port, port, k + 1)
+    nodes = [
+        '<node id="%d" name="r%d" type="qemu" template="vios" image="vios-15">%s</node>'
+        % (n + 1, n, text)
+        for n, text in interfaces.items()
+    ]
+    networks = ['<network id="%d" type="bridge"/>' % (k + 1) for k in range(count * 3 // 2)]
+    return "<lab name='x'><topology><nodes>%s</nodes><networks>%s</networks></topology></lab>" % (
+        "".join(nodes),
+        "".join(networks),
+    )
+
+
+def _netlab(count):
+    def interface(n, port, index):
+        name = {"ifindex": port + 1, "ifname": "eth%d" % (port + 1)}
+        return {**name, "ipv4": "10.%d.%d.%d/30" % (index >> 6, (index & 63) * 4, n % 2 + 1)}
+
+    nodes = {
+        "r%d" % n: {"device": "frr", "box": "frr", "id": n + 1, "name": "r%d" % n, "interfaces": []}
+        for n in range(count)
+    }
+    links = []
+    for k, pair in enumerate(_pairs(count)):
+        ends = [interface(end, port, k) for end, (_n, port) in enumerate(pair)]
+        for (n, _port), end in zip(pair, ends):
+            nodes["r%d" % n]["interfaces"].append({**end, "linkindex": k + 1, "type": "p2p"})
+        own = [{"node": "r%d" % n, **end} for (n, _port), end in zip(pair, ends)]
+        links.append({"linkindex": k + 1, "type": "p2p", "node_count": 2, "interfaces": own})
+    return _yaml({"name": "x", "provider": "libvirt", "nodes": nodes, "links": links})
+
+
+@pytest.mark.parametrize("make", [_containerlab, _cml, _gns3, _eve, _netlab])
 def test_the_time_of_large_labs(make):
     texts = {count: make(count) for count in (300, 1000)}
     seconds = {}
@@ -83,3 +120,5 @@ def test_the_time_of_large_labs(make):
         assert len(lab.topology["nodes"]) == count
         assert len(lab.topology["links"]) == count * 3 // 2
     assert seconds[300] < 2 and seconds[1000] < 10, seconds
+    # A square would be 11 times as long.
+    assert seconds[1000] < 6 * max(seconds[300], 0.1), seconds

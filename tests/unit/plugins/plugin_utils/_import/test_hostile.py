@@ -5,73 +5,34 @@
 
 from __future__ import annotations
 
-import random
+import io
+import os
 import re
+import time
 
 import pytest
+import yaml
+from ansible_collections.vlab.qemu.plugins.filter.import_lab import _attachment
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.formats import Source, import_lab
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Options
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
-from ansible_collections.vlab.qemu.tests.unit.imported_labs import FILES, KINDS_MAP
+from ansible_collections.vlab.qemu.tests.unit.hostile_labs import SECRET, hostile_file
+from ansible_collections.vlab.qemu.tests.unit.imported_labs import KINDS_MAP, OPTIONS
 
-_SEED = 20261129
-_CASES = 300
-_HOSTILE = [
-    b"../../../etc/passwd",
-    b"/etc/shadow",
-    b"{{ lookup('pipe', 'id') }}",
-    b"{% raw %}",
-    b"9" * 400,
-    b"-1",
-    b"null",
-    b"[]",
-    b"{}",
-    b"\xff\xfe",
-    b"\x00",
-    b"a" * 5000,
-    b"*alias",
-    b"&anchor",
-    b"!!python/object:os.system",
-    b"${HOME}",
-    b"\xe2\x80\xa8",
-    b"<!ENTITY x 'y'>",
-    b"0x7fffffffffffffff",
-    b"1e999",
-    b".nan",
-]
-LABS = sorted(path.name for path in FILES.iterdir() if path.suffix != ".license")
-
-
-def mutated(content, random_numbers):
-    """Return a content with a few damages."""
-    content = bytearray(content)
-    for _count in range(random_numbers.randint(1, 3)):
-        start = random_numbers.randrange(len(content))
-        end = min(len(content), start + random_numbers.randint(0, 30))
-        words = [match.span() for match in re.finditer(rb"[\w./:-]+", content)]
-        choice = random_numbers.randrange(6)
-        if choice == 0:
-            content[start:end] = b""
-        elif choice == 1:
-            content[start:start] = random_numbers.choice(_HOSTILE)
-        elif choice in (2, 3) and words:
-            first, last = random_numbers.choice(words)
-            content[first:last] = random_numbers.choice(_HOSTILE)
-        elif choice == 4 and words:
-            first, last = random_numbers.choice(words)
-            other = random_numbers.choice(words)
-            content[first:last] = content[other[0] : other[1]]
-        else:
-            content[start:end] = content[start:end] * 2
-    return bytes(content) or b"x"
+# make test-nightly imports more.
+CASES = int(os.environ.get("VLAB_HOSTILE_IMPORTS") or 400)
+PARTS = 20
+MAX_SECONDS = 5
 
 
 def check_harmless(lab):
     """Check that a lab has no path and no template that leads elsewhere."""
     for path in lab.files:
-        assert not path.startswith("/") and ".." not in path.split("/")
+        assert path.startswith(lab.topology["name"] + "/")
+        assert ".." not in path.split("/") and "\0" not in path and "\n" not in path
     text = lab.topology_yaml() + lab.images_yaml()
     assert not re.search(r"\{[{%#]", text)
+    assert yaml.safe_load(lab.topology_yaml()) == lab.topology
     for node in lab.topology["nodes"].values():
         contents = [*node.get("files", {}).values(), *filter(None, [node.get("config")])]
         assert all(set(each) == {"src"} and each["src"] in lab.files for each in contents)
@@ -83,22 +44,50 @@ def check_harmless(lab):
             assert path is None or path.startswith("/srv/images/") or path in listed
 
 
-@pytest.mark.parametrize("part", range(10))
-def test_damaged_files(part):
-    random_numbers = random.Random(_SEED + part)
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of a lab, with a link to a file outside of it."""
+    (tmp_path / "secret").write_text("do not read")
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    (lab / "link").symlink_to("../secret")
+    (lab / "own.cfg").write_text("hostname own")
+    return lab
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_hostile_files(part, folder, record_property):
     results = {"imported": 0, "refused": 0}
-    for _case in range(_CASES // 10):
-        name = random_numbers.choice(LABS)
-        content = mutated((FILES / name).read_bytes(), random_numbers)
+    slowest = 0.0
+    for number in range(part, CASES, PARTS):
+        name, content = hostile_file(number)
+        content = content.replace(SECRET.encode(), str(folder.parent / "secret").encode())
+        kinds_map = OPTIONS.get(name, {}).get("kinds_map", KINDS_MAP)
+        options = Options(
+            kinds_map=kinds_map,
+            attachment=lambda path: _attachment("lab", str(folder), path),
+        )
+        is_archive = content.startswith(b"PK") and name.endswith("project")
+        source = Source(name, content, io.BytesIO(content) if is_archive else None)
+        start = time.process_time()
         try:
-            lab = import_lab([Source(name, content)], Options(kinds_map=KINDS_MAP))
+            lab = import_lab([source], options)
         except LabFileError as error:
             results["refused"] += 1
-            assert "cannot import %s: " % name in str(error) and len(str(error)) < 20000
+            assert "cannot import %s: " % name in str(error) and len(str(error)) < 20000, number
+        except Exception as error:
+            raise AssertionError("case %d, %s" % (number, name)) from error
         else:
             results["imported"] += 1
             check_harmless(lab)
+            assert "do not read" not in "".join(lab.files.values()), number
+        seconds = time.process_time() - start
+        assert seconds < MAX_SECONDS, number
+        slowest = max(slowest, seconds)
+    record_property("results", "%(imported)d imported, %(refused)d refused" % results)
+    record_property("slowest", "%.2f s" % slowest)
     assert min(results.values()) > 0, results
+    assert sorted(path.name for path in folder.iterdir()) == ["link", "own.cfg"]
 
 
 BOMB = "a0: &a0 [x]\n" + "".join(
@@ -118,7 +107,7 @@ CLAB = "name: x\ntopology:\n  nodes: {a: {kind: cisco_vios}}\n"
         (CLAB + "1: a\n'1': b\n", "found duplicate key '1'"),
         (CLAB + "a: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
         (CLAB + "a: .inf\n", "a: found inf, which is no number"),
-        (CLAB + "a: !!set {b}\n", "a value of type set is not supported"),
+        (CLAB + "a: !!binary YQ==\n", "a value of type bytes is not supported"),
         (CLAB + 'a: "\\0"\n', "a: '\\x00' has control characters"),
         (CLAB + "a: %s\n" % ("9" * 10000), "it is not YAML: found a number of 10000 digits"),
         ("x", "its format is not recognised"),

@@ -57,7 +57,7 @@ def test_a_vm_with_everything():
         "memory": 4096,
         "vcpus": 4,
         "smp": {"sockets": 2, "cores": 2},
-        "cpu": "host",
+        "cpu": "host,+aes",
         "description": "A web server",
         "smbios": [{"serial": "A1", "type": 1}],
         "disks": [
@@ -68,6 +68,7 @@ def test_a_vm_with_everything():
                 "backing_file": "/dev/pve/vm-100-disk-0",
                 "backing_format": "raw",
                 "cache": "writeback",
+                "discard": True,
             },
             {
                 "name": "scsi1",

@@ -608,3 +608,35 @@ def test_garbage_anywhere_is_valid_or_a_topology_error(seed):
             str(error).encode("utf-8")
             outcomes[False] += 1
     assert all(outcomes.values()), "some of it is valid, and some is not"
+
+
+@pytest.mark.parametrize(
+    "kind, own, smp",
+    [
+        ("juniper_vsrx", {"vcpus": 4}, {"sockets": 1, "cores": 4, "threads": 1}),
+        ("arista_veos", {"vcpus": 4}, {"sockets": 1, "cores": 2, "threads": 2}),
+        # Half a core: QEMU chooses.
+        ("arista_veos", {"vcpus": 1}, None),
+        ("arista_veos", {"memory": 1024}, {"sockets": 1, "cores": 1, "threads": 2}),
+        (
+            "juniper_vsrx",
+            {"vcpus": 4, "smp": {"cores": 4}},
+            {"sockets": 1, "cores": 4, "threads": 1},
+        ),
+        ("tiny", {"vcpus": 4}, None),
+    ],
+)
+def test_the_cores_of_a_kind_fit_the_vcpus_of_a_node(kind, own, smp):
+    topology = builder.build({"name": "t", "nodes": {"a": {"kind": kind, **own}}})
+    assert topology.nodes["a"].settings.get("smp") == smp
+
+
+def test_images_of_nodes_and_kinds_can_be_relative():
+    own = {"bios_image": "b.fd", "kernel": "k", "cdroms": [{"name": "c", "path": "c.iso"}]}
+    data = {
+        "name": "t",
+        "kinds": {"mine": {"extends": "tiny", "vm": own}},
+        "nodes": {"a": {"kind": "mine"}, "b": {"kind": "tiny", **own}},
+    }
+    for node in builder.build(data).nodes.values():
+        assert {name: node.settings[name] for name in own} == own
