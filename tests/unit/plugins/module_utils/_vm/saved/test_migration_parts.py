@@ -17,7 +17,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorTimeout,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import rotations
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import dhcp_programs, rotations
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import memory
@@ -202,6 +202,31 @@ def test_links_and_carriers_on_the_target(tmp_path, host, refused):
     assert carriers == [("nic0", True), ("nic1", True), ("nic2", False), ("nic3", False)]
     created = [a["id"] for name, a in sent if name in ("netdev_add", "object-add")]
     assert sorted(created) == ["capture0", "capture2", "link0", "link2", "plug0", "plug2"]
+
+
+@pytest.mark.parametrize("error", [None, HostError("it does not start")])
+def test_dhcp_options_come_after_their_links(tmp_path, host, monkeypatch, error):
+    nic = {"name": "a", "link": {"type": "user", "dhcp_options": {67: "x"}}}
+    definition = granted(compose(nics=[nic], host=host))
+    started = []
+
+    def start(*arguments):
+        started.append((arguments[1], arguments[-1]["options"]))
+        if error:
+            raise error
+
+    monkeypatch.setattr(dhcp_programs, "start", start)
+    with FakeQmp(tmp_path / "q") as qmp, Monitor(qmp.path) as monitor:
+        cables.plug_again(monitor, definition, host.folder, host.capabilities)
+        live = Live(host, monitor, 7, {"nics": []}, {}, 0)
+        if error:
+            with pytest.raises(HostError, match="it does not start"):
+                cables.plug(definition, live)
+        else:
+            cables.plug(definition, live)
+    assert started == [(os.getpid(), {"67": "78"}), (7, {"67": "78"})]
+    names = [name for name, _arguments in qmp.requests if name in ("netdev_add", "chardev-add")]
+    assert names == (["netdev_add"] * 2 + ["chardev-add"] * 2) * 2
 
 
 @pytest.mark.parametrize("error", [None, HostError("the disk is full")])
