@@ -160,6 +160,6 @@ def start(path: str) -> None:
     try:
         result = converge_lab(params_of(path), check_mode=False)
     except VlabError as error:
-        raise SystemExit(error.message)
+        raise SystemExit("\n".join([*error.facts.get("progress", []), error.message]))
     for text in [*result["progress"], *result["warnings"]]:
         sys.stdout.write("%s\n" % text)

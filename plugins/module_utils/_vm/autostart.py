@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import sys
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import report_os_errors
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
@@ -26,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
     remove_file,
     write_atomically,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._remote import kept_code
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import (
     LAB_AUTOSTART,
@@ -43,7 +44,8 @@ _TEXT = """\
 [Unit]
 Description=VM or lab %%f
 Wants=network-online.target
-After=network-online.target local-fs.target
+After=network-online.target local-fs.target remote-fs.target
+RequiresMountsFor=%%f
 
 [Service]
 Type=oneshot
@@ -133,9 +135,7 @@ def enable(path: str, code: str) -> None:
     where = locations()
     unit = os.path.join(where.units, UNIT + ".service")
     link = _link(where, path)
-    with report_os_errors("cannot set autostart"):
-        make_folder(os.path.dirname(os.path.dirname(where.code)))
-        make_folder(os.path.dirname(where.code))
+    with report_os_errors("cannot set autostart"), _locked(where):
         make_private_folder(where.code)
         kept_code.keep(os.path.join(where.code, code))
         _write(os.path.join(where.code, "start.py"), _program(), 0o600)
@@ -143,6 +143,19 @@ def enable(path: str, code: str) -> None:
         _write(unit, unit_text(where, sys.executable), 0o644)
         if not os.path.islink(link):
             os.symlink(os.path.join("..", os.path.basename(unit)), link)
+
+
+@contextlib.contextmanager
+def _locked(where: Locations) -> Iterator[str]:
+    """Let one run at a time change the unit, its instances and the code; yield the lock file."""
+    path = where.code + ".lock"
+
+    def make_its_folder() -> None:
+        make_folder(os.path.dirname(os.path.dirname(path)))
+        make_folder(os.path.dirname(path))
+
+    with file_lock(path, remake=make_its_folder):
+        yield path
 
 
 def _program() -> str:
@@ -163,13 +176,15 @@ def disable(path: str) -> None:
     link = _link(where, path)
     if not os.path.islink(link):
         return
-    with report_os_errors("cannot remove autostart"):
-        os.unlink(link)
-        if any(name.startswith(UNIT) for name in os.listdir(os.path.dirname(link))):
+    with report_os_errors("cannot remove autostart"), _locked(where) as lock:
+        remove_file(link)
+        wants = os.path.dirname(link)
+        if os.path.isdir(wants) and any(name.startswith(UNIT) for name in os.listdir(wants)):
             return
         remove_file(os.path.join(where.units, UNIT + ".service"))
         shutil.rmtree(where.code, ignore_errors=True)
-        for folder in (os.path.dirname(link), os.path.dirname(where.code)):
+        remove_file(lock)
+        for folder in (wants, os.path.dirname(where.code)):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
 

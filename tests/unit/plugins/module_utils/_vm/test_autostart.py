@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import L
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import read_json, write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import autostart as lab_autostart
+from ansible_collections.vlab.qemu.plugins.module_utils._lab import converge
 from ansible_collections.vlab.qemu.plugins.module_utils._remote import kept_code
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import autostart
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME
@@ -102,6 +104,22 @@ def test_instances_come_and_go(where):
     autostart.disable("/r/l/b")
     autostart.disable("/r/l/b")
     assert os.listdir(where.units) == [] and not os.path.exists(where.code)
+
+
+def test_runs_at_the_same_time(where):
+    """The unit and the code stay as long as there is an instance."""
+
+    def work(path):
+        for _round in range(20):
+            autostart.enable(path, "vm")
+            assert os.path.exists(autostart._link(where, path))  # of the unit that it points to
+            assert os.path.exists(where.code + "/start.py")
+            autostart.disable(path)
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(work, "/r/l/%d" % number) for number in range(3)]:
+            done.result()
+    assert os.listdir(where.units) == [] and not os.path.exists(os.path.dirname(where.code))
 
 
 def test_a_folder_that_cannot_be_written(where):
@@ -262,3 +280,15 @@ def test_the_start_itself_saves_nothing(where, tmp_path):
     assert again.changes == []
     again.apply()
     assert read_json(str(tmp_path / ".autostart.json")) == before
+
+
+def test_a_start_that_fails(where, tmp_path, monkeypatch):
+    """The journal has what was done before."""
+
+    def converge_lab(params, check_mode):
+        raise HostError("b is not ready", progress=["a is ready", "b is running"])
+
+    lab_autostart.LabAutostart(str(tmp_path), lab_params(autostart=True)).apply()
+    monkeypatch.setattr(converge, "converge_lab", converge_lab)
+    with pytest.raises(SystemExit, match="^a is ready\nb is running\nb is not ready$"):
+        lab_autostart.start(str(tmp_path))
