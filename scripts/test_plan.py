@@ -176,6 +176,12 @@ ECOSYSTEM_FILES = {
         "tests/ecosystem/browser.py",
         "tests/ecosystem/tools.py",
     ),
+    "autostart": (
+        "plugins/module_utils/_lab/autostart.py",
+        "plugins/module_utils/_remote/kept_code.py",
+        "plugins/module_utils/_vm/autostart",
+        "tests/ecosystem/autostart.",
+    ),
 }
 
 
