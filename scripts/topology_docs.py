@@ -21,7 +21,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds, schema
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import naming_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.placeholders import used_in
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.scripts import topology_schema
@@ -241,7 +241,8 @@ def _by_tftp(config: dict[str, Any]) -> str:
 
 def _row(name: str, spec: kinds.KindSpec) -> list[str]:
     """Return the cells of a kind."""
-    naming, vm, facts = NicNaming(spec["nic"]), spec["vm"], spec["facts"]
+    naming, vm, facts = naming_of(spec), spec["vm"], spec["facts"]
+    nics = naming.management + [naming.name(naming.first)] * bool(naming.maximum)
     config = spec["config"]
     first = _by_tftp(config) if config.get("delivery") == "tftp" else ""
     drive = (
@@ -258,12 +259,14 @@ def _row(name: str, spec: kinds.KindSpec) -> list[str]:
     return [
         "`%s`" % name,
         spec["description"],
-        "%s MiB, %s" % (vm["memory"], vm.get("vcpus", 1)),
+        " + ".join(
+            "%s MiB, %s" % (each["memory"], each.get("vcpus", 1))
+            for each in [vm, *(module["vm"] for module in spec["modules"].values())]
+        ),
         "%s %s"
         % (
             spec["nic"].get("model", "virtio-net-pci"),
-            ", ".join("`%s`" % nic for nic in naming.management + [naming.name(naming.first)])
-            + " ...",
+            ", ".join("`%s`" % nic for nic in nics) + " ..." * bool(naming.maximum),
         ),
         spec["disk"].get("bus", "virtio")
         if spec["image"] not in ("tiny", "frr", "linux")
@@ -300,6 +303,13 @@ def _aliases(name: str) -> list[str]:
     return list(kinds.shipped()[name].get("aliases", ()))
 
 
+def _modules(spec: kinds.KindSpec) -> str:
+    """Return the modules of a kind with their images, empty without any."""
+    return ", ".join(
+        "`%s` (image `%s`)" % (name, module["image"]) for name, module in spec["modules"].items()
+    )
+
+
 def _shown_config(spec: kinds.KindSpec) -> str | None:
     """Return the command of a kind that shows its running configuration, with its source."""
     shown = spec["running_config"]
@@ -322,6 +332,7 @@ def all_kinds() -> str:
         if facts.get("source"):  # the others have a section of their own
             words = [
                 ("Other names", ", ".join("`%s`" % one for one in _aliases(name))),
+                ("Modules", _modules(spec)),
                 ("Login", facts.get("credentials")),
                 ("First boot", _first_boot(spec)),
                 ("Ready when the console shows", "`%s`" % spec["ready"]["console"]),

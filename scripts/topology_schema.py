@@ -151,15 +151,22 @@ def complete(top: Schema) -> Schema:
     for name in ("links", "segments"):
         parts[name] = describe(parts[name], {"capture": of_nic["capture"], **impair, **ends})
     parts["management"] = describe(parts["management"], of_nic["link"]["suboptions"])
-    kind = parts["kinds"]["additionalProperties"]
+    parts["kinds"] = _of_kinds(parts["kinds"], options, of_disk)
+    return dict(top, properties=parts)
+
+
+def _of_kinds(named: Schema, options: dict[str, Schema], of_disk: dict[str, Schema]) -> Schema:
+    """Return the schema of kinds, or of the modules of a kind, by their names."""
+    kind = named["additionalProperties"]
     inner = dict(kind["properties"])
     inner["vm"] = describe(inner["vm"], options)
     inner["disk"] = describe(inner["disk"], of_disk)
     inner["bootstrap"] = describe(
         inner["bootstrap"], return_docs.documented_options("console_script")
     )
-    parts["kinds"] = dict(parts["kinds"], additionalProperties=dict(kind, properties=inner))
-    return dict(top, properties=parts)
+    if "modules" in inner:
+        inner["modules"] = _of_kinds(inner["modules"], options, of_disk)
+    return dict(named, additionalProperties=dict(kind, properties=inner))
 
 
 def _of_nodes(nodes: Schema, options: dict[str, Schema], of_nic: dict[str, Schema]) -> Schema:
@@ -169,8 +176,9 @@ def _of_nodes(nodes: Schema, options: dict[str, Schema], of_nic: dict[str, Schem
     """
     _empty, node = nodes["additionalProperties"]["oneOf"]
     others = {name: entry for name, entry in options.items() if name != "nics"}
+    modules = describe(node["properties"]["modules"], others)
     node = describe(node, others)
-    own = dict(node["properties"])
+    own = dict(node["properties"], modules=modules)
     own["nics"] = dict(
         own["nics"], additionalProperties=describe(own["nics"]["additionalProperties"], of_nic)
     )

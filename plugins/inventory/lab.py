@@ -28,6 +28,8 @@ description:
     C(vlab_groups) and C(vlab_nics), and as far as they are available C(vlab_loopback),
     C(vlab_loopback6), C(vlab_management), C(vlab_asn), C(vlab_status), C(vlab_console_command) and
     C(vlab_addresses).
+  - A node that is several VMs is one host. In C(vlab_nics), C(vm) names the VM of a NIC if it is a
+    module.
   - The name of the configuration file must end in C(lab.yml) or C(lab.yaml).
 notes:
   - Hypervisors other than V(localhost) must be defined in an inventory source that precedes this
@@ -239,11 +241,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise AnsibleParserError("topology: cannot read %s: %s" % (file, error.strerror))
             except (yaml.YAMLError, TopologyError) as error:
                 raise AnsibleParserError("topology: %s: %s" % (file, error))
-            for name, node in topology.nodes.items():
-                nodes[topology.name, name] = {
+            for node in topology.systems:
+                nodes[topology.name, node.name] = {
                     "facts": node_facts(node),
                     "vm": _connection_vars.expected_vm(node),
-                    "hypervisor": placed[name],
+                    "hypervisor": placed[node.name],
                 }
         return nodes
 
@@ -379,6 +381,8 @@ def _add_reported(nodes: Nodes, reports: Reports) -> None:
     for hypervisor, report in reports.items():
         for vm in report["vms"]:
             facts = report["node_facts"].get(vm["lab"], {}).get(vm["name"], {})
+            if facts.get("part_of"):
+                continue
             node = nodes.setdefault((vm["lab"], vm["name"]), {"facts": {}})
             # A lab keeps its addresses, which need not be those of its topology file.
             node.update(vm=vm, hypervisor=hypervisor, facts={**node["facts"], **facts})

@@ -114,6 +114,7 @@ options:
     description:
       - The names of the nodes that O(state) applies to; all nodes by default. The other nodes keep
         their power state.
+      - A node that is several VMs is chosen with all of them; NODE-MODULE chooses one of them.
     type: list
     elements: str
   images:

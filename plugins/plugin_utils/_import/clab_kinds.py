@@ -14,15 +14,8 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import SEGME
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds
 
 _CONTAINER = "it is a container, and only VMs can be nodes"
-_SEVERAL = "it is a system of several VMs"
 _SEGMENTS = ("bridge", "ovs-bridge")
-_REFUSED = {
-    "juniper_vmx": _SEVERAL,
-    "vmx": _SEVERAL,
-    "juniper_vqfx": _SEVERAL,
-    "vqfx": _SEVERAL,
-    "host": "it is the host itself",
-}
+_REFUSED = {"host": "it is the host itself"}
 _CONTAINERS = re.compile(
     r"linux|(nokia_)?srlinux|srl|nokia_srsim|(arista_)?ceos|(juniper_)?(crpd|cjunosevolved)"
     r"|(cisco_)?(xrd|iol|c8000|sdwan)|sonic-vs|(cumulus_)?cvx|k8s-kind|ext-container|border0|rare"

@@ -28,7 +28,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import (
     Report,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import kinds
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import (
+    NicNaming,
+    naming_of,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 SEGMENT, USER, DROP = "segment", "user", "drop"
@@ -71,7 +74,7 @@ class Vm:
     @property
     def naming(self) -> NicNaming:
         """The naming of its NICs."""
-        return NicNaming(self.spec["nic"])
+        return naming_of(self.spec)
 
     def nic(self, name: str) -> dict[str, Any]:
         """Return the settings of a NIC, to be changed."""
@@ -292,6 +295,10 @@ class Lab:
         path = "%s/%s" % (self.options.images_folder.rstrip("/"), disk or name + ".qcow2")
         self.images.setdefault(name, {"disk": path})
         entry.setdefault("disk", path)
+        for image in {module["image"] for module in vm.spec["modules"].values()} - {kind_image}:
+            path = self.image_path(image + ".qcow2")
+            self.images.setdefault(image, {"disk": path})
+            self.report.images.setdefault(image, {"source": source, "disk": path})
 
     def image_path(self, text: str) -> str:
         """Return the path on the hypervisor of an image that the file names."""

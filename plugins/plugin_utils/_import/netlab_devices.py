@@ -33,6 +33,7 @@ _KINDS = {
     "sros": "nokia_sros",
     "vjunos-router": "juniper_vjunosrouter",
     "vjunos-switch": "juniper_vjunosswitch",
+    "vmx": "juniper_vmx",
     "vptx": "juniper_vjunosevolved",
     "vsrx": "juniper_vsrx",
     "vyos": "vyos",
@@ -45,7 +46,6 @@ _REFUSED = {
     "iol": "it is a program for Linux (IOL), not a VM",
     "none": "it is an unknown device",
     "unknown": "it is an unknown device",
-    "vmx": "it is a system of several VMs",
 }
 
 

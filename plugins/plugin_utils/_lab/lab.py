@@ -46,6 +46,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.appliances import ReadAppliance
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Topology
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.modules import with_modules
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 
 # The variables in which a play keeps the results of qemu_lab_info: of the lab, and of the lab that
@@ -165,6 +166,7 @@ class Deriver:
         if state != "absent":
             images.apply_images(topology, params.get("images"), problems)
         problems.check()
+        only = None if only is None else with_modules(topology, only)
         placed = placement.place(topology, hosts, facts, self._origins(params))
         origin = origin_of(params.get("owner"), given.path, self._vars.get("playbook_dir"))
         moved = self._moves(topology, placed, origin, params, facts)

@@ -399,9 +399,10 @@ class LabAction(ShareRunner):
                     % (node.name, content["template"])
                 )
             if not nodes:
-                for name, each in topology.nodes.items():
-                    nodes[name] = template_variables(topology, each)
-            variables = dict(self.task_vars, lab=lab, lab_nodes=nodes, node=nodes[node.name])
+                for each in topology.systems:
+                    nodes[each.name] = template_variables(topology, each)
+            own = nodes.get(node.name) or template_variables(topology, node)
+            variables = dict(self.task_vars, lab=lab, lab_nodes=nodes, node=own)
             reason: str | None = None
             try:
                 with open(path, encoding="utf-8") as stream:

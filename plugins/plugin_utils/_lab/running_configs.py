@@ -46,7 +46,7 @@ def config_requests(
         for host in hosts
         if host.get("vlab_lab") == topology.name
     }
-    names = [name for name in topology.nodes if not only or name in only]
+    names = [node.name for node in topology.systems if not only or node.name in only]
     return [
         _request(topology.nodes[name], found.get(name), host_of.get(name) or {})
         for name in sorted(names, key=natural_key)

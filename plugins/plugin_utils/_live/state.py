@@ -102,10 +102,10 @@ class LiveState:
         found = []
         for link in view.links:
             for end in link.ends if link.number == number else ():
-                nic = self.topology.nodes[end.node].nics[end.nic]
+                nic = self.topology.nodes[end.vm].nics[end.nic]
                 hypervisor = view.nodes[end.node].hypervisor
                 if hypervisor in self._variables and view.nodes[end.node].state != "absent":
-                    found.append(Endpoint(hypervisor, end.node, nic.vm_name))
+                    found.append(Endpoint(hypervisor, end.vm, nic.vm_name))
         return found
 
     def json(self) -> str:

@@ -33,8 +33,8 @@ def traffic_of(topology: Topology, view: View, vms: Sequence[Vm]) -> dict[int, l
     found: dict[int, list[str]] = {}
     for link in view.links:
         for end in link.ends:
-            vm_name = topology.nodes[end.node].nics[end.nic].vm_name
-            impairment = nics.get((end.node, vm_name), {}).get("impairment")
+            vm_name = topology.nodes[end.vm].nics[end.nic].vm_name
+            impairment = nics.get((end.vm, vm_name), {}).get("impairment")
             if isinstance(impairment, Mapping):
                 found.setdefault(link.number, []).append("%s: %s" % (end, _line(impairment)))
     return found

@@ -43,6 +43,8 @@ _KINDS = {
         "extreme_voss",
         "ipinfusion_ocnos",
         "juniper_vjunosswitch",
+        "juniper_vqfx",
+        "juniper_vqfx_re",
         "nvidia_cumulusvx",
         "sonic",
     ),

@@ -44,6 +44,8 @@ def nics_of(node: model.Node, vm: Vm) -> list[Nic]:
     vm_nics = {nic.get("name"): nic for nic in vm.get("nics") or ()}
     nics = []
     for nic in node.nics.values():
+        if nic.network is not None and nic.network.internal:
+            continue
         vm_nic = vm_nics.get(nic.vm_name, {})
         found = vm_nic.get("addresses") or ()
         reachable_at = [_reachable_at(entry) for entry in found]

@@ -55,16 +55,16 @@ def _by_groups(topology: Topology) -> Tiers:
     if all(_usual_index(group) >= 0 for group in groups):
         groups.sort(key=_usual_index)
     tier_of: Tiers = {}
-    for node in topology.nodes.values():
+    links = [link for link in topology.links if not link.internal]
+    for node in topology.systems:
         own = [groups.index(group) for group in node.groups if group in groups]
         if not own:
             return {}
         tier_of["node", node.name] = min(own)
     within = sum(
-        tier_of["node", link.ends[0].node] == tier_of["node", link.ends[1].node]
-        for link in topology.links
+        len({tier_of["node", topology.system_of(end)] for end in link.ends}) == 1 for link in links
     )
-    if len(set(tier_of.values())) < 2 or within * 3 > len(topology.links):
+    if len(set(tier_of.values())) < 2 or within * 3 > len(links):
         return {}
     used = sorted(set(tier_of.values()))
     return {key: used.index(tier) for key, tier in tier_of.items()}
@@ -81,17 +81,21 @@ def _usual_index(group: str) -> int:
 
 def _by_distance(topology: Topology) -> Tiers:
     """Return tiers by the distance from what has most links, if the lab is nearly a tree."""
-    neighbours: dict[Key, list[Key]] = {("node", name): [] for name in topology.nodes}
-    neighbours.update({("segment", name): [] for name in topology.segments})
-    pairs = [(("node", link.ends[0].node), ("node", link.ends[1].node)) for link in topology.links]
+    segments = [segment for segment in topology.segments.values() if not segment.internal]
+    neighbours: dict[Key, list[Key]] = {("node", node.name): [] for node in topology.systems}
+    neighbours.update({("segment", segment.name): [] for segment in segments})
+    sides = [
+        list(map(topology.system_of, link.ends)) for link in topology.links if not link.internal
+    ]
+    pairs = [(("node", first), ("node", second)) for first, second in sides]
     pairs += [
-        (("node", end.node), ("segment", segment.name))
-        for segment in topology.segments.values()
+        (("node", topology.system_of(end)), ("segment", segment.name))
+        for segment in segments
         for end in segment.ends
     ]
     pairs += [
         (("segment", segment.name), ("segment", other))
-        for segment in topology.segments.values()
+        for segment in segments
         for other in segment.cables
         if other > segment.name
     ]

@@ -73,12 +73,13 @@ class Node:
 
 @dataclasses.dataclass
 class End:
-    """An end of a link: the NIC of a node."""
+    """An end of a link: the NIC of a node. vm: the node, or the module of it that has the NIC."""
 
     node: str
     nic: str
     addresses: list[str]
-    captured: bool = False
+    captured: bool
+    vm: str
 
     def __str__(self) -> str:
         return "%s:%s" % (self.node, self.nic)
@@ -214,16 +215,20 @@ class _Builder:
 
     def view(self) -> View:
         """Return the View."""
-        for name in sorted(
-            self.topology.nodes,
-            key=lambda name: (self.tiers.get(("node", name), 0), natural_key(name)),
+        for node in sorted(
+            self.topology.systems,
+            key=lambda node: (self.tiers.get(("node", node.name), 0), natural_key(node.name)),
         ):
-            self.nodes[name] = self._node(self.topology.nodes[name])
+            self.nodes[node.name] = self._node(node)
         for link in sorted(self.topology.links, key=lambda link: natural_key(link.name)):
-            self._add_link(link, link.name, self._ends(link))
+            if not link.internal:
+                ends = self._ends(link)
+                self._add_link(link, link.given_name or "--".join(sorted(map(str, ends))), ends)
         segments = {}
         for name in sorted(self.topology.segments, key=natural_key):
             segment = self.topology.segments[name]
+            if segment.internal:
+                continue
             tier = self.tiers.get(("segment", name))
             segments[name] = Segment(
                 name,
@@ -235,7 +240,7 @@ class _Builder:
             for end in self._ends(segment):
                 self._add_link(segment, "%s -- %s" % (end, name), [end], name)
                 if segment.kind == "switch":
-                    given = segment.vlans.get(model.End(end.node, end.nic), {})
+                    given = segment.vlans.get(model.End(end.vm, end.nic), {})
                     self.links[-1].vlans = _vlans_text(segment.port_vlans(given))
             self._add_cables(segment)
         segments.update(self._outside())
@@ -263,7 +268,9 @@ class _Builder:
                     name += " (%s)" % node.hypervisor
                 tier = _tier_above(node.tier, found.get(name))
                 found[name] = Segment(name, nic.outside.partition(" ")[0], [], tier, outside=True)
-                end = End(node.name, nic.name, list(nic.addresses), bool(nic.capture))
+                vm, _name = self.topology.nodes[node.name].nic_of_system(nic.name)
+                captured = bool(nic.capture)
+                end = End(node.name, nic.name, list(nic.addresses), captured, vm.name)
                 down = self._is_down(end)
                 self.links.append(
                     Link(len(self.links), "%s -- %s" % (end, name), [end], [], name, down)
@@ -272,9 +279,9 @@ class _Builder:
 
     def _node(self, node: model.Node) -> Node:
         vm = self.vm_of.get(node.name) or {}
-        state = "absent" if self.has_states else ""
-        if vm:
-            state = str(vm.get("status") or "unknown")
+        states = [self._state(each) for each in node.vms]
+        # Of a system of several VMs, the first that does not run has to be seen.
+        state = next((each for each in states if each != "running"), states[0])
         console = self.consoles.get(node.name)
         if console is None:
             console = (vm.get("consoles") or [{}])[0].get("command")
@@ -293,24 +300,32 @@ class _Builder:
             node.asn,
             [address for address in (node.loopback, node.loopback6) if address],
             node.management,
-            nics_of(node, vm),
+            [nic for each in node.vms for nic in nics_of(each, self.vm_of.get(each.name) or {})],
             str(hypervisor),
             state,
-            _TONES.get(state, "unknown") if state else "",
+            _tone(state),
             str(console or ""),
             str(node.settings.get("label") or ""),
         )
 
+    def _state(self, node: model.Node) -> str:
+        vm = self.vm_of.get(node.name)
+        if vm:
+            return str(vm.get("status") or "unknown")
+        return "absent" if self.has_states else ""
+
     def _ends(self, network: model.Network) -> list[End]:
         ends = []
         for end in network.ends:
-            nics = self.nodes[end.node].nics
+            node = self.topology.system_of(end)
+            nics = self.nodes[node].nics
             captured = any(nic.capture for nic in nics if nic.name == end.nic)
-            ends.append(End(end.node, end.nic, list(self._nic(end).addresses), captured))
+            addresses = list(self.topology.nodes[end.node].nics[end.nic].addresses)
+            ends.append(End(node, end.nic, addresses, captured, end.node))
         return sorted(ends, key=lambda end: natural_key(str(end)))
 
-    def _nic(self, end: End | model.End) -> model.Nic:
-        return self.topology.nodes[end.node].nics[end.nic]
+    def _nic(self, end: End) -> model.Nic:
+        return self.topology.nodes[end.vm].nics[end.nic]
 
     def _add_link(
         self, network: model.Network, name: str, ends: list[End], segment: str | None = None
@@ -329,14 +344,18 @@ class _Builder:
 
     def _is_down(self, end: End) -> bool:
         """Return whether the carrier of an end is off, or its VM does not run."""
-        tone = self.nodes[end.node].tone
+        tone = _tone(self._state(self.topology.nodes[end.vm]))
         if self._nic(end).settings.get("link_down") or tone in ("off", "absent", "bad"):
             return True
-        nics = self.vm_of.get(end.node, {}).get("nics") or ()
+        nics = self.vm_of.get(end.vm, {}).get("nics") or ()
         nic: Mapping[str, Any] = next(
             (nic for nic in nics if nic.get("name") == self._nic(end).vm_name), {}
         )
         return bool(nic.get("link_down") or (tone == "up" and nic.get("carrier") is False))
+
+
+def _tone(state: str) -> str:
+    return _TONES.get(state, "unknown") if state else ""
 
 
 def _tier_above(tier: int | None, segment: Segment | None) -> int | None:

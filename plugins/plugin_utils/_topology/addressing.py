@@ -148,7 +148,7 @@ def _hash(name: str) -> int:
 
 
 def _nodes_in_order(topology: Topology) -> list[Node]:
-    return sorted(topology.nodes.values(), key=lambda node: natural_key(node.name))
+    return sorted(topology.systems, key=lambda node: natural_key(node.name))
 
 
 def _assign_node_addresses(
@@ -156,7 +156,7 @@ def _assign_node_addresses(
 ) -> None:
     """Assign each node its loopback, loopback6 or management address."""
     used: dict[_Address, Node] = {}
-    for node in topology.nodes.values():
+    for node in topology.systems:
         given = node.settings.get(key)
         if isinstance(given, str):
             path = "nodes.%s.%s" % (node.name, key)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -22,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import sett
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     bootstrap,
     kinds,
+    modules,
     tftp_delivery,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.addressing import (
@@ -95,12 +97,14 @@ def build(
     unnamed = {
         name
         for name in kept.nodes
-        if name not in complete["nodes"] and (existing is None or name in existing)
+        if name not in nodes
+        and name not in complete["nodes"]
+        and (existing is None or name in existing)
     }
     topology = Topology(
         str(complete.get("name", "")), nodes, [], {}, complete, kept, kept.of_nodes(unnamed)
     )
-    add_management(nodes.values(), complete.get("management"), problems)
+    add_management(topology.systems, complete.get("management"), problems)
     connect_nics(topology, problems)
     tftp_delivery.check_nodes(nodes.values(), problems)
     for node in nodes.values():
@@ -134,15 +138,8 @@ def _nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, Node]:
     for name in data["kinds"]:
         spec = kinds.resolve(name, data["kinds"], problems, "kinds.%s" % name)
         if spec is not None:
-            _check_vm_options("kinds.%s.vm" % name, spec["vm"], problems)
-            bootstrap.check_script("kinds.%s" % name, spec["bootstrap"], problems)
-            tftp_delivery.check_kind("kinds.%s" % name, spec, problems)
-            _check_nic_names("kinds.%s.nic" % name, spec["nic"], problems)
-            for key in ("omit", "volatile"):
-                for number, pattern in enumerate(spec["running_config"].get(key) or ()):
-                    path = "kinds.%s.running_config.%s[%d]" % (name, key, number)
-                    _check_pattern(path, pattern, problems)
-    nodes = {}
+            _check_kind("kinds.%s" % name, spec, problems)
+    nodes: dict[str, Node] = {}
     for name, own in data["nodes"].items():
         path = "nodes.%s" % name
         settings = _merged_settings(data, own, groups_of[name], path, problems)
@@ -155,8 +152,29 @@ def _nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, Node]:
         if spec is not None:
             settings["kind"] = kinds.canonical(settings["kind"], data["kinds"])
             nodes[name] = _node(name, settings, spec, groups_of[name], problems)
-            _with_full_nic_names(nodes[name], problems)
+
+    def shared(node: Node) -> dict[str, Any]:
+        return _merged_settings(data, {}, node.groups, "", Problems())
+
+    make = functools.partial(_node, problems=problems)
+    modules.add_modules(nodes, data["nodes"], shared, make, problems)
+    for node in nodes.values():
+        if not node.part_of:
+            _with_full_nic_names(node, problems)
     return nodes
+
+
+def _check_kind(path: str, spec: kinds.KindSpec, problems: Problems) -> None:
+    _check_vm_options(path + ".vm", spec["vm"], problems)
+    bootstrap.check_script(path, spec["bootstrap"], problems)
+    tftp_delivery.check_kind(path, spec, problems)
+    _check_nic_names(path + ".nic", spec["nic"], problems)
+    for key in ("omit", "volatile"):
+        for number, pattern in enumerate(spec["running_config"].get(key) or ()):
+            _check_pattern("%s.running_config.%s[%d]" % (path, key, number), pattern, problems)
+    for name, module in spec["modules"].items():
+        _check_kind("%s.modules.%s" % (path, name), module, problems)
+    modules.check_kind(path, spec, problems)
 
 
 def _groups_of_nodes(data: Mapping[str, Any], problems: Problems) -> dict[str, list[str]]:
@@ -227,16 +245,18 @@ def _check_nic_names(path: str, settings: Mapping[str, Any], problems: Problems)
 
 
 def _with_full_nic_names(node: Node, problems: Problems) -> None:
-    """Replace names such as eth1 in nics by those of the system."""
-    nics: dict[str, Any] = {}
+    """Replace names such as eth1 in nics by those of the system, and give modules their own."""
+    if not node.nic_settings:
+        return
+    nics: dict[str, dict[str | None, Any]] = {vm.name: {} for vm in node.vms}
     for name, settings in node.nic_settings.items():
-        full = node.nic_naming.full_name(name)
-        if full in nics:
+        vm, full = node.nic_of_system(name)
+        if full in nics[vm.name]:
             path = "nodes.%s.nics.%s" % (node.name, name)
             problems.add(path, "%s is given by two names", full)
-        nics[full] = settings
-    if nics:
-        node.settings["nics"] = nics
+        nics[vm.name][full] = settings
+    for vm in node.vms:
+        vm.settings["nics"] = nics[vm.name]
 
 
 def _check_pattern(path: str, pattern: str, problems: Problems) -> None:

@@ -25,6 +25,7 @@ class KindSpec(TypedDict):
 
     needs: what an appliance needs, empty for other kinds: image, as an item of images of qemu_lab;
     files: all files, with what is known of each; arguments: those that it asks for in vain.
+    modules: the other VMs of the system, each as a complete kind without modules.
     """
 
     description: str
@@ -41,9 +42,11 @@ class KindSpec(TypedDict):
     facts: dict[str, Any]
     warm: bool | str
     needs: dict[str, Any]
+    modules: dict[str, KindSpec]
+    internal: list[str]
 
 
-_OF_NAME = ("extends", "aliases")  # keys that are not inherited
+_OF_NAME = ("extends", "aliases", "modules")  # keys that are not inherited like the others
 _MAX_DERIVED = 20  # kinds that extend each other in a row
 _EMPTY: dict[str, Any] = {
     "description": "",
@@ -60,6 +63,8 @@ _EMPTY: dict[str, Any] = {
     "facts": {},
     "warm": False,
     "needs": {},
+    "modules": {},
+    "internal": [],
 }
 
 
@@ -127,14 +132,28 @@ def resolve(
         problems.add(path, "more than %d kinds extend each other in a row", _MAX_DERIVED)
         return None
     given = own_kinds[name] if name in own_kinds else _read(name)
-    base: Mapping[str, Any] | None = None
-    if given.get("extends"):
-        extends_path = "kinds.%s.extends" % name
-        base = resolve(given["extends"], own_kinds, problems, extends_path, derived + (name,))
-    base = base or _EMPTY
-    spec = merge(base, {key: value for key, value in given.items() if key not in _OF_NAME})
-    spec["files"] = {**base["files"], **(given.get("files") or {})}
-    spec["image"] = given.get("image") or (base["image"] if given.get("extends") else name)
+
+    def base_of(extending: Mapping[str, Any], option: str) -> Mapping[str, Any] | None:
+        if not extending.get("extends"):
+            return None
+        path = "kinds.%s.%s" % (name, option)
+        return resolve(extending["extends"], own_kinds, problems, path, derived + (name,))
+
+    spec = _derived(given, base_of(given, "extends"), name)
+    spec["modules"] = dict(spec["modules"])
+    for module, settings in (given.get("modules") or {}).items():
+        base = base_of(settings, "modules.%s.extends" % module) or spec["modules"].get(module)
+        spec["modules"][module] = _derived(settings, base, "%s_%s" % (name, module))
+        spec["modules"][module].update({"modules": {}, "internal": []})
+    return spec
+
+
+def _derived(given: Mapping[str, Any], base: Mapping[str, Any] | None, image: str) -> KindSpec:
+    """Return a kind or module that changes a base. image: the name of its image without one."""
+    inherited = base or _EMPTY
+    spec = merge(inherited, {key: value for key, value in given.items() if key not in _OF_NAME})
+    spec["files"] = {**inherited["files"], **(given.get("files") or {})}
+    spec["image"] = given.get("image") or inherited["image"] or image
     return cast(KindSpec, spec)
 
 

@@ -20,7 +20,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_op
     NIC_SPEC,
     normalise_nic,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments, switches
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
+    impairments,
+    modules,
+    switches,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept_links import (
     LinkRequest,
@@ -147,7 +151,7 @@ class _Linker:
 
         The others get the next free NIC, in the order of the file.
         """
-        requests = self._link_requests() + self._segment_requests()
+        requests = self._internal_requests() + self._link_requests() + self._segment_requests()
         connected: list[dict[int, End]] = [{} for _request in requests]
         for (network, ends), found in zip(requests, connected):
             for number, end in enumerate(ends):
@@ -178,14 +182,13 @@ class _Linker:
         kept = self.topology.kept
         if not kept:
             return [{} for _request in requests]
-        links = [request for request in requests if isinstance(request.network, Link)]
-        entries = find_links(
-            kept,
-            [
-                LinkRequest(network.given_name, [(end.node, end.nic) for end in ends])
-                for network, ends in links
-            ],
-        )
+        links = [
+            (number, LinkRequest(network.given_name, [(end.node, end.nic) for end in ends]))
+            for number, (network, ends) in enumerate(requests)
+            if isinstance(network, Link)
+        ]
+        by_link = find_links(kept, [link for _number, link in links])
+        entries = {links[index][0]: entry for index, entry in by_link.items()}
         found = []
         for number, (network, ends) in enumerate(requests):
             nics: list[str | None] = [None] * len(ends)
@@ -203,6 +206,30 @@ class _Linker:
         node = self.topology.nodes[node_name]
         naming = node.nic_naming
         return _is_free(node, nic) and naming.number(nic) is not None and naming.supports(nic)
+
+    def _internal_requests(self) -> list[_Request]:
+        """Return the links between the VMs of one node."""
+        requests = []
+        for node in self.topology.nodes.values():
+            for number, text in enumerate(node.kind_spec["internal"] if node.modules else ()):
+                path = "kinds.%s.internal[%d]" % (node.kind, number)
+                ends = [
+                    _EndRequest(path, (node.modules[module] if module else node).name, nic, {})
+                    for module, nic in modules.internal_ends(text)
+                    if not module or module in node.modules
+                ]
+                settings = {"prefix": False, "prefix6": False, "members": []}
+                network: Network
+                if len(ends) == 2:
+                    network = Link(path, None, settings, internal=True)
+                    self.topology.links.append(network)
+                else:
+                    # Names of the user have no period.
+                    name = "%s.internal%d" % (node.name, number)
+                    network = Segment(path, name, settings, internal=True)
+                    self.topology.segments[name] = network
+                requests.append(_Request(network, ends))
+        return requests
 
     def _link_requests(self) -> list[_Request]:
         requests = []
@@ -265,9 +292,8 @@ class _Linker:
             else:
                 continue
             if node in self.topology.nodes:
-                if nic:
-                    nic = self.topology.nodes[node].nic_naming.full_name(nic)
-                ends.append(_EndRequest(end_path, node, nic or None, end))
+                vm, name = self.topology.nodes[node].nic_of_system(nic or None)
+                ends.append(_EndRequest(end_path, vm.name, name, end))
             elif node not in self.topology.data["nodes"]:
                 hint = suggestion(node, self.topology.data["nodes"])
                 self.problems.add(end_path, "there is no node %s%s", node, hint)
@@ -285,7 +311,7 @@ class _Linker:
                     node.name,
                     node.kind,
                     nic_name,
-                    node.nic_naming,
+                    node.system_naming,
                 )
                 return False
             nic = node.nics[nic_name] = self._nic(node, nic_name)

@@ -16,7 +16,11 @@ from typing import Any, NamedTuple
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.switching import ALL
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kept import Kept
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.kinds import KindSpec
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import (
+    NicNaming,
+    SystemNaming,
+    naming_of,
+)
 
 # The VLANs of a port, as the program of a switch takes them: see switching.
 Vlans = dict[str, Any]
@@ -38,6 +42,7 @@ class Network:
 
     path: its option path in the topology. given_name: the name that the topology gives it.
     prefix, prefix6: its IPv4 and IPv6 networks. kept: its values in the record of the lab.
+    internal: it connects the VMs of one node.
     """
 
     path: str
@@ -47,6 +52,7 @@ class Network:
     prefix: str | None = None
     prefix6: str | None = None
     kept: dict[str, Any] = dataclasses.field(default_factory=dict)
+    internal: bool = False
 
     @property
     def name(self) -> str:
@@ -123,7 +129,8 @@ class Node:
 
     settings: the options of qemu_vm and of nodes, merged from defaults, kind, groups and the
     node itself. after: {node that must come first: started or ready}. kept_macs: the MACs that
-    mac_base gave to its NICs, by their names.
+    mac_base gave to its NICs, by their names. modules: the other VMs of the same system, by the
+    names of its kind for them. part_of: the node that this is a module of, None for a node.
     """
 
     name: str
@@ -138,11 +145,49 @@ class Node:
     management: str | None = None
     asn: int | None = None
     kept_macs: dict[str, str] = dataclasses.field(default_factory=dict)
+    modules: dict[str, Node] = dataclasses.field(default_factory=dict)
+    part_of: str | None = None
+
+    @property
+    def system(self) -> str:
+        """The name of the node that it is, or is a module of."""
+        return self.part_of or self.name
+
+    @property
+    def vms(self) -> list[Node]:
+        """It and its modules."""
+        return [self, *self.modules.values()]
+
+    @property
+    def system_nics(self) -> list[tuple[Node, Nic]]:
+        """The NICs of the system, each with its VM: its own, and the data NICs of its modules."""
+        return [(self, nic) for nic in self.nics.values()] + [
+            (module, nic)
+            for module in self.modules.values()
+            for nic in module.nics.values()
+            if module.nic_naming.index(nic.name) is not None
+        ]
 
     @functools.cached_property
     def nic_naming(self) -> NicNaming:
-        """The naming of its NICs."""
+        """The naming of its own NICs."""
         return NicNaming(self.kind_spec["nic"])
+
+    @functools.cached_property
+    def system_naming(self) -> NicNaming:
+        """The naming of the NICs of the system."""
+        return naming_of(self.kind_spec)
+
+    def nic_of_system(self, name: str | None) -> tuple[Node, str | None]:
+        """Return the VM that has a NIC of the system, and the full name of the NIC.
+
+        name: None for any data NIC.
+        """
+        naming = self.system_naming
+        full = naming.full_name(name) if name else None
+        if not isinstance(naming, SystemNaming):
+            return self, full
+        return self.vms[naming.part_with(full) if full else naming.data_part], full
 
     @property
     def nic_settings(self) -> dict[str, Any]:
@@ -178,6 +223,15 @@ class Topology:
     data: dict[str, Any]
     kept: Kept = dataclasses.field(default_factory=Kept)
     reserved: Kept = dataclasses.field(default_factory=Kept)
+
+    @property
+    def systems(self) -> list[Node]:
+        """The nodes without their modules."""
+        return [node for node in self.nodes.values() if not node.part_of]
+
+    def system_of(self, end: End) -> str:
+        """Return the node that an end is of, also if a module of it has the NIC."""
+        return self.nodes[end.node].system
 
     @property
     def networks(self) -> list[Network]:

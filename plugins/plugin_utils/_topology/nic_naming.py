@@ -44,6 +44,8 @@ class NicNaming:
         self.fill_slots = bool(settings.get("fill_slots"))
 
     def __str__(self) -> str:
+        if not self.maximum:
+            return ", ".join(self.management) or "none"
         last = self.first + self.maximum - 1
         return ", ".join(self.management + ["%s to %s" % (self.name(self.first), self.name(last))])
 
@@ -64,6 +66,12 @@ class NicNaming:
         if self.per_slot:
             number += int(match["slot"]) * self.per_slot
         return number if self.name(number) == name else None
+
+    def index(self, name: str) -> int | None:
+        """Return the index of a data NIC among all that the system can have, None for others."""
+        number = self.number(name)
+        index = -1 if number is None else number - self.first
+        return index if 0 <= index < self.maximum else None
 
     @functools.cached_property
     def _parser(self) -> re.Pattern[str]:
@@ -146,3 +154,55 @@ class NicNaming:
                 if number not in numbers
             ]
         return [name for name in self.management if name not in present] + unused
+
+
+class SystemNaming(NicNaming):
+    """The NICs of a system of several VMs: those for management, then the data NICs of all VMs.
+
+    settings: of the node itself. modules: those of its modules, whose management NICs are internal.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], modules: Iterable[Mapping[str, Any]]) -> None:
+        super().__init__(settings)
+        self.parts = [NicNaming(settings), *map(NicNaming, modules)]
+        with_data = self.parts[self.data_part]
+        self.pattern, self.prefix = with_data.pattern, with_data.prefix
+        self.first, self.maximum = 0, sum(part.maximum for part in self.parts)
+        self.fill_slots = True  # no NICs besides these
+
+    @property
+    def data_part(self) -> int:
+        """The number of the first VM that has data NICs."""
+        return next((number for number, part in enumerate(self.parts) if part.maximum), 0)
+
+    def part_with(self, name: str) -> int:
+        """Return the number of the VM that has a NIC: 0, the node itself, also for others."""
+        for number, part in enumerate(self.parts):
+            if name in part.management and not number or part.index(name) is not None:
+                return number
+        return 0
+
+    def name(self, number: int) -> str:
+        """Return the name of a data NIC, counted from 0 over all VMs."""
+        for part in self.parts:
+            if number < part.maximum:
+                return part.name(part.first + number)
+            number -= part.maximum
+        raise ValueError(number)
+
+    def number(self, name: str) -> int | None:
+        """Return the number of a data NIC, None for other names."""
+        before = 0
+        for part in self.parts:
+            index = part.index(name)
+            if index is not None:
+                return before + index
+            before += part.maximum
+        return None
+
+
+def naming_of(spec: Mapping[str, Any]) -> NicNaming:
+    """Return the naming of all NICs that a node of a complete kind has."""
+    if not spec["modules"]:
+        return NicNaming(spec["nic"])
+    return SystemNaming(spec["nic"], [module["nic"] for module in spec["modules"].values()])

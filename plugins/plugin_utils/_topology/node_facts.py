@@ -22,7 +22,9 @@ _ACCESS = ("user", "python", "new_host_keys", "sftp")
 
 
 def node_facts(node: Node) -> dict[str, Any]:
-    """Return the facts of a node as plain data."""
+    """Return the facts of a node as plain data. Those of a module name its node only."""
+    if node.part_of:
+        return {"kind": node.kind, "part_of": node.part_of, "nics": []}
     of_kind = node.kind_spec["facts"]
     facts = {
         "kind": node.kind,
@@ -39,8 +41,9 @@ def node_facts(node: Node) -> dict[str, Any]:
                 "vm_nic": nic.vm_name,
                 "mac": nic.mac,
                 "addresses": list(nic.addresses),
+                **({"vm": vm.name} if vm is not node else {}),
             }
-            for nic in node.nics.values()
+            for vm, nic in node.system_nics
         ],
     }
     return {key: value for key, value in facts.items() if value is not None}

@@ -39,7 +39,7 @@ _Memory = Mapping[str, int]  # MiB, by host
 
 
 def memory_of(node: Node) -> int:
-    """Return the MiB that a node takes of its host, with the overhead of QEMU."""
+    """Return the MiB that a VM takes of its host, with the overhead of QEMU."""
     memory = node.settings.get("memory") or _DEFAULT_MEMORY
     mebibytes: int = (parse_size("memory", memory, unit="m") >> 20) + QEMU_OVERHEAD
     return mebibytes
@@ -68,28 +68,37 @@ def place(
     current = {name: host for host in hosts for name in facts.get(host, {}).get("vms", {})}
     free = {host: facts.get(host, {}).get("memory_available_mb", 0) for host in hosts}
     nodes = _nodes_in_order(topology)
-    placed = {}
+    placed: Placement = {}
+    counts: collections.Counter[str] = collections.Counter()
     for node in nodes:
         host = node.settings.get("hypervisor") or current.get(node.name)
         host = host or (origins or {}).get(node.name)
         if host:
             placed[node.name] = host
+            counts[host] += len(node.vms)
             if host != current.get(node.name):
-                free[host] -= memory_of(node)
+                free[host] -= _memory_of_system(node)
     others = [node for node in nodes if node.name not in placed]
     policy = settings.get("policy") or "spread"
     if policy == "pack":
         chosen = _packed(others, hosts, free)
     else:
-        chosen = _by_rank(policy, others, hosts, placed, free)
+        chosen = _by_rank(policy, others, hosts, counts, free)
     placed.update(zip([node.name for node in others], list(chosen)))
+    for node in nodes:
+        placed.update((module.name, placed[node.name]) for module in node.modules.values())
     _check_bridges(topology, placed, problems)
     problems.check()
     return placed
 
 
+def _memory_of_system(node: Node) -> int:
+    return sum(memory_of(vm) for vm in node.vms)
+
+
 def _nodes_in_order(topology: Topology) -> list[Node]:
-    return sorted(topology.nodes.values(), key=lambda node: natural_key(node.name))
+    """Return the nodes. Their modules are on the same hosts."""
+    return sorted(topology.systems, key=lambda node: natural_key(node.name))
 
 
 def _check_pins(topology: Topology, hosts: Sequence[str], problems: Problems) -> None:
@@ -125,17 +134,22 @@ def _check_bridges(topology: Topology, placed: Placement, problems: Problems) ->
 
 
 def _by_rank(
-    policy: str, nodes: Sequence[Node], hosts: Sequence[str], placed: Placement, free: _Memory
+    policy: str,
+    nodes: Sequence[Node],
+    hosts: Sequence[str],
+    counts: collections.Counter[str],
+    free: _Memory,
 ) -> Iterator[str]:
-    """Yield the host of each node: the one with the fewest nodes or the most free memory."""
-    by_memory, counts = policy == "memory", collections.Counter(placed.values())
+    """Yield the host of each node: the one with the fewest VMs or the most free memory."""
+    by_memory = policy == "memory"
     ranks = [-free[host] if by_memory else counts[host] for host in hosts]
     # Of hosts with the same rank, the first one in the inventory.
     heap = [(rank, number) for number, rank in enumerate(ranks)]
     heapq.heapify(heap)
     for node in nodes:
         rank, number = heap[0]
-        heapq.heapreplace(heap, (rank + (memory_of(node) if by_memory else 1), number))
+        load = _memory_of_system(node) if by_memory else len(node.vms)
+        heapq.heapreplace(heap, (rank + load, number))
         yield hosts[number]
 
 
@@ -143,7 +157,7 @@ def _packed(nodes: Sequence[Node], hosts: Sequence[str], free: _Memory) -> Itera
     """Yield the host of each node: the first that has the memory, else that with the most."""
     left = dict(free)
     for node in nodes:
-        need = memory_of(node)
+        need = _memory_of_system(node)
         host = next((host for host in hosts if left[host] >= need), None)
         host = host or max(hosts, key=lambda host: left[host])
         left[host] -= need

@@ -412,7 +412,7 @@ _KIND_NIC: Schema = {
         },
         "max": {
             "type": "integer",
-            "minimum": 1,
+            "minimum": 0,
             "maximum": 250,
             "description": "How many data NICs the system supports; 250 by default.",
         },
@@ -550,6 +550,16 @@ _KIND: Schema = {
             "items": {"type": "string"},
             "description": "Other names of a kind of the collection, as other tools have them.",
         },
+        "modules": {
+            "description": "The other VMs of a system of several, such as line cards, each with "
+            "the keys of a kind. Links to their data NICs are links of the node.",
+        },
+        "internal": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Links between the NICs of the node itself and of its modules, each as "
+            "NIC -- MODULE:NIC. More than two NICs share a segment.",
+        },
         "appliance": {
             "type": "string",
             "minLength": 1,
@@ -598,6 +608,17 @@ _KIND: Schema = {
     },
     "additionalProperties": False,
 }
+
+# What modules of a kind do not have: they are part of a node.
+_NOT_OF_MODULES = (
+    "aliases",
+    "appliance",
+    "version",
+    "modules",
+    "internal",
+    "running_config",
+    "facts",
+)
 
 _PLACEMENT: Schema = {
     "type": "object",
@@ -724,6 +745,11 @@ def _node_settings() -> dict[str, Schema]:
         },
         asn=dict(_AS_NUMBER, description="AS number."),
         label=_text("What pictures call the node, any text, before its name."),
+        modules=_named(
+            _object(dict(vm_options(), image=_settings()["image"], ready=_READY, vars=_VARS)),
+            "Settings of the modules that its kind has, by name. Those of the node are for its own "
+            "VM, except hypervisor, state and shutdown; those of defaults and groups for all.",
+        ),
         nics={
             "type": "object",
             "additionalProperties": _node_nic(),
@@ -823,19 +849,19 @@ def kind_schema() -> Schema:
     """Return the schema of a kind's file."""
     properties = _KIND["properties"]
     disk = _of_argument({"type": "dict", "options": DISK_SPEC})["properties"]
-    return dict(
-        _KIND,
-        properties=dict(
-            properties,
-            vm=dict(properties["vm"], properties=vm_options(), additionalProperties=False),
-            bootstrap=_bootstrap(properties["bootstrap"]),
-            disk=dict(
-                properties["disk"],
-                properties={key: value for key, value in disk.items() if key != "name"},
-                additionalProperties=False,
-            ),
+    complete = dict(
+        properties,
+        vm=dict(properties["vm"], properties=vm_options(), additionalProperties=False),
+        bootstrap=_bootstrap(properties["bootstrap"]),
+        disk=dict(
+            properties["disk"],
+            properties={key: value for key, value in disk.items() if key != "name"},
+            additionalProperties=False,
         ),
     )
+    module = {key: value for key, value in complete.items() if key not in _NOT_OF_MODULES}
+    complete["modules"] = _named(_object(module), properties["modules"]["description"])
+    return dict(_KIND, properties=complete)
 
 
 def _bootstrap(entry: Schema) -> Schema:
@@ -912,6 +938,11 @@ def _link() -> Schema:
     properties = _LINK["properties"]
     capture = dict(_nic_option("capture"), **properties["capture"])
     return dict(_LINK, properties=dict(properties, capture=capture))
+
+
+def is_name(name: str) -> bool:
+    """Return whether a node can have this name."""
+    return re.search(NAME["pattern"], name) is not None
 
 
 def is_nic_name(name: str) -> bool:

@@ -20,7 +20,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import (
 
 
 def template_variables(topology: Topology, node: Node) -> dict[str, Any]:
-    """Return a node as plain data for templates."""
+    """Return a node as plain data for templates, with the NICs of its modules."""
     return {
         "name": node.name,
         "kind": node.kind,
@@ -29,7 +29,7 @@ def template_variables(topology: Topology, node: Node) -> dict[str, Any]:
         "loopback6": node.loopback6,
         "management": node.management,
         "asn": node.asn,
-        "nics": [_nic(topology, node, nic) for nic in node.nics.values()],
+        "nics": [_nic(topology, vm, nic) for vm, nic in node.system_nics],
         "vars": node.settings.get("vars") or {},
     }
 
@@ -48,11 +48,12 @@ def _nic(topology: Topology, node: Node, nic: Nic) -> dict[str, Any]:
 
 
 def _peer(topology: Topology, end: End) -> dict[str, Any]:
-    node = topology.nodes[end.node]
+    vm = topology.nodes[end.node]
+    node = topology.nodes[vm.system]
     return {
-        "node": end.node,
+        "node": node.name,
         "nic": end.nic,
-        "addresses": list(node.nics[end.nic].addresses),
+        "addresses": list(vm.nics[end.nic].addresses),
         "asn": node.asn,
         "groups": node.groups,
         "loopback": node.loopback,

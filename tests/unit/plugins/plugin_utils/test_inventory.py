@@ -162,6 +162,24 @@ def test_a_linux_node_is_reached_without_further_variables(parsed, asked, tmp_pa
     assert "StrictHostKeyChecking=no" in known["vlab_ssh_common_args"]
 
 
+def test_a_system_of_several_vms_is_one_host(parsed, asked, tmp_path, monkeypatch):
+    (tmp_path / "mx.yml").write_text(
+        "name: mx\nnodes: {mx1: {kind: juniper_vmx}, mx2: {kind: juniper_vmx}}\n"
+        "links: [mx1 -- mx2]\naddressing: {links: 10.0.0.0/24}\nmanagement: true\n"
+    )
+    inventory = parsed("topology: mx.yml\nhypervisors: [hv1]\n")
+    assert members(inventory)["lab_mx"] == ["mx1", "mx2"]
+    known = {nic["name"]: nic for nic in inventory.hosts["mx1"].get_vars()["vlab_nics"]}
+    assert known["ge-0/0/0"]["vm"] == "mx1-fpc0" and known["ge-0/0/0"]["addresses"]
+    # The hypervisor reports the VMs of the modules, too.
+    facts = {"mx1": {"kind": "juniper_vmx"}, "mx1-fpc0": {"kind": "juniper_vmx", "part_of": "mx1"}}
+    vms = [dict(VMS["hv1"][0], lab="mx", name=name) for name in facts]
+    reply = {"vms": vms, "node_facts": {"mx": facts}, "warnings": []}
+    monkeypatch.setattr(hypervisor.Hypervisor, "request", lambda *_args, **_more: (reply, []))
+    inventory = parsed("hypervisors: [hv1]\n")
+    assert members(inventory)["lab_mx"] == members(inventory)["kind_juniper_vmx"] == ["mx1"]
+
+
 def test_a_kind_may_be_an_appliance_beside_the_file(parsed, asked, tmp_path):
     (tmp_path / "switch.gns3a").write_text(
         '{"registry_version": 3, "port_name_format": "Gi{0}", "qemu": {"adapters": 2}}'

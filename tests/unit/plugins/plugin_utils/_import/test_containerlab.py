@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
 from ansible_collections.vlab.qemu.tests.unit.imported_labs import (
     FILES,
     cables,
@@ -138,6 +139,22 @@ def test_two_versions_of_an_image():
     assert set(lab.images) == {"cisco_vios", "cisco_vios-2"}
 
 
+def test_systems_of_several_vms_are_one_node():
+    text = (
+        'name: x\ntopology:\n nodes:\n  a: {kind: vr-vmx, startup-config: "set a\\n"}\n'
+        "  b: {kind: juniper_vqfx}\n links:\n"
+        "  - endpoints: ['a:eth1', 'b:eth2']\n  - endpoints: ['a:ge-0/0/4', 'b:xe-0/0/0']\n"
+    )
+    lab = imported_text(text)
+    assert {name: node["kind"] for name, node in lab.topology["nodes"].items()} == {
+        "a": "juniper_vmx",
+        "b": "juniper_vqfx",
+    }
+    assert lab.topology["links"] == ["a:ge-0/0/0 -- b:xe-0/0/1", "a:ge-0/0/4 -- b:xe-0/0/0"]
+    assert {"juniper_vmx", "juniper_vmx_vfp", "juniper_vqfx", "juniper_vqfx_pfe"} == set(lab.images)
+    builder.build(lab.topology)
+
+
 NODES = "name: x\ntopology:\n nodes: {a: {kind: cisco_vios}, b: {kind: %s}}\n links: %s\n"
 
 
@@ -145,7 +162,6 @@ NODES = "name: x\ntopology:\n nodes: {a: {kind: cisco_vios}, b: {kind: %s}}\n li
     "kind, links, message",
     [
         ("linux", "[]", "topology.nodes.b: 'b' (linux): it is a container, and only VMs"),
-        ("juniper_vmx", "[]", "it is a system of several VMs"),
         ("vr-nonsense", "[]", "there is no kind for it"),
         ("", "[]", "topology.nodes.b.kind: the node has no kind"),
         (

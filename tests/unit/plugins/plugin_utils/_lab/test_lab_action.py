@@ -420,6 +420,23 @@ def test_a_run_of_some_nodes_never_purges_and_removes_only_them():
     assert {vm["name"]: vm["state"] for vm in share["vms"]} == {"a": "absent", "b": "keep"}
 
 
+@pytest.mark.parametrize(
+    ("nodes", "chosen"), [(["a"], {"a", "a-card"}), (["a-card"], {"a-card"}), (["b"], {"b"})]
+)
+def test_a_node_is_chosen_with_its_modules(nodes, chosen):
+    card = {"image": "/x", "nic": {"management": "bus", "max": 0}}
+    kinds = {
+        "box": {"extends": "blank", "modules": {"card": card}, "internal": ["bus -- card:bus"]}
+    }
+    topology = dict(PAIR, kinds={**PAIR["kinds"], **kinds}, nodes={"a": {"kind": "box"}, "b": {}})
+    made = action(nodes=nodes, topology=topology, state="stopped")
+    result = run(made)
+    states = {vm["name"]: vm["state"] for vm in made.sent[0][1]["vms"]}
+    assert {name for name, state in states.items() if state == "stopped"} == chosen
+    assert set(states) == set(result["placement"]) == {"a", "a-card", "b"}
+    assert made.sent[0][1]["node_facts"]["a-card"]["part_of"] == "a"
+
+
 def test_a_run_that_removes_some_nodes_changes_only_the_nics_of_the_others():
     nodes = {name: {"kind": "tiny", "cmdline": "console=ttyS0"} for name in ("a", "b")}
     made = action(topology=dict(PAIR, nodes=nodes), nodes=["a"], state="absent")

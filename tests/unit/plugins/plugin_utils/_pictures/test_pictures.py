@@ -125,6 +125,11 @@ LABS = {
         },
     ),
     "two parts": lab("abcd", ["a -- b", "c -- d"]),
+    "modules": lab(
+        {"m1": {"kind": "nokia_sros_chassis"}, "m2": {"kind": "juniper_vmx"}, "a": {}},
+        ["m1:1/1/2 -- m2", "m1 -- a"],
+        segments={"lan": {"members": ["m1", "m2", "a"]}},
+    ),
     "peer link": lab(
         {
             "s": {"groups": ["spine"]},
@@ -157,6 +162,21 @@ def seen(data, vms=None, placement=None):
 
 def vm(name, status="running", **more):
     return dict({"name": name, "lab": "lab", "status": status, "consoles": [], "nics": []}, **more)
+
+
+def test_a_system_of_several_vms_is_one_node():
+    nics = [{"name": "1_1_2", "carrier": False, "capture": {"enabled": True, "path": "/c.pcap"}}]
+    vms = [vm("m1"), vm("m1-iom1", nics=nics), vm("m2"), vm("m2-fpc0", "stopped"), vm("a")]
+    view = seen(LABS["modules"], vms)
+    assert sorted(view.nodes) == ["a", "m1", "m2"] and list(view.segments) == ["lan"]
+    assert view.summary == "3 nodes, 2 links, 1 segment, 2 running, 1 stopped"
+    links = {str(link): link for link in view.links}
+    link = links["m1:1/1/2 -- m2:ge-0/0/0"]
+    assert (link.name, link.down) == ("m1:1/1/2--m2:ge-0/0/0", True)
+    assert [(end.vm, end.captured) for end in link.ends] == [("m1-iom1", True), ("m2-fpc0", False)]
+    assert [nic.name for nic in view.nodes["m1"].nics] == ["1/1/1", "1/1/2", "1/1/3"]
+    assert not links["a:eth1 -- m1:1/1/1"].down
+    assert seen(LABS["modules"]).nodes["m2"].state == ""
 
 
 @pytest.mark.parametrize("name", LABS)

@@ -86,6 +86,8 @@ def test_a_line_that_the_system_refuses_is_named(boot, name):
     table = dict(TABLES[name])
     refusals = {
         "juniper_vsrx": "syntax error.",
+        "juniper_vmx_vcp": "syntax error.",
+        "juniper_vqfx_re": "syntax error.",
         "fortinet_fortigate": "Command fail. Return code -61",
         "paloalto_panos": "Invalid syntax.",
         "nvidia_cumulusvx": "-bash: nonsense: command not found",

@@ -78,36 +78,33 @@ def test_every_qemu_accepts_a_kind(name, version):
     }
     topology = builder.build(dict(least, name="t"))
     problems = Problems()
+    image = {"kernel": "/k"} if name in OURS else {"disk": "/base"}
     apply_images(
-        topology,
-        {
-            topology.nodes["n"].kind_spec["image"]: {"kernel": "/k"}
-            if name in OURS
-            else {"disk": "/base"}
-        },
-        problems,
+        topology, {node.kind_spec["image"]: image for node in topology.nodes.values()}, problems
     )
     problems.check()
-    udp_endpoints = endpoints.UdpEndpoints(topology, {"n": "h", "m": "h"}, {})
-    states, runs = {"n": "started", "m": "started"}, {"n": True, "m": True}
-    vm = host_shares.share_for(
+    placed = dict.fromkeys(topology.nodes, "h")
+    shared = host_shares.share_for(
         topology,
-        {"n": "h", "m": "h"},
+        placed,
         "h",
-        udp_endpoints,
-        states,
-        runs,
+        endpoints.UdpEndpoints(topology, placed, {}),
+        dict.fromkeys(topology.nodes, "started"),
+        dict.fromkeys(topology.nodes, True),
         lambda node, content: content,
-    )["vms"][0]
-    for nic in vm["options"]["nics"]:
-        nic.pop("peer", None)
-    definition = compose(vm["options"], host=FakeHost(version))
-    slots = definition["slots"]
-    order = [
-        nic["name"]
-        for nic in sorted(definition["nics"], key=lambda nic: slots["nics/" + nic["name"]]["index"])
-    ]
-    assert order == [nic.vm_name for nic in topology.nodes["n"].nics.values()]
+    )
+    for vm in shared["vms"]:
+        for nic in vm["options"]["nics"]:
+            nic.pop("peer", None)
+        definition = compose(vm["options"], host=FakeHost(version))
+        slots = definition["slots"]
+        order = [
+            nic["name"]
+            for nic in sorted(
+                definition["nics"], key=lambda nic: slots["nics/" + nic["name"]]["index"]
+            )
+        ]
+        assert order == [nic.vm_name for nic in topology.nodes[vm["name"]].nics.values()]
 
 
 def test_extends():

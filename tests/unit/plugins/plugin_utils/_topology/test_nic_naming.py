@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import builder
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import NicNaming
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.nic_naming import (
+    NicNaming,
+    SystemNaming,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
 
 SLOTS = {"name": "Gi{slot}/{n}", "per_slot": 4, "first": 0, "max": 16, "fill_slots": True}
@@ -121,3 +124,31 @@ def test_what_is_wrong_is_named(changes, path, message):
     with pytest.raises(TopologyError) as caught:
         builder.build({**data, **changes})
     assert message in dict(caught.value.problems)[path]
+
+
+def test_the_nics_of_a_system_are_counted_over_its_modules():
+    own = {"management": ["m0", "m1"], "max": 0}
+    cards = [
+        {"name": "1/{n}", "max": 2, "management": ["x"]},
+        {"name": "2/{n}", "max": 3, "first": 0},
+    ]
+    naming = SystemNaming(own, cards)
+    names = ["1/1", "1/2", "2/0", "2/1", "2/2"]
+    assert list(naming.names()) == names
+    assert [naming.number(name) for name in names] == [0, 1, 2, 3, 4]
+    assert [naming.part_with(name) for name in ("m1", *names, "x")] == [0, 1, 1, 2, 2, 2, 0]
+    assert [naming.full_name("eth%d" % n) for n in range(5)] == ["m0", "1/1", "1/2", "2/0", "2/1"]
+    assert [naming.supports(name) for name in ("m0", "1/1", "1/3", "x")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert str(naming) == "m0, m1, 1/1 to 2/2"
+    assert str(NicNaming({"max": 0})) == "none"
+    data_on_top = SystemNaming({"name": "xe{n}", "max": 1}, [{"max": 0, "management": ["i"]}])
+    assert [data_on_top.part_with("xe1"), data_on_top.data_part, str(data_on_top)] == [
+        0,
+        0,
+        "xe1 to xe1",
+    ]
