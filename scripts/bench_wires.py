@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import bench_wirefilter
+from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import start_time
 from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
     program_archive,
 )
@@ -105,7 +106,7 @@ def measure(case: Case, folder: pathlib.Path) -> str:
             "record": str(folder / "run.json"),
             "control": str(folder / "wires.sock"),
             "pid": os.getpid(),
-            "start": program.start_time(os.getpid()),
+            "start": start_time(os.getpid()),
             "wires": {
                 "eth0": {
                     "listen": ["127.0.0.1", port],
