@@ -181,6 +181,21 @@ def of_qemu_disk(text: str) -> str:
     return replace_contents(text, "disk", "".join({**disk, **generated, **shared}.values()))
 
 
+def of_clocks(text: str, option: str) -> str:
+    """Return a RETURN with the results of clocks. option: the time that is converted."""
+    return replace_entries(text, fragment("clock", "RESULT").replace("TIME", option))
+
+
+def of_qemu_snapshot(text: str) -> str:
+    """Return the RETURN of qemu_snapshot."""
+    return of_clocks(of_snapshots(text), "stop_at")
+
+
+def of_qemu_scenario(text: str) -> str:
+    """Return the RETURN of qemu_scenario."""
+    return of_clocks(text, "start_at")
+
+
 def of_snapshots(text: str) -> str:
     """Return the RETURN of qemu_snapshot or qemu_snapshot_info."""
     return replace_contents(text, "snapshots", fragment("vm", "SNAPSHOT_RESULT"))
@@ -191,7 +206,8 @@ MODULES = {
     "qemu_vm_info": of_qemu_vm_info,
     "qemu_nic": of_qemu_nic,
     "qemu_disk": of_qemu_disk,
-    "qemu_snapshot": of_snapshots,
+    "qemu_scenario": of_qemu_scenario,
+    "qemu_snapshot": of_qemu_snapshot,
     "qemu_snapshot_info": of_snapshots,
 }
 

@@ -27,6 +27,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.places.images
 attributes:
   check_mode:
     support: full
@@ -41,54 +42,15 @@ attributes:
   async:
     support: none
 options:
-  topology:
-    description:
-      - The topology; a dictionary, YAML as a string, or the path of a YAML file on the controller.
-    type: raw
-    required: true
-  lab_name:
-    description: The name of the lab, instead of C(name) in the O(topology).
-    type: str
-  lab:
-    description: The name of the lab if neither O(lab_name) nor the O(topology) has one.
-    type: str
   images:
     description: The images of nodes by name; see O(vlab.qemu.qemu_lab#module:images).
     type: dict
     default: {}
-  root:
-    description:
-      - The folder of all labs on the hypervisors.
-      - Default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) for other users.
-    type: path
   image_dir:
     description:
       - The folder on the hypervisors in which relative paths of images are looked up. Default is
         C(images) in O(root).
     type: path
-  hypervisors:
-    description:
-      - The hosts that the lab is placed on, in this order. By default, all hosts of the play.
-      - If a play has registered the results of M(vlab.qemu.qemu_lab_info) as C(lab_info), nodes are
-        placed as M(vlab.qemu.qemu_lab) places them.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: The name in the inventory.
-        type: str
-        required: true
-      root:
-        description: The folder of all labs on this host, instead of O(root).
-        type: path
-      image_dir:
-        description: The folder of images on this host, instead of O(image_dir).
-        type: path
-      variables:
-        description:
-          - Variables for the connection, instead of those of the inventory, such as those of the
-            play.
-        type: dict
   source:
     description:
       - A folder on the controller. Images whose file names are in it come from there.

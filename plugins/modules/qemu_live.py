@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.places
 attributes:
   check_mode:
     support: full
@@ -38,40 +39,6 @@ attributes:
   async:
     support: none
 options:
-  topology:
-    description:
-      - The topology; a dictionary, YAML as a string, or the path of a YAML file on the controller.
-    type: raw
-    required: true
-  lab_name:
-    description: The name of the lab, instead of C(name) in the O(topology).
-    type: str
-  lab:
-    description: The name of the lab if neither O(lab_name) nor the O(topology) has one.
-    type: str
-  root:
-    description:
-      - The folder of all labs on the hypervisors.
-      - Default is C(/var/lib/vlab) for root and C($XDG_STATE_HOME/vlab) for other users.
-    type: path
-  hypervisors:
-    description:
-      - The hosts that the lab is on. By default, all hosts of the play.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: The name in the inventory.
-        type: str
-        required: true
-      root:
-        description: The folder of all labs on this host, instead of O(root).
-        type: path
-      variables:
-        description:
-          - Variables for the connection, instead of those of the inventory, such as those of the
-            play.
-        type: dict
   write:
     description:
       - Whether the page can open consoles, and remove and restore the carriers of links.
