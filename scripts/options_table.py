@@ -108,6 +108,13 @@ def of_option(name: str) -> str:
     return change(before, dict(before, **{name: drive if has_files else ["another"]}))
 
 
+def of_controller(name: str) -> str:
+    """Return how another controller reaches a running VM that has a drive on it."""
+    before = definition()
+    before["slots"]["disks/x"] = {"kind": "scsi", "index": 0}
+    return change(before, {**before, name: "another"})
+
+
 def of_suboption(option: str, key: str, old: Any = None, new: Any = "another") -> Optional[str]:
     """Return how a change of a suboption reaches a running VM; None if it is not possible."""
     before = definition()
@@ -152,6 +159,8 @@ def rows() -> list[tuple[str, str, str]]:
                 how += "; `update: next_start` defers it to the next start"
             if name == "tftp_files":
                 how += "; changed files at the next start"
+            if name == "scsi_controller":
+                how += "; with a drive on scsi: %s" % of_controller(name)
             made.append(("`%s`" % name, _default(name, option.default), how))
     return made
 

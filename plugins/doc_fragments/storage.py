@@ -91,7 +91,8 @@ bus:
       needed.
     - V(ide) and V(floppy) exist on PCs only; V(ide) is SATA on the machine V(q35). V(pflash) is a
       flash chip, for example for firmware variables.
-    - Disks on V(virtio), V(scsi), V(nvme) and V(usb) can be added and removed while the VM runs.
+    - Disks on V(virtio), V(scsi), V(nvme) and V(usb) can be added and removed while the VM runs,
+      those on V(scsi) if the SCSI controller of the VM is V(virtio) or V(pvscsi).
     - Changes need a restart.
   type: str
   choices: [virtio, scsi, ide, sata, nvme, usb, sd, floppy, pflash]
@@ -204,10 +205,26 @@ def _under(text, depth, where):
     return textwrap.indent(text.replace("@", where), "  " * depth)
 
 
+_SCSI_CONTROLLER = r"""
+  scsi_controller:
+    description:
+      - The SCSI controller of disks, CD-ROM drives and config drives on the bus V(scsi), for
+        systems without a driver of V(virtio). V(lsilogic) is an LSI 53C895A, V(mptsas1068) an LSI
+        SAS 1068, V(megasas) an LSI MegaRAID SAS 8708EM2, and V(pvscsi) that of VMware. Default is
+        V(virtio).
+      - V(lsilogic) and V(lsi53c810) have 7 units, V(mptsas1068) 8, V(megasas) and V(pvscsi) 64.
+      - Changes need a restart if the VM runs with a drive on it, and do not concern a running VM
+        without one.
+    type: str
+    choices: [virtio, pvscsi, megasas, mptsas1068, lsilogic, lsi53c810]
+"""
+
+
 class ModuleDocFragment:
     # Annotated, because ansible-test's yamllint checks each plain assignment here, but cannot
     # compute text. The option of plugins/module_utils/_vm/parts/storage.
-    DOCUMENTATION: str = r"""
+    DOCUMENTATION: str = (
+        r"""
 options:
   disks:
     description:
@@ -224,7 +241,10 @@ options:
         description: The name of the disk, and of its image without O(disks[].path).
         type: str
         required: true
-""" + _under(_IMAGE + _ATTACHMENT, 3, "disks[].")
+"""
+        + _under(_IMAGE + _ATTACHMENT, 3, "disks[].")
+        + _SCSI_CONTROLLER
+    )
 
     IMAGE: str = "options:\n" + _under(_IMAGE, 1, "")
 
@@ -238,6 +258,11 @@ disks:
   type: list
   elements: dict
   contains: DISK_RESULT
+scsi_controller:
+  description: The SCSI controller, if there is a drive on that bus.
+  returned: always
+  type: str
+  sample: virtio
 """
 
     # Results that differ from the option of the same name, and those that are no option. The script

@@ -476,6 +476,11 @@ vms:
           returned: always
           type: int
           sample: 0
+    scsi_controller:
+      description: The SCSI controller, if there is a drive on that bus.
+      returned: always
+      type: str
+      sample: virtio
     cdroms:
       description: The cdrom drives.
       returned: always

@@ -12,7 +12,10 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import libvirt_nics, machines
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Hub, Lab, Vm
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
+    LabFileError,
+    excerpt,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import unique_name
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import (
     DROPPED,
@@ -28,8 +31,17 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import 
 
 _PLACES = "the hypervisor gives the devices their places, which the guest sees"
 _DROPPED = {
-    "controller": _PLACES,
     "emulator": "the hypervisor chooses its program; set qemu_binary for another one",
+}
+# Models of SCSI controllers, as scsi_controller calls them.
+_SCSI = {
+    "virtio-scsi": "virtio",
+    "virtio-transitional": "virtio",
+    "virtio-non-transitional": "virtio",
+    "vmpvscsi": "pvscsi",
+    "lsisas1078": "megasas",
+    "lsisas1068": "mptsas1068",
+    "lsilogic": "lsilogic",
 }
 _VGA = {"virtio": "virtio", "qxl": "qxl", "vga": "std", "bochs": "std", "cirrus": "cirrus"}
 _LIMITS = {
@@ -54,6 +66,7 @@ class Devices:
     def __init__(self, lab: Lab, vm: Vm, hubs: dict[str, Hub]) -> None:
         self.lab, self.vm, self.hubs, self.report = lab, vm, hubs, lab.report
         self.drives: set[str] = set()
+        self.has_scsi = False
 
     def add(self, devices: Element) -> None:
         """Add all devices."""
@@ -72,6 +85,8 @@ class Devices:
             note = apply(self, element) if apply else ""
             if note:
                 self.report.whole(element.place, MAPPED, note)
+            elif element.tag == "controller":
+                self.report.whole(element.place, DROPPED, _PLACES)
             else:
                 self.report.whole(element.place, KEPT, "vars.imported")
                 kept = vm.imported.setdefault("devices", {})
@@ -142,6 +157,23 @@ class Devices:
         if element.first("encryption"):
             reason = "the disk is encrypted: decrypt it first"
             raise LabFileError(self.report.file, [(element.place, reason)])
+
+    def _controller(self, element: Element) -> str:
+        """Take over the first SCSI controller: a VM has one."""
+        model = element.attributes.get("model", "")
+        if element.attributes.get("type") != "scsi" or self.has_scsi:
+            return ""
+        self.has_scsi = True
+        if model in _SCSI:
+            if _SCSI[model] != "virtio":
+                self.vm.settings["scsi_controller"] = _SCSI[model]
+            return "scsi_controller"
+        if model not in ("", "auto"):
+            self.report.warn(
+                "%s: there is no SCSI controller %s here: disks on scsi are on that of virtio, for "
+                "which the guest needs a driver" % (element.place, excerpt(model))
+            )
+        return ""
 
     def _console(self, element: Element) -> str:
         if element.attributes.get("type", "pty") in ("pty", "unix", "tcp"):
@@ -215,6 +247,7 @@ _DEVICES: dict[str, Any] = {
     "disk": Devices._disk,
     "serial": Devices._console,
     "console": Devices._console,
+    "controller": Devices._controller,
     "channel": Devices._channel,
     "tpm": Devices._tpm,
     "rng": Devices._rng,

@@ -20,6 +20,15 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import file_name
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import vm_options
 
+# Values of scsihw, as scsi_controller calls them; lsi is the default.
+_SCSI = {
+    "lsi": "lsilogic",
+    "lsi53c810": "lsi53c810",
+    "megasas": "megasas",
+    "pvscsi": "pvscsi",
+    "virtio-scsi-pci": "virtio",
+    "virtio-scsi-single": "virtio",
+}
 _DISK = re.compile(r"(ide|sata|scsi|virtio)(\d{1,2})")
 _NIC = re.compile(r"net(\d{1,2})")
 _VGA = {"std": "std", "cirrus": "cirrus", "vmware": "vmware", "qxl": "qxl", "virtio": "virtio"}
@@ -180,6 +189,10 @@ class Devices:
 
     def _others(self) -> None:
         settings, fields = self.vm.settings, self.fields
+        controller = _SCSI.get(fields.text("scsihw", "scsi_controller") or "lsi")
+        drives = settings["disks"] + settings.get("cdroms", [])
+        if controller and controller != "virtio" and any(d["bus"] == "scsi" for d in drives):
+            settings["scsi_controller"] = controller
         agent = properties(fields.text("agent", "guest_agent"))
         if "1" in (agent.get(""), agent.get("enabled")):
             settings["guest_agent"] = True

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Collection, Dict
+from typing import TYPE_CHECKING, Any, Collection, Dict, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import encryption
@@ -23,6 +23,28 @@ if TYPE_CHECKING:
 # A disk as the definition keeps it: its name and all suboptions.
 Disk = Dict[str, Any]
 
+
+class _Controller(NamedTuple):
+    """A SCSI controller. driver: its device. units: how many drives it can have.
+
+    is_hot_plugged: whether the guest learns from it that a disk comes or goes.
+    """
+
+    driver: str
+    units: int
+    is_hot_plugged: bool = False
+
+
+# The driver of virtio depends on the machine. Source: QEMU, hw/scsi, struct SCSIBusInfo of each; 7
+# is the ID of an LSI controller itself.
+SCSI_CONTROLLERS = {
+    "virtio": _Controller("virtio-scsi-", addresses.UNITS["scsi"], True),
+    "pvscsi": _Controller("pvscsi", 64, True),
+    "megasas": _Controller("megasas", 64),
+    "mptsas1068": _Controller("mptsas1068", 8),
+    "lsilogic": _Controller("lsi53c895a", 7),
+    "lsi53c810": _Controller("lsi53c810", 7),
+}
 _HOT_PLUGGED = ("virtio", "scsi", "nvme", "usb")
 _ERROR_BUSES = ("virtio", "scsi", "ide", "sata")
 _WRITE_CACHE_BUSES = ("virtio", "scsi", "ide", "sata", "usb")
@@ -135,9 +157,41 @@ def slot_kind(bus: str, family: str) -> str:
     return "pci" if bus in ("virtio", "nvme") else bus
 
 
-def is_hot_plugged(bus: str) -> bool:
-    """Return whether a disk on this bus can be added and removed while the guest runs."""
-    return bus in _HOT_PLUGGED
+def fixed_reason(bus: str, scsi_controller: str, what: str) -> str:
+    """Return why a disk cannot come or go while the guest runs; empty if it can.
+
+    what: plugged in or unplugged.
+    """
+    if bus not in _HOT_PLUGGED:
+        return "a disk on %s cannot be %s" % (bus, what)
+    if bus == "scsi" and not SCSI_CONTROLLERS[scsi_controller].is_hot_plugged:
+        return "the guest does not learn from the SCSI controller %s that a disk comes or goes" % (
+            scsi_controller
+        )
+    return ""
+
+
+def has_scsi(slots: addresses.Slots) -> bool:
+    """Return whether a VM with these slots has a SCSI controller."""
+    return any(slot["kind"] == "scsi" for slot in slots.values())
+
+
+def check_scsi(desired: dict[str, Any], host: Host) -> None:
+    """Check the SCSI controller, if there is one, and the units on it. Raises OptionError."""
+    option, name = "scsi_controller", desired["scsi_controller"]
+    if name == "virtio" or not has_scsi(desired["slots"]):
+        return
+    if desired["family"] == "none":
+        raise OptionError(option, "this machine has no PCI bus for %s: use virtio" % name)
+    binary_checks.check_driver(option, SCSI_CONTROLLERS[name].driver, host)
+    last = SCSI_CONTROLLERS[name].units - 1
+    for key, slot in desired["slots"].items():
+        if slot["kind"] == "scsi" and slot["index"] > last:
+            raise OptionError(
+                option,
+                "%s has the units 0 to %d, and %s has the unit %d: use virtio or fewer drives"
+                % (name, last, key, slot["index"]),
+            )
 
 
 def block_node(disk: Disk, identifier: str, path: str) -> dict[str, Any]:
@@ -295,11 +349,15 @@ def ide_unit(family: str, slot: addresses.Slot) -> dict[str, Any]:
     return {"bus": ("ide.%d" if family == "q35" else "sata.%d") % index}
 
 
-def controllers(kinds: Collection[str], family: str, arch: str) -> list[dict[str, Any]]:
+def controllers(
+    kinds: Collection[str], family: str, arch: str, scsi_controller: str
+) -> list[dict[str, Any]]:
     """Return the controllers, as devices, that disks in these kinds of slots need."""
     devices: list[dict[str, Any]] = []
     if "scsi" in kinds:
-        driver = "virtio-scsi-" + addresses.virtio_suffix(family, arch)
+        driver = SCSI_CONTROLLERS[scsi_controller].driver
+        if scsi_controller == "virtio":
+            driver += addresses.virtio_suffix(family, arch)
         devices.append({"driver": driver, "id": "scsi", **addresses.single(family, "scsi")})
     if "sata" in kinds and family != "q35":
         devices.append({"driver": "ahci", "id": "sata", **addresses.single(family, "sata")})

@@ -94,6 +94,9 @@ class Storage(Part):
             item_defaults=DISK_DEFAULTS,
             written=lambda items: written_items(items, DISK_OPTIONS),
         ),
+        "scsi_controller": Option(
+            {"type": "str", "choices": list(disks.SCSI_CONTROLLERS)}, "virtio"
+        ),
     }
 
     def reconcile_observed(self, observation: Observation) -> None:
@@ -114,17 +117,17 @@ class Storage(Part):
         desired = given.get("disks")
         if desired is None and not saved and not any(given.get(key) for key in BOOTABLE):
             desired = [_BLANK]
-        return {
-            "disks": merge_items(
-                "disks",
-                saved.get("disks", []),
-                desired,
-                DISK_DEFAULTS,
-                normalise_disk,
-                given.get("purge_disks"),
-                given.get("remove_disks") or (),
-            )
-        }
+        merged = super().merge(saved, given)
+        merged["disks"] = merge_items(
+            "disks",
+            saved.get("disks", []),
+            desired,
+            DISK_DEFAULTS,
+            normalise_disk,
+            given.get("purge_disks"),
+            given.get("remove_disks") or (),
+        )
+        return merged
 
     def complete(self, desired: Definition, saved: Definition, given: Params, host: Host) -> None:
         saved_disks = by_name(saved.get("disks", []))
@@ -167,6 +170,9 @@ class Storage(Part):
             for disk in desired["disks"]
         ]
 
+    def complete_with_slots(self, desired: Definition, host: Host) -> None:
+        disks.check_scsi(desired, host)
+
     def pending(self, desired: Definition, host: Host) -> list[Change]:
         changes = []
         for disk in desired["disks"]:
@@ -182,7 +188,14 @@ class Storage(Part):
 
     def compare(self, running: Definition, desired: Definition) -> list[Change]:
         old, new = by_name(running["disks"]), by_name(desired["disks"])
-        changes = [self._removed(disk) for name, disk in old.items() if name not in new]
+        controller = running["scsi_controller"]
+        changes = [self._removed(disk, controller) for name, disk in old.items() if name not in new]
+        if controller != desired["scsi_controller"]:
+            is_used = disks.has_scsi(addresses.slots_at_start(running))
+            how, path = RESTART if is_used else LIVE, ("scsi_controller",)
+            changes.append(
+                Change(path, controller, desired["scsi_controller"], how, self.name, "none")
+            )
         for name, disk in new.items():
             if name in old:
                 changes += self._compare_disk(old[name], disk)
@@ -190,16 +203,16 @@ class Storage(Part):
                 changes.append(self._added(disk, running, desired))
         return changes
 
-    def _removed(self, disk: Disk) -> Change:
-        is_live = disks.is_hot_plugged(disk["bus"])
+    def _removed(self, disk: Disk, scsi_controller: str) -> Change:
+        reason = disks.fixed_reason(disk["bus"], scsi_controller, "unplugged")
         return Change(
             ("disks", Item(disk["name"])),
             _reported(disk),
             None,
-            LIVE if is_live else RESTART,
+            RESTART if reason else LIVE,
             self.name,
             "remove",
-            "" if is_live else "a disk on %s cannot be unplugged" % disk["bus"],
+            reason,
         )
 
     def _compare_disk(self, old: Disk, new: Disk) -> list[Change]:
@@ -398,7 +411,8 @@ class Storage(Part):
             if key.partition("/")[0] in _SLOT_GROUPS
         }
         words = []
-        for controller in disks.controllers(kinds, family, host.arch):
+        scsi_controller = desired["scsi_controller"]
+        for controller in disks.controllers(kinds, family, host.arch, scsi_controller):
             words += device(controller)
         for disk in desired["disks"]:
             slot = desired["slots"][slot_key(disk["name"])]
@@ -416,6 +430,7 @@ class Storage(Part):
         return words
 
     def report(self, definition: Definition, observation: Observation, result: Result) -> None:
+        result["scsi_controller"] = definition["scsi_controller"]
         result["disks"] = [
             _report_of(definition, observation.folder, disk) for disk in definition["disks"]
         ]
@@ -487,8 +502,9 @@ def _reason_for_restart(disk: Disk, running: Definition, desired: Definition) ->
     """Return why a disk cannot be added to a running VM; an empty text if it can."""
     slot, family = desired["slots"][slot_key(disk["name"])], desired["family"]
     slots = addresses.slots_at_start(running)
-    if not disks.is_hot_plugged(disk["bus"]):
-        return "a disk on %s cannot be plugged in" % disk["bus"]
+    reason = disks.fixed_reason(disk["bus"], running["scsi_controller"], "plugged in")
+    if reason:
+        return reason
     if family == "none":
         return "this machine does not support adding devices while it runs"
     if slot["kind"] == "pci":

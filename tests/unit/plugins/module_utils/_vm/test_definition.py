@@ -121,6 +121,7 @@ TABLE = [
     ("balloon", True, True, False, False),
     ("watchdog", "i6300esb", "i6300esb", "none", "none"),
     ("watchdog_action", "none", "none", "reset", "reset"),
+    ("scsi_controller", "pvscsi", "pvscsi", "virtio", "virtio"),
     ("usb_tablet", True, True, False, False),
     ("autostart", True, True, False, False),
     (

@@ -173,3 +173,30 @@ def test_what_is_no_domain():
         import_lab([Source("f", b"<x/>")], Options(), "libvirt")
     with pytest.raises(LabFileError, match="the domain has no name"):
         imported_text("<domain type='kvm'>\n<memory>1</memory></domain>")
+
+
+@pytest.mark.parametrize(
+    "models, expected, warns",
+    [
+        (["vmpvscsi"], "pvscsi", False),
+        (["lsilogic", "virtio-scsi"], "lsilogic", False),
+        (["lsisas1068"], "mptsas1068", False),
+        (["lsisas1078"], "megasas", False),
+        (["virtio-scsi", "lsilogic"], None, False),
+        (["buslogic"], None, True),
+        (["auto"], None, False),
+    ],
+)
+def test_scsi_controllers(models, expected, warns):
+    controllers = "".join('<controller type="scsi" model="%s"/>' % model for model in models)
+    disk = '<disk><source file="/a.img"/><target dev="sda" bus="scsi"/></disk>'
+    usb = '<controller type="usb" model="qemu-xhci"/>'
+    text = "<domain><name>a</name><devices>%s%s%s</devices></domain>" % (usb, controllers, disk)
+    lab = imported_text(text)
+    assert lab.topology["nodes"]["a"].get("scsi_controller") == expected
+    assert any("there is no SCSI controller" in text for text in lab.report["warnings"]) == warns
+    states = {field["place"]: field["state"] for field in lab.report["fields"]}
+    states = {place.rpartition(".")[2]: state for place, state in states.items()}
+    assert states["controller[0]"] == "dropped"
+    is_known = models[0] not in ("auto", "buslogic")
+    assert states["controller[1]"] == ("mapped" if is_known else "dropped")

@@ -152,3 +152,22 @@ def test_refusals_name_the_file_and_the_place(text, message):
 def test_a_line_that_is_none():
     with pytest.raises(LabFileError, match="f: line 2: 'x' is no line with a key and a value"):
         import_lab([Source("f", b"cores: 1\nx\n")], Options(), "proxmox")
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("scsihw: pvscsi\n", "pvscsi"),
+        ("scsihw: lsi53c810\n", "lsi53c810"),
+        ("scsihw: megasas\n", "megasas"),
+        ("scsihw: virtio-scsi-pci\n", None),
+        ("scsihw: new\n", None),
+        ("", "lsilogic"),
+    ],
+)
+def test_scsi_controllers(line, expected):
+    text = "cores: 1\nname: a\n%sscsi0: local-lvm:vm-1-disk-0\n" % line
+    lab = imported_text(text)
+    assert lab.topology["nodes"]["a"].get("scsi_controller") == expected
+    without = imported_text(text.replace("scsi0", "sata0"))
+    assert "scsi_controller" not in without.topology["nodes"]["a"]
