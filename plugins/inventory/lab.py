@@ -26,8 +26,8 @@ description:
     of the topology that the node belongs to.
   - Each host has the variables C(vlab_vm), C(vlab_lab), C(vlab_hypervisor), C(vlab_kind),
     C(vlab_groups) and C(vlab_nics), and as far as they are available C(vlab_loopback),
-    C(vlab_loopback6), C(vlab_management), C(vlab_asn), C(vlab_status), C(vlab_console_command) and
-    C(vlab_addresses).
+    C(vlab_loopback6), C(vlab_management), C(vlab_asn), C(vlab_description), C(vlab_status),
+    C(vlab_console_command) and C(vlab_addresses).
   - A node that is several VMs is one host. In C(vlab_nics), C(vm) names the VM of a NIC if it is a
     module.
   - The name of the configuration file must end in C(lab.yml) or C(lab.yaml).
@@ -243,7 +243,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise AnsibleParserError("topology: %s: %s" % (file, error))
             for node in topology.systems:
                 nodes[topology.name, node.name] = {
-                    "facts": node_facts(node),
+                    "facts": node_facts(topology, node),
                     "vm": _connection_vars.expected_vm(node),
                     "hypervisor": placed[node.name],
                 }
@@ -390,7 +390,16 @@ def _add_reported(nodes: Nodes, reports: Reports) -> None:
 
 def _fact_variables(facts: Mapping[str, Any], vm: Mapping[str, Any]) -> dict[str, Any]:
     """Return the variables of a host from the facts of its node and its VM."""
-    names = ("kind", "groups", "nics", "loopback", "loopback6", "management", "asn")
+    names = (
+        "kind",
+        "groups",
+        "nics",
+        "loopback",
+        "loopback6",
+        "management",
+        "asn",
+        "description",
+    )
     commands = [console["command"] for console in vm.get("consoles", ())]
     return {
         **{"vlab_" + name: facts.get(name) for name in names},

@@ -114,6 +114,7 @@ class _Importer(Importer):
         default, reason = cml_kinds.decision(definition)
         peer = self.lab.add_peer(name, node.path, definition or "no definition", default, reason)
         self.peers[node_id] = peer
+        self.lab.set_position(peer, settings if "x" in settings else node, ("x", "y"))
         ports = node.mappings("interfaces")
         if not isinstance(peer, Vm):
             for port in ports:

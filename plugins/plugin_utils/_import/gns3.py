@@ -98,6 +98,7 @@ class _Importer(Importer):
         else:
             default, reason = gns3_nodes.decision(kind, properties)
             peer = self.lab.add_peer(name, node.path, kind, default, reason or _NOT_A_VM)
+        self.lab.set_position(peer, node, ("x", "y"))
         if isinstance(peer, Vm):
             if peer.kind not in self.lab.kinds:
                 image = properties.text("hda_disk_image", "the images of the lab")
@@ -113,7 +114,7 @@ class _Importer(Importer):
             self.report.whole(node.path, *self.lab.fate(peer))
         if isinstance(peer, Hub) and kind == "ethernet_switch" and gns3_nodes.has_vlans(properties):
             peer.has_vlans = True
-            self.lab.hub_settings[peer.name] = {"type": "switch"}
+            self.lab.hub_settings.setdefault(peer.name, {})["type"] = "switch"
             self.vlans[node_id] = gns3_nodes.port_vlans(properties)
         self.peers[node_id] = peer
 

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Union
 
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
     LabFileError,
     excerpt,
@@ -37,6 +38,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems impor
 SEGMENT, USER, DROP = "segment", "user", "drop"
 # Kinds whose images the role guest_image builds.
 _BUILT = ("tiny", "frr", "linux")
+_MAX_COORDINATE = 1000000
 # Attribute of a node or a link, with what the file says beyond the topology.
 IMPORTED = "imported"
 
@@ -214,6 +216,18 @@ class Lab:
         if unique != name and name.strip():
             vm.settings["label"] = name
         return vm
+
+    def set_position(self, peer: Peer, fields: Fields, keys: tuple[str, str]) -> None:
+        """Give a VM or a segment its place on the canvas. keys: those of its x and y in fields."""
+        x, y = (_coordinate(fields.data.get(key)) for key in keys)
+        if x is None or y is None or not isinstance(peer, (Vm, Hub)):
+            return
+        for key in keys:
+            fields.mapped(key, "position")
+        if isinstance(peer, Vm):
+            peer.settings["position"] = {"x": x, "y": y}
+        else:
+            self.hub_settings.setdefault(peer.name, {})["position"] = {"x": x, "y": y}
 
     def set_uuid(self, vm: Vm, text: str) -> bool:
         """Give a VM its UUID in the file, and return True; no if it is none, or that of another."""
@@ -445,6 +459,17 @@ class Lab:
             self._merged[gone] = into
             self.report.rename(gone, into)
         self.report.whole(place, MAPPED, "both segments are the segment " + into)
+
+
+def _coordinate(value: Any) -> float | None:
+    """Return a coordinate of a canvas as a number, None if it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if isinstance(value, bool) or not abs(number) <= _MAX_COORDINATE:
+        return None
+    return int(number) if number == int(number) else round(number, 1)
 
 
 def _keep_settings(end: End, settings: dict[str, Any]) -> None:

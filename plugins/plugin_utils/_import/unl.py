@@ -111,6 +111,7 @@ class _Importer:
         else:
             peer = self.lab.add_peer(name, element.place, foreign, default, reason)
         self.peers[node_id] = peer
+        self.lab.set_position(peer, node, ("left", "top"))
         if isinstance(peer, Vm):
             self._settings(peer, node, template)
             peer.imported.update({"template": template})
@@ -210,6 +211,7 @@ class _Importer:
         network_id = network.text("id", "a link or segment")
         name = network.text("name", "the name of the link or segment")
         kind = network.text("type", "a link or segment")
+        canvas = element.fields(self.report)
         kept = network.close(_NETWORK_DROPPED)
         members = self.members.pop(network_id, [])
         default = "" if kind in _LOCAL else USER
@@ -228,6 +230,7 @@ class _Importer:
             self.lab.connect(element.place, ends, settings)
         else:
             hub = self.lab.add_hub(name or "net-%s" % network_id, element.place)
+            self.lab.set_position(hub, canvas, ("left", "top"))
             self._connect_each(members, hub)
             if kept:
                 self.lab.vars.setdefault("networks", {})[hub.name] = kept

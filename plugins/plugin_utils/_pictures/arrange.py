@@ -4,7 +4,7 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""Arrange the boxes of a lab: in rows by tier, as a circle for a ring, else by Graphviz."""
+"""Arrange the boxes of a lab: as given, in rows by tier, as a circle for a ring, or freely."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ _CIRCLE_GAP = 46
 _MIN_RADIUS = 125.0
 # Cards are wider than high, and so is the circle.
 _CIRCLE_STRETCH = 1.35
+# Between cards whose places are given; and how much larger than its cards a picture can be then.
+_GIVEN_GAP = 46
+_MAX_SPACE = 60
+_STEP = 100.0
 
 Boxes = Mapping[Key, Box]
 Edge = tuple[Key, Key]
@@ -50,6 +54,56 @@ def arrange(
             [(boxes[tail], boxes[head]) for tail, head in edges if tail != head],
         )
     return {}
+
+
+def place_as_given(boxes: Boxes, edges: Sequence[Edge], given: Mapping[Key, Point]) -> bool:
+    """Place every box where a topology has it, as near to each other as they can be.
+
+    Boxes without a place come between their neighbours. Return False, with nothing placed, if two
+    boxes have the same place, or the picture would be too large.
+    """
+    if not given or not all(math.isfinite(x) and math.isfinite(y) for x, y in given.values()):
+        return False
+    places = dict(given)
+    neighbours = _neighbours(boxes, edges)
+    for key in boxes:
+        if key not in places:
+            points = [given[other] for other in neighbours[key] if other in given]
+            places[key] = _place_between(points, places)
+    scale = _scale_for(boxes, places)
+    if scale is None:
+        return False
+    for key, box in boxes.items():
+        box.x, box.y = places[key][0] * scale, places[key][1] * scale
+        box.row = None
+    return True
+
+
+def _place_between(points: Sequence[Point], places: Mapping[Key, Point]) -> Point:
+    """Return the place between points, or above it if that is taken."""
+    x = sum(point[0] for point in points) / max(len(points), 1)
+    y = sum(point[1] for point in points) / max(len(points), 1)
+    while any(math.dist((x, y), place) < _STEP / 2 for place in places.values()):
+        y -= _STEP
+    return x, y
+
+
+def _scale_for(boxes: Boxes, places: Mapping[Key, Point]) -> float | None:
+    """Return how much to scale places so that no box overlaps another, None if it is too much."""
+    scale, keys = 0.0, list(boxes)
+    for number, key in enumerate(keys):
+        for other in keys[number + 1 :]:
+            (x, y), (other_x, other_y) = places[key], places[other]
+            dx, dy = abs(x - other_x), abs(y - other_y)
+            width = (boxes[key].width + boxes[other].width) / 2 + _GIVEN_GAP
+            height = (boxes[key].height + boxes[other].height) / 2 + _GIVEN_GAP
+            if not dx and not dy:
+                return None
+            scale = max(scale, min(width / dx if dx else math.inf, height / dy if dy else math.inf))
+    area = sum((box.width + _GIVEN_GAP) * (box.height + _GIVEN_GAP) for box in boxes.values())
+    xs, ys = zip(*places.values())
+    needed = (max(xs) - min(xs)) * (max(ys) - min(ys)) * scale * scale
+    return None if needed > _MAX_SPACE * area else scale
 
 
 def _arrange_tiers(boxes: Boxes, edges: Sequence[Edge], small: bool) -> dict[int, list[Point]]:

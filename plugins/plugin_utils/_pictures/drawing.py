@@ -76,7 +76,11 @@ def drawing_of(view: View) -> Drawing:
     cards = {**_node_cards(view, small), **_segment_cards(view)}
     edges = [_edge(link) for link in view.links]
     boxes = {key: card.box for key, card in cards.items()}
-    stack_routes = arrange.arrange(boxes, edges, view.tiered, small)
+    stack_routes: dict[int, list[Point]] = {}
+    if arrange.place_as_given(boxes, edges, _given_places(view)):
+        view = dataclasses.replace(view, tiered=False)
+    else:
+        stack_routes = arrange.arrange(boxes, edges, view.tiered, small)
     routes = _routes_with_labels(view, boxes, edges, stack_routes, small)
     width, height = _move_to_origin(boxes, routes)
     return Drawing(
@@ -86,6 +90,17 @@ def drawing_of(view: View) -> Drawing:
         [cards["segment", name] for name in view.segments],
         routes,
     )
+
+
+def _given_places(view: View) -> dict[Key, Point]:
+    """Return where the topology places nodes and segments, empty unless it places all nodes."""
+    subjects: dict[Key, Union[Node, Segment]] = {
+        **{("node", name): node for name, node in view.nodes.items()},
+        **{("segment", name): segment for name, segment in view.segments.items()},
+    }
+    if not all(node.position for node in view.nodes.values()):
+        return {}
+    return {key: each.position for key, each in subjects.items() if each.position}
 
 
 def _edge(link: Link) -> tuple[Key, Key]:

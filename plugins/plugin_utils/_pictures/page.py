@@ -94,6 +94,7 @@ def _node(node: Node, view: View) -> dict[str, Any]:
     links = view.links_of(node.name)
     connected = {end.nic for _link, end, _other in links}
     facts: list[tuple[str, list[Any]]] = [
+        ("description", [node.description]),
         ("kind", [node.kind]),
         ("groups", node.groups),
         ("hypervisor", [node.hypervisor]),
@@ -142,6 +143,7 @@ def _where(node: Node) -> str:
 
 _NODE_COLUMNS: tuple[tuple[str, Callable[[Node], dict[str, Any]]], ...] = (
     ("State", lambda node: _cell([node.state], "tone-%s" % node.tone)),
+    ("Description", lambda node: _cell([node.description], "long")),
     ("Kind", lambda node: _cell([node.kind])),
     ("Groups", lambda node: _cell(node.groups)),
     ("Hypervisor", lambda node: _cell([node.hypervisor])),

@@ -124,7 +124,7 @@ def _segment(card: Card) -> dict[str, Any]:
                     "segment %s" % segment.name,
                     segment.type,
                     *segment.prefixes,
-                    *filter(None, [segment.uplink]),
+                    *filter(None, [segment.uplink, segment.description]),
                 ]
             )
         ),
@@ -182,6 +182,7 @@ def node_texts(node: Node) -> dict[str, str]:
         node.state,
         node.hypervisor,
         *outside_texts(node),
+        node.description,
     ]
     return {
         "label": ", ".join(filter(None, (node.name, node.kind, node.state))),

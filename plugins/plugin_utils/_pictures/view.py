@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures import icons
+from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import Point
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.nics import Nic, Vm, nics_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.tiers import Tiers, tiers_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import model
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import description_of
 
 # How a state is shown. QEMU has states besides these, which are shown as unknown.
 _TONES = {
@@ -48,6 +50,7 @@ class Node:
     """A node. state: empty if unknown. tone: how the state is shown. tier: counted from the top.
 
     console: the command that connects to its first console. label: empty without one.
+    position: where the topology places it.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Node:
     tone: str = ""
     console: str = ""
     label: str = ""
+    description: str = ""
+    position: Point | None = None
 
     @property
     def title(self) -> str:
@@ -125,6 +130,8 @@ class Segment:
     tier: int | None = None
     outside: bool = False
     uplink: str = ""
+    description: str = ""
+    position: Point | None = None
 
 
 @dataclasses.dataclass
@@ -236,6 +243,8 @@ class _Builder:
                 _prefixes(segment),
                 tier,
                 uplink=_uplink_text(segment.uplink),
+                description=str(segment.settings.get("description") or ""),
+                position=_position(segment.settings),
             )
             for end in self._ends(segment):
                 self._add_link(segment, "%s -- %s" % (end, name), [end], name)
@@ -306,6 +315,8 @@ class _Builder:
             _tone(state),
             str(console or ""),
             str(node.settings.get("label") or ""),
+            description_of(self.topology, node),
+            _position(node.settings),
         )
 
     def _state(self, node: model.Node) -> str:
@@ -367,6 +378,11 @@ def _tier_above(tier: int | None, segment: Segment | None) -> int | None:
 
 def _prefixes(network: model.Network) -> list[str]:
     return [prefix for prefix in (network.prefix, network.prefix6) if prefix]
+
+
+def _position(settings: Mapping[str, Any]) -> Point | None:
+    given = settings.get("position")
+    return (float(given["x"]), float(given["y"])) if given else None
 
 
 def _vlans_text(vlans: model.Vlans) -> str:

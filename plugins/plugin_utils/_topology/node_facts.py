@@ -15,19 +15,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
-
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.placeholders import (
+    filled,
+    placeholder_values,
+)
 
 # Facts of a kind that say how Ansible reaches its nodes; see _connection_vars.kind_variables.
 _ACCESS = ("user", "python", "new_host_keys", "sftp")
 
 
-def node_facts(node: Node) -> dict[str, Any]:
+def node_facts(topology: Topology, node: Node) -> dict[str, Any]:
     """Return the facts of a node as plain data. Those of a module name its node only."""
     if node.part_of:
         return {"kind": node.kind, "part_of": node.part_of, "nics": []}
     of_kind = node.kind_spec["facts"]
     facts = {
         "kind": node.kind,
+        "description": description_of(topology, node) or None,
         "groups": node.groups,
         "network_os": of_kind.get("ansible_network_os") or None,
         "access": {key: of_kind[key] for key in _ACCESS if key in of_kind} or None,
@@ -49,6 +53,13 @@ def node_facts(node: Node) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
+def description_of(topology: Topology, node: Node) -> str:
+    """Return the description of a node; vars in it are left out."""
+    values = placeholder_values(topology, node)
+    shown = {name: value for name, value in values.items() if not name.startswith("vars.")}
+    return str(filled(node.settings.get("description") or "", shown))
+
+
 def facts_of_nodes(topology: Topology, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the facts of the nodes with these names: {name: facts}."""
-    return {name: node_facts(topology.nodes[name]) for name in names}
+    return {name: node_facts(topology, topology.nodes[name]) for name in names}

@@ -150,6 +150,26 @@ _FILES: Schema = {
     "additionalProperties": _CONTENT,
 }
 
+_EXEC: Schema = {
+    "type": "array",
+    "items": {"type": "string", "minLength": 1},
+    "description": "Commands that are run once the node is ready, one after the other: once, and "
+    "again if they change. The guest agent runs them in a shell; without one, they are typed on "
+    "the console. They have the placeholders of `vm` in kinds.",
+}
+
+_POSITION: Schema = {
+    "type": "object",
+    "description": "Where pictures place it, if every node has a position of its own: {x: 0, y: "
+    "100}, to the right and downwards in any unit.",
+    "properties": {
+        key: {"type": "number", "minimum": -1000000, "maximum": 1000000, "description": text}
+        for key, text in (("x", "To the right."), ("y", "Downwards."))
+    },
+    "required": ["x", "y"],
+    "additionalProperties": False,
+}
+
 _ADDRESS: Schema = {
     "type": ["string", "array"],
     "items": {"type": "string"},
@@ -309,6 +329,8 @@ _SEGMENT: Schema = {
             "description": "Of a switch: seconds after which it forgets an address that sends "
             "nothing; 300 by default.",
         },
+        "description": {"type": "string", "description": "A note, for pictures."},
+        "position": _POSITION,
         "vars": _VARS,
     },
     "required": ["members"],
@@ -597,6 +619,7 @@ _KIND: Schema = {
             "after it has started and before ready. Its strings have the placeholders of `vm`, and "
             "`{config}`, the config of the node; see kinds.md.",
         },
+        "exec": _EXEC,
         "running_config": _RUNNING_CONFIG,
         "ready": _READY,
         "warm": _WARM,
@@ -709,6 +732,7 @@ def _settings() -> dict[str, Schema]:
             "TFTP or have a bootstrap: the content, or a template or file on the controller.",
         ),
         bootstrap=_BOOTSTRAP,
+        exec=_EXEC,
         set_addresses={
             "type": "boolean",
             "description": "Whether the config drive sets the addresses of the node, in addition "
@@ -750,6 +774,7 @@ def _node_settings() -> dict[str, Schema]:
             "Settings of the modules that its kind has, by name. Those of the node are for its own "
             "VM, except hypervisor, state and shutdown; those of defaults and groups for all.",
         ),
+        position=_POSITION,
         nics={
             "type": "object",
             "additionalProperties": _node_nic(),

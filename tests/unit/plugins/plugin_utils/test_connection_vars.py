@@ -188,5 +188,7 @@ def test_the_facts_of_linux():
             "nodes": {"n1": {"kind": "linux"}, "n2": {"kind": "mine"}, "n3": {"kind": "frr"}},
         }
     )
-    found = [node_facts(topology.nodes[name]).get("access") for name in ("n1", "n2", "n3")]
+    found = [
+        node_facts(topology, topology.nodes[name]).get("access") for name in ("n1", "n2", "n3")
+    ]
     assert found == [LINUX, dict(LINUX, user="ann"), None]

@@ -79,6 +79,9 @@ def test_settings_of_nodes():
     assert nodes["SW1"]["disks"] == [{"name": "data", "size": "4G"}]
     assert nodes["SW1"]["nics"] == {"GigabitEthernet0/0": {"mac": "52:54:00:5e:00:01"}}
     assert nodes["SW1"]["vars"]["imported"]["tags"] == ["access"]
+    assert nodes["SW1"]["position"] == {"x": 20, "y": 30}
+    assert "x" not in nodes["SW1"]["vars"]["imported"]
+    assert imported("cml_old.yaml").topology["nodes"]["b"]["position"] == {"x": 3, "y": 4}
     assert lab.report["images"]["cisco_viosl2"]["source"] == "iosvl2-2020"
     assert lab.topology["links"][1]["impair"] == {"delay": "20ms", "rate": "1000kbit"}
     assert lab.topology["vars"]["imported"] == {"notes": "# Configure VLANs"}

@@ -70,7 +70,8 @@ def test_settings_of_nodes():
     lab = imported("eve_pair.unl")
     nodes = lab.topology["nodes"]
     assert (nodes["R1"]["memory"], nodes["R1"]["vcpus"], nodes["R1"]["cpu"]) == (512, 1, "host")
-    assert nodes["R1"]["machine"] == "pc"
+    assert nodes["R1"]["machine"] == "pc" and nodes["R1"]["position"] == {"x": 100, "y": 200}
+    assert imported("eve_lan.unl").topology["segments"]["lan"]["position"] == {"x": 1, "y": 2}
     assert nodes["R1"]["uuid"] == "0a0b0c0d-0000-4000-8000-000000000011"
     assert "memory" not in nodes["R2"] and nodes["R2"]["vars"]["imported"]["delay"] == "5"
     assert nodes["R1"]["nics"] == {"GigabitEthernet0/1": {"link": {"type": "user"}}}

@@ -115,6 +115,10 @@ def test_links_and_nodes_of_other_types():
     lab = imported("gns3_routers.gns3")
     assert lab.topology["name"] == "Three-routers-mgmt"
     assert len(lab.topology["kinds"]) == 1
+    assert lab.topology["nodes"]["R1"]["position"] == {"x": -100, "y": 20}
+    assert lab.topology["segments"]["mgmt-sw"]["position"] == {"x": -100, "y": 20}
+    notes = {field["place"]: field["note"] for field in lab.report["fields"]}
+    assert notes["topology.nodes[0].x"] == "position"
     assert lab.topology["links"][2] == {"endpoints": ["R1:Gi4", "R3:Gi3"], "down": True}
     assert lab.topology["nodes"]["R3"]["nics"] == {"Gi4": {"link": {"type": "user"}}}
     assert lab.topology["vars"]["imported"]["variables"] == [{"name": "SITE", "value": "x"}]

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import copy
 import html.parser
+import math
 import re
 import xml.etree.ElementTree
 
@@ -694,6 +696,72 @@ def test_labels_and_the_title():
     assert "<h1>Site &lt;one&gt;</h1>" in page(view)
     plain = seen(lab({"a": {}, "b": {}}, ["a -- b"]))
     assert (plain.title, plain.nodes["a"].title) == ("lab", "a")
+
+
+PLACED = lab(
+    {
+        name: {"position": {"x": x, "y": y}, "description": "In {lab}: {name} {vars.key}"}
+        for name, x, y in (("a", 0, 0), ("b", 30, -10), ("c", 28, 40), ("d", -500, 60))
+    },
+    ["a -- b", "b -- c", "c -- d", "d -- a"],
+    defaults={"kind": "frr", "vars": {"key": "secret"}},
+    segments={
+        "lan": {"members": ["a", "c"], "position": {"x": 0, "y": 60}, "description": "of <us>"},
+        "far": {"members": ["b", "c"]},
+    },
+)
+
+
+def test_positions_of_the_topology():
+    """The picture is the same, larger or smaller, and what has no place is between the others."""
+    drawn = drawing.drawing_of(seen(PLACED))
+    boxes = {card.subject.name: card.box for card in drawn.nodes + drawn.segments}
+    scale = (boxes["b"].x - boxes["a"].x) / 30
+    assert scale > 0
+    for name, x, y in (("b", 30, -10), ("c", 28, 40), ("d", -500, 60), ("lan", 0, 60)):
+        assert boxes[name].x - boxes["a"].x == pytest.approx(x * scale)
+        assert boxes[name].y - boxes["a"].y == pytest.approx(y * scale)
+    assert boxes["b"].top > boxes["far"].y - 200 and boxes["far"].x > boxes["a"].x
+    cards = list(boxes.values())
+    for number, box in enumerate(cards):
+        assert not any(box.overlaps(other, 4) for other in cards[number + 1 :])
+    assert min(box.left for box in cards) > 0 and min(box.top for box in cards) > 0
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        None,
+        {"x": 30, "y": -10},  # that of b
+        {"x": 30.001, "y": -10.001},  # so near that the picture would be too large
+        {"x": math.nan, "y": 0},
+    ],
+)
+def test_positions_that_cannot_be_used(position):
+    data, plain = copy.deepcopy(PLACED), copy.deepcopy(PLACED)
+    data["nodes"]["c"]["position"] = position
+    if position is None:
+        del data["nodes"]["c"]["position"]
+    for part in [*plain["nodes"].values(), *plain["segments"].values()]:
+        part.pop("position", None)
+    assert svg(seen(data)) == svg(seen(plain))
+
+
+def test_positions_take_precedence_over_tiers():
+    data = fabric(2, 2, 0)
+    for number, node in enumerate(data["nodes"].values()):
+        node["position"] = {"x": 100 * number, "y": 0}
+    drawn = drawing.drawing_of(seen(data))
+    assert len({card.box.y for card in drawn.nodes}) == 1
+
+
+def test_descriptions_without_vars():
+    view = seen(PLACED)
+    text = page(view)
+    assert view.nodes["a"].description == "In lab: a "
+    assert "In lab: a" in text and "of &lt;us&gt;" in text and "secret" not in text
+    assert "In lab: a" in svg(view)
+    assert "Description" not in page(seen(lab(["a"])))
 
 
 def test_mermaid():
