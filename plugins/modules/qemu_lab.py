@@ -154,7 +154,9 @@ options:
     type: bool
     default: false
   wait_ready:
-    description: Whether to wait until the nodes are ready, as their kinds or C(ready) define.
+    description:
+      - Whether to wait until the nodes are ready, as their kinds or C(ready) define. A node with
+        commands in C(exec) that are to be run is waited for in any case.
     type: bool
     default: true
   keep_disks:

@@ -46,6 +46,10 @@ class Transcript:
             text = text.replace(secret, _MASK)
         return text
 
+    def without_secrets(self, text: str) -> str:
+        """Return text without the secrets, and without the values of secrets in a configuration."""
+        return _SECRET_VALUES.sub(r"\1" + _MASK, self.masked(text))
+
     def shows(self, pattern: re.Pattern[bytes]) -> bool:
         """Whether the output matches a pattern."""
         return pattern.search(self._output) is not None
@@ -66,4 +70,4 @@ class Transcript:
 
     def shown_text(self, text: str) -> str:
         """Return a typed text as an error shows it."""
-        return repr(_SECRET_VALUES.sub(r"\1" + _MASK, self.masked(text)))
+        return repr(self.without_secrets(text))

@@ -3,16 +3,10 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The first configuration of a node, typed on its console as the bootstrap of its kind says.
-
-A digest of what was typed is kept in the definition of the VM, under "bootstrap", and so in its
-snapshots and clones.
-"""
+"""The first configuration of a node, typed on its console as the bootstrap of its kind says."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
 from ansible_collections.vlab.qemu.plugins.module_utils._console.script import Script
 from ansible_collections.vlab.qemu.plugins.module_utils._console.steps import SCRIPT_SPEC
-from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import record_run
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.done_digest import DoneDigest
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import (
     log_name,
     open_console,
@@ -60,7 +53,7 @@ class Bootstrap:
         self.path = "nodes.%s.bootstrap" % folder.name
         self.change: Change | None = None
         self.warning = ""
-        self._new_digest = ""
+        self._done = DoneDigest(KEY, options["steps"])
         if self.options.get("again", AGAIN[0]) not in AGAIN:
             raise OptionError(self.path + ".again", "it must be one of %s" % ", ".join(AGAIN))
         # The options must be known to be valid before anything is changed.
@@ -78,21 +71,19 @@ class Bootstrap:
                 self.path + ".console",
                 "the VM has no such console; it has %s" % (", ".join(consoles) or "none"),
             )
-        digest, again = definition.get(KEY), self.options.get("again", AGAIN[0])
-        self._new_digest = self._digest((digest or "").partition(":")[0])
+        again, is_same = self.options.get("again", AGAIN[0]), self._done.compare(definition)
         before = None
-        if digest:
-            before = "done" if digest == self._new_digest else "done with another configuration"
-            if again == "never" and digest != self._new_digest:
+        if is_same is not None:
+            before = "done" if is_same else "done with another configuration"
+            if again == "never" and not is_same:
                 self.warning = (
                     "%s: its configuration has changed since it was typed at the first boot; it is "
                     "typed again only with bootstrap.again: change in its kind" % self.folder.name
                 )
-            if not (again == "boot" and boots or again == "change" and digest != self._new_digest):
+            if not (again == "boot" and boots or again == "change" and not is_same):
                 return
             if again == "boot":
-                # If this run is killed, the next one must type it.
-                del definition[KEY]
+                self._done.remove(definition)
         if runs:
             self.change = Change((KEY,), before, "done", LIVE)
 
@@ -112,11 +103,7 @@ class Bootstrap:
                 rung=KEY,
                 console=script.last_lines,
             )
-        definition[KEY] = self._new_digest
-        definitions.save(self.folder, definition)
-        # A snapshot has the definition of the running VM.
-        observation.running = dict(observation.running, **{KEY: self._new_digest})
-        record_run(observation, definition=observation.running)
+        self._done.save(self.folder, definition, observation)
 
     def _last_line(self, definition: Definition) -> bytes:
         """Return the unfinished line that a guest has shown before the connection."""
@@ -131,9 +118,3 @@ class Bootstrap:
                 return stream.read().rpartition(b"\n")[2]
         except OSError:
             return b""  # it has no log
-
-    def _digest(self, salt: str) -> str:
-        """Return the digest of what is typed. It may have passwords: it begins with a salt."""
-        salt = salt or os.urandom(8).hex()
-        text = salt + json.dumps(self.options["steps"], sort_keys=True)
-        return "%s:%s" % (salt, hashlib.sha256(text.encode("utf-8")).hexdigest())

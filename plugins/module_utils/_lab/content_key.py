@@ -32,7 +32,9 @@ def content_key(nodes: Iterable[NodeRun]) -> str:
 
 def _content(node: NodeRun) -> dict[str, Any]:
     options = node.masked_options()
+    commands = node.node.get("exec")
     return {
+        **({"exec": commands["shown"]} if commands else {}),
         "name": node.name,
         "options": options,
         "bootstrap": _without_secrets(node.node.get("bootstrap")),

@@ -371,8 +371,7 @@ class LabRun:
         """Start the nodes, and wait until they are ready; return {name: error}."""
         wait_ready = self.params["wait_ready"]
         if not any(
-            node.starts or node.bootstrap_changes or node.is_running and wait_ready
-            for node in nodes
+            node.starts or node.guest_changes or node.is_running and wait_ready for node in nodes
         ):
             return {}
         if any(node.boots and node.node.get("warm") for node in nodes):
@@ -467,7 +466,7 @@ class LabRun:
         changes: list[Change] = [
             change._replace(path=(node.name, *change.path))
             for node in nodes
-            for change in (*node.vm.plan.changes, *node.bootstrap_changes)
+            for change in (*node.vm.plan.changes, *node.guest_changes)
         ]
         for segment in self.segments:
             changes += segment.changes

@@ -24,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.run import VmRun
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change
     from ansible_collections.vlab.qemu.plugins.module_utils._lab.bootstrap import Bootstrap
+    from ansible_collections.vlab.qemu.plugins.module_utils._lab.commands import Commands
     from ansible_collections.vlab.qemu.plugins.module_utils._lab.template import Template
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import (
         Definition,
@@ -37,7 +38,8 @@ class NodeRun:
     """The run of one node.
 
     node: {"name", "state", "options"}, with empty options for one that keeps its definition, and
-    optionally: "ready": readiness checks; "bootstrap": a script, see Bootstrap; "after": {node:
+    optionally: "ready": readiness checks; "bootstrap": a script, see Bootstrap; "exec":
+    commands, see Commands; "after": {node:
     "started" or "ready"}; "awaited": whether another hypervisor waits for it; "later": whether a
     later call of this run starts it; "warm": whether it starts from a template, or auto;
     "shutdown": what of the policy in settings is different for it.
@@ -61,6 +63,7 @@ class NodeRun:
         self.ready: dict[str, Any] = node.get("ready") or {}
         self.after: dict[str, str] = node.get("after") or {}
         self.bootstrap: Bootstrap | None = None
+        self.commands: Commands | None = None
         # What it starts from, if it does not boot.
         self.template: Template | None = None
         # A VM that the run leaves as it is, and that is damaged.
@@ -99,6 +102,11 @@ class NodeRun:
             self.bootstrap.plan(self.vm.desired, self.is_running, self.boots)
             if self.bootstrap.warning:
                 self.vm.host.warn(self.bootstrap.warning)
+        if self.node.get("exec") and self.vm.desired:
+            from ansible_collections.vlab.qemu.plugins.module_utils._lab.commands import Commands
+
+            self.commands = Commands(self.folder, self.node["exec"])
+            self.commands.plan(self.vm.desired, self.is_running, self.boots)
 
     def plug_into_segments(self, scripts: dict[str, str], own: Collection[str]) -> None:
         """Plug NICs into bridges.
@@ -153,15 +161,24 @@ class NodeRun:
         return self.starts and not self.vm.observation.suspended and not self.vm.host.saved_memory
 
     @property
-    def bootstrap_changes(self) -> list[Change]:
-        """What is typed on the console, as changes."""
-        change = self.bootstrap and self.bootstrap.change
-        return [change] if change else []
+    def guest_changes(self) -> list[Change]:
+        """What is typed on the console and run in the guest, as changes."""
+        return [part.change for part in (self.bootstrap, self.commands) if part and part.change]
+
+    @property
+    def has_commands(self) -> bool:
+        """Whether commands are run once it is ready."""
+        return bool(self.commands and self.commands.change)
 
     def type_bootstrap(self) -> None:
         """Type the first configuration, if the plan has it. Raises GuestError."""
         if self.bootstrap and self.bootstrap.change and self.vm.desired:
             self.bootstrap.run(self.vm.desired, self.vm.observation, self.boots)
+
+    def run_commands(self) -> None:
+        """Run the commands, if the plan has them. Raises GuestError."""
+        if self.commands and self.commands.change and self.vm.desired:
+            self.commands.run(self.vm.desired, self.vm.observation)
 
     def start(self) -> None:
         """Start QEMU, from a template if the node has one; the guest does not run yet.

@@ -59,7 +59,7 @@ class StartScheduler:
     def run(self) -> dict[str, VlabError]:
         """Start all; return {name: error} of those that did not start or did not become ready."""
         for node in self.nodes.values():
-            if not (node.starts or node.after or node.bootstrap_changes or has_checks(node.ready)):
+            if not (node.starts or node.after or node.guest_changes or has_checks(node.ready)):
                 self._reached[node.name] = {"started", "ready"}
         threads = [
             threading.Thread(target=self._bring_up_guarded, args=(node,), daemon=True)
@@ -102,12 +102,15 @@ class StartScheduler:
             origin = " from its template" if node.vm.host.is_template else ""
             self.report("%s is running%s" % (node.name, origin))
         self._set_reached(node, "started")
-        if node.bootstrap_changes:
+        if node.bootstrap and node.bootstrap.change:
             node.type_bootstrap()
             self.report("%s has its first configuration" % node.name)
         if node.is_running and has_checks(node.ready):
             if self.wait_ready or self._is_awaited(node):
                 self._wait_until_ready(node)
+        if node.has_commands:
+            node.run_commands()
+            self.report("%s has run its commands" % node.name)
         self._set_reached(node, "ready")
 
     def _wait_until_ready(self, node: NodeRun) -> None:
@@ -125,8 +128,10 @@ class StartScheduler:
             self.report("%s is ready" % node.name)
 
     def _is_awaited(self, node: NodeRun) -> bool:
-        return bool(node.node.get("awaited")) or any(
-            other.after.get(node.name) == "ready" for other in self.nodes.values()
+        return (
+            bool(node.node.get("awaited"))
+            or node.has_commands
+            or any(other.after.get(node.name) == "ready" for other in self.nodes.values())
         )
 
     def _admit(self, node: NodeRun) -> None:

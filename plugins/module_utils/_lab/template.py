@@ -124,7 +124,8 @@ def template_of(definition: Definition) -> Definition:
     ]
     more = {"nics": nics, "consoles": consoles, "config_drive": None, "name": "", "uuid": ""}
     template: Definition = plain_copy(dict(definition, **_NEUTRAL, **more))
-    template.pop("bootstrap", None)
+    for digest in ("bootstrap", "exec"):
+        template.pop(digest, None)
     return template
 
 

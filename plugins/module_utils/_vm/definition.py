@@ -49,9 +49,9 @@ _REQUIRED = {
 
 # Options that a clone keeps: what identifies the guest, or is on media that it has read.
 _IDENTITY = ("uuid", "cloud_init", "config_drive", "tftp_files", "mac_base", "mac_copy_from")
-# What a definition keeps besides its options: where a clone comes from, and the digest of what a
-# lab has typed on the console.
-_KEPT = ("origin", "bootstrap")
+# What a definition keeps besides its options: where a clone comes from, and digests of what a lab
+# has typed on the console and run.
+_KEPT = ("origin", "bootstrap", "exec")
 # What qemu_vm adds to the options of the parts; no definition keeps it.
 RUN_SPEC: dict[str, dict[str, Any]] = {
     "purge_disks": {"type": "bool", "default": False},

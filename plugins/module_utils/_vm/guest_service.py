@@ -160,59 +160,24 @@ def _open_session(parameters: dict[str, Any]) -> Iterator[Any]:
         yield session
 
 
-class _AgentSession:
-    """Commands and files through a connected guest agent."""
-
-    def __init__(self, agent: Any) -> None:
-        self.agent = agent
-
-    def run(self, command: str, data: bytes, timeout: float | None) -> tuple[int, bytes, bytes]:
-        """Run a command line of sh. Return its exit code, output and error output."""
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import (
-            exec_in_guest,
-        )
-
-        # With the agent's own umask, only the owner could read a new file.
-        argv = ["/bin/sh", "-c", "umask 022\n" + command]
-        code, out, error = exec_in_guest(self.agent, argv, timeout, data)
-        return code, out, error
-
-    def write(self, path: str, data: bytes, append: bool) -> None:
-        """Write or append to a file."""
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_files import write_file
-
-        write_file(self.agent, path, data, append)
-
-    def read(self, path: str, offset: int, size: int | None) -> bytes:
-        """Return up to size bytes of a file."""
-        from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_files import read_file
-
-        content: bytes = read_file(self.agent, path, offset, size)
-        return content
-
-
 @contextlib.contextmanager
 def _agent_session(parameters: dict[str, Any], folder: Folder) -> Iterator[Any]:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.guest_session import AgentSession
 
     timeout = parameters.get("connect_timeout") or 10
     with GuestAgent(folder.socket("agent.sock"), timeout=timeout) as agent:
-        yield _AgentSession(agent)
+        yield AgentSession(agent)
 
 
 @contextlib.contextmanager
 def _serial_session(parameters: dict[str, Any], folder: Folder) -> Iterator[Any]:
     from ansible_collections.vlab.qemu.plugins.module_utils._console.login import Login
-    from ansible_collections.vlab.qemu.plugins.module_utils._console.serial_cli import SerialCli
-    from ansible_collections.vlab.qemu.plugins.module_utils._console.serial_shell import (
-        SerialShell,
-    )
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import open_console
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.guest_session import on_console
 
     options = parameters.get("login") or {}
     login = Login(**{name: value for name, value in options.items() if value is not None})
     timeout = parameters.get("connect_timeout") or 10
-    shell_class = SerialCli if parameters.get("cli") else SerialShell
-    with open_console(folder, parameters.get("console"), timeout) as console:
-        with shell_class(console, login, timeout) as shell:
-            yield shell
+    is_cli = bool(parameters.get("cli"))
+    with on_console(folder, parameters.get("console"), login, is_cli, timeout) as session:
+        yield session

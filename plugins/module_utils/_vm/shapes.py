@@ -338,6 +338,7 @@ definition = record(
     {
         "digest": optional(text),
         "bootstrap": text,
+        "exec": text,
         "slots_at_start": _slots,
         "usb_devices": list_of(natural),
         "usb_nics": list_of(text),

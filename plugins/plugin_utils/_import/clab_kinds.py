@@ -55,3 +55,8 @@ def decision(kind: str) -> tuple[str, str]:
     if _CONTAINERS.fullmatch(name):
         return "", _CONTAINER
     return "", _REFUSED.get(kind.removeprefix("vr-"), "there is no kind for it")
+
+
+def is_container(kind: str) -> bool:
+    """Return whether nodes of a kind are containers themselves, and not VMs in containers."""
+    return _CONTAINERS.fullmatch(kinds.canonical(kind, {})) is not None

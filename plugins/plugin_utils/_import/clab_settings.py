@@ -28,6 +28,7 @@ OF_THE_CONTAINER = {
     ).split()
 }
 _DEEP = ("env", "labels", "config", "stages")
+_JOINED = ("exec",)
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?:(:?[-=])([^{}]*))?\}|([A-Za-z_]\w*))")
 _MAX_TEXT = 4096
 
@@ -86,6 +87,8 @@ class Layers:
                 old = merged.get(key)
                 if key in _DEEP and isinstance(old, dict) and isinstance(value, dict):
                     merged[key] = _merged(old, value)
+                elif key in _JOINED and isinstance(old, list) and isinstance(value, list):
+                    merged[key] = [*old, *(item for item in value if item not in old)]
                 elif value is not None or key not in merged:
                     merged[key] = value
         for level in levels:

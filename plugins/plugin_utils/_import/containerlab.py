@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,14 +102,20 @@ class _Importer:
         default, reason = clab_kinds.decision(kind)
         peer = self.peers[name] = self.lab.add_peer(name, place, kind, default, reason)
         self.sources[name] = settings
+        labels = self._labels(peer, settings)
         if not isinstance(peer, Vm):
-            for key in list(settings.data):
-                settings.dropped(key, "the node is no VM of the lab")
+            for fields in (settings, *labels):
+                for key in list(fields.data):
+                    fields.dropped(key, "the node is no VM of the lab")
             return
+        kept = [fields.close() for fields in labels]
+        if any(kept):
+            peer.imported["labels"] = kept[0]
         self._image(peer, settings)
         self._group(peer, settings)
         self._environment(peer, settings)
         self._config(peer, settings, name)
+        self._commands(peer, settings, clab_kinds.is_container(kind))
         settings.opened("stages")
         settings.dropped("startup-delay", "limits.booting and after order the start of nodes")
         peer.imported.update({"kind": kind})
@@ -184,6 +191,32 @@ class _Importer:
                 self.report.file, [(place, "the file %s is not UTF-8 text" % excerpt(path))]
             ) from None
 
+    def _labels(self, peer: Peer, settings: Fields) -> list[Fields]:
+        """Return the labels of a node, if it has any, without those with its position."""
+        if not isinstance(settings.data.get("labels"), dict):
+            return []
+        labels = settings.fields("labels")
+        self.lab.set_position(peer, labels, ("graph-posX", "graph-posY"))
+        return [labels]
+
+    def _commands(self, vm: Vm, settings: Fields, is_container: bool) -> None:
+        if "exec" not in settings:
+            return
+        if not is_container:
+            settings.dropped("exec", "containerlab runs it in the container, not in the guest")
+            return
+        commands = []
+        for number, command in enumerate(settings.items("exec")):
+            place = "%s[%d]" % (settings.place("exec"), number)
+            if not isinstance(command, str) or not command.strip():
+                raise LabFileError(
+                    self.report.file, [(place, "%s is not a command" % excerpt(command))]
+                )
+            commands.append(_for_shell(self.texts.replaced(command, place)))
+        if commands:
+            self.report.mapped(settings.place("exec"), "exec")
+            vm.settings["exec"] = commands
+
     def _start_order(self, vm: Vm, settings: Fields) -> None:
         if "stages" not in settings:
             return
@@ -205,3 +238,11 @@ class _Importer:
                 vm.imported.setdefault("stages", {})[stage] = dict(kept)
         if after:
             vm.settings["after"] = after
+
+
+def _for_shell(command: str) -> str:
+    """Return a command for a shell: containerlab has none, and splits words by quotes."""
+    try:
+        return shlex.join(shlex.split(command))
+    except ValueError:
+        return command

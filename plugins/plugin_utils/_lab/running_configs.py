@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.commands import REFUSAL
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.natural import natural_key
 
@@ -20,12 +21,7 @@ _CONSOLE = "vlab.qemu.serial"
 _AGENT = "vlab.qemu.guest_agent"
 _SSH = "ansible.builtin.ssh"
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-# How command lines refuse a command; such an answer is short.
-_REFUSAL = re.compile(
-    r"^\s*(\^|%|error:|bad command|syntax error|unknown (command|action)|invalid (input|command))"
-    r"|command not found|: not found$",
-    re.IGNORECASE | re.MULTILINE,
-)
+_REFUSAL = re.compile(REFUSAL, re.IGNORECASE | re.MULTILINE)
 _MAX_REFUSAL = 6  # lines
 
 

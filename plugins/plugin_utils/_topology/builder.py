@@ -22,6 +22,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import OPT
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     bootstrap,
+    commands,
     kinds,
     modules,
     tftp_delivery,
@@ -293,9 +294,11 @@ def _node(
     merged = _with_fitting_smp(kinds.merge(spec["vm"], settings), settings)
     merged["files"] = {**spec["files"], **settings["files"]}
     merged.setdefault("warm", spec["warm"])
+    merged.setdefault("exec", spec["exec"])
     merged["ready"] = kinds.merge(spec["ready"], settings.get("ready") or {})
     merged["vars"] = kinds.merge(spec["vars"], settings.get("vars") or {})
     _place_config(path, merged, spec, problems)
+    commands.check_node(path, merged, problems)
     if settings.get("cloud_init") and spec["config"].get("addresses") == "cloud_init":
         problems.add(
             path + ".cloud_init",

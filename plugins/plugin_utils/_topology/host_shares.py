@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.network.nic_op
 from ansible_collections.vlab.qemu.plugins.module_utils._wire.switching import DEFAULT_AGEING
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import impairments
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.bootstrap import script_of
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.commands import commands_of
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive import (
     Render,
     config_files,
@@ -57,6 +58,7 @@ class VmShare(TypedDict):
     after: the nodes of the same host that come first. awaited: nodes of other hosts wait for
     this one to be ready. warm: whether it starts from a template, or auto. shutdown: what of the
     policy of the lab is different for it. bootstrap: what is typed on its console, see Bootstrap.
+    exec: what is run once it is ready, see Commands.
     """
 
     name: str
@@ -68,6 +70,7 @@ class VmShare(TypedDict):
     warm: bool | str
     shutdown: dict[str, Any]
     bootstrap: dict[str, Any]
+    exec: dict[str, Any]
 
 
 class HostShare(TypedDict):
@@ -114,6 +117,7 @@ def share_for(
             "warm": node.settings["warm"],
             "shutdown": node.settings.get("shutdown") or {},
             "bootstrap": script_of(topology, node, render),
+            "exec": commands_of(topology, node),
         }
         for node in topology.nodes.values()
         if placed[node.name] == host

@@ -37,6 +37,7 @@ class KindSpec(TypedDict):
     files: dict[str, Any]
     config: dict[str, Any]
     bootstrap: dict[str, Any]
+    exec: list[str]
     running_config: dict[str, Any]
     ready: dict[str, Any]
     facts: dict[str, Any]
@@ -58,6 +59,7 @@ _EMPTY: dict[str, Any] = {
     "files": {},
     "config": {},
     "bootstrap": {},
+    "exec": [],
     "running_config": {},
     "ready": {},
     "facts": {},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STATES = ["present", "absent", "reverted"]
 
 # What a run keeps in a definition, and no user asks for.
-_BOOKKEEPING = ("ports", "digest", "bases", "format", "bootstrap")
+_BOOKKEEPING = ("ports", "digest", "bases", "format", "bootstrap", "exec")
 
 
 class SnapshotPlan(NamedTuple):

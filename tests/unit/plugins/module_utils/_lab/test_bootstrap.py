@@ -15,9 +15,23 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._console import screen
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.bootstrap import Bootstrap
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.commands import Commands
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.done_digest import DoneDigest
+from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import SavedState
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.revert import Reverter
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import settings_of
 from ansible_collections.vlab.qemu.tests.unit.console_system import ConsoleSystem
 from ansible_collections.vlab.qemu.tests.unit.first_boot import FirstBoot
 from ansible_collections.vlab.qemu.tests.unit.flood import Flood
+from ansible_collections.vlab.qemu.tests.unit.vm_world import (
+    FakeHost,
+    compose,
+    granted,
+    snapshot_record,
+)
 
 SECRET = "Open-Sesame-1"
 LINES = "hostname edge1\n\ninterface e1\n\tdescription %s\nip address 10.0.0.1/24\n" % ("x" * 130)
@@ -311,3 +325,64 @@ def test_a_console_that_does_not_exist(boot, folder):
     bootstrap = Bootstrap(folder, changed(OPTIONS, console="aux"))
     with pytest.raises(OptionError, match=r"nodes\.r1\.bootstrap\.console: .* it has console"):
         bootstrap.plan(boot.saved(), True, True)
+
+
+AGAIN = changed(OPTIONS, again="change")
+EXEC = {"commands": ["true"], "shown": ["true"], "secrets": [], "agent": True}
+
+
+@pytest.fixture
+def origin(boot, folder, tmp_path):
+    """A snapshot s of a VM that was configured and has run commands, and changed after that."""
+    with ConsoleSystem(folder.socket("console.sock"), SYSTEM):
+        boot.run(AGAIN)
+    host = FakeHost(name="r1", lab="origin", root=tmp_path / "labs")
+    host.folder.make()
+    given = {"memory": "32", "disks": [{"name": "d", "path": "/d.img", "read_only": True}]}
+    definition = granted(compose(host=host, nics=[], **given))
+    definition["bootstrap"] = boot.saved()["bootstrap"]
+    DoneDigest("exec", ["true"]).put(definition)
+    state = SavedState(host.folder, "s")
+    state.make()
+    state.save(snapshot_record(definition))
+    later = dict(definition, bootstrap="salt:of another configuration")
+    del later["exec"]
+    definitions.save(host.folder, later)
+    return state
+
+
+def is_done(folder, definition, options=None, commands=None):
+    """Return whether a run types nothing and runs nothing, in a guest that continues."""
+    found = []
+    for part in (Bootstrap(folder, options or AGAIN), Commands(folder, commands or EXEC)):
+        part.plan(definition, True, False)
+        found.append(part.change is None)
+    return tuple(found)
+
+
+def test_a_clone_has_what_was_done_in_its_origin(origin):
+    folder = Folder(origin.vm.root, "other", "r1")
+    clone = Clone(folder, "origin", "r1", "s")
+    clone.load()
+    host = FakeHost(name="r1", lab="other", root=origin.vm.root)
+
+    def made():
+        return definitions.compose(clone.definition(), {}, host)
+
+    assert is_done(folder, made()) == (True, True)
+    other = copy.deepcopy(AGAIN)
+    other["steps"][3]["lines"] = "hostname edge2"
+    assert is_done(folder, made(), other, dict(EXEC, commands=["false"])) == (False, False)
+
+
+def test_a_vm_that_went_back_to_a_snapshot_has_what_was_done_then(origin):
+    folder = origin.vm
+    before = definitions.load(folder)
+    assert is_done(folder, dict(before)) == (False, False)
+    reverter = Reverter(origin, origin.load(), before, settings_of({}))
+    reverter.replace_files(None)
+    after = definitions.load(folder)
+    assert is_done(folder, dict(after)) == (True, True)
+    other = copy.deepcopy(AGAIN)
+    other["steps"][3]["lines"] = "hostname edge2"
+    assert is_done(folder, dict(after), other, dict(EXEC, commands=["false"])) == (False, False)

@@ -25,6 +25,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._lab import (
     lab_service,
     node_run,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.done_digest import DoneDigest
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import run as vm_run
@@ -620,6 +621,21 @@ def test_a_clone_that_exists_keeps_its_macs_without_its_source(lab, tmp_path):
         lab([given], **{"from": {"lab": "origin", "checkpoint": "t"}})
 
 
+@pytest.mark.parametrize("again", ["change", "boot"])
+def test_what_was_typed_in_the_origin_of_a_clone_is_typed_again_only_if_it_changes(
+    lab, tmp_path, again
+):
+    saved = save_origin(tmp_path)
+    state = SavedState(Folder(str(tmp_path), "origin", "a"), "s")
+    DoneDigest("bootstrap", [{"send": "one"}]).put(saved)
+    state.save(snapshot_record(saved))
+    nics = [{"name": "e0", "link": {"type": "user"}}]
+    for text, is_typed in (("one", False), ("two", again == "change")):
+        script = {"prompt": "# *$", "again": again, "steps": [{"send": text}]}
+        given = dict(node("a", options={"nics": nics}), bootstrap=script)
+        assert ("a.bootstrap" in options_of(lab([given], **SOURCE))) == is_typed
+
+
 @pytest.mark.parametrize(
     "name, more, says",
     [
@@ -704,6 +720,19 @@ def test_the_content_key_follows_what_is_typed_on_a_console(lab):
         one = dict(node("a", "stopped"), bootstrap={"prompt": "# *$", "steps": steps})
         keys.add(lab([one])["content_key"])
     assert len(keys) == 2
+
+
+def test_the_content_key_follows_commands_but_not_what_may_be_secret(lab):
+    keys = {lab([node("a", "stopped")])["content_key"]}
+    for text, secret in (("one", "x"), ("one", "y"), ("two", "x")):
+        commands = {
+            "commands": ["echo %s %s" % (text, secret)],
+            "shown": ["echo %s {vars.key}" % text],
+            "secrets": [secret],
+            "agent": False,
+        }
+        keys.add(lab([dict(node("a", "stopped"), exec=commands)])["content_key"])
+    assert len(keys) == 3
 
 
 def test_the_content_key_has_no_passwords(lab):

@@ -18,9 +18,11 @@ class World:
     """Nodes whose events are recorded.
 
     fails: {name: (where, error)}, where is launch or ready. hold(name): called while it boots.
+    commands: the nodes that have commands.
     """
 
-    def __init__(self, fails=None, hold=None):
+    def __init__(self, fails=None, hold=None, commands=()):
+        self.commands = commands
         self.fails, self.hold = fails or {}, hold or (lambda name: None)
         self.events, self.booting, self.most, self.lock = [], 0, 0, threading.Lock()
 
@@ -53,7 +55,10 @@ class World:
             after=after or {},
             starts=True,
             is_running=True,
-            bootstrap_changes=[],
+            bootstrap=None,
+            guest_changes=[],
+            has_commands=name in self.commands,
+            run_commands=lambda: self.note(name, "exec"),
             vm=vm,
             node={},
             folder=name,
@@ -103,6 +108,17 @@ def test_order_is_kept(bring_up):
     assert (
         events.index(("a", "ready")) < events.index(("b", "launch")) < events.index(("c", "launch"))
     )
+
+
+@pytest.mark.parametrize("wait_ready", [True, False])
+def test_commands_are_run_once_a_node_is_ready_and_before_those_after_it(bring_up, wait_ready):
+    world = World(commands=["a"])
+    assert bring_up(world, {"a": {}, "b": {"a": "ready"}, "c": {}}, None, wait_ready) == {}
+    events = world.events
+    assert (
+        events.index(("a", "ready")) < events.index(("a", "exec")) < events.index(("b", "launch"))
+    )
+    assert [name for name, what in events if what == "exec"] == ["a"]
 
 
 @pytest.mark.parametrize("booting", [None, 1])

@@ -93,6 +93,8 @@ def test_settings_of_all_levels():
     assert nodes["c1"]["after"] == {"e1": "ready", "e2": "started"}
     assert nodes["e1"]["nics"]["GigabitEthernet4"] == {"mac": "02:00:5e:00:00:01"}
     assert nodes["e2"]["nics"]["GigabitEthernet1"] == {"link": {"type": "user"}}
+    assert nodes["e1"]["position"] == {"x": -120, "y": 45.3} and "position" not in nodes["e2"]
+    assert lab.topology["segments"]["sw1"]["position"] == {"x": 10, "y": 20}
     assert nodes["e1"]["vars"]["imported"]["labels"] == {"tier": "edge", "graph-icon": "router"}
     assert nodes["e1"]["vars"]["imported"]["links"]["GigabitEthernet4"]["vars"]["vlan"] == 10
     assert lab.topology["groups"] == {
@@ -238,3 +240,42 @@ def test_connected_bridges_are_one_segment():
         " - endpoints: [a:eth2, t:2]\n - endpoints: [s:3, t:3]\n"
     )
     assert cables(imported_text(text))[1] == {"s": {"a:GigabitEthernet0/1", "a:GigabitEthernet0/2"}}
+
+
+EXEC = """
+name: x
+topology:
+  defaults: {exec: [hostname]}
+  kinds: {linux: {exec: [ip link set eth1 up, hostname]}}
+  nodes:
+    a: {kind: linux, exec: ["sh -c 'echo $HOME >/x'", "echo $HOME", 'echo "open']}
+    b: {kind: cisco_vios, exec: [cat /proc/version]}
+    c: {kind: linux, exec: []}
+"""
+
+
+def test_commands_of_containers_are_run_in_the_guest():
+    """As containerlab runs them: of all levels, once each, and without a shell."""
+    lab = imported_text(EXEC, kinds_map={"linux": "tiny"})
+    assert lab.topology["nodes"]["a"]["exec"] == [
+        "hostname",
+        "ip link set eth1 up",
+        "sh -c 'echo $HOME >/x'",
+        "echo '$HOME'",
+        'echo "open',
+    ]
+    assert lab.topology["nodes"]["c"]["exec"] == ["hostname", "ip link set eth1 up"]
+    assert "exec" not in lab.topology["nodes"]["b"]
+    notes = {field["place"]: field["note"] for field in lab.report["fields"]}
+    assert notes["topology.nodes.a.exec"] == "exec"
+    assert notes["topology.nodes.b.exec"] == (
+        "containerlab runs it in the container, not in the guest"
+    )
+    assert missing_places(lab.report, yaml.safe_load(EXEC)) == []
+
+
+@pytest.mark.parametrize("given", ["[1]", "['']", "hostname"])
+def test_commands_that_are_none(given):
+    text = NODES.replace("{kind: %s}", "{kind: linux, exec: %s}") % (given, "[]")
+    with pytest.raises(LabFileError, match=r"topology.nodes.b.exec.*is not a (command|list)"):
+        imported_text(text, kinds_map={"linux": "tiny"})
