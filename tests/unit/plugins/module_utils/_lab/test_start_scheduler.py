@@ -121,6 +121,15 @@ def test_commands_are_run_once_a_node_is_ready_and_before_those_after_it(bring_u
     assert [name for name, what in events if what == "exec"] == ["a"]
 
 
+def test_a_run_that_does_not_wait_waits_for_nodes_with_commands(bring_up):
+    world = World(commands=["a"])
+    assert bring_up(world, {"a": {}, "b": {}}, None, wait_ready=False) == {}
+    assert [event for event in world.events if event[1] in ("ready", "exec")] == [
+        ("a", "ready"),
+        ("a", "exec"),
+    ]
+
+
 @pytest.mark.parametrize("booting", [None, 1])
 @pytest.mark.parametrize("where", ["launch", "ready"])
 def test_one_that_fails_stops_those_after_it_and_no_others(bring_up, booting, where):
