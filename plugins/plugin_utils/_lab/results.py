@@ -30,10 +30,17 @@ def joined_results(first: Result, second: Result) -> Result:
 
 
 def short_diff(diff: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return a diff with one entry for each new node, instead of one for each of its options."""
+    """Return a diff with one entry for each new node, instead of one for each of its options.
+
+    The commands that are run in it are shown as well.
+    """
     states = {key.rpartition(".state")[0]: diff["after"][key] for key in _new_states(diff)}
     short = {
-        side: {key: value for key, value in entries.items() if key.partition(".")[0] not in states}
+        side: {
+            key: value
+            for key, value in entries.items()
+            if key.partition(".")[0] not in states or key.partition(".")[2] == "exec"
+        }
         for side, entries in diff.items()
     }
     short["after"].update((name, "new node, %s" % state) for name, state in states.items())

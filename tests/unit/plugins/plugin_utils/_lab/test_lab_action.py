@@ -540,6 +540,7 @@ def test_a_new_node_is_one_entry_of_a_diff(monkeypatch, verbosity):
     diff = {
         "before": {"a.state": "absent", "b.memory": 64, "b.state": "stopped", "c.state": "running"},
         "after": {
+            "a.exec": ["true"],
             "a.memory": 32,
             "a.nics[eth1]": {"model": "e1000"},
             "a.state": "running",
@@ -554,6 +555,7 @@ def test_a_new_node_is_one_entry_of_a_diff(monkeypatch, verbosity):
         "before": {"b.memory": 64, "b.state": "stopped", "c.state": "running"},
         "after": {
             "a": "new node, running",
+            "a.exec": ["true"],
             "b.memory": 128,
             "b.state": "running",
             "c.state": "absent",
