@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -212,7 +213,10 @@ class _Importer:
                 raise LabFileError(
                     self.report.file, [(place, "%s is not a command" % excerpt(command))]
                 )
-            commands.append(_for_shell(self.texts.replaced(command, place)))
+            # Those that have no value are the shell's own.
+            with contextlib.suppress(LabFileError):
+                command = self.texts.replaced(command, place)
+            commands.append(_for_shell(command))
         if commands:
             self.report.mapped(settings.place("exec"), "exec")
             vm.settings["exec"] = commands
