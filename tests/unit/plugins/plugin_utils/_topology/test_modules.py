@@ -243,13 +243,17 @@ def test_only_the_node_has_addresses_of_its_own():
     node = topology.nodes["a"]
     assert (node.loopback is not None, node.asn) == (True, 65000)
     assert node.nics["ctl"].settings["link"]["type"] == "user"
-    facts = node_facts(node)
+    facts = node_facts(topology, node)
     nics = {nic["name"]: nic for nic in facts["nics"]}
     assert list(nics)[:3] == ["ctl", "bus", "p1-1"] and "part_of" not in facts
     address = topology.nodes["a-c1"].nics["p1-1"].addresses
     assert (nics["p1-1"]["vm"], nics["p1-1"]["addresses"]) == ("a-c1", address) and address
     assert "vm" not in nics["ctl"]
-    assert node_facts(topology.nodes["a-c1"]) == {"kind": "box", "part_of": "a", "nics": []}
+    assert node_facts(topology, topology.nodes["a-c1"]) == {
+        "kind": "box",
+        "part_of": "a",
+        "nics": [],
+    }
     variables = template_variables(topology, node)
     (shown,) = [nic for nic in variables["nics"] if nic["name"] == "p1-1"]
     assert shown["addresses"] == address
