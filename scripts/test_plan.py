@@ -34,6 +34,8 @@ PLAIN = ("adhoc", "lab_kill")
 NIGHTLY_VARIABLES = {
     # Guests that restart under their connections take ten minutes.
     "inside": '{"inside_restarts": true, "inside_noise_commands": 50}',
+    # Two labs of each format run, one after the other.
+    "import_lab": '{"import_lab_all": true}',
     # Each change of a lab takes a fifth of a second.
     "lab_churn": '{"lab_churn_seconds": 2400}',
     "lab_kill": '{"lab_kill_rounds": 30}',
