@@ -418,8 +418,9 @@ def built(name, vm):
 @pytest.mark.parametrize("name", APPLIANCES)
 def test_qemu_gets_a_command_line_for_it(name, version):
     # QEMU for i386 and x86_64 have the same devices.
-    (found,) = definitions_of(built(name, {"arch": "x86_64"}), {}, version).values()
-    assert len(found["nics"]) == APPLIANCES[name][3]["adapters"]
+    found = definitions_of(built(name, {"arch": "x86_64"}), {}, version)
+    assert list(found) == ["r"]
+    assert len(found["r"]["nics"]) == APPLIANCES[name][3]["adapters"]
 
 
 @pytest.mark.parametrize(
