@@ -25,7 +25,15 @@ from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, FakeHost
 
 SECRET = "very-secret-words"
 # What two VMs cannot both have, and what no definition keeps.
-OWN = {"name", "uuid", "mac_base", "mac_copy_from", "cloud_init", "config_drive"}
+OWN = {
+    "name",
+    "uuid",
+    "mac_base",
+    "mac_copy_from",
+    "cloud_init",
+    "config_drive",
+    "tftp_files",
+}
 
 
 def definitions_of_tables():
