@@ -10,6 +10,7 @@ no-op task in addition to what the same work takes without the collection.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pathlib
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
-from bench_floor import QEMU, ROOT, Floor, Playbook, in_parallel
+from bench_floor import ROOT, Floor, Playbook, in_parallel
 
 IMAGES = pathlib.Path("/var/lib/vlab/images")
 FILLED = 16  # MiB of the memory of each idle VM that are not zero
@@ -83,29 +84,40 @@ class Loader(Floor):
 
     name = "loader"
 
-    def load(self, number: int, state: pathlib.Path) -> None:
-        """Start a QEMU with the state of an idle VM."""
+    def load(self, number: int, argv: list[str], origin: str, state: pathlib.Path) -> None:
+        """Start a QEMU with the saved state of a VM.
+
+        argv: how that VM was started. origin: its folder.
+        """
         folder = self.where / str(number)
         folder.mkdir()
+        (folder / "pid").symlink_to("qemu.pid")
         with open(state, "rb") as stream:
             subprocess.Popen(
                 [
-                    *[QEMU, "-S", "-nodefaults", "-no-user-config", "-machine", "pc"],
-                    *["-accel", "tcg", "-m", "128", "-display", "none"],
-                    *["-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off"],
-                    *["-pidfile", folder / "pid", "-incoming", f"fd:{stream.fileno()}"],
+                    *(word.replace(origin, os.fspath(folder)) for word in argv),
+                    *["-incoming", f"fd:{stream.fileno()}"],
                 ],
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=[stream.fileno()],
             )
-        while not (folder / "qmp.sock").exists():
-            time.sleep(0.001)
-        with self._monitor(number) as channel:
+        with self._first_monitor(number) as channel:
             while self._ask(channel, "query-status")["status"] == "inmigrate":
                 time.sleep(0.001)
             self._ask(channel, "cont")
+
+    def _first_monitor(self, number: int) -> io.BufferedRWPair:
+        """Connect to the monitor of a VM that is starting."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self._monitor(number)
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
 
 
 def idle_lab(count: int, content: pathlib.Path) -> dict[str, Any]:
@@ -115,7 +127,7 @@ def idle_lab(count: int, content: pathlib.Path) -> dict[str, Any]:
     return {
         "name": "idle",
         "kinds": {"plain": {"nic": {"first": 0}}},
-        "defaults": {**plain, "disks": [], "vm": {"devices": [filled]}},
+        "defaults": {**plain, "disks": [], "devices": [filled]},
         "nodes": {f"vm{number}": {} for number in range(count)},
     }
 
@@ -137,17 +149,33 @@ def rows_of_snapshots(tasks: Tasks, count: int) -> Iterator[list[str]]:
         yield [f"{count} idle VMs", f"skew of the stop {result['skew'] * 1000:.1f} ms", "limit 50"]
         yield ["  saving", seconds(saving), f"limit {limit:.2f}", verdict(saving, limit)]
         yield ["  pause of the guests", seconds(result["pause"]), f"dd {dd:.2f}"]
-        states = sorted(pathlib.Path(tasks.root).glob("idle/*/snapshots/s/memory"))
+        folders = sorted(pathlib.Path(tasks.root, "idle").glob("vm*"))
+        commands = [command_of(folder) for folder in folders]
         restoring = timed(
             lambda: tasks.result("qemu_snapshot", lab="idle", name="s", state="reverted")
         )
         loader = Loader(tasks.where, tasks.base)
-        floor = timed(in_parallel, lambda number: loader.load(number, states[number]), count)
-        loader.down(count)
+
+        def load(number: int) -> None:
+            origin = folders[number]
+            state = origin / "snapshots/s/memory"
+            loader.load(number, commands[number], os.fspath(origin), state)
+
+        try:
+            floor = timed(in_parallel, load, count)
+        finally:
+            loader.down(count)
         limit = noop + SAVING_FACTOR * floor
         yield ["  restoring", seconds(restoring), f"limit {limit:.2f}", verdict(restoring, limit)]
     finally:
         tasks.result("qemu_lab", topology=topology, state="absent")
+
+
+def command_of(folder: pathlib.Path) -> list[str]:
+    """Return the command line of the VM in a folder."""
+    pid = (folder / "qemu.pid").read_text(encoding="ascii").strip()
+    words = pathlib.Path("/proc", pid, "cmdline").read_bytes().split(b"\0")[:-1]
+    return [os.fsdecode(word) for word in words]
 
 
 def write(path: pathlib.Path, size: int) -> None:
