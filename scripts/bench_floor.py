@@ -88,7 +88,6 @@ class Floor(Contender):
 
     def _start(self, number: int) -> io.BufferedRWPair:
         """Start the QEMU of a VM, stopped, and connect to its monitor."""
-        """Start one VM; the stream to its monitor."""
         folder = self.where / str(number)
         folder.mkdir()
         disk, qmp = folder / "disk0.qcow2", folder / "qmp.sock"
@@ -128,6 +127,10 @@ class Floor(Contender):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        return self._first_monitor(number, process)
+
+    def _first_monitor(self, number: int, process: subprocess.Popen[bytes]) -> io.BufferedRWPair:
+        """Connect to the monitor of a VM whose QEMU is starting."""
         while True:
             try:
                 return self._monitor(number)

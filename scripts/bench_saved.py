@@ -10,7 +10,6 @@ no-op task in addition to what the same work takes without the collection.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pathlib
@@ -93,7 +92,7 @@ class Loader(Floor):
         folder.mkdir()
         (folder / "pid").symlink_to("qemu.pid")
         with open(state, "rb") as stream:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 [
                     *(word.replace(origin, os.fspath(folder)) for word in argv),
                     *["-incoming", f"fd:{stream.fileno()}"],
@@ -103,21 +102,10 @@ class Loader(Floor):
                 start_new_session=True,
                 pass_fds=[stream.fileno()],
             )
-        with self._first_monitor(number) as channel:
+        with self._first_monitor(number, process) as channel:
             while self._ask(channel, "query-status")["status"] == "inmigrate":
                 time.sleep(0.001)
             self._ask(channel, "cont")
-
-    def _first_monitor(self, number: int) -> io.BufferedRWPair:
-        """Connect to the monitor of a VM that is starting."""
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                return self._monitor(number)
-            except (FileNotFoundError, ConnectionRefusedError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.001)
 
 
 def idle_lab(count: int, content: pathlib.Path) -> dict[str, Any]:

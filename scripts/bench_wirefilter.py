@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import pathlib
 import shutil
 import struct
 import subprocess
@@ -22,8 +21,8 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-SIZE = 1400  # bytes of a frame
-BURST = 20  # frames between two pauses of the sender
+from bench_frames import SIZE, percentiles, processor_seconds, send
+
 _LENGTH = struct.pack(">H", SIZE)
 
 
@@ -46,14 +45,6 @@ CASES = [
 def is_installed() -> bool:
     """Return whether this host has wirefilter."""
     return shutil.which("wirefilter") is not None
-
-
-def _send(pipe: int, case: Case) -> None:
-    padding, start = bytes(SIZE - 8), time.monotonic()
-    for number in range(case.frames):
-        if number % BURST == 0 or case.gap >= 0.0005:
-            time.sleep(max(0.0, start + number * case.gap - time.monotonic()))
-        os.write(pipe, _LENGTH + struct.pack("d", time.monotonic()) + padding)
 
 
 def _receive(pipe: int, frames: int, found: Connection) -> None:
@@ -93,18 +84,14 @@ def measure(case: Case) -> str:
             target=_receive, args=(receiver, case.frames, results)
         )
         reader.start()
-        start = time.monotonic()
-        _send(sender, case)
-        offered = case.frames / (time.monotonic() - start)
+        offered = send(lambda frame: os.write(sender, _LENGTH + frame), case.frames, case.gap)
         delays: list[float] = found.recv() if found.poll(30) else []
         reader.kill()
         reader.join()
-        stat = pathlib.Path("/proc/%d/stat" % pid).read_text(encoding="ascii").split()
-        seconds = (int(stat[13]) + int(stat[14])) / os.sysconf("SC_CLK_TCK")
+        seconds = processor_seconds(pid)
     return "%-28s %8.3f %8.3f %9s %9.0f %9d %11.0f" % (
         case.name,
-        delays[len(delays) // 2] if delays else 0,
-        delays[len(delays) * 99 // 100] if delays else 0,
+        *percentiles(delays),
         "",
         offered,
         case.frames - len(delays),

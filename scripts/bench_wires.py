@@ -24,14 +24,12 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import bench_wirefilter
+from bench_frames import percentiles, processor_seconds, send
 from ansible_collections.vlab.qemu.plugins.module_utils._common.detached_program import start_time
 from ansible_collections.vlab.qemu.plugins.module_utils._common.program_archive import (
     program_archive,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._wire import control, engine, program
-
-SIZE = 1400  # bytes of a frame
-BURST = 20  # frames between two pauses of the sender
 
 
 class Case(NamedTuple):
@@ -61,14 +59,6 @@ def _socket() -> socket.socket:
     channel.bind(("127.0.0.1", 0))
     channel.settimeout(1)
     return channel
-
-
-def _send(sender: socket.socket, port: int, case: Case) -> None:
-    padding, start = bytes(SIZE - 8), time.monotonic()
-    for number in range(case.frames):
-        if number % BURST == 0 or case.gap >= 0.0005:
-            time.sleep(max(0.0, start + number * case.gap - time.monotonic()))
-        sender.sendto(struct.pack("d", time.monotonic()) + padding, ("127.0.0.1", port))
 
 
 def _receive(receiver: socket.socket, found: Connection) -> None:
@@ -136,20 +126,17 @@ def _row(
     found, results = multiprocessing.Pipe(duplex=False)
     reader = multiprocessing.get_context("fork").Process(target=_receive, args=(receiver, results))
     reader.start()
-    start = time.monotonic()
-    _send(sender, port, case)
-    offered = case.frames / (time.monotonic() - start)
+    target = ("127.0.0.1", port)
+    offered = send(lambda frame: sender.sendto(frame, target), case.frames, case.gap)
     delays: list[float] = found.recv()
     reader.join()
     measured = _status(control)
-    stat = pathlib.Path("/proc/%d/stat" % pid).read_text(encoding="ascii").split()
-    seconds = (int(stat[13]) + int(stat[14])) / os.sysconf("SC_CLK_TCK")
+    seconds = processor_seconds(pid)
     smaps = pathlib.Path("/proc/%d/smaps_rollup" % pid).read_text(encoding="ascii")
     private = sum(int(line.split()[1]) for line in smaps.splitlines() if "Private" in line)
     return "%-28s %8.3f %8.3f %9s %9.0f %9d %11.0f %7.1f" % (
         case.name,
-        delays[len(delays) // 2] if delays else 0,
-        delays[len(delays) * 99 // 100] if delays else 0,
+        *percentiles(delays),
         measured["peak_rate"],
         offered,
         case.frames - measured["frames_in"],
