@@ -143,23 +143,31 @@ def definitions(imported_lab, version="7.2"):
     return definitions_of(topology, {**images, **imported_lab.images}, version)
 
 
-def definitions_of(topology, images, version):
-    """Return the definitions of all VMs of a built topology, as a QEMU accepts them."""
-    problems = Problems()
-    apply_images(topology, images, problems)
-    problems.check()
+def share_of(topology, images=None, render=lambda node, content: content):
+    """Return the share of the one hypervisor of a built topology, which starts all of it.
+
+    images: as for qemu_lab, None for nodes that need none.
+    """
+    if images is not None:
+        problems = Problems()
+        apply_images(topology, images, problems)
+        problems.check()
     placed = dict.fromkeys(topology.nodes, "h")
-    share = host_shares.share_for(
+    return host_shares.share_for(
         topology,
         placed,
         "h",
         endpoints.UdpEndpoints(topology, placed, {}),
         dict.fromkeys(placed, "started"),
         dict.fromkeys(placed, True),
-        lambda node, content: content,
+        render,
     )
+
+
+def definitions_of(topology, images, version):
+    """Return the definitions of all VMs of a built topology, as a QEMU accepts them."""
     found = {}
-    for vm in share["vms"]:
+    for vm in share_of(topology, images)["vms"]:
         options = with_image_paths(vm["options"], "/images")
         for nic in options["nics"]:
             nic.pop("peer", None)

@@ -12,16 +12,13 @@ import pytest
 import yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
-    endpoints,
-    host_shares,
     kinds,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import Problems
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.template_variables import (
     template_variables,
 )
 from ansible_collections.vlab.qemu.tests.unit import documents
+from ansible_collections.vlab.qemu.tests.unit.imported_labs import share_of
 
 
 def _script():
@@ -51,21 +48,7 @@ def test_a_page_is_up_to_date(page):
 def test_an_example_is_valid(example):
     topology = builder.build(example)
     images = {name: {"disk": "/x"} for name in [*kinds.shipped(), "debian", "appliance"]}
-    problems = Problems()
-    apply_images(topology, images, problems)
-    problems.check()
-    placed = {name: "h" for name in topology.nodes}
-    states = {name: "started" for name in topology.nodes}
-    runs = {name: True for name in states}
-    made = host_shares.share_for(
-        topology,
-        placed,
-        "h",
-        endpoints.UdpEndpoints(topology, placed, {}),
-        states,
-        runs,
-        lambda node, content: str(content),
-    )
+    made = share_of(topology, images, lambda node, content: str(content))
     assert len(made["vms"]) == len(example["nodes"])
 
 

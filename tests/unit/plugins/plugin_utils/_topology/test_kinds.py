@@ -9,16 +9,14 @@ import jsonschema
 import pytest
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
-    endpoints,
-    host_shares,
     kinds,
     schema,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.images import apply_images
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
     Problems,
     TopologyError,
 )
+from ansible_collections.vlab.qemu.tests.unit.imported_labs import share_of
 from ansible_collections.vlab.qemu.tests.unit.vm_world import VERSIONS, FakeHost, compose
 
 NAMES = sorted(kinds.shipped())
@@ -77,23 +75,9 @@ def test_every_qemu_accepts_a_kind(name, version):
         "links": ["n -- m"] * links,
     }
     topology = builder.build(dict(least, name="t"))
-    problems = Problems()
     image = {"kernel": "/k"} if name in OURS else {"disk": "/base"}
-    apply_images(
-        topology, {node.kind_spec["image"]: image for node in topology.nodes.values()}, problems
-    )
-    problems.check()
-    placed = dict.fromkeys(topology.nodes, "h")
-    shared = host_shares.share_for(
-        topology,
-        placed,
-        "h",
-        endpoints.UdpEndpoints(topology, placed, {}),
-        dict.fromkeys(topology.nodes, "started"),
-        dict.fromkeys(topology.nodes, True),
-        lambda node, content: content,
-    )
-    for vm in shared["vms"]:
+    images = {node.kind_spec["image"]: image for node in topology.nodes.values()}
+    for vm in share_of(topology, images)["vms"]:
         for nic in vm["options"]["nics"]:
             nic.pop("peer", None)
         definition = compose(vm["options"], host=FakeHost(version))

@@ -8,10 +8,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
     builder,
-    endpoints,
-    host_shares,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import TopologyError
+from ansible_collections.vlab.qemu.tests.unit.imported_labs import share_of
 
 KIND = {
     "image": "/i",
@@ -35,13 +34,8 @@ def build(node, kind=None, management=True, **more):
 
 def vm(topology):
     """Return what qemu_vm gets for the node n, and the script for its console."""
-    placed, runs = dict.fromkeys(topology.nodes, "hv1"), dict.fromkeys(topology.nodes, True)
-    states = dict.fromkeys(topology.nodes, "started")
-    udp = endpoints.UdpEndpoints(topology, placed, {})
-    share = host_shares.share_for(
-        topology, placed, "hv1", udp, states, runs, lambda _node, content: content
-    )
-    return share["vms"][0]["options"], share["vms"][0]["bootstrap"]
+    found = share_of(topology)["vms"][0]
+    return found["options"], found["bootstrap"]
 
 
 def link(options, nic="mgmt"):
