@@ -176,7 +176,7 @@ class Node:
     @functools.cached_property
     def system_naming(self) -> NicNaming:
         """The naming of the NICs of the system."""
-        return naming_of(self.kind_spec)
+        return naming_of(self.kind_spec) if self.kind_spec["modules"] else self.nic_naming
 
     def nic_of_system(self, name: str | None) -> tuple[Node, str | None]:
         """Return the VM that has a NIC of the system, and the full name of the NIC.

@@ -55,9 +55,12 @@ def node_facts(topology: Topology, node: Node) -> dict[str, Any]:
 
 def description_of(topology: Topology, node: Node) -> str:
     """Return the description of a node; vars in it are left out."""
+    text = node.settings.get("description")
+    if not text:
+        return ""
     values = placeholder_values(topology, node)
     shown = {name: value for name, value in values.items() if not name.startswith("vars.")}
-    return str(filled(node.settings.get("description") or "", shown))
+    return str(filled(text, shown))
 
 
 def facts_of_nodes(topology: Topology, names: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,8 @@
 
 """How a running VM gets the DHCP options of its user links.
 
-QEMU's DHCP server has no such option, so the frames of this server's backend go through a filter to
-a process of the VM and back. Its chardevs and the filter exist only while the process runs.
+QEMU's DHCP server cannot send others, so the frames of its backend go through a filter to a process
+of the VM and back. Its chardevs and the filter exist only while the process runs.
 """
 
 from __future__ import annotations
