@@ -35,6 +35,7 @@ _NEWEST = 8  # registry_version; from here on, the settings of QEMU are in setti
 _PORT_KEYS = ("first_port_name", "port_name_format", "port_segment_size", "custom_adapters")
 # No path, and nothing that is expanded in paths.
 _FILE_NAME = re.compile(r"(?!~)[^/\\$\x00-\x1f\x7f]{1,255}")
+_IN_ARCHIVE = re.compile(r"([^/\\$\x00-\x1f\x7f]{1,255}\.ova)/([^/]+)")
 _EMPTY_DISK = re.compile(r"empty(\d{1,4})G[\w.-]*\.qcow2")
 _PLACEHOLDERS = {"%vm-name%": "{name}", "%vm-id%": "{uuid}"}
 # Arguments that neither read files of the hypervisor nor run programs, if they name no file.
@@ -42,7 +43,8 @@ _HARMLESS = frozenset(
     """-boot -cpu -device -fw_cfg -global -icount -k -m -machine -M -overcommit -smbios -smp -vga
     -watchdog""".split()
 )
-_NAMES_FILE = re.compile(r"[/\\]|\b(file|path|script|splash)=")
+# A file, or something that another argument makes of a file or a program.
+_NAMES_FILE = re.compile(r"[/\\]|\b(file|path|script|splash|drive|netdev|chardev|fsdev)=")
 _HARMLESS_FLAGS = frozenset(("-usb", "-no-acpi", "-no-fd-bootchk", "-no-hpet"))
 
 
@@ -203,6 +205,7 @@ class _Media:
         self._properties = properties
         self._described = {image.text("filename", ""): image for image in root.mappings("images")}
         self._names = version.fields("images") if version else Fields(root.report, "versions", {})
+        self._archives: dict[str, str] = {}
         self.version_name = version.text("name", "") if version else ""
         self.image: dict[str, str] = {}
         self.files: list[dict[str, Any]] = []
@@ -234,6 +237,7 @@ class _Media:
         name = self._name("bios_image")
         if name:
             vm["bios_image"] = self._need(name)
+            vm.pop("firmware", None)  # the image is the firmware
         cmdline = self._properties.text("kernel_command_line", "")
         if cmdline and "kernel" in self.image:
             vm["cmdline"] = cmdline
@@ -257,6 +261,10 @@ class _Media:
 
     def _name(self, key: str) -> str:
         name = self._names.text(key, "")
+        in_archive = _IN_ARCHIVE.fullmatch(name)
+        if in_archive:
+            archive, name = in_archive.groups()
+            self._archives[name] = archive
         if name and (not _FILE_NAME.fullmatch(name) or name in (".", "..")):
             self._names.fail(key, "%s is not the name of a file" % excerpt(name))
         return name
@@ -269,8 +277,9 @@ class _Media:
 
     def _need(self, name: str) -> str:
         """Record that a file is needed; return its name."""
-        described = self._described.get(name)
-        needed: dict[str, Any] = {"file": name}
+        archive = self._archives.get(name)
+        described = self._described.get(archive or name)
+        needed: dict[str, Any] = {"file": name, "archive": archive}
         if described:
             needed["md5"] = described.text("md5sum", "") or described.text("checksum", "")
             needed["size"] = described.integer("filesize", "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import import libvirt_devices
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import import libvirt_devices, machines
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Hub, Lab, Options, Vm
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
     LabFileError,
@@ -242,10 +242,8 @@ class _Domain:
         if arch and arch != "x86_64":
             vm.settings["arch"] = arch
         machine = child.attributes.get("machine", "")
-        base = re.sub(r"^(?:pc-)?(q35|i440fx|virt)(?:-[\w.-]*)?$", r"\1", machine)
-        base = {"i440fx": "pc"}.get(base, base)
-        if base:
-            vm.settings["machine"] = base
+        if machine:
+            vm.settings["machine"] = machines.machine_type(machine)
         return "arch and machine, without its version"
 
 

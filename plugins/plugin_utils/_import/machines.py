@@ -20,6 +20,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import (
 )
 
 _MODELS = {"virtio": "virtio-net-pci", "": "e1000"}
+_VERSIONED = re.compile(r"(?:pc-)?(q35|i440fx|virt)(?:-[\w.+-]*)?|pc-\d[\w.+-]*")
 _MODEL = re.compile(r"[a-z0-9][A-Za-z0-9-]{0,40}")
 MAX_NICS = 250
 
@@ -28,6 +29,14 @@ def nic_model(text: str) -> str:
     """Return a model of a NIC as QEMU calls it, empty if it cannot be one."""
     text = text.strip()
     return _MODELS.get(text, text if _MODEL.fullmatch(text) else "")
+
+
+def machine_type(text: str) -> str:
+    """Return a type of machine without its version, which another QEMU may not have."""
+    match = _VERSIONED.fullmatch(text)
+    if not match:
+        return text
+    return {None: "pc", "i440fx": "pc"}.get(match.group(1), match.group(1))
 
 
 def disk_bus(text: str) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Lab, Vm
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.machines import machine_type
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.schema import vm_options
 
 # Without a value: the collection sets them itself.
@@ -29,8 +30,11 @@ _SET_ANYWAY = (
     "-no-user-config",
     "-nodefconfig",
 )
+# QEMU 7.1 and later do not have them: a VM has no sound card.
+_NO_MORE_VALUE = ("-soundhw",)
 _SET_ANYWAY_VALUE = ("-serial", "-display", "-monitor", "-rtc", "-name", "-pidfile", "-uuid")
 _PROPERTIES = re.compile(r"[A-Za-z0-9_.+-]+(=[^,]*)?(,[A-Za-z0-9_.+-]+(=[^,]*)?)*")
+_OVMF = re.compile(r"/usr/share/(?:[\w.-]+/)*OVMF(?:_CODE)?(?:_4M)?\.fd")
 _CPU = re.compile(r"[A-Za-z0-9_.,=+:-]{1,200}")
 
 
@@ -81,6 +85,9 @@ def apply_arguments(
             index += 1
         elif word in _SET_ANYWAY_VALUE and value:
             notes.append("%s %s: the collection sets this itself" % (word, value))
+            index += 2
+        elif word in _NO_MORE_VALUE and value:
+            notes.append("%s %s: left out, QEMU does not have it any more" % (word, value))
             index += 2
         elif apply and value and (option := apply(settings, value)):
             notes.append("%s %s: %s" % (word, value, option))
@@ -149,9 +156,20 @@ def _machine(settings: dict[str, Any], value: str) -> str:
         del given["usb"]
     if given or (kind and not re.fullmatch(r"[a-z0-9][A-Za-z0-9._-]{0,60}", kind)):
         return ""
+    options = [_accel(settings, accel)] if accel else []
     if kind:
-        settings["machine"] = kind
-    return ", ".join((["machine"] if kind else []) + ([_accel(settings, accel)] if accel else []))
+        settings["machine"] = machine_type(kind)
+        has_version = settings["machine"] != kind
+        options.insert(0, "machine, without its version" if has_version else "machine")
+    return ", ".join(options)
+
+
+def _firmware(settings: dict[str, Any], value: str) -> str:
+    """Set firmware from the path of a file of OVMF, which each distribution has elsewhere."""
+    if not _OVMF.fullmatch(value) or "bios_image" in settings:
+        return ""
+    settings["firmware"] = "uefi"
+    return "firmware"
 
 
 def _accel(settings: dict[str, Any], value: str) -> str:
@@ -206,6 +224,7 @@ _TYPED: dict[str, Callable[[dict[str, Any], str], str]] = {
     "-smp": set_cpus,
     "-machine": _machine,
     "-M": _machine,
+    "-bios": _firmware,
     "-boot": _boot,
     "-vga": _vga,
     "-usbdevice": _tablet,

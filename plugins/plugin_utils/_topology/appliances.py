@@ -79,7 +79,7 @@ def needed_images(topology: Topology, message: str) -> str:
 
 
 def _line(kind: str, needed: Mapping[str, Any]) -> str:
-    facts = []
+    facts = ["in %s" % needed["archive"]] if "archive" in needed else []
     if "md5" in needed:
         facts.append("md5 %s" % needed["md5"])
     if "size" in needed:

@@ -377,12 +377,41 @@ def test_the_only_settings_are_the_default():
         ("stray -usb", "-usb", "stray"),
         ("-device", "", "-device"),
         ("-smbios type=1,file=x", "", "-smbios type=1,file=x"),
+        # Without the other argument it is nothing.
+        ("-netdev vde,id=a -device e1000,netdev=a", "", "-netdev vde,id=a -device e1000,netdev=a"),
+        ("-device ide-hd,drive=d,id=x -usb", "-usb", "-device ide-hd,drive=d,id=x"),
+        ("-bios /etc/shadow", "", "-bios /etc/shadow"),
     ],
 )
 def test_arguments(options, extra, refused):
     kind = kind_of(changed(CLOUD, "qemu", "options", to=options))
     assert " ".join(kind["vm"].get("extra_args", [])) == extra
     assert " ".join(kind["needs"]["arguments"]) == refused
+
+
+@pytest.mark.parametrize(
+    "options, settings",
+    [
+        ("-machine type=pc-1.0,accel=kvm", {"machine": "pc"}),
+        ("-M pc-i440fx-2.12", {"machine": "pc"}),
+        ("-machine pc-q35-4.0.1", {"machine": "q35"}),
+        ("-machine realview-eb-mpcore", {"machine": "realview-eb-mpcore"}),
+        ("-bios /usr/share/ovmf/OVMF.fd", {"firmware": "uefi"}),
+        ("-bios /usr/share/OVMF/OVMF_CODE_4M.fd", {"firmware": "uefi"}),
+        ("-soundhw es1370 -vga std", {"vga": "std"}),
+    ],
+)
+def test_arguments_of_older_or_other_hosts(options, settings):
+    before = kind_of(changed(CLOUD, "qemu", "options", to=""))
+    kind = kind_of(changed(CLOUD, "qemu", "options", to=options))
+    assert kind["vm"] == {**before["vm"], **settings} and not kind["needs"]["arguments"]
+
+
+def test_an_image_of_the_firmware_is_the_firmware():
+    data = changed(CLOUD, "qemu", "options", to="-bios /usr/share/ovmf/OVMF.fd")
+    data["versions"][0]["images"]["bios_image"] = "OVMF-2016.fd"
+    vm = kind_of(data)["vm"]
+    assert vm["bios_image"] == "OVMF-2016.fd" and "firmware" not in vm
 
 
 @pytest.mark.parametrize(
@@ -419,7 +448,7 @@ def test_arguments(options, extra, refused):
                 changed(CLOUD, "versions", 0, "images", "cdrom_image", to=name),
                 r"versions\[0\].images.cdrom_image: .* is not the name of a file",
             )
-            for name in ("..", "~root", "$HOME", "a\\b", "x" * 256)
+            for name in ("..", "~root", "$HOME", "a\\b", "x" * 256, "a.ova/..", "a.ova/b/c")
         ],
         ({"registry_version": 8}, "settings: none of them is the default"),
         (changed(SETTINGS, "settings", to=7), "settings: 7 is not a list"),
@@ -520,6 +549,16 @@ def test_an_error_about_a_missing_file_says_where_it_comes_from(tmp_path):
         "  titanium.qcow2: md5 %032x, 1001 bytes, from the page http://example.com/" % 1
     )
     assert needed_images(built, "no memory") == ""
+
+
+def test_a_disk_in_an_archive(tmp_path):
+    packed = changed(OLD_SWITCH, "images", 0, "filename", to="nx.ova")
+    packed = changed(packed, "versions", 0, "images", "hda_disk_image", to="nx.ova/nx-disk1.vmdk")
+    assert kind_of(packed)["needs"]["image"] == {"disk": "nx-disk1.vmdk"}
+    built = topology({"appliance": write(tmp_path, packed)}, tmp_path)
+    assert needed_images(built, "/images/nx-disk1.vmdk does not exist").endswith(
+        "\n  nx-disk1.vmdk: in nx.ova, md5 %032x, 1001 bytes, from the page http://example.com/" % 1
+    )
 
 
 def test_the_file_is_only_needed_where_it_can_be_read():

@@ -137,6 +137,21 @@ def test_arguments_are_not_taken_over():
     assert lab.topology["segments"] == {"br-lan": {"members": ["switch:eth0"]}}
 
 
+@pytest.mark.parametrize(
+    "machine, expected",
+    [
+        ("pc-1.0", "pc"),
+        ("pc-i440fx-focal", "pc"),
+        ("pc-q35-rhel7.6.0", "q35"),
+        ("virt-7.2", "virt"),
+        ("microvm", "microvm"),
+    ],
+)
+def test_a_machine_has_no_version(machine, expected):
+    text = '<domain><name>a</name><os><type machine="%s">hvm</type></os></domain>' % machine
+    assert imported_text(text).topology["nodes"]["a"]["machine"] == expected
+
+
 def test_several_files_are_one_lab():
     sources = [Source(name, (FILES / name).read_bytes()) for name in LABS]
     lab = import_lab(sources, Options())
