@@ -36,8 +36,6 @@ NIGHTLY_VARIABLES = {
     "inside": '{"inside_restarts": true, "inside_noise_commands": 50}',
     # Two labs of each format run, one after the other.
     "import_lab": '{"import_lab_all": true}',
-    # A second for five of them.
-    "lab_appliances": '{"lab_appliances_all": true}',
     # Each change of a lab takes a fifth of a second.
     "lab_churn": '{"lab_churn_seconds": 2400}',
     "lab_kill": '{"lab_kill_rounds": 30}',

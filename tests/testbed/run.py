@@ -35,6 +35,8 @@ STEP_RESULT = re.compile(r"^(ok|flaky|failed) +(\S+) +[0-9.]+ s ")
 PLAYBOOK_TIMEOUT, STEPS_TIMEOUT = 900, 1500
 # Seconds that a program may take to end after SIGTERM.
 GRACE = 10
+# What targets do only with --through-ansible, as variables.
+NIGHTLY_VARIABLES = {"lab_appliances": '{"lab_appliances_all": true}'}
 
 
 def ansible_playbook() -> str:
@@ -272,6 +274,8 @@ class Run:
             command += ["-i", str(WARM / "testbed.yml")]
         command += ["--limit", ",".join(hosts), "-e", "testbed_target=" + target]
         command.append(playbook_of(target))
+        if self.plain and target in NIGHTLY_VARIABLES:
+            command += ["-e", NIGHTLY_VARIABLES[target]]
         config = TARGETS.parent / "integration_config.yml"
         if config.exists():
             command += ["-e", "@%s" % config]

@@ -12,6 +12,7 @@ public_appliances.py FOLDER PART    write files and empty images there, and prin
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 import re
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import sys
 
-FACTS = pathlib.Path(__file__).parent / "plugins/plugin_utils/_import/appliances.json"
+FACTS = pathlib.Path(__file__).with_suffix(".json")
 APPLIANCES = json.loads(FACTS.read_text(encoding="utf-8"))
 # What the registry has besides.
 _OWN = ("commit", "repo", "extra_args", "reason")
@@ -54,31 +55,43 @@ def kind(name, file):
     return {"appliance": file, **vm}
 
 
+@functools.lru_cache(maxsize=None)
+def has_spice():
+    """Return whether QEMU has SPICE here, which can be a package of its own."""
+    command = ["qemu-system-x86_64", "-machine", "none", "-spice", "help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return "no option group" not in result.stderr
+
+
 def missing(name):
     """Return what an appliance needs and this host does not have, empty if it has all."""
     block = APPLIANCES[name]["qemu"]
     program = "qemu-system-" + block["arch"]
     if block["arch"] not in ("x86_64", "i386") and not shutil.which(program):
         return program
+    if block["console_type"].startswith("spice") and not has_spice():
+        return "SPICE"
     needs_uefi = block.get("uefi") or "OVMF" in block.get("options", "")
     folders = (pathlib.Path("/etc/qemu/firmware"), pathlib.Path("/usr/share/qemu/firmware"))
     has_uefi = any("OVMF" in path.read_text() for each in folders for path in each.glob("*.json"))
     return "UEFI" if needs_uefi and not has_uefi else ""
 
 
-def topology(folder, names):
-    """Return a topology with a node of each appliance, whose files are in a folder."""
-    nodes, kinds, by_node = {}, {}, {}
-    for number, name in enumerate(names):
-        if missing(name):
-            print("%s is left out: no %s" % (name, missing(name)), file=sys.stderr)
-            continue
-        # Some differ only in capitals.
-        node = "n%d-%s" % (number, re.sub("[^A-Za-z0-9]", "-", name))
-        nodes[node] = {"kind": node}
-        kinds[node] = kind(name, str(folder / (node + ".gns3a")))
-        by_node[node] = name
-    return {"nodes": nodes, "kinds": kinds, "names": by_node}
+def node_names(names):
+    """Return appliances by the names of their nodes."""
+    # Some appliances differ only in capitals.
+    texts = (re.sub("[^A-Za-z0-9]", "-", name) for name in names)
+    return {
+        "n%d-%s" % (number, text): name for number, (text, name) in enumerate(zip(texts, names))
+    }
+
+
+def startable(names):
+    """Return those that this host can start, as node_names()."""
+    nodes = node_names(names)
+    for name in filter(missing, names):
+        print("%s is left out: no %s" % (name, missing(name)), file=sys.stderr)
+    return {node: name for node, name in nodes.items() if not missing(name)}
 
 
 def blank_kernel():
@@ -93,20 +106,29 @@ def blank_kernel():
 
 def write(folder, names):
     """Write the files of appliances to a folder, and empty images to images in it."""
-    made = topology(folder, names)
     (folder / "images").mkdir(exist_ok=True)
     blank = folder / "blank.qcow2"
     subprocess.run(
         ["qemu-img", "create", "-q", "-f", "qcow2", str(blank), "64M"], check=True, timeout=60
     )
     disk = blank.read_bytes()
-    for node, name in made["names"].items():
+    for node, name in node_names(names).items():
         (folder / (node + ".gns3a")).write_bytes(content(name))
         for slot, file in images(name).items():
             if file in needed(name):
                 empty = blank_kernel() if slot == "kernel_image" else bytes(1 << 16)
                 (folder / "images" / file).write_bytes(disk if slot.startswith("hd") else empty)
-    return made
+
+
+def topology(folder, names):
+    """Return the nodes and the kinds of a topology with those that this host can start."""
+    found = startable(names)
+    return {
+        "nodes": {node: {"kind": node} for node in found},
+        "kinds": {
+            node: kind(name, str(folder / (node + ".gns3a"))) for node, name in found.items()
+        },
+    }
 
 
 def part(names, which):
@@ -116,4 +138,6 @@ def part(names, which):
 
 
 if __name__ == "__main__":
-    print(json.dumps(write(pathlib.Path(sys.argv[1]), part(list(APPLIANCES), sys.argv[2]))))
+    target, names = pathlib.Path(sys.argv[1]), part(list(APPLIANCES), sys.argv[2])
+    write(target, names)
+    print(json.dumps(topology(target, names)))

@@ -9,15 +9,12 @@ PART: as for public_appliances.py. VMS: {name: [pid, path of the monitor]}.
 from __future__ import annotations
 
 import json
-import pathlib
 import re
 import sys
 
-TARGETS = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TARGETS / "lab_kinds/files"), str(TARGETS.parents[1] / "unit")]
-
-import ask  # noqa: E402
-import public_appliances  # noqa: E402
+# In the same folder as this when it runs.
+import ask
+import public_appliances
 
 ask.COMMANDS["cpus"] = {"execute": "query-cpus-fast"}
 CARD = re.compile(r"(nic\d+): index=\d+,type=nic,model=([^,]+),")
@@ -82,7 +79,7 @@ def had(name, reported):
 def main(part, vms):
     """Print the differences; return whether there are some."""
     names = public_appliances.part(list(public_appliances.APPLIANCES), part)
-    nodes = public_appliances.topology(pathlib.Path(), names)["names"]
+    nodes = public_appliances.startable(names)
     differences = [f"{node} is missing" for node in nodes if node not in vms]
     for node, (pid, monitor) in vms.items():
         name = nodes[node]
