@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from ansible import constants as C
 from ansible import context
@@ -304,7 +304,7 @@ class LabAction(ShareRunner):
 
         record: the record of the lab that this host has sent.
         """
-        source = read_topology(params.get("topology"), self._find_needle)
+        source = read_topology(params.get("topology"), self._find_needle, self._once)
         if source.path:
             self._topology_folder = os.path.dirname(os.path.abspath(source.path))
         data = named(source.data, params.get("lab_name"), params.get("lab"))
@@ -323,10 +323,16 @@ class LabAction(ShareRunner):
             except AnsibleActionFail as error:
                 return str(error.message)
 
-        lab = derive() if key is None else RunCache(C.DEFAULT_LOCAL_TMP).get(key, derive)
+        lab = derive() if key is None else self._once(key, derive)
         if isinstance(lab, str):
             raise AnsibleActionFail(lab)
         return lab
+
+    def _once(self, key: str, compute: Callable[[], Any]) -> Any:
+        """Return what all hosts of the task would compute; the first one does."""
+        if len(self.task_vars.get("ansible_play_batch") or ()) < 2:
+            return compute()
+        return RunCache(C.DEFAULT_LOCAL_TMP).get(key, compute)
 
     def _query_record(self, root: str | None, lab: str) -> str | None:
         """Return the text of the record of a lab on this host, None without one."""
@@ -372,7 +378,7 @@ class LabAction(ShareRunner):
         given = params.get("from")
         if not given or params["state"] == "absent":
             return None
-        data = read_topology(params["topology"], self._find_needle).data
+        data = read_topology(params["topology"], self._find_needle, self._once).data
         lab = given.get("lab") or _name(named(data, None, params.get("lab")))
         if lab == _name(named(data, params.get("lab_name"), params.get("lab"))):
             raise AnsibleActionFail(

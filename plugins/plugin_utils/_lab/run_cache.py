@@ -52,7 +52,13 @@ class RunCache:
 
 def _write(path: str, value: Any) -> None:
     # What cannot be pickled, such as a value that Ansible templates later, is computed by each.
-    unfit = (pickle.PicklingError, AttributeError, NotImplementedError, TypeError)
+    unfit = (
+        pickle.PicklingError,
+        AttributeError,
+        NotImplementedError,
+        TypeError,
+        RecursionError,
+    )
     with contextlib.suppress(*unfit):
         with _without_collector():
             content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any, Callable, NamedTuple
 
@@ -20,6 +21,10 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.yaml_file impo
 )
 
 
+# Returns the value for a key, which another worker of the run may have computed: see RunCache.
+Once = Callable[[str, Callable[[], Any]], Any]
+
+
 class Source(NamedTuple):
     """The data of a topology, and the path of its file, None without one."""
 
@@ -27,10 +32,13 @@ class Source(NamedTuple):
     path: str | None = None
 
 
-def read_topology(topology: Any, find: Callable[[str, str], str]) -> Source:
+def read_topology(
+    topology: Any, find: Callable[[str, str], str], once: Once | None = None
+) -> Source:
     """Return the data of a topology: as given, from YAML, or from a file of the controller.
 
-    find: returns the path of a file in the folders of the play. Raises AnsibleActionFail.
+    find: returns the path of a file in the folders of the play. once: for a file that the other
+    workers of the run read as well. Raises AnsibleActionFail.
     """
     if isinstance(topology, dict):
         return Source(topology)
@@ -47,12 +55,25 @@ def read_topology(topology: Any, find: Callable[[str, str], str]) -> Source:
     except AnsibleError:
         path = os.path.expanduser(topology)
     try:
-        with open(path, encoding="utf-8") as stream:
-            return Source(load_yaml(stream), path)
+        return Source(_load(path, once), path)
     except OSError as error:
         raise AnsibleActionFail("topology: cannot read %s: %s" % (path, error.strerror))
     except yaml.YAMLError as error:
         raise AnsibleActionFail("topology: %s is not YAML: %s" % (path, error))
+
+
+def _load(path: str, once: Once | None) -> Any:
+    """Return the data of a file. Raises OSError or yaml.YAMLError."""
+
+    def load() -> Any:
+        with open(path, encoding="utf-8") as stream:
+            return load_yaml(stream)
+
+    if once is None:
+        return load()
+    with open(path, "rb") as stream:
+        digest = hashlib.sha256(stream.read()).hexdigest()
+    return once(digest, load)
 
 
 def named(data: Any, lab_name: str | None, lab: str | None) -> Any:

@@ -25,6 +25,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab import (
     record_cache,
     results,
     start_barrier,
+    topology_source,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab import Deriver
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_action import LabAction
@@ -762,6 +763,20 @@ def test_the_hosts_of_a_run_derive_the_lab_once(builds):
         shares += [vm["name"] for vm in made.sent[0][1]["vms"]]
     assert len(builds) == 1
     assert results == [{"a": "hv1", "b": "hv2"}] * 3 and shares == ["a", "b"]
+
+
+def test_the_hosts_of_a_run_parse_the_topology_once(builds, monkeypatch, tmp_path):
+    parsed, load_yaml = [], topology_source.load_yaml
+    monkeypatch.setattr(
+        topology_source, "load_yaml", lambda stream: parsed.append(1) or load_yaml(stream)
+    )
+    path = tmp_path / "lab.yml"
+    for links, count in ((["a:eth1 -- b:eth1"], 1), ([], 2)):
+        path.write_text(yaml.safe_dump(dict(PAIR, links=links)), encoding="utf-8")
+        for host in ("hv1", "hv2"):
+            made = action(hosts=("hv1", "hv2"), here=host, topology=str(path))
+            assert not run(made).get("failed") and len(made.sent[0][1]["vms"]) == 1
+        assert len(parsed) == len(builds) == count
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,18 @@ def test_what_cannot_be_saved_is_computed_by_each(tmp_path):
     assert values[0] is not values[1]
 
 
+def test_what_is_nested_too_deeply_is_computed_by_each(tmp_path):
+    def nested():
+        value = []
+        for _level in range(100000):
+            value = [value]
+        return value
+
+    cache = RunCache(str(tmp_path))
+    values = [cache.get("a", nested) for _attempt in range(2)]
+    assert values[0] is not values[1]
+
+
 def test_a_file_that_others_can_write_is_not_read(tmp_path):
     cache = RunCache(str(tmp_path))
     assert cache.get("a", lambda: 1) == cache.get("a", lambda: 2) == 1
