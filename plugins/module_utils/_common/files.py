@@ -159,9 +159,14 @@ def rename_new(temporary: str, path: str) -> None:
 
 def write_json(path: str, data: Any) -> None:
     """Write data as readable JSON, atomically; do not touch a file that has this content."""
-    text = json.dumps(data, indent=2, sort_keys=True) + "\n"
+    text = json_text(data)
     if read_text(path) != text:
         write_atomically(path, text)
+
+
+def json_text(data: Any) -> str:
+    """Return data as readable JSON, as write_json writes it."""
+    return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
 
 def read_json(path: str) -> Any:

@@ -89,7 +89,7 @@ class LabRun:
     params: the options of qemu_lab and the share that the controller computed:
       vms: the nodes, see NodeRun. segments: [{"name", "bridge"} for a bridge, else {"name"} and
       Settings of segment_ports].
-      record: what the controller derived for the record of the lab, see lab_record.Derived.
+      record: what the controller derived for the record of the lab, see lab_record.Sent.
       by_name: whether there is no topology, and state is for all VMs of the lab.
       origin, placed, queried_lab: see origin.ownership_of.
       limits: {"booting", "memory_overcommit", "vcpu_ratio"}. node_facts: for the inventory.
@@ -113,6 +113,8 @@ class LabRun:
         self.replaced: dict[str, Segment] = {}  # by one of another type
         self.autostart = LabAutostart(self.folder, params)
         self.record = lab_record.LabRecord()
+        # What the controller derived, if the record changes.
+        self.given_record: lab_record.LabRecord | None = None
         self.address_changes: list[Change] = []
         self.ownership: Ownership
         self.progress = Progress(params.get("progress"))
@@ -125,7 +127,7 @@ class LabRun:
         """
         with contextlib.ExitStack() as stack:
             self._lock(stack)
-            if lab_record.is_unknown(self.record, self.params.get("record")):
+            if lab_record.is_unknown(self.record, self.params.get("record"), self.given_record):
                 # The controller derives the share again.
                 return {
                     "changed": False,
@@ -250,15 +252,22 @@ class LabRun:
             node.plug_into_segments(scripts, own)
 
     def _read_record(self) -> lab_record.LabRecord:
-        """Return the record of the lab. Raises HostError for a damaged one that is needed."""
+        """Return the record of the lab. Raises HostError for a damaged one that is needed.
+
+        One that this run does not change has no allocations: they are not parsed.
+        """
+        sent = self.params.get("record")
+        if sent is not None:
+            if lab_record.is_saved(self.folder, sent):
+                return lab_record.LabRecord(self.lab, sent["origin"], sent["revision"])
+            self.given_record = lab_record.from_sent(sent)
         try:
             record, source = lab_record.read(self.folder), self.params.get("from")
             if source and not record.revision:
                 return lab_record.of_origin(os.path.join(self.root, source["lab"]))
             return record
         except HostError:
-            derived = self.params.get("record")
-            if self.params["state"] != "absent" and not (derived and derived["based_on"]):
+            if self.params["state"] != "absent" and not (sent and sent["based_on"]):
                 raise
             # The removal of the lab needs none, and the controller has that of another hypervisor.
             return lab_record.LabRecord()
@@ -427,14 +436,17 @@ class LabRun:
         """Save what the lab has, before anything is made with it, and whose it is."""
         if self.ownership.is_foreign:
             return
-        record = lab_record.updated(self.record, self.lab, self.params.get("record"))
+        record = lab_record.updated(self.record, self.given_record)
         origin = self.ownership.origin
         if origin != record.origin:
             record = record._replace(name=self.lab, origin=origin, revision=max(1, record.revision))
         if record != self.record and self._keeps_record:
             make_folder(self.root)
             make_folder(self.folder)
-            lab_record.write(self.folder, record)
+            if record == self.given_record:
+                lab_record.write_sent(self.folder, self.params["record"])
+            else:
+                lab_record.write(self.folder, record)
             self.record = record
 
     @property

@@ -11,15 +11,19 @@ replaces it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
+import zlib
 from typing import Any, Dict, NamedTuple, Optional
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    json_text,
     read_json,
     remove_file,
+    write_atomically,
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.json_input import parse_json
@@ -102,6 +106,11 @@ def write(folder: str, record: LabRecord) -> None:
     write_json(os.path.join(folder, LAB_RECORD), _data(record))
 
 
+def write_sent(folder: str, sent: Sent) -> None:
+    """Save the record that the controller has sent as it is, which is faster."""
+    write_atomically(os.path.join(folder, LAB_RECORD), _text(sent))
+
+
 def remove(folder: str) -> None:
     """Remove the record, also if the lab's folder stays for disks that are kept."""
     remove_file(os.path.join(folder, LAB_RECORD))
@@ -123,9 +132,49 @@ def from_text(text: Any) -> LabRecord:
     return LabRecord(saved["name"], saved["origin"], saved["revision"], saved["allocations"])
 
 
-# What the controller derived: {"allocations", "revision": theirs, "based_on": the revision of the
-# record that it used, 0 for none, "digest": of the record that it assumed, None if it was sent}.
-Derived = Dict[str, Any]
+# What the controller sends: {"text": the file of the record as it is to be, compressed, which is
+# large for a large lab, "file": its digest, "origin", "revision": that it has, "based_on": the
+# revision of the record that the controller used, 0 for none, "digest": of the allocations that it
+# assumed, None if they were sent}.
+Sent = Dict[str, Any]
+
+
+def to_send(record: LabRecord, based_on: int, assumed: Allocations | None) -> Sent:
+    """Return what the controller sends of a record. assumed: the allocations that it assumed."""
+    text = json_text(_data(record)).encode("utf-8")
+    return {
+        "text": base64.b64encode(zlib.compress(text, 1)).decode("ascii"),
+        "file": hashlib.sha256(text).hexdigest(),
+        "origin": record.origin,
+        "revision": record.revision,
+        "based_on": based_on,
+        "digest": None if assumed is None else digest(assumed),
+    }
+
+
+def _text(sent: Sent) -> bytes:
+    return zlib.decompress(base64.b64decode(sent["text"]))
+
+
+def from_sent(sent: Sent) -> LabRecord:
+    """Return the record that the controller has sent."""
+    saved = json.loads(_text(sent))
+    return LabRecord(saved["name"], saved["origin"], saved["revision"], saved["allocations"])
+
+
+def is_saved(folder: str, sent: Sent | None) -> bool:
+    """Return whether the file in the folder of a lab is the one that the controller has sent.
+
+    Most runs change no record, and need not parse it.
+    """
+    if sent is None:
+        return False
+    file: str = sent["file"]
+    try:
+        with open(os.path.join(folder, LAB_RECORD), "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest() == file
+    except OSError:
+        return False
 
 
 def digest(allocations: Allocations) -> str:
@@ -133,22 +182,22 @@ def digest(allocations: Allocations) -> str:
     return hashlib.sha256(json.dumps(allocations, sort_keys=True).encode("utf-8")).hexdigest()
 
 
-def is_unknown(saved: LabRecord, derived: Derived | None) -> bool:
+def is_unknown(saved: LabRecord, sent: Sent | None, given: LabRecord | None) -> bool:
     """Return whether the controller has to derive again, with the saved record.
 
-    It did not use that record, and derived something else.
+    It did not use that record, and derived something else. given: the record in sent.
     """
-    if derived is None or saved.allocations == derived["allocations"]:
+    if sent is None or given is None or saved.allocations == given.allocations:
         return False
-    assumed: str | None = derived["digest"]
-    based_on: int = derived["based_on"]
+    assumed: str | None = sent["digest"]
+    based_on: int = sent["based_on"]
     return digest(saved.allocations) != assumed if assumed else saved.revision > based_on
 
 
-def updated(saved: LabRecord, lab: str, derived: Derived | None) -> LabRecord:
+def updated(saved: LabRecord, given: LabRecord | None) -> LabRecord:
     """Return the record of a lab with what the controller derived."""
-    if derived is None:
+    if given is None:
         return saved
-    is_same = saved.allocations == derived["allocations"]
-    revision = max(saved.revision, derived["revision"]) if is_same else derived["revision"]
-    return saved._replace(name=lab, revision=revision, allocations=derived["allocations"])
+    is_same = saved.allocations == given.allocations
+    revision = max(saved.revision, given.revision) if is_same else given.revision
+    return given._replace(origin=saved.origin, revision=revision)

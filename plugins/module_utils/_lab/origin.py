@@ -67,12 +67,11 @@ class Ownership(NamedTuple):
     @property
     def origin(self) -> str | None:
         """The origin of the lab after the run."""
-        recorded, given = self.recorded, self.given
-        if given is None or not (self.is_own or self.allowed):
-            return recorded
-        # A playbook's folder stays the origin for a file in it, and the other way round.
-        is_kept = recorded is not None and self.vms and _is_same_place(recorded, given)
-        return recorded if is_kept else given
+        if not (self.is_own or self.allowed):
+            return self.recorded
+        if not self.vms and self.given is not None:
+            return self.given
+        return kept_origin(self.recorded, self.given)
 
     @property
     def changes(self) -> list[Change]:
@@ -108,6 +107,14 @@ class Ownership(NamedTuple):
             topology_origin=self.given,
             affected=names,
         )
+
+
+def kept_origin(recorded: str | None, given: str | None) -> str | None:
+    """Return the origin of a lab after a run of its own topology."""
+    # A playbook's folder stays the origin for a file in it, and the other way round.
+    if given is None or recorded is not None and _is_same_place(recorded, given):
+        return recorded
+    return given
 
 
 def _is_same_place(one: str, other: str) -> bool:

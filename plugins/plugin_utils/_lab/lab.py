@@ -17,10 +17,11 @@ from ansible.errors import AnsibleActionFail
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
 from ansible_collections.vlab.qemu.plugins.module_utils._common.validation import names_hint
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Derived
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.lab_record import Sent
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import ownership_of
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.shortages import shortage_message
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import SYSTEM_ROOT
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lazy import Lazy
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.node_states import (
     chosen_nodes,
     states_of,
@@ -56,29 +57,54 @@ _LAB_INFO, _ORIGIN_INFO = "lab_info", "lab_origin_info"
 _OWN_OPTIONS = ("topology", "root", "image_dir")
 
 
+class Built(NamedTuple):
+    """What most workers need not unpickle: the topology, its ports, and the record it is from."""
+
+    topology: Topology
+    endpoints: endpoints.UdpEndpoints
+    record: UsedRecord
+
+
 class Lab(NamedTuple):
     """A lab in one run of qemu_lab.
 
     only: the nodes that the run is limited to, None for all. placed: {node: host}. states: {node:
     its state in this run}. runs: {node: whether it runs after that}. phases: {node: start phase},
-    empty if no node waits for one of another host. record: the record of the lab that was used to
-    derive the topology. derived: what the hosts are to record. origin: where the topology came
-    from. queried: the lab on the hosts that have been queried, None if none has been. moves: the
-    VMs that are migrated first.
+    empty if no node waits for one of another host. derived: what the hosts are to record.
+    is_cached: whether the record that the topology was derived from is kept on the controller.
+    origin: where the topology came from. queried: the lab on the hosts that have been queried, None
+    if none has been. moves: the VMs that are migrated first. shares: {host: its share}, for those
+    that any worker could make.
     """
 
-    topology: Topology
+    name: str
+    built: Lazy[Built]
     only: Sequence[str] | None
     placed: placement.Placement
-    endpoints: endpoints.UdpEndpoints
     states: dict[str, str]
     runs: dict[str, bool]
     phases: dict[str, int]
-    record: UsedRecord
-    derived: Derived
+    derived: Sent
+    is_cached: bool
     origin: str | None
     queried: dict[str, Any] | None
     moves: list[moves.Move]
+    shares: dict[str, Lazy[dict[str, Any]]]
+
+    @property
+    def topology(self) -> Topology:
+        """The nodes and links."""
+        return self.built.get().topology
+
+    @property
+    def endpoints(self) -> endpoints.UdpEndpoints:
+        """The ports of the links."""
+        return self.built.get().endpoints
+
+    @property
+    def record(self) -> UsedRecord:
+        """The record that was used to derive the topology."""
+        return self.built.get().record
 
 
 class Given(NamedTuple):
@@ -128,7 +154,7 @@ class Deriver:
         self.hosts = list(
             task_vars.get("ansible_play_hosts_all") or [task_vars["inventory_hostname"]]
         )
-        self._batch = list(task_vars.get("ansible_play_batch") or self.hosts)
+        self.batch = list(task_vars.get("ansible_play_batch") or self.hosts)
 
     def key(self, given: Given, task: str) -> str | None:
         """Return a digest of all that derive() depends on; None if there is no other host.
@@ -136,10 +162,10 @@ class Deriver:
         task: identifies the task in this run. During a task, all hosts find the same facts: those
         of the first one stand for all.
         """
-        if len(self._batch) < 2:
+        if len(self.batch) < 2:
             return None
         parts = [
-            [task, self._check_mode, self.hosts, self._batch, self._vars.get("playbook_dir")],
+            [task, self._check_mode, self.hosts, self.batch, self._vars.get("playbook_dir")],
             self.facts(given.name, hosts=self.hosts[:1]),
             {name: value for name, value in given.params.items() if name not in _OWN_OPTIONS},
             [given.data, given.path, given.image_dir, given.sent, given.cache.text()],
@@ -185,20 +211,20 @@ class Deriver:
             phases = placement.start_phases(topology, placed)
         if not any(phases.values()):
             phases = {}
-        derived = used.derived(topology, udp)
         return Lab(
-            topology,
+            topology.name,
+            Lazy(Built(topology, udp, used)),
             only,
             placed,
-            udp,
             states,
             runs,
             phases,
-            used,
-            derived,
+            used.derived(topology, udp, origin),
+            used.is_cached,
             origin,
             queried_lab(facts),
             moves.planned_moves(moved, topology, udp, runs, facts),
+            {},
         )
 
     @staticmethod
@@ -233,7 +259,7 @@ class Deriver:
     def _queried_record(self, given: Given) -> str | None:
         """Return the record on this host, if it saves each of several hosts a second request."""
         has_other = given.sent or given.cache.text() or given.params.get("from")
-        if has_other or not given.name or len(self._batch) < 2:
+        if has_other or not given.name or len(self.batch) < 2:
             return None
         return self._query_record(str(given.name))
 

@@ -31,7 +31,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab import Deriver,
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.lab_migrations import (
     migrate_once,
     result_of,
-    without_links,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.migration import SERVICE
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.node_states import (
@@ -46,7 +45,15 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.results import (
     joined_results,
     short_diff,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.run_cache import RunCache
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.run_cache import (
+    RunCache,
+    without_collector,
+)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share import (
+    is_rendered,
+    share_of,
+    with_shares,
+)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share_runner import (
     Params,
     ShareRunner,
@@ -58,10 +65,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.topology_source imp
     read_topology,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.host_action import Result
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import (
-    host_shares,
-    libraries,
-)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._topology import libraries
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.appliances import (
     needed_images,
 )
@@ -70,7 +74,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.config_drive i
     Render,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.model import Node, Topology
-from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.node_facts import facts_of_nodes
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.problems import (
     TopologyError,
 )
@@ -116,7 +119,8 @@ class LabAction(ShareRunner):
         params["from"] = self._source(params)
         record: str | None = None
         for _attempt in range(_MAX_ATTEMPTS):
-            lab = self._lab(params, record)
+            with without_collector():
+                lab = self._lab(params, record)
             migrated = self._migrate(lab, params)
             if migrated.get("failed"):
                 return self._shown(migrated)
@@ -134,9 +138,7 @@ class LabAction(ShareRunner):
                     result["msg"] = message + needed_images(lab.topology, message)
                 return self._shown(result)
             # The host changed nothing: it has given other addresses before.
-        raise AnsibleActionFail(
-            "other runs keep changing the lab %s: run it again" % lab.topology.name
-        )
+        raise AnsibleActionFail("other runs keep changing the lab %s: run it again" % lab.name)
 
     def _migrate(self, lab: Lab, params: Params) -> Result:
         """Migrate the VMs whose nodes are placed elsewhere now; return what left this host."""
@@ -152,7 +154,7 @@ class LabAction(ShareRunner):
 
         names = ("state", "nodes", "allow_container", "lock_timeout", "start_timeout")
         common = {name: params[name] for name in names}
-        common.update(lab=lab.topology.name, check_mode=self._task.check_mode)
+        common.update(lab=lab.name, check_mode=self._task.check_mode)
         words = (self._task._uuid, common)
         results = migrate_once(C.DEFAULT_LOCAL_TMP, words, lab.moves, connect, common)
         return result_of(self.host, lab.moves, results)
@@ -211,7 +213,7 @@ class LabAction(ShareRunner):
         The nodes of a phase start when those of other hosts that they come after are up.
         """
         self._check_hosts_run_together(lab)
-        key = (self._task._uuid, lab.topology.name)
+        key = (self._task._uuid, lab.name)
         barrier = StartBarrier(C.DEFAULT_LOCAL_TMP, key, self.host)
         phases = {
             name: lab.phases[name] for name in lab.topology.nodes if lab.placed[name] == self.host
@@ -293,8 +295,10 @@ class LabAction(ShareRunner):
         """Keep the record of the lab for the next run on this controller."""
         if result.get("failed"):
             return
+        if not lab.is_cached:
+            return
         if params["state"] == "absent" and not lab.only:
-            lab.record.remove(self._record_cache)
+            self._record_cache.remove()
         else:
             derived = None if self._task.check_mode else lab.derived
             lab.record.remember(self._record_cache, derived)
@@ -317,7 +321,10 @@ class LabAction(ShareRunner):
 
         def derive() -> Lab | str:
             try:
-                return deriver.derive(given)
+                lab = deriver.derive(given)
+                if key is None:
+                    return lab
+                return with_shares(lab, deriver.batch, params["state"], self._task.check_mode)
             except TopologyError as error:
                 return str(error)
             except AnsibleActionFail as error:
@@ -345,33 +352,15 @@ class LabAction(ShareRunner):
 
     def _share(self, lab: Lab, params: Params, states: Mapping[str, str]) -> Params:
         """Return this host's share with these states of the nodes."""
-        topology = lab.topology
-        if params["state"] == "absent" and not lab.only:
-            share: Params = {"lab": topology.name, "vms": [], "segments": []}
+        if self.host in lab.shares:
+            found = lab.shares[self.host].get()
         else:
-            render = self._renderer(topology)
-            placed = dict(lab.placed)
-            if self._task.check_mode:
-                # Nothing was migrated: the hosts that have the VMs plan their other changes.
-                placed.update((move.node, move.origin) for move in lab.moves)
-            share = dict(
-                host_shares.share_for(
-                    topology, placed, self.host, lab.endpoints, states, lab.runs, render
-                )
-            )
-            for vm in share["vms"]:
-                if placed[vm["name"]] != lab.placed[vm["name"]]:
-                    vm["options"] = without_links(vm["options"])
-                # A later phase of this run starts it: its neighbours keep their carriers.
-                vm["later"] = states[vm["name"]] != lab.states[vm["name"]]
-                if params["state"] == "absent" and vm["name"] not in (lab.only or ()):
-                    # Without images, its other options are not complete. It only loses peers.
-                    vm["options"] = {"nics": vm["options"]["nics"]}
-            share["node_facts"] = facts_of_nodes(topology, [vm["name"] for vm in share["vms"]])
-            share["record"] = lab.derived
-        share["limits"] = topology.data["limits"]
-        share.update(origin=lab.origin, placed=lab.placed, queried_lab=lab.queried)
-        return share
+            render = self._renderer(lab.topology)
+            check_mode = self._task.check_mode
+            found = share_of(lab, self.host, params["state"], states, check_mode, render)
+        record = {} if params["state"] == "absent" and not lab.only else {"record": lab.derived}
+        common = {"origin": lab.origin, "placed": lab.placed, "queried_lab": lab.queried}
+        return {**found, **record, **common}
 
     def _source(self, params: Params) -> dict[str, str] | None:
         """Return the lab and the checkpoint that the lab is a clone of, None for another lab."""
@@ -392,8 +381,9 @@ class LabAction(ShareRunner):
         lab = {"name": topology.name, "vars": topology.data["vars"]}
 
         def render(node: Node, content: Any) -> Content:
-            if isinstance(content, str) or "base64" in content:
-                return content
+            if is_rendered(content):
+                found: Content = content
+                return found
             if _local_files.is_source(content):
                 option = "nodes.%s.files" % node.name
                 return _local_files.encoded(option, content["src"], self._find)

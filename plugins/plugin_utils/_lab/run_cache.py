@@ -60,7 +60,7 @@ def _write(path: str, value: Any) -> None:
         RecursionError,
     )
     with contextlib.suppress(*unfit):
-        with _without_collector():
+        with without_collector():
             content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         write_atomically(path, content)
 
@@ -69,12 +69,12 @@ def _read(path: str) -> Any:
     check_owner(path)
     with open(path, "rb") as stream:
         content = stream.read()
-    with _without_collector():
+    with without_collector():
         return pickle.loads(content)
 
 
 @contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Pause the garbage collector, which takes longer than the work on so many objects."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.origin import kept_origin
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.record_cache import RecordCache
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.allocations import allocations
 from ansible_collections.vlab.qemu.plugins.plugin_utils._topology.endpoints import UdpEndpoints
@@ -31,7 +32,7 @@ class UsedRecord:
     def __init__(
         self, cache: RecordCache, facts: Facts, sent: str | None, is_queried: bool = False
     ) -> None:
-        self._is_cached = not facts and not is_queried
+        self.is_cached = not facts and not is_queried
         self._is_assumed = not facts and sent is None
         if self._is_assumed:
             self._record = cache.read()
@@ -43,33 +44,26 @@ class UsedRecord:
             )
         self.kept = Kept(self._record.allocations)
 
-    def derived(self, topology: Topology, endpoints: UdpEndpoints) -> lab_record.Derived:
-        """Return what the hosts of the lab are to record."""
-        found, record = allocations(topology, endpoints), self._record
-        return {
-            "allocations": found,
-            "revision": max(1, record.revision + (found != record.allocations)),
-            "based_on": record.revision,
-            "digest": lab_record.digest(record.allocations) if self._is_assumed else None,
-        }
+    def derived(
+        self, topology: Topology, endpoints: UdpEndpoints, origin: str | None
+    ) -> lab_record.Sent:
+        """Return what the hosts of the lab are to record. origin: of the topology."""
+        record, found = self._record, allocations(topology, endpoints)
+        revision = max(1, record.revision + (found != record.allocations))
+        origin = kept_origin(record.origin, origin)
+        return lab_record.to_send(
+            lab_record.LabRecord(topology.name, origin, revision, found),
+            record.revision,
+            record.allocations if self._is_assumed else None,
+        )
 
-    def remember(self, cache: RecordCache, derived: lab_record.Derived | None) -> None:
+    def remember(self, cache: RecordCache, sent: lab_record.Sent | None) -> None:
         """Keep the record of a host, if the next run cannot derive it from the topology alone.
 
-        derived: what the host has recorded, None if it has recorded nothing.
+        sent: what the host has recorded, None if it has recorded nothing. Only if is_cached.
         """
-        if self._is_cached and self._record.revision:
-            record = self._record
-            if derived is not None:
-                record = record._replace(
-                    revision=derived["revision"], allocations=derived["allocations"]
-                )
-            cache.write(record)
-
-    def remove(self, cache: RecordCache) -> None:
-        """Remove the record of a host, because the lab is removed."""
-        if self._is_cached:
-            cache.remove()
+        if self._record.revision:
+            cache.write(self._record if sent is None else lab_record.from_sent(sent))
 
 
 def existing_vms(params: dict[str, Any], hosts: list[str], facts: Facts) -> set[str] | None:

@@ -305,13 +305,9 @@ def test_a_damaged_vm_that_is_left_as_it_is_stops_no_other(lab, tmp_path):
     assert not os.path.exists(str(tmp_path / "lab1" / "r2"))
 
 
-def derived(allocations, based_on=0, revision=1, digest=None):
-    return {
-        "allocations": allocations,
-        "based_on": based_on,
-        "revision": revision,
-        "digest": digest,
-    }
+def derived(allocations, based_on=0, revision=1, origin=None):
+    record = lab_record.LabRecord("lab1", origin, revision, allocations)
+    return lab_record.to_send(record, based_on, None)
 
 
 def test_the_record_is_written_by_a_run_only_and_only_when_it_changed(lab, tmp_path):
@@ -338,6 +334,22 @@ def test_a_share_that_was_derived_without_the_record_changes_nothing(lab, tmp_pa
     given = derived({"nodes": {"a": {}}}, based_on=2, revision=3)
     assert "lab_record" not in lab([node("a", "present")], check_mode=False, record=given)
     assert lab_record.read(str(tmp_path / "lab1")).revision == 3
+
+
+def test_a_record_that_stays_is_not_parsed(lab, tmp_path, monkeypatch):
+    define(tmp_path, "a")
+    given, more = derived({"nodes": {"a": {}}}, 4, 4, MINE), {"origin": MINE}
+    lab([node("a", "present")], check_mode=False, record=given, **more)
+    path = tmp_path / "lab1" / "lab.json"
+    written = path.read_bytes()
+    monkeypatch.setattr(lab_record, "parse_json", None)
+    monkeypatch.setattr(lab_record, "read", None)
+    for check_mode in (False, True):
+        assert not lab([node("a", "present")], check_mode, record=given, **more)["changed"]
+    assert path.read_bytes() == written
+    # Whose lab it is comes from the file all the same.
+    with pytest.raises(OptionError, match="allow_takeover"):
+        lab([node("b", "present")], record=given, origin=OTHER)
 
 
 def test_a_damaged_record_stops_a_run_unless_another_hypervisor_has_it(lab, tmp_path):
@@ -565,16 +577,15 @@ def test_a_lab_without_its_topology_keeps_the_definitions(lab, tmp_path):
 
 
 def test_another_topology_that_changes_nothing_leaves_the_files_of_the_lab(lab, tmp_path):
-    def derived(address):
-        given = {"nodes": {"a": {"loopback": address}}}
-        return {"allocations": given, "revision": 2, "based_on": 2, "digest": None}
+    def given(address):
+        return derived({"nodes": {"a": {"loopback": address}}}, 2, 2)
 
     facts = {"a": {"name": "a"}}
-    mine = {"origin": MINE, "record": derived("10.0.0.1"), "node_facts": facts}
+    mine = {"origin": MINE, "record": given("10.0.0.1"), "node_facts": facts}
     lab([node("a", "present")], check_mode=False, **mine)
     files = [path for path in sorted((tmp_path / "lab1").iterdir()) if path.is_file()]
     before = [path.read_text() for path in files]
-    other = {"origin": OTHER, "record": derived("10.0.0.2"), "node_facts": {"a": {"name": "b"}}}
+    other = {"origin": OTHER, "record": given("10.0.0.2"), "node_facts": {"a": {"name": "b"}}}
     assert not lab([node("a", "present")], check_mode=False, **other)["changed"]
     assert [path.read_text() for path in files] == before and len(files) >= 2
     lab([node("a", "present")], check_mode=False, allow_takeover=True, **other)
@@ -655,11 +666,10 @@ def test_a_clone_takes_the_record_of_its_origin_first(lab, tmp_path):
     save_origin(tmp_path)
     allocations = {"nodes": {"a": {"loopback": "10.0.0.7"}}}
     lab_record.write(str(tmp_path / "origin"), lab_record.LabRecord("origin", None, 5, allocations))
-    derived = {"allocations": {}, "revision": 1, "based_on": 0, "digest": None}
-    result = lab([node("a")], record=derived, **SOURCE)
+    result = lab([node("a")], record=derived({}), **SOURCE)
     assert "10.0.0.7" in result["lab_record"]
-    derived = {"allocations": allocations, "revision": 6, "based_on": 5, "digest": None}
-    assert "lab_record" not in lab([node("a")], record=derived, **SOURCE)
+    given = derived(allocations, 5, 6)
+    assert "lab_record" not in lab([node("a")], record=given, **SOURCE)
 
 
 def test_guests_that_continue_are_not_counted_as_booting(lab, tmp_path, monkeypatch):

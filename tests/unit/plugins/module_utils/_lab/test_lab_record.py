@@ -20,13 +20,8 @@ ONE, TWO = {"nodes": {"r1": {"loopback": "10.0.0.1"}}}, {"nodes": {"r1": {}, "r2
 RECORD = LabRecord("lab1", "/srv/lab.yml", 3, ONE)
 
 
-def derived(allocations, based_on=0, revision=1, digest=None):
-    return {
-        "allocations": allocations,
-        "based_on": based_on,
-        "revision": revision,
-        "digest": digest,
-    }
+def sent(allocations, based_on=0, revision=1, assumed=None):
+    return lab_record.to_send(LabRecord("lab1", None, revision, allocations), based_on, assumed)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
@@ -43,6 +38,21 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     lab_record.remove(str(tmp_path))
     lab_record.remove(str(tmp_path))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_record_that_is_sent_is_recognised_in_the_file_and_saved_as_it_is(tmp_path):
+    folder, same = str(tmp_path), lab_record.to_send(RECORD, 3, None)
+    assert not lab_record.is_saved(folder, None) and not lab_record.is_saved(folder, same)
+    lab_record.write(folder, RECORD)
+    path = tmp_path / "lab.json"
+    written = path.read_bytes()
+    assert lab_record.is_saved(folder, same) and lab_record.from_sent(same) == RECORD
+    for other in ({"revision": 4}, {"origin": None}, {"name": "lab2"}, {"allocations": TWO}):
+        changed = lab_record.to_send(RECORD._replace(**other), 3, None)
+        assert not lab_record.is_saved(folder, changed)
+    path.unlink()
+    lab_record.write_sent(folder, same)
+    assert path.read_bytes() == written and stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_clone_has_the_addresses_of_its_origin_and_not_its_ports(tmp_path):
@@ -99,37 +109,38 @@ def test_what_is_no_record_is_an_empty_one(value):
     [
         (LabRecord(), None, False),
         (RECORD, None, False),
-        (LabRecord(), derived(ONE), False),
-        (RECORD, derived(ONE), False),
-        (RECORD, derived(TWO), True),
-        (RECORD, derived(TWO, based_on=2), True),
-        (RECORD, derived(TWO, based_on=3), False),
-        (RECORD, derived(TWO, based_on=4), False),
+        (LabRecord(), sent(ONE), False),
+        (RECORD, sent(ONE), False),
+        (RECORD, sent(TWO), True),
+        (RECORD, sent(TWO, based_on=2), True),
+        (RECORD, sent(TWO, based_on=3), False),
+        (RECORD, sent(TWO, based_on=4), False),
         # From the cache of the controller: the record must be the same.
-        (RECORD, derived(TWO, based_on=9, digest=lab_record.digest(TWO)), True),
-        (RECORD, derived(TWO, based_on=9, digest=lab_record.digest(ONE)), False),
-        (RECORD, derived(ONE, based_on=9, digest=lab_record.digest(TWO)), False),
-        (LabRecord(), derived(TWO, digest=lab_record.digest({})), False),
-        (LabRecord(), derived(TWO, based_on=9, digest=lab_record.digest(ONE)), True),
+        (RECORD, sent(TWO, based_on=9, assumed=TWO), True),
+        (RECORD, sent(TWO, based_on=9, assumed=ONE), False),
+        (RECORD, sent(ONE, based_on=9, assumed=TWO), False),
+        (LabRecord(), sent(TWO, assumed={}), False),
+        (LabRecord(), sent(TWO, based_on=9, assumed=ONE), True),
     ],
 )
 def test_when_the_controller_has_to_derive_again(saved, given, expected):
-    assert lab_record.is_unknown(saved, given) is expected
+    record = lab_record.from_sent(given) if given else None
+    assert lab_record.is_unknown(saved, given, record) is expected
 
 
 @pytest.mark.parametrize(
     "saved, given, revision, allocations",
     [
-        (LabRecord(), derived(ONE), 1, ONE),
+        (LabRecord(), sent(ONE), 1, ONE),
         (RECORD, None, 3, ONE),
-        (RECORD, derived(ONE), 3, ONE),
-        (RECORD, derived(ONE, 5, 5), 5, ONE),
-        (RECORD, derived(TWO, 3, 4), 4, TWO),
-        (RECORD, derived(TWO, 7, 7), 7, TWO),
+        (RECORD, sent(ONE), 3, ONE),
+        (RECORD, sent(ONE, 5, 5), 5, ONE),
+        (RECORD, sent(TWO, 3, 4), 4, TWO),
+        (RECORD, sent(TWO, 7, 7), 7, TWO),
     ],
 )
 def test_the_record_after_a_run(saved, given, revision, allocations):
-    record = lab_record.updated(saved, "lab1", given)
+    record = lab_record.updated(saved, lab_record.from_sent(given) if given else None)
     assert (record.revision, record.allocations) == (revision, allocations)
     assert record.origin == saved.origin
 

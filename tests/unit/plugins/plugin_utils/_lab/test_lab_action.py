@@ -24,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab import (
     lab_migrations,
     record_cache,
     results,
+    share,
     start_barrier,
     topology_source,
 )
@@ -637,14 +638,15 @@ class Host:
 
     def run_share(self, params, share):
         self.requests += 1
-        derived = json.loads(json.dumps(share.get("record")))
-        if lab_record.is_unknown(self.record, derived):
+        sent = json.loads(json.dumps(share.get("record")))
+        given = lab_record.from_sent(sent) if sent else None
+        if lab_record.is_unknown(self.record, sent, given):
             text = lab_record.to_text(self.record)
             return {"changed": False, "vms": [], "progress": [], "lab_record": text}
         if params["state"] == "absent":
             self.record = lab_record.LabRecord()
         else:
-            self.record = lab_record.updated(self.record, share["lab"], derived)
+            self.record = lab_record.updated(self.record, given)
         return {"changed": True, "vms": [], "progress": []}
 
     def run(self, facts=False, **args):
@@ -765,6 +767,35 @@ def test_the_hosts_of_a_run_derive_the_lab_once(builds):
     assert results == [{"a": "hv1", "b": "hv2"}] * 3 and shares == ["a", "b"]
 
 
+def test_the_first_host_of_a_run_makes_the_shares_that_need_no_host(builds, monkeypatch, tmp_path):
+    made_for, share_for = [], share.host_shares.share_for
+    monkeypatch.setattr(
+        share.host_shares,
+        "share_for",
+        lambda *given: made_for.append(given[2]) or share_for(*given),
+    )
+    template = tmp_path / "x.j2"
+    template.write_text("{{ node.name }} on {{ inventory_hostname }}", encoding="utf-8")
+    nodes = {
+        "a": {"hypervisor": "hv1"},
+        "b": {"hypervisor": "hv2", "files": {"x": {"template": "x.j2"}}},
+        "c": {"hypervisor": "hv3", "files": {"x": "text"}},
+    }
+    files = {}
+    for here in ("hv1", "hv2", "hv3"):
+        made = action(
+            ("hv1", "hv2", "hv3"), here, topology=dict(PAIR, nodes=nodes), check_mode=True
+        )
+        made._find_needle = lambda kind, name: str(template)
+        assert not run(made).get("failed")
+        ((_given, sent),) = made.sent
+        assert sent["limits"] is not None and sent["placed"]["a"] == "hv1" and sent["record"]
+        for vm in sent["vms"]:
+            files[vm["name"]] = vm["options"].get("config_drive", {}).get("files", {}).get("x")
+    assert files == {"a": None, "b": "b on hv2", "c": "text"}
+    assert made_for == ["hv1", "hv2", "hv3", "hv2"] and len(builds) == 1
+
+
 def test_the_hosts_of_a_run_parse_the_topology_once(builds, monkeypatch, tmp_path):
     parsed, load_yaml = [], topology_source.load_yaml
     monkeypatch.setattr(
@@ -832,7 +863,8 @@ def test_the_record_of_one_host_saves_the_others_a_second_request(builds):
         run(made)
         record = made.sent[0][1]["record"]
         assert record["based_on"] == 4 and record["digest"] is None
-        assert record["allocations"]["nodes"]["a"]["loopback"] == "10.9.9.9"
+        nodes = lab_record.from_sent(record).allocations["nodes"]
+        assert nodes["a"]["loopback"] == "10.9.9.9"
         # The next run queries it again: there may be many hosts, and labs are large.
         assert made._record_cache.text() is None
     assert queries == [("_lab.lab_service", "record", {"root": "~/lab", "lab": "pair"})]
