@@ -38,10 +38,12 @@ def pack() -> bytes:
     return stream.getvalue()
 
 
-def _files() -> Iterator[tuple[str, str]]:
-    for folder, folders, names in sorted(os.walk(MODULE_UTILS)):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(names):
-            if name.endswith(".py"):
-                path = os.path.join(folder, name)
-                yield path, os.path.relpath(path, MODULE_UTILS)
+def _files(folder: str = MODULE_UTILS, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path and the name in the archive of each file, always in the same order."""
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        if entry.name.endswith(".py"):
+            yield entry.path, prefix + entry.name
+        elif entry.name != "__pycache__" and entry.is_dir():
+            yield from _files(entry.path, "%s%s/" % (prefix, entry.name))
