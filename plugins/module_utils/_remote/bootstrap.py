@@ -11,6 +11,7 @@ the request (plugin_utils/_remote/client.py). Everything else comes from the cod
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import sys
@@ -45,7 +46,11 @@ def main() -> None:
     except OSError as error:
         raise SystemExit(cache_failure(error))
     if loaded:
+        # What is imported stays: the collector of garbage need not look at it, now and later.
+        gc.disable()
         service = importlib.import_module("%s.%s" % (PACKAGE, request.content["service"]))
+        gc.freeze()
+        gc.enable()
         handle_request(service.HANDLERS, request, target)
     else:
         write_message(target, Message(request.token, CODE_BUNDLE_MISSING, {}))

@@ -16,7 +16,6 @@ import os
 import shutil
 import sys
 import tempfile
-import zipfile
 import zipimport
 
 PACKAGE = "ansible_collections.vlab.qemu.plugins.module_utils"
@@ -57,6 +56,8 @@ def _has(path: str, content: bytes) -> bool:
 
 def _sources() -> dict[str, bytes]:
     """Return the modules of the collection: {path below the import folder: text}."""
+    import zipfile  # most runs keep no code
+
     found: dict[str, bytes] = {}
     for archive in _archives():
         with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(archive) as opened:

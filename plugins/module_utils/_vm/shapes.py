@@ -125,6 +125,11 @@ def free_dict(path: str, value: Any) -> str | None:
     return any_value(path, value) if isinstance(value, dict) else path
 
 
+def checked_later(path: str, value: Any) -> str | None:
+    """Check only that a value is a dict: its content has a check of its own."""
+    return None if isinstance(value, dict) else path
+
+
 def optional(check: Check) -> Check:
     """Return a check that also accepts None."""
     return lambda path, value: None if value is None else check(path, value)
@@ -356,10 +361,10 @@ run = record(
         "uuid": text,
         "argv": list_of(text),
         "console_from": natural,
-        "definition": free_dict,
+        "definition": checked_later,
     },
 )
-alive_run = record({**_PROCESS, "uuid": text, "definition": free_dict})
+alive_run = record({**_PROCESS, "uuid": text, "definition": checked_later})
 hub = record(
     {
         **_PROCESS,

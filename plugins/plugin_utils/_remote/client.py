@@ -6,8 +6,8 @@
 
 """Requests to a hypervisor: one Python process there, which handles one request and ends.
 
-The process is `python3 -I -c LOADER`. Its standard input has the text of the modules _SOURCES, then
-the request. So the code that finds, checks and loads the code bundle exists once, in _SOURCES.
+The process is `python3 -I -S -c LOADER`. Its standard input has the text of the modules _SOURCES,
+then the request. So the code that finds, checks and loads the code bundle exists once, in _SOURCES.
 """
 
 from __future__ import annotations
@@ -97,8 +97,9 @@ def process_of(interpreter: str, request: Message) -> tuple[str, bytes]:
     """Return the command line of the process that handles a request, and its standard input."""
     sources = {name: _read_source(name) for name in _SOURCES}
     sizes = ["%s=%d" % (name, len(text)) for name, text in sources.items()]
-    # -I: the user's own Python modules and settings have no effect.
-    command = shlex.join([*shlex.split(interpreter), "-I", "-c", LOADER, *sizes])
+    # -I: the user's own Python modules and settings have no effect. -S: nor do packages that are
+    # installed beside the standard library, which can take longer to load than the request.
+    command = shlex.join([*shlex.split(interpreter), "-I", "-S", "-c", LOADER, *sizes])
     stdin = io.BytesIO()
     stdin.write(b"".join(sources.values()))
     protocol.write_message(stdin, request)

@@ -80,6 +80,14 @@ def test_an_exception_of_a_handler_comes_after_its_start(cache, tmp_path):
     assert "KeyError: 'params'" in reply.output
 
 
+def test_a_request_loads_nothing_beside_the_standard_library(cache, tmp_path):
+    """A host can have packages that Python loads, with what they import, each time it starts."""
+    python = "%s -X importtime" % sys.executable
+    reply = client.send_request(Host().run, python, "_vm.guest_service", "vms", {"root": "/no"})
+    imported = [line.rpartition("|")[2].strip() for line in reply.output.splitlines()]
+    assert "json" in imported and "site" not in imported
+
+
 def test_a_host_without_python(cache, tmp_path):
     reply = client.send_request(Host().run, "/no/python3", "_vm.guest_service", "vms", {})
     assert reply.message is None and not reply.started and "/no/python3" in reply.output
