@@ -33,7 +33,7 @@ PLAIN = ("adhoc", "lab_kill")
 # What targets of this host do only in the set "nightly", as variables.
 NIGHTLY_VARIABLES = {
     # Guests that restart under their connections take ten minutes.
-    "inside": '{"inside_restarts": true, "inside_noise_commands": 50}',
+    "inside": '{"inside_restarts": true, "inside_noise_commands": 50, "inside_file_size": 5}',
     # Two labs of each format run, one after the other.
     "import_lab": '{"import_lab_all": true}',
     # Each change of a lab takes a fifth of a second.
@@ -185,6 +185,32 @@ ECOSYSTEM_FILES = {
         "tests/ecosystem/autostart.",
     ),
 }
+
+
+# Targets that run if one of these files, or the target, has changed; all of them run each night.
+# What they use of plugins and of the role lab is tested by other targets in every run: role_lab,
+# role_lab_key, role_ospf_triangle, lab_across.
+TARGET_FILES = {
+    "fabric_across": ("roles/leaf_spine/",),
+    "role_dual_homed_site": ("roles/dual_homed_site/",),
+    "role_guest_image": ("roles/guest_image/",),
+    "role_hub_spoke": ("roles/hub_spoke/",),
+    "role_lab_graph": ("roles/lab/tasks/graph.yml", "plugins/plugin_utils/_pictures/"),
+    "role_leaf_spine": ("roles/leaf_spine/",),
+    "role_ring": ("roles/ring/",),
+}
+
+
+def unchanged_targets() -> list[str]:
+    """Return the targets that do not run because their files have not changed."""
+    changed = changed_files()
+    return [
+        target
+        for target, prefixes in TARGET_FILES.items()
+        if not any(
+            name.startswith((*prefixes, f"tests/integration/targets/{target}/")) for name in changed
+        )
+    ]
 
 
 def changed_ecosystem_tests() -> list[str]:
@@ -394,6 +420,7 @@ def image_steps() -> list[Step]:
 def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
     """Return the given targets, or those that the test bed does not run, each on this host.
 
+    Without `nightly`, targets whose files have not changed are left out.
     nightly: run the examples of all pages, and use the plain interpreter.
     """
     names = sorted(
@@ -409,6 +436,8 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
         for name in names
         if "testbed" not in (TARGETS / name / "aliases").read_text(encoding="utf-8")
     ]
+    if not nightly:
+        local = [name for name in local if name not in unchanged_targets()]
     pages = (
         []
         if nightly
@@ -495,11 +524,11 @@ def tree_steps() -> list[Step]:
 
 def testbed_steps(everything: bool = False) -> list[Step]:
     """Return the test bed. everything: run all targets by ansible-playbook."""
-    arguments = []
-    if everything:
-        arguments = ["--through-ansible"]
-    elif not ee_has_changed():
-        arguments = ["--skip", "ee_job"]
+    arguments = ["--through-ansible"]
+    if not everything:
+        skipped = [] if ee_has_changed() else ["ee_job"]
+        skipped += [name for name in unchanged_targets() if name.endswith("_across")]
+        arguments = ["--skip", ",".join(skipped)] if skipped else []
     return [
         Step(
             "testbed",

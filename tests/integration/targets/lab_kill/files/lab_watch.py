@@ -29,7 +29,7 @@ def start(state):
             "ansible-playbook",
             PLAYBOOK,
             "-e",
-            json.dumps({"root": str(ROOT), "images": str(FOLDER / "images.json"), "state": state}),
+            json.dumps({"root": str(ROOT), "state": state}),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
