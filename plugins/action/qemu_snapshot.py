@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.timed_action import TimedAction
+from ansible_collections.vlab.qemu.plugins.plugin_utils._vm.module_action import (
+    ModuleAction,
+    load_service,
+)
 
 
-class ActionModule(TimedAction):
+class ActionModule(TimedAction, ModuleAction):
     """Runs qemu_snapshot."""
 
+    service = load_service("snapshot_service", "_lab")
     option = "stop_at"

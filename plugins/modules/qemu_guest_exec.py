@@ -10,7 +10,8 @@ module: qemu_guest_exec
 version_added: 1.0.0
 short_description: Run a command in a guest through its guest agent
 description:
-  - Runs a program in the guest of a running VM and returns its output.
+  - Runs a program in the guest of a running VM, or command lines in several guests, and returns
+    the output.
   - The guest needs the QEMU guest agent, and the VM needs
     O(vlab.qemu.qemu_vm#module:guest_agent=true). No network is needed.
 author:
@@ -19,6 +20,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.flow
   - vlab.qemu.vm
 attributes:
   check_mode:
@@ -31,11 +33,16 @@ attributes:
     support: none
     details:
       - The command runs each time; use C(changed_when) to define what counts as a change.
+  action:
+    support: full
+    details:
+      - The hypervisor does the work in one request instead of a module, where that is possible.
+  async:
+    support: full
 options:
   vm:
     description: The name of the VM.
     type: str
-    required: true
   argv:
     description: The program and its arguments. They are not passed to a shell.
     type: list
@@ -43,6 +50,11 @@ options:
   cmd:
     description: A command line for the guest's C(/bin/sh).
     type: str
+  cmds:
+    description:
+      - Command lines for the C(/bin/sh) of several guests, by the name of the VM, instead of O(vm).
+        All guests run them at the same time.
+    type: dict
   stdin:
     description: The standard input of the program.
     type: str
@@ -63,86 +75,77 @@ EXAMPLES = r"""
     argv: [vtysh, -c, show ip ospf neighbor]
   register: neighbours
   changed_when: false
+
+- name: Ask two routers at the same time
+  vlab.qemu.qemu_guest_exec:
+    cmds:
+      r1: ip route show default
+      r2: ip route show default
+  register: routes
+  changed_when: false
 """
 
 RETURN = r"""
 rc:
   description:
     - The exit code of the program; 128 plus the number of the signal if a signal ended it.
-  returned: success, and failure of the program
+  returned: with O(vm), success, and failure of the program
   type: int
   sample: 0
 stdout:
   description: The standard output of the program.
-  returned: success, and failure of the program
+  returned: with O(vm), success, and failure of the program
   type: str
 stdout_lines:
   description: The standard output as lines.
-  returned: success, and failure of the program
+  returned: with O(vm), success, and failure of the program
   type: list
   elements: str
 stderr:
   description: The standard error of the program.
-  returned: success, and failure of the program
+  returned: with O(vm), success, and failure of the program
   type: str
+outputs:
+  description: What the command lines of the guests returned, in the order of O(cmds).
+  returned: with O(cmds)
+  type: list
+  elements: dict
+  contains:
+    vm:
+      description: The name of the VM.
+      returned: always
+      type: str
+      sample: r1
+    rc:
+      description: The exit code, as above.
+      returned: if the command line was run
+      type: int
+      sample: 0
+    stdout:
+      description: The standard output.
+      returned: if the command line was run
+      type: str
+    stderr:
+      description: The standard error.
+      returned: if the command line was run
+      type: str
+    msg:
+      description: Why it failed.
+      returned: failure
+      type: str
 """
 
-from typing import TYPE_CHECKING, Any
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_exec import (
-    run_in_guest,
-    wait_for_agent,
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.guest_exec_service import (
+    SPECIFICATION,
+    work,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import existing
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.guest_cause import check_agent
-
-if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
-
-def work(module: AnsibleModule) -> dict[str, Any]:
-    """Run the command in the guest; return the module's result."""
-    params = module.params
-    if module.check_mode:
-        return {"changed": True, "skipped": True, "msg": "commands are not run in check mode"}
-    if not params["argv"] and not params["cmd"]:
-        raise OptionError("argv", "a program is required")
-    folder = existing(params["root"], params["lab"], params["vm"])
-    timeout, socket = params["ready_timeout"], folder.socket("agent.sock")
-    with wait_for_agent(socket, timeout, lambda error: check_agent(error, folder)) as agent:
-        result = run_in_guest(
-            agent,
-            params["argv"] or ["/bin/sh", "-c", params["cmd"]],
-            params["timeout"],
-            params["stdin"],
-        )
-    if result["rc"] != 0:
-        return dict(
-            result,
-            failed=True,
-            msg="the command ended with exit code %d in the guest %s: %s"
-            % (result["rc"], params["vm"], result["stderr"].strip() or result["stdout"].strip()),
-        )
-    return dict(result, changed=True)
 
 
 def main() -> None:
     run_module(
-        work,
-        argument_spec={
-            "vm": {"type": "str", "required": True},
-            "lab": {"type": "str", "default": "default"},
-            "root": {"type": "path"},
-            "argv": {"type": "list", "elements": "str"},
-            "cmd": {"type": "str"},
-            "stdin": {"type": "str"},
-            "timeout": {"type": "int", "default": 60},
-            "ready_timeout": {"type": "int", "default": 60},
-        },
-        mutually_exclusive=[("argv", "cmd")],
-        required_one_of=[("argv", "cmd")],
+        lambda module: work(module.params, module.check_mode),
+        **SPECIFICATION,
     )
 
 

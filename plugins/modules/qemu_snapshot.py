@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.flow
   - vlab.qemu.vm
 attributes:
   check_mode:
@@ -34,6 +35,12 @@ attributes:
     details:
       - O(state=reverted) discards what the guest did since the snapshot, so it always changes
         the VM.
+  action:
+    support: full
+    details:
+      - The hypervisor does the work in one request instead of a module, where that is possible.
+  async:
+    support: full
 options:
   vm:
     description: The name of the VM; by default all VMs of O(lab) on this hypervisor.
@@ -268,48 +275,17 @@ failed_vms:
   sample: {r2: {msg: cannot write ...}}
 """
 
-from typing import TYPE_CHECKING, Any
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.snapshots import converge_snapshots
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
-    PLACE_SPEC,
-    SAVE_TIMEOUT,
-    SETTINGS_SPEC,
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.snapshot_service import (
+    SPECIFICATION,
+    work,
 )
-
-if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
-
-def work(module: AnsibleModule) -> dict[str, Any]:
-    """Bring the snapshots into their state; return the module's result."""
-    return converge_snapshots(module.params, module.check_mode)
 
 
 def main() -> None:
     run_module(
-        work,
-        argument_spec=dict(
-            {
-                "vm": {"type": "str"},
-                "name": {"type": "str"},
-                "state": {
-                    "type": "str",
-                    "choices": ["present", "absent", "reverted"],
-                    "default": "present",
-                },
-                "memory": {"type": "bool", "default": True},
-                "description": {"type": "str", "default": ""},
-                "keep": {"type": "int"},
-                "purge": {"type": "bool", "default": False},
-                "allow_definition_changes": {"type": "bool", "default": False},
-                "stop_at": {"type": "float"},
-                "save_timeout": {"type": "int", "default": SAVE_TIMEOUT},
-            },
-            **PLACE_SPEC,
-            **{key: SETTINGS_SPEC[key] for key in ("start_timeout", "lock_timeout")},
-        ),
+        lambda module: work(module.params, module.check_mode),
+        **SPECIFICATION,
     )
 
 

@@ -18,8 +18,16 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.flow
   - vlab.qemu.attributes.info_module
   - vlab.qemu.vm
+attributes:
+  action:
+    support: full
+    details:
+      - The hypervisor does the work in one request instead of a module, where that is possible.
+  async:
+    support: full
 options:
   vm:
     description: The name of the VM; by default all VMs of O(lab).
@@ -113,35 +121,17 @@ snapshots:
       sample: /var/lib/vlab/default/r1/snapshots/before-upgrade
 """
 
-from typing import TYPE_CHECKING, Any
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._lab.snapshots import folders_of
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.run import snapshot_facts
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import PLACE_SPEC
-
-if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
-
-def work(module: AnsibleModule) -> dict[str, Any]:
-    """Gather the facts; return the module's result."""
-    params, found, warnings = module.params, [], []
-    for folder in folders_of(params["root"], params["lab"], params["vm"]):
-        try:
-            found += snapshot_facts(folder)
-        except VlabError as error:
-            warnings.append("%s/%s: %s" % (folder.lab, folder.name, error.message))
-    if params["name"] is not None:
-        found = [entry for entry in found if entry["name"] == params["name"]]
-    return {"changed": False, "snapshots": found, "warnings": warnings}
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.snapshot_info_service import (
+    SPECIFICATION,
+    work,
+)
 
 
 def main() -> None:
     run_module(
-        work,
-        argument_spec=dict({"vm": {"type": "str"}, "name": {"type": "str"}}, **PLACE_SPEC),
+        lambda module: work(module.params, module.check_mode),
+        **SPECIFICATION,
     )
 
 

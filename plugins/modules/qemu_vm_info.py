@@ -20,7 +20,15 @@ extends_documentation_fragment:
   - vlab.qemu.attributes
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
+  - vlab.qemu.attributes.flow
   - vlab.qemu.attributes.info_module
+attributes:
+  action:
+    support: full
+    details:
+      - The hypervisor does the work in one request instead of a module, where that is possible.
+  async:
+    support: full
 options:
   name:
     description: Return only VMs of this name.
@@ -772,39 +780,17 @@ vms:
       sample: no QEMU listens at /var/lib/vlab/default/r1/qmp.sock
 """
 
-from typing import TYPE_CHECKING, Any
-
 from ansible_collections.vlab.qemu.plugins.module_utils._module import run_module
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.facts import vm_facts
-
-if TYPE_CHECKING:
-    from ansible.module_utils.basic import AnsibleModule
-
-
-def work(module: AnsibleModule) -> dict[str, Any]:
-    """Query the VMs; return the module's result."""
-    params = module.params
-    vms, warnings = vm_facts(
-        params["root"],
-        params["lab"],
-        params["name"],
-        params["ask_agent"],
-        params["agent_timeout"],
-        with_definition=True,
-    )
-    return {"changed": False, "vms": vms, "warnings": warnings}
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.vm_info_service import (
+    SPECIFICATION,
+    work,
+)
 
 
 def main() -> None:
     run_module(
-        work,
-        argument_spec={
-            "name": {"type": "str"},
-            "lab": {"type": "str"},
-            "root": {"type": "path"},
-            "ask_agent": {"type": "bool", "default": False},
-            "agent_timeout": {"type": "int", "default": 2},
-        },
+        lambda module: work(module.params, module.check_mode),
+        **SPECIFICATION,
     )
 
 

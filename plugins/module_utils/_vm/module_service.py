@@ -32,6 +32,8 @@ def handlers(work: Work, specification: Mapping[str, Any]) -> dict[str, Handler]
         params = parameters["params"]
         option_paths.expand(params, specification["argument_spec"])
         result = result_of(lambda: work(params, parameters["check_mode"]))
+        if not result.get("warnings"):
+            result.pop("warnings", None)  # as in run_module
         invocation = {"module_args": without_contents(params)}
         return {"invocation": invocation, **result}, []
 

@@ -4,7 +4,8 @@
 
 # This module is private to the vlab.qemu collection: it may change with any release.
 
-"""The action of the modules that users call in loops: by a request, else as Ansible runs modules.
+"""The action of modules that users call in loops, or that the roles call: by a request, else as
+Ansible runs modules.
 
 Ansible builds and unpacks a module again for each item of a loop.
 """
@@ -33,13 +34,13 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._remote.host_action impo
 _INJECT = "INJECT_INVOCATION"
 
 
-def load_service(name: str) -> ModuleType:
-    """Return a service of module_utils/_vm.
+def load_service(name: str, layer: str = "_vm") -> ModuleType:
+    """Return a service of module_utils/_vm, or of another layer.
 
     Action plugins call it when Ansible loads them, which is before it forks its workers.
     """
     bytecode_cache.activate()
-    return import_module("%s._vm.%s" % (PACKAGE, name))
+    return import_module("%s.%s.%s" % (PACKAGE, layer, name))
 
 
 def _injects_invocation(task_vars: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.vlab.qemu.plugins.action import qemu_scenario, qemu_snapshot
 from ansible_collections.vlab.qemu.plugins.module_utils._common import clock_service
 from ansible_collections.vlab.qemu.plugins.plugin_utils._remote import timed_action
+from ansible_collections.vlab.qemu.plugins.plugin_utils._vm import module_action
 
 
 class Clock:
@@ -49,6 +50,7 @@ def run(monkeypatch):
 
         monkeypatch.setattr(timed_action.HostAction, "send_request", send_request)
         monkeypatch.setattr(timed_action.NormalAction, "run", module)
+        monkeypatch.setattr(module_action.ModuleAction, "run", module)
         monkeypatch.setattr(timed_action.time, "time", clock.time)
         action = how.ActionModule.__new__(how.ActionModule)
         action._task = types.SimpleNamespace(args=args, check_mode=check_mode)

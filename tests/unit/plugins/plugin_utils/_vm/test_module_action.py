@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action of qemu_vm, qemu_nic and qemu_disk: when it sends a request, and the same result."""
+"""The action of modules: when it sends a request, and the same result."""
 
 from __future__ import annotations
 
@@ -110,6 +110,14 @@ TASKS = [
     ("qemu_disk", {"vm": "no", "name": "a", "source": "~/x"}),
     ("qemu_disk", {"path": "$VLAB_TEST/no.qcow2", "state": "absent"}),
     ("qemu_disk", {"path": "~/no/such/folder/x.qcow2", "check": True, "backup": "/x"}),
+    ("qemu_vm_info", {"lab": "no"}),
+    ("qemu_snapshot_info", {"vm": "no", "name": "s"}),
+    ("qemu_snapshot", {"lab": "no", "name": "s", "state": "reverted"}),
+    ("qemu_snapshot", {"lab": "no", "state": "present"}),
+    ("qemu_guest_exec", {"vm": "no", "argv": []}),
+    ("qemu_guest_exec", {"vm": "no", "cmd": "true"}),
+    ("qemu_guest_exec", {"cmds": {"a": "true", "b": "true"}}),
+    ("qemu_guest_exec", {"cmds": {"a": ["true"]}}),
 ]
 
 
@@ -143,6 +151,8 @@ def test_a_result_has_the_options_only_if_ansible_injects_them(is_injected, requ
         ("qemu_nic", {"name": "a"}, {}),
         ("qemu_disk", {"vm": "a"}, {}),
         ("qemu_vm", {"name": "a", "state": "on"}, {}),
+        ("qemu_guest_exec", {"vm": "a", "cmds": {"a": "true"}}, {}),
+        ("qemu_guest_exec", {"cmd": "true"}, {}),
         ("qemu_nic", {"vm": "a", "name": "b", "interface": "b"}, {}),  # it warns
         # It masks the password.
         ("qemu_vm", {"name": "a", "display": {"type": "vnc", "password": "p"}}, {}),
