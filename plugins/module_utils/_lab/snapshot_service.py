@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.snapshots import (
-    converge_snapshots as work,
+    converge_snapshots,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.module_service import handlers
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
@@ -18,6 +18,9 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.settings import (
     SAVE_TIMEOUT,
     SETTINGS_SPEC,
 )
+
+if TYPE_CHECKING:
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.data_types import Params, Result
 
 SPECIFICATION: dict[str, Any] = {
     "argument_spec": {
@@ -39,5 +42,11 @@ SPECIFICATION: dict[str, Any] = {
         **{key: SETTINGS_SPEC[key] for key in ("start_timeout", "lock_timeout")},
     },
 }
+
+
+def work(params: Params, check_mode: bool) -> Result:
+    """Bring the snapshots into their state; return the module's result."""
+    return converge_snapshots(params, check_mode)
+
 
 HANDLERS = handlers(work, SPECIFICATION)
