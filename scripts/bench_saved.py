@@ -51,18 +51,22 @@ class Tasks(Playbook):
         """Run a task that does nothing."""
         self.play([{"ansible.builtin.ping": {}}])
 
-    def result(self, module: str, **options: Any) -> dict[str, Any]:
-        """Run a module of the collection; return its result."""
-        path = self.where / "result.json"
+    def module(self, module: str, **options: Any) -> dict[str, Any]:
+        """Return the task that runs a module of the collection."""
         options = {"root": self.root, **options}
         if module == "qemu_lab":
             options["allow_container"] = True
-        self.play(
-            [
-                {"vlab.qemu." + module: options, "register": "done"},
-                {"ansible.builtin.copy": {"content": "{{ done | to_json }}", "dest": str(path)}},
-            ]
-        )
+        return {"vlab.qemu." + module: options, "register": "done"}
+
+    def run(self, module: str, **options: Any) -> None:
+        """Run a module of the collection, and nothing else."""
+        self.play([self.module(module, **options)])
+
+    def result(self, module: str, **options: Any) -> dict[str, Any]:
+        """Run a module of the collection; return its result."""
+        path = self.where / "result.json"
+        copy = {"content": "{{ done | to_json }}", "dest": str(path)}
+        self.play([self.module(module, **options), {"ansible.builtin.copy": copy}])
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
@@ -140,7 +144,7 @@ def rows_of_snapshots(tasks: Tasks, count: int) -> Iterator[list[str]]:
         folders = sorted(pathlib.Path(tasks.root, "idle").glob("vm*"))
         commands = [command_of(folder) for folder in folders]
         restoring = timed(
-            lambda: tasks.result("qemu_snapshot", lab="idle", name="s", state="reverted")
+            lambda: tasks.run("qemu_snapshot", lab="idle", name="s", state="reverted")
         )
         loader = Loader(tasks.where, tasks.base)
 
@@ -222,7 +226,7 @@ def rows_of_clones(tasks: Tasks) -> Iterator[list[str]]:
         tasks.result("qemu_lab", topology=lab, state="absent")
     for count, limit in ((1, CLONE_SECONDS), (CLONES, CLONES * CLONES_SECONDS)):
         lab = routers(count, True)
-        took = timed(lambda lab=lab: tasks.result("qemu_lab", topology=lab, images=images)) - noop
+        took = timed(lambda lab=lab: tasks.run("qemu_lab", topology=lab, images=images)) - noop
         tasks.result("qemu_lab", topology=lab, state="absent")
         yield [
             f"{count} warm routers, ready",
