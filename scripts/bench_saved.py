@@ -201,8 +201,9 @@ def rows_of_fabric(tasks: Tasks) -> Iterator[list[str]]:
 
 
 def guest_image() -> dict[str, Any]:
-    """Return the image of the routers; the tests have built it."""
-    manifest = json.loads(next(iter(IMAGES.glob("frr-*.json"))).read_text(encoding="utf-8"))
+    """Return the newest image of the routers; the tests have built it."""
+    newest = max(IMAGES.glob("frr-*.json"), key=lambda path: path.stat().st_mtime)
+    manifest = json.loads(newest.read_text(encoding="utf-8"))
     variables = yaml.safe_load(
         (ROOT / "roles/guest_image/vars/main.yml").read_text(encoding="utf-8")
     )
