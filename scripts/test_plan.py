@@ -542,10 +542,14 @@ def testbed_steps(everything: bool = False) -> list[Step]:
     ]
 
 
-def core_steps() -> list[Step]:
-    """Return the tests with the supported versions of ansible-core other than the installed one."""
+def core_steps(everything: bool = False) -> list[Step]:
+    """Return the tests with the supported versions of ansible-core other than the installed one.
+
+    everything: with pylint for files that have not changed.
+    """
     import ansible.release
 
+    more = ["--everything"] if everything else []
     installed = ".".join(ansible.release.__version__.split(".")[:2])
     others = {
         version: f"ansible-core>={version},<2.{int(version[2:]) + 1}"
@@ -555,7 +559,7 @@ def core_steps() -> list[Step]:
     return [
         Step(
             f"core/{version}",
-            python(str(ROOT / "scripts/core_leg.py"), specification),
+            python(str(ROOT / "scripts/core_leg.py"), specification, *more),
             cwd=ROOT,
             own_home=False,
             timeout=1500,
@@ -657,7 +661,7 @@ NIGHTLY = (
     "integration-everything",
     "sanity",
     "fresh-everything",
-    "core",
+    "core-everything",
     "lint",
     "units",
     "ecosystem-everything",
@@ -685,6 +689,7 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "site": site_steps,
     "build": build_steps,
     "core": core_steps,
+    "core-everything": lambda: core_steps(everything=True),
     "ecosystem": ecosystem_steps,
     "ecosystem-everything": lambda: ecosystem_steps(everything=True),
     "fresh": fresh_steps,
