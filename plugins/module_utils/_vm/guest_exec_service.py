@@ -44,7 +44,7 @@ def work(params: Params, check_mode: bool) -> Result:
     """Run the command in the guest; return the module's result."""
     if check_mode:
         return {"changed": True, "skipped": True, "msg": "commands are not run in check mode"}
-    if params["cmds"]:
+    if params["cmds"] is not None:
         return _run_in_several(params)
     if not params["argv"] and not params["cmd"]:
         raise OptionError("argv", "a program is required")
@@ -79,6 +79,8 @@ def _run_in_several(params: Params) -> Result:
     for vm, line in lines.items():
         if not isinstance(line, str) or not line:
             raise OptionError("cmds.%s" % vm, "a command line is required")
+    if not lines:
+        return {"changed": False, "outputs": []}
 
     def run(vm: str) -> Result:
         try:

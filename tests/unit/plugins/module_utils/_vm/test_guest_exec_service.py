@@ -98,3 +98,7 @@ def test_a_command_line_is_a_text(line):
     with pytest.raises(OptionError) as caught:
         work(cmds={"a": "true", "b": line})
     assert caught.value.facts["option"] == "cmds.b"
+
+
+def test_no_command_lines():
+    assert work(cmds={}) == {"changed": False, "outputs": []}
