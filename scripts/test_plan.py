@@ -126,13 +126,16 @@ def changed_files() -> list[str]:
 
 
 def git(*words: str) -> list[str]:
-    """Return the lines that git prints, none if it fails."""
-    done = subprocess.run(
-        ["git", "-c", "safe.directory=*", "-C", str(ROOT), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Return the lines that git prints, none if it fails or is missing."""
+    try:
+        done = subprocess.run(
+            ["git", "-c", "safe.directory=*", "-C", str(ROOT), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return []
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
@@ -202,7 +205,12 @@ TARGET_FILES = {
 
 
 def unchanged_targets() -> list[str]:
-    """Return the targets that do not run because their files have not changed."""
+    """Return the targets that do not run because their files have not changed.
+
+    None without the history of the files.
+    """
+    if not git("rev-parse", "HEAD"):
+        return []
     changed = changed_files()
     return [
         target
@@ -436,7 +444,7 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
         for name in names
         if "testbed" not in (TARGETS / name / "aliases").read_text(encoding="utf-8")
     ]
-    if not nightly:
+    if not nightly and not only:
         local = [name for name in local if name not in unchanged_targets()]
     pages = (
         []
