@@ -1,0 +1,47 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which targets scripts/test_plan.py leaves out."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+# The collection is built without scripts.
+pytestmark = pytest.mark.skipif(not (ROOT / "scripts").is_dir(), reason="scripts are not here")
+sys.path.insert(0, str(ROOT / "scripts"))
+test_plan = pytest.importorskip("test_plan")
+
+
+def test_without_git_nothing_is_left_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert test_plan.changed_files() == []
+    assert test_plan.unchanged_targets() == []
+
+
+@pytest.mark.parametrize(
+    "changed, runs",
+    [
+        ([], []),
+        (["plugins/modules/qemu_vm.py", "roles/lab/tasks/up.yml"], []),
+        (["roles/ring/tasks/main.yml"], ["role_ring"]),
+        (["roles/leaf_spine/vars/main.yml"], ["fabric_across", "role_leaf_spine"]),
+        (["tests/integration/targets/role_hub_spoke/tasks/main.yml"], ["role_hub_spoke"]),
+    ],
+)
+def test_a_target_runs_if_its_files_have_changed(monkeypatch, changed, runs):
+    monkeypatch.setattr(test_plan, "git", lambda *_words: ["a commit"])
+    monkeypatch.setattr(test_plan, "changed_files", lambda: changed)
+    left_out = test_plan.unchanged_targets()
+    assert [target for target in test_plan.TARGET_FILES if target not in left_out] == runs
+
+
+def test_targets_that_can_be_left_out_exist():
+    missing = [name for name in test_plan.TARGET_FILES if not (test_plan.TARGETS / name).is_dir()]
+    prefixes = [prefix for names in test_plan.TARGET_FILES.values() for prefix in names]
+    assert missing == []
+    assert [prefix for prefix in prefixes if not (ROOT / prefix).exists()] == []
