@@ -4,12 +4,11 @@
 
 """Test the collection with another ansible-core: imports, unit tests, sanity, a short QEMU run.
 
-    python scripts/core_leg.py SPECIFICATION [--everything]
+    python scripts/core_leg.py SPECIFICATION
 
 SPECIFICATION is for example "ansible-core>=2.21,<2.22", or "newest" for the newest release or
 pre-release. The tests run on a fresh Debian 13, whose Python every supported ansible-core accepts.
-The virtual environment is kept in the cache. pylint checks all files with the newest version, and
-with others those that have changed; --everything: all.
+The virtual environment is kept in the cache.
 """
 
 from __future__ import annotations
@@ -52,14 +51,12 @@ units() {
     python -m pytest "$@" --last-failed && echo "flaky: units passed on the second try"
 }
 python scripts/core_leg.py --home
-skip='%(skip_pylint)s'
+skip=
 # The ansible-test of a pre-release may require packages that are not in a package index.
 requirements=$venv/lib/python3*/site-packages/ansible_test/_data/requirements
 if grep -q '@ *https\?:' $requirements/sanity.pylint.txt; then
     echo 'not run: pylint, whose requirements in this ansible-test are not in a package index'
     skip='--skip-test pylint'
-elif [ -n '%(pylint)s' ]; then
-    step pylint ansible-test sanity --color no --python default --test pylint %(pylint)s
 fi
 step imports python scripts/core_leg.py --imports
 step units units %(ignore)s
@@ -100,25 +97,14 @@ def imports() -> int:
     return 0
 
 
-def changed_plugins() -> list[str]:
-    """Return the Python files of plugins that have changed."""
-    from test_plan import changed_files
-
-    files = (path.relative_to(ROOT).as_posix() for path in (ROOT / "plugins").rglob("*.py"))
-    return sorted({*files} & {*changed_files()})
-
-
-def main(specification: str, everything: bool) -> int:
+def main(specification: str) -> int:
     """Run the tests with an ansible-core; return the exit code."""
     from machine import WORK, machine, run
     from runner import print_counts
     from test_plan import CACHE
 
     newest = specification == "newest"
-    whole = newest or everything
     values = {
-        "skip_pylint": "" if whole else "--skip-test pylint",
-        "pylint": "" if whole else " ".join(changed_plugins()),
         "pre": "--pre --upgrade" if newest else "",
         "specification": "ansible-core" if newest else specification,
         "skip": " ".join("--skip-test " + name for name in SAME_EVERYWHERE)
@@ -135,8 +121,7 @@ def main(specification: str, everything: bool) -> int:
         code, output = run(fresh, "root", INSIDE % values, log, 1200, {"/opt/core": cache})
     print(output)
     passed = len(re.findall(r"^leg ok: ", output, re.MULTILINE))
-    extra = len(re.findall(r"^leg \w+: pylint\b", output, re.MULTILINE))
-    return print_counts(passed, len(STEPS) + extra - passed) or code
+    return print_counts(passed, len(STEPS) - passed) or code
 
 
 if __name__ == "__main__":
@@ -147,4 +132,4 @@ if __name__ == "__main__":
 
         make_home(pathlib.Path(os.environ["HOME"]))
     else:
-        sys.exit(main(sys.argv[1], "--everything" in sys.argv[2:]))
+        sys.exit(main(sys.argv[1]))

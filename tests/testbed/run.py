@@ -36,10 +36,7 @@ PLAYBOOK_TIMEOUT, STEPS_TIMEOUT = 900, 1500
 # Seconds that a program may take to end after SIGTERM.
 GRACE = 10
 # What targets do only with --through-ansible, as variables.
-NIGHTLY_VARIABLES = {
-    "kill": '{"kill_all": true}',
-    "lab_appliances": '{"lab_appliances_all": true}',
-}
+NIGHTLY_VARIABLES = {"lab_appliances": '{"lab_appliances_all": true}'}
 
 
 def ansible_playbook() -> str:
