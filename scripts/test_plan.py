@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -33,7 +34,7 @@ PLAIN = ("adhoc", "lab_kill")
 # What targets of this host do only in the set "nightly", as variables.
 NIGHTLY_VARIABLES = {
     # Guests that restart under their connections take ten minutes.
-    "inside": '{"inside_restarts": true, "inside_noise_commands": 50, "inside_file_size": 5}',
+    "inside": '{"inside_restarts": true, "inside_noise_commands": 50}',
     # Two labs of each format run, one after the other.
     "import_lab": '{"import_lab_all": true}',
     # Each change of a lab takes a fifth of a second.
@@ -104,7 +105,8 @@ def own_summary(log: str, status: int) -> tuple[int, int]:
 # --- Changed files ---
 
 
-def changed_files() -> list[str]:
+@functools.lru_cache(maxsize=None)
+def changed_files() -> tuple[str, ...]:
     """Return the files changed since the commit VLAB_TEST_BASE, else in the last three hours.
 
     Changes that are not committed count, too.
@@ -116,13 +118,17 @@ def changed_files() -> list[str]:
         if base
         else git("log", f"--since={CHANGED_SINCE}", "--name-only", "--format=")
     )
-    return sorted(
-        {
-            *committed,
-            *git("diff", "--name-only", "HEAD"),
-            *git("ls-files", "--others", "--exclude-standard"),
-        }
-    )
+    found = {
+        *committed,
+        *git("diff", "--name-only", "HEAD"),
+        *git("ls-files", "--others", "--exclude-standard"),
+    }
+    return tuple(sorted(found))
+
+
+def have_changed(*prefixes: str) -> bool:
+    """Return whether a file whose name starts with one of the prefixes has changed."""
+    return any(name.startswith(prefixes) for name in changed_files())
 
 
 def git(*words: str) -> list[str]:
@@ -141,7 +147,7 @@ def git(*words: str) -> list[str]:
 
 def demo_has_changed() -> bool:
     """Return whether a file that the demo uses has changed."""
-    prefixes = (
+    return have_changed(
         "Makefile",
         "requirements",
         "scripts/demo",
@@ -153,12 +159,11 @@ def demo_has_changed() -> bool:
         "roles/lab/",
         "roles/ospf_triangle/",
     )
-    return any(name.startswith(prefixes) for name in changed_files())
 
 
 def ee_has_changed() -> bool:
     """Return whether a file that the execution environment uses has changed."""
-    prefixes = (
+    return have_changed(
         "playbooks/awx.yml",
         "playbooks/files/awx",
         "playbooks/vars/awx",
@@ -167,7 +172,6 @@ def ee_has_changed() -> bool:
         "tests/ee/",
         "tests/integration/targets/ee_job/",
     )
-    return any(name.startswith(prefixes) for name in changed_files())
 
 
 # The tests with other tools that run if one of these files has changed; the others run each night.
@@ -211,24 +215,16 @@ def unchanged_targets() -> list[str]:
     """
     if not git("rev-parse", "HEAD"):
         return []
-    changed = changed_files()
     return [
         target
         for target, prefixes in TARGET_FILES.items()
-        if not any(
-            name.startswith((*prefixes, f"tests/integration/targets/{target}/")) for name in changed
-        )
+        if not have_changed(*prefixes, f"tests/integration/targets/{target}/")
     ]
 
 
 def changed_ecosystem_tests() -> list[str]:
     """Return the tests with other tools of which a file has changed."""
-    changed = changed_files()
-    return [
-        test
-        for test, prefixes in ECOSYSTEM_FILES.items()
-        if any(name.startswith(prefixes) for name in changed)
-    ]
+    return [test for test, prefixes in ECOSYSTEM_FILES.items() if have_changed(*prefixes)]
 
 
 def example_pages() -> list[str]:
@@ -425,6 +421,11 @@ def image_steps() -> list[Step]:
     ]
 
 
+def is_on_testbed(target: str) -> bool:
+    """Return whether the test bed runs a target."""
+    return "testbed" in (TARGETS / target / "aliases").read_text(encoding="utf-8")
+
+
 def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
     """Return the given targets, or those that the test bed does not run, each on this host.
 
@@ -439,13 +440,8 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
     unknown = sorted(set(only) - set(names))
     if unknown:
         sys.exit(f"no such target: {', '.join(unknown)}; targets: {', '.join(names)}")
-    local = [
-        name
-        for name in names
-        if "testbed" not in (TARGETS / name / "aliases").read_text(encoding="utf-8")
-    ]
-    if not nightly and not only:
-        local = [name for name in local if name not in unchanged_targets()]
+    left_out = [] if nightly or only else unchanged_targets()
+    local = [name for name in names if name not in left_out and not is_on_testbed(name)]
     pages = (
         []
         if nightly
@@ -535,7 +531,7 @@ def testbed_steps(everything: bool = False) -> list[Step]:
     arguments = ["--through-ansible"]
     if not everything:
         skipped = [] if ee_has_changed() else ["ee_job"]
-        skipped += [name for name in unchanged_targets() if name.endswith("_across")]
+        skipped += filter(is_on_testbed, unchanged_targets())
         arguments = ["--skip", ",".join(skipped)] if skipped else []
     return [
         Step(
@@ -550,14 +546,10 @@ def testbed_steps(everything: bool = False) -> list[Step]:
     ]
 
 
-def core_steps(everything: bool = False) -> list[Step]:
-    """Return the tests with the supported versions of ansible-core other than the installed one.
-
-    everything: with pylint for files that have not changed.
-    """
+def core_steps() -> list[Step]:
+    """Return the tests with the supported versions of ansible-core other than the installed one."""
     import ansible.release
 
-    more = ["--everything"] if everything else []
     installed = ".".join(ansible.release.__version__.split(".")[:2])
     others = {
         version: f"ansible-core>={version},<2.{int(version[2:]) + 1}"
@@ -567,7 +559,7 @@ def core_steps(everything: bool = False) -> list[Step]:
     return [
         Step(
             f"core/{version}",
-            python(str(ROOT / "scripts/core_leg.py"), specification, *more),
+            python(str(ROOT / "scripts/core_leg.py"), specification),
             cwd=ROOT,
             own_home=False,
             timeout=1500,
@@ -669,7 +661,7 @@ NIGHTLY = (
     "integration-everything",
     "sanity",
     "fresh-everything",
-    "core-everything",
+    "core",
     "lint",
     "units",
     "ecosystem-everything",
@@ -697,7 +689,6 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "site": site_steps,
     "build": build_steps,
     "core": core_steps,
-    "core-everything": lambda: core_steps(everything=True),
     "ecosystem": ecosystem_steps,
     "ecosystem-everything": lambda: ecosystem_steps(everything=True),
     "fresh": fresh_steps,
