@@ -73,3 +73,15 @@ attributes:
   async:
     description: Supports being used with the C(async) keyword.
 """
+
+    # For modules whose work is one request to the hypervisor.
+    REQUEST = r"""
+options: {}
+attributes:
+  action:
+    support: full
+    details:
+      - The hypervisor does the work in one request instead of a module, where that is possible.
+  async:
+    support: full
+"""

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.attributes.request
   - vlab.qemu.vm
   - vlab.qemu.vm.image_dir
   - vlab.qemu.vm.settings
@@ -38,12 +39,6 @@ attributes:
     support: partial
     details:
       - O(restore_snapshot) restores the snapshot in every run.
-  action:
-    support: full
-    details:
-      - The hypervisor does the work in one request instead of a module, where that is possible.
-  async:
-    support: full
 requirements:
   - C(qemu-img), which is searched beside QEMU, then in E(PATH)
 options:

@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.attributes.request
   - vlab.qemu.vm
 attributes:
   check_mode:
@@ -33,12 +34,6 @@ attributes:
     support: none
     details:
       - The command runs each time; use C(changed_when) to define what counts as a change.
-  action:
-    support: full
-    details:
-      - The hypervisor does the work in one request instead of a module, where that is possible.
-  async:
-    support: full
 options:
   vm:
     description: The name of the VM.

@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.attributes.request
   - vlab.qemu.vm
   - vlab.qemu.vm.settings
   - vlab.qemu.network.nic
@@ -30,12 +31,6 @@ attributes:
   diff_mode:
     support: full
   idempotent:
-    support: full
-  action:
-    support: full
-    details:
-      - The hypervisor does the work in one request instead of a module, where that is possible.
-  async:
     support: full
 options:
   vm:

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.attributes.request
   - vlab.qemu.vm
 attributes:
   check_mode:
@@ -35,12 +36,6 @@ attributes:
     details:
       - O(state=reverted) discards what the guest did since the snapshot, so it always changes
         the VM.
-  action:
-    support: full
-    details:
-      - The hypervisor does the work in one request instead of a module, where that is possible.
-  async:
-    support: full
 options:
   vm:
     description: The name of the VM; by default all VMs of O(lab) on this hypervisor.

@@ -19,15 +19,9 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.attributes.request
   - vlab.qemu.attributes.info_module
   - vlab.qemu.vm
-attributes:
-  action:
-    support: full
-    details:
-      - The hypervisor does the work in one request instead of a module, where that is possible.
-  async:
-    support: full
 options:
   vm:
     description: The name of the VM; by default all VMs of O(lab).

@@ -21,14 +21,8 @@ extends_documentation_fragment:
   - vlab.qemu.attributes.platform
   - vlab.qemu.attributes.actiongroup_qemu
   - vlab.qemu.attributes.flow
+  - vlab.qemu.attributes.request
   - vlab.qemu.attributes.info_module
-attributes:
-  action:
-    support: full
-    details:
-      - The hypervisor does the work in one request instead of a module, where that is possible.
-  async:
-    support: full
 options:
   name:
     description: Return only VMs of this name.

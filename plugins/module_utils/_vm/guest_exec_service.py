@@ -50,7 +50,7 @@ def work(params: Params, check_mode: bool) -> Result:
         raise OptionError("argv", "a program is required")
     result = _run_in(params, params["vm"], params["argv"] or _shell(params["cmd"]))
     lines = {"%s_lines" % name: result[name].splitlines() for name in ("stdout", "stderr")}
-    return {**result, **lines}
+    return {**result, **lines, **({"failed": True} if "msg" in result else {"changed": True})}
 
 
 def _shell(line: str) -> list[str]:
@@ -58,7 +58,7 @@ def _shell(line: str) -> list[str]:
 
 
 def _run_in(params: Params, vm: str, argv: list[str]) -> Result:
-    """Run a program in the guest of a VM; return its result, with failed and msg if it failed."""
+    """Run a program in the guest of a VM; return its result, with msg if it failed."""
     folder = existing(params["root"], params["lab"], vm)
     timeout, socket = params["ready_timeout"], folder.socket("agent.sock")
     with wait_for_agent(socket, timeout, lambda error: check_agent(error, folder)) as agent:
@@ -66,11 +66,10 @@ def _run_in(params: Params, vm: str, argv: list[str]) -> Result:
     if result["rc"] != 0:
         return dict(
             result,
-            failed=True,
             msg="the command ended with exit code %d in the guest %s: %s"
             % (result["rc"], vm, result["stderr"].strip() or result["stdout"].strip()),
         )
-    return dict(result, changed=True)
+    return result
 
 
 def _run_in_several(params: Params) -> Result:
@@ -86,20 +85,14 @@ def _run_in_several(params: Params) -> Result:
         try:
             result = _run_in(params, vm, _shell(lines[vm]))
         except VlabError as error:
-            result = {"failed": True, "msg": error.message}
+            result = {"msg": error.message}
         return {"vm": vm, **result}
 
     with concurrent.futures.ThreadPoolExecutor(min(_MAX_WORKERS, len(lines))) as pool:
         outputs = list(pool.map(run, lines))
-    failed = [output for output in outputs if output.pop("failed", False)]
-    for output in outputs:
-        output.pop("changed", None)
-    if failed:
-        return {
-            "failed": True,
-            "msg": "\n".join("%s: %s" % (output["vm"], output["msg"]) for output in failed),
-            "outputs": outputs,
-        }
+    failures = ["%s: %s" % (output["vm"], output["msg"]) for output in outputs if "msg" in output]
+    if failures:
+        return {"failed": True, "msg": "\n".join(failures), "outputs": outputs}
     return {"changed": True, "outputs": outputs}
 
 

@@ -50,7 +50,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.run_cache import (
     without_collector,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.share import (
-    is_rendered,
+    ready_content,
     share_of,
     with_shares,
 )
@@ -381,8 +381,8 @@ class LabAction(ShareRunner):
         lab = {"name": topology.name, "vars": topology.data["vars"]}
 
         def render(node: Node, content: Any) -> Content:
-            if is_rendered(content):
-                found: Content = content
+            found = ready_content(content)
+            if found is not None:
                 return found
             if _local_files.is_source(content):
                 option = "nodes.%s.files" % node.name

@@ -74,13 +74,14 @@ def with_shares(lab: Lab, hosts: Iterable[str], state: str, check_mode: bool) ->
     return lab._replace(shares=shares)
 
 
-def is_rendered(content: Any) -> bool:
-    """Return whether the content of a file of a node is there as it is."""
-    return isinstance(content, str) or "base64" in content
+def ready_content(content: Any) -> Content | None:
+    """Return the content of a file of a node, None if it has to be read or rendered first."""
+    found: Content = content
+    return found if isinstance(content, str) or "base64" in content else None
 
 
 def _rendered(_node: Node, content: Any) -> Content:
-    if not is_rendered(content):
+    found = ready_content(content)
+    if found is None:
         raise _NeedsHost
-    found: Content = content
     return found
