@@ -38,6 +38,7 @@ cd /opt/copy/ansible_collections/vlab/qemu
 git init --quiet . && git add --all --force
 export HOME=/opt/core/home ANSIBLE_COLLECTIONS_PATH=/opt/copy PATH=$venv/bin:$PATH
 export PYTHONDONTWRITEBYTECODE=1 ANSIBLE_NOCOLOR=1
+export VLAB_TEST_BYTECODE=/opt/core/bytecode
 failed=0
 step() {
     name=$1

@@ -102,6 +102,7 @@ def environment(own_home: bool) -> dict[str, str]:
         ANSIBLE_NOCOLOR="1",
         NO_COLOR="1",
         PYTHONDONTWRITEBYTECODE="1",
+        VLAB_TEST_BYTECODE=str(CACHE / "bytecode"),  # for tests/unit/conftest.py
     )
     if own_home:
         env["HOME"] = str(HOME)
