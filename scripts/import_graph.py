@@ -1,0 +1,85 @@
+# Copyright: vlab.qemu contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What Python files of the collection import, themselves and through other files of it."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import pathlib
+from typing import Optional
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COLLECTION = "ansible_collections.vlab.qemu"
+# Code that imports nothing of Ansible. Most of its tests do not either, and give the same result
+# with every ansible-core.
+PACKAGES = ("_import", "_pictures", "_topology")
+
+
+def tests_without_ansible() -> list[pathlib.Path]:
+    """Return the test files of PACKAGES that do not need Ansible."""
+    return [
+        path
+        for package in PACKAGES
+        for path in sorted((ROOT / "tests/unit/plugins/plugin_utils" / package).rglob("test_*.py"))
+        if way_to_ansible(path) is None
+    ]
+
+
+def way_to_ansible(path: pathlib.Path) -> Optional[list[str]]:
+    """Return the imports that lead from a file to Ansible: files, then a module; else None."""
+    came_from: dict[pathlib.Path, Optional[pathlib.Path]] = {path: None}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        for name in sorted(imported(file)):
+            if name.split(".")[0] == "ansible":
+                way = [name]
+                step: Optional[pathlib.Path] = file
+                while step is not None:
+                    way.insert(0, step.name)
+                    step = came_from[step]
+                return way
+            found = file_of(name)
+            if found and found not in came_from:
+                came_from[found] = file
+                waiting.append(found)
+    return None
+
+
+@functools.lru_cache(maxsize=None)
+def imported(path: pathlib.Path) -> frozenset[str]:
+    """Return all that a file imports, anywhere in it."""
+    return imported_by(path.read_text(encoding="utf-8"), path)
+
+
+def imported_by(text: str, path: pathlib.Path) -> frozenset[str]:
+    """Return what the text of a file imports: modules, and maybe names in them."""
+    names: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
+        # Imports are statements: expressions, most of a file, need not be looked at.
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, part, None)
+            waiting += inner if isinstance(inner, list) else []
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = path.parents[node.level - 1].relative_to(ROOT).parts
+                base = ".".join([COLLECTION, *package, *filter(None, [base])])
+            names.add(base)
+            names.update("%s.%s" % (base, alias.name) for alias in node.names)
+    return frozenset(names)
+
+
+def file_of(name: str) -> Optional[pathlib.Path]:
+    """Return the file of a module of the collection, None for other names."""
+    if not name.startswith(COLLECTION + "."):
+        return None
+    path = ROOT / (name[len(COLLECTION) + 1 :].replace(".", "/") + ".py")
+    return path if path.is_file() else None
