@@ -101,7 +101,7 @@ def _structure(suffix, content, chance):
         for _change in range(count):
             _change_lines(lines, chance)
         return "\n".join(lines).encode()
-    data = yaml.safe_load(content)
+    data = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     for _change in range(count):
         _change_data(data, chance)
     if suffix in (".gns3", ".json"):

@@ -15,6 +15,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     nic_names,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.file_text import FileText
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import (
     Importer,
     set_size,
@@ -32,7 +33,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
     excerpt,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import file_name
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import parse_yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
 
 _VERSIONS = ("0.0.1", "0.0.2", "0.0.3", "0.0.4", "0.0.5", "0.1", "0.2", "0.3")
@@ -61,9 +61,9 @@ def is_cml(data: Any) -> bool:
     )
 
 
-def import_cml(text: str, report: Report, options: Options) -> Lab:
+def import_cml(given: FileText, report: Report, options: Options) -> Lab:
     """Return the lab that a text describes. Raise LabFileError."""
-    data = parse_yaml(report.file, text)
+    data = given.yaml
     if not is_cml(data):
         raise LabFileError(report.file, [("lab", "lab and nodes are missing: no lab of CML")])
     return _Importer(Fields(report, "", data), options).run()

@@ -20,13 +20,13 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     clab_settings,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.file_text import FileText
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Lab, Options, Peer, Vm
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
     LabFileError,
     excerpt,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import valid_name
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import parse_yaml
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments import (
     apply_text,
     set_cpus,
@@ -48,14 +48,15 @@ def is_containerlab(data: Any) -> bool:
     )
 
 
-def import_containerlab(text: str, report: Report, options: Options) -> Lab:
+def import_containerlab(given: FileText, report: Report, options: Options) -> Lab:
     """Return the lab that a text describes. Raise LabFileError."""
+    text = given.text
     if "{{" in text and ("{{-" in text or re.search(r"\{\{\s*(range|if|end|\.|\$)", text)):
         reason = (
             "it is a template: render it first, for example with containerlab generate or gomplate"
         )
         raise LabFileError(report.file, [("", reason)])
-    data = parse_yaml(report.file, text)
+    data = given.yaml
     if not is_containerlab(data):
         raise LabFileError(
             report.file, [("topology.nodes", "it is missing: no lab of containerlab")]

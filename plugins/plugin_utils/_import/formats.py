@@ -23,19 +23,16 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     unl,
     xml_tree,
 )
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.file_text import FileText
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Lab, Options
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import LabFileError
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import (
-    decoded,
-    parse_json,
-    parse_yaml,
-)
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import decoded
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.result import Imported, finish
 
 AUTO = "auto"
-# The texts of all files: (name, text).
-Texts = list[tuple[str, str]]
+# The texts of all files.
+Texts = list[FileText]
 # JSON is YAML, too.
 _YAML_FORMATS: dict[str, Callable[[Any], bool]] = {
     "containerlab": containerlab.is_containerlab,
@@ -48,15 +45,15 @@ _XML_FORMATS = {"lab": "eve", "domain": "libvirt", "domains": "libvirt"}
 
 
 def _of_one_file(
-    function: Callable[[str, Report, Options], Lab],
+    function: Callable[[FileText, Report, Options], Lab],
 ) -> Callable[[Texts, Report, Options], Lab]:
     """Return the function of a format whose labs are one file."""
 
     def run(texts: Texts, report: Report, options: Options) -> Lab:
         if len(texts) != 1:
             reason = "a lab of the format %s is one file" % report.format
-            raise LabFileError(texts[1][0], [("", reason)])
-        return function(texts[0][1], report, options)
+            raise LabFileError(texts[1].file, [("", reason)])
+        return function(texts[0], report, options)
 
     return run
 
@@ -91,33 +88,32 @@ def import_lab(sources: list[Source], options: Options, format_name: str = AUTO)
                 reason = "it is an archive, which only the format gns3 has"
                 raise LabFileError(source.name, [("", reason)])
             format_name, content = "gns3", gns3_archive.project_of(source.archive, report)
-        texts.append((source.name, decoded(source.name, content)))
+        texts.append(FileText(source.name, decoded(source.name, content)))
     if format_name == AUTO:
-        format_name = recognised(*texts[0])
+        format_name = recognised(texts[0])
     report.format = format_name
     return finish(FORMATS[format_name](texts, report, options))
 
 
-def recognised(file: str, text: str) -> str:
+def recognised(given: FileText) -> str:
     """Return the format of a file. Raise LabFileError if none is recognised."""
-    if xml_tree.is_xml(text):
-        root = xml_tree.parse_xml(file, text)
-        if root.tag in _XML_FORMATS:
-            return _XML_FORMATS[root.tag]
-    elif proxmox.is_proxmox(text):
+    if xml_tree.is_xml(given.text):
+        if given.xml.tag in _XML_FORMATS:
+            return _XML_FORMATS[given.xml.tag]
+    elif proxmox.is_proxmox(given.text):
         return "proxmox"
     else:
-        data = _data(file, text)
+        data = _data(given)
         for name, recognise in _YAML_FORMATS.items():
             if recognise(data):
                 return name
     reason = "its format is not recognised: set format to one of %s" % ", ".join(FORMATS)
-    raise LabFileError(file, [("", reason)])
+    raise LabFileError(given.file, [("", reason)])
 
 
-def _data(file: str, text: str) -> Any:
-    """Return the data of a file in JSON or YAML: JSON is read much faster."""
-    if text.lstrip().startswith("{"):
+def _data(given: FileText) -> Any:
+    """Return the data of a file in JSON or YAML."""
+    if given.is_json:
         with contextlib.suppress(LabFileError):
-            return parse_json(file, text)
-    return parse_yaml(file, text)
+            return given.json
+    return given.yaml

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import gns3_nodes, impairments
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.file_text import FileText
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import (
     Importer,
 )
@@ -27,7 +28,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
     LabFileError,
     excerpt,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import parse_json
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import Report
 
 _REVISIONS = (9, 10)
@@ -53,9 +53,9 @@ def is_gns3(data: Any) -> bool:
     return isinstance(data, dict) and "revision" in data and "topology" in data
 
 
-def import_gns3(text: str, report: Report, options: Options) -> Lab:
+def import_gns3(given: FileText, report: Report, options: Options) -> Lab:
     """Return the lab that a text describes. Raise LabFileError."""
-    data = parse_json(report.file, text)
+    data = given.json
     if not is_gns3(data):
         raise LabFileError(report.file, [("revision", "it is missing: no project of GNS3")])
     return _Importer(Fields(report, "", data), options).run()

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import libvirt_devices, machines
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.file_text import FileText
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Hub, Lab, Options, Vm
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
     LabFileError,
@@ -26,7 +27,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import (
     MAPPED,
     Report,
 )
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.xml_tree import Element, parse_xml
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.xml_tree import Element
 
 _UNITS = {
     "b": 1,
@@ -50,17 +51,17 @@ _DROPPED = {"metadata": _LIBVIRT, "resource": _LIBVIRT, "seclabel": _LIBVIRT}
 _MODEL = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
 
-def import_libvirt(texts: list[tuple[str, str]], report: Report, options: Options) -> Lab:
-    """Return the lab of the domains in texts. texts: (file, text). Raise LabFileError."""
+def import_libvirt(texts: list[FileText], report: Report, options: Options) -> Lab:
+    """Return the lab of the domains in texts. Raise LabFileError."""
     lab = Lab(report, options)
     hubs: dict[str, Hub] = {}
     domains: list[Element] = []
-    for number, (file, text) in enumerate(texts):
-        root = parse_xml(file, text)
+    for number, given in enumerate(texts):
+        root = given.xml
         found = [root] if root.tag == "domain" else root.all("domain")
         if not found:
             reason = "the root is %s, not domain" % excerpt(root.tag)
-            raise LabFileError(file, [(root.place, reason)])
+            raise LabFileError(given.file, [(root.place, reason)])
         if len(texts) > 1:
             for domain in found:
                 domain.rename("file[%d].%s" % (number, domain.place))

@@ -16,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     nic_names,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields, whole_number
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.file_text import FileText
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import (
     Importer,
     set_size,
@@ -32,10 +33,6 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error i
     excerpt,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import valid_name
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import (
-    parse_json,
-    parse_yaml,
-)
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import DROPPED, Report
 
 _NETLAB = "it concerns netlab itself; only nodes and links are read"
@@ -71,10 +68,9 @@ def is_netlab(data: Any) -> bool:
     return bool(nodes) and all(isinstance(node, dict) and "device" in node for node in nodes)
 
 
-def import_netlab(text: str, report: Report, options: Options) -> Lab:
+def import_netlab(given: FileText, report: Report, options: Options) -> Lab:
     """Return the lab that a text describes. Raise LabFileError."""
-    parse = parse_json if text.lstrip().startswith("{") else parse_yaml
-    data = parse(report.file, text)
+    data = given.json if given.is_json else given.yaml
     if not is_netlab(data):
         reason = "each node needs a device: give the output of netlab create -o yaml"
         raise LabFileError(report.file, [("nodes", reason)])

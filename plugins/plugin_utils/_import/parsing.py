@@ -113,62 +113,118 @@ class PlainData:
     def __init__(self, file: str) -> None:
         self._file = file
         self._count = 0
+        self._sizes: dict[int, int] = {}
 
-    def copy(self, value: Any, path: str = "", depth: int = 0) -> Any:
+    def copy(self, value: Any) -> Any:
         """Return a copy of a value. Raise LabFileError if it is not plain data."""
+        # Before anything is copied: aliases can make this many values in no time.
+        if self._size(value, 0) > _MAX_VALUES:
+            raise self._too_large()
+        try:
+            return self._copied(value, 0)
+        except _InvalidValue as error:
+            raise LabFileError(self._file, [(error.place(), error.reason)]) from None
+
+    def _size(self, value: Any, depth: int) -> int:
+        """Return the number of values in a value, or fewer where it is nested too deeply."""
+        if not isinstance(value, (dict, list, tuple, set, frozenset)):
+            return 1
+        size = self._sizes.get(id(value))
+        if size is None:
+            self._sizes[id(value)] = 1  # for a value that contains itself
+            size = 1
+            if depth <= _MAX_DEPTH:
+                for item in value.values() if isinstance(value, dict) else value:
+                    size += self._size(item, depth + 1)
+            self._sizes[id(value)] = size
+        return size
+
+    def _copied(self, value: Any, depth: int) -> Any:
         self._count += 1
         if self._count > _MAX_VALUES:
-            self._fail("", "it has more than %d values" % _MAX_VALUES)
+            raise self._too_large()
         if depth > _MAX_DEPTH:
-            self._fail("", "it is nested more than %d levels deep" % _MAX_DEPTH)
+            reason = "it is nested more than %d levels deep" % _MAX_DEPTH
+            raise LabFileError(self._file, [("", reason)])
+        if isinstance(value, str):
+            return _text(value)
         if isinstance(value, dict):
-            return self._mapping(value, path, depth)
+            return self._mapping(value, depth)
         if isinstance(value, (set, frozenset)):
             # netlab writes some: their values in one order.
             value = sorted(value, key=str)
         if isinstance(value, (list, tuple)):
-            return [
-                self.copy(item, "%s[%d]" % (path, number), depth + 1)
-                for number, item in enumerate(value)
-            ]
-        return self._scalar(value, path)
+            copied: list[Any] = []
+            try:
+                for item in value:
+                    copied.append(self._copied(item, depth + 1))
+            except _InvalidValue as error:
+                error.steps.append(len(copied))
+                raise
+            return copied
+        return _scalar(value)
 
-    def _mapping(self, value: dict[Any, Any], path: str, depth: int) -> dict[str, Any]:
+    def _mapping(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
         copied: dict[str, Any] = {}
         for key, item in value.items():
-            name = self._scalar(key, path)
+            name = _scalar(key)
             if name is not None and not isinstance(name, str):
                 name = str(name).lower() if isinstance(name, bool) else str(name)
             if not name:
-                self._fail(path, "it has an empty key")
+                raise _InvalidValue("it has an empty key")
             if name in copied:
-                self._fail(path, "found duplicate key %s" % excerpt(name))
-            copied[name] = self.copy(item, joined(path, name), depth + 1)
+                raise _InvalidValue("found duplicate key %s" % excerpt(name))
+            try:
+                copied[name] = self._copied(item, depth + 1)
+            except _InvalidValue as error:
+                error.steps.append(name)
+                raise
         return copied
 
-    def _scalar(self, value: Any, path: str) -> Any:
-        if value is None or isinstance(value, (bool, int)):
-            return value
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                self._fail(path, "found %s, which is no number" % value)
-            return value
-        if isinstance(value, str):
-            if _CONTROL.search(value):
-                self._fail(path, "%s has control characters" % excerpt(value))
-            if not value.isascii():
-                try:
-                    value.encode("utf-8")
-                except UnicodeEncodeError:
-                    self._fail(path, "%s has invalid characters" % excerpt(value))
-            # A copy, without what Ansible attaches to its texts.
-            return "".join(value)
-        if isinstance(value, (datetime.date, datetime.datetime)):
-            return value.isoformat()
-        self._fail(path, "a value of type %s is not supported" % type(value).__name__)
+    def _too_large(self) -> LabFileError:
+        return LabFileError(self._file, [("", "it has more than %d values" % _MAX_VALUES)])
 
-    def _fail(self, path: str, reason: str) -> Any:
-        raise LabFileError(self._file, [(path, reason)])
+
+class _InvalidValue(Exception):
+    """A value that is not plain data. steps: the keys and indexes to it, the last one first."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.steps: list[str | int] = []
+
+    def place(self) -> str:
+        """Return the place of the value."""
+        path = ""
+        for step in reversed(self.steps):
+            path = joined(path, step) if isinstance(step, str) else "%s[%d]" % (path, step)
+        return path
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _InvalidValue("found %s, which is no number" % value)
+        return value
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        return value.isoformat()
+    raise _InvalidValue("a value of type %s is not supported" % type(value).__name__)
+
+
+def _text(value: str) -> str:
+    if _CONTROL.search(value):
+        raise _InvalidValue("%s has control characters" % excerpt(value))
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise _InvalidValue("%s has invalid characters" % excerpt(value)) from None
+    # A copy, without what Ansible attaches to its texts.
+    return value if type(value) is str else "".join(value)
 
 
 def joined(path: str, key: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import import proxmox_devices
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.file_text import FileText
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import Hub, Lab, Options, Vm
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab_file_error import (
     LabFileError,
@@ -45,19 +46,19 @@ def is_proxmox(text: str) -> bool:
     )
 
 
-def import_proxmox(texts: list[tuple[str, str]], report: Report, options: Options) -> Lab:
-    """Return the lab of the VMs in texts. texts: (file, text). Raise LabFileError."""
+def import_proxmox(texts: list[FileText], report: Report, options: Options) -> Lab:
+    """Return the lab of the VMs in texts. Raise LabFileError."""
     lab = Lab(report, options)
     hubs: dict[str, Hub] = {}
-    parsed = [_parsed(file, text) for file, text in texts]
-    for (file, _text), data in zip(texts, parsed):
+    parsed = [_parsed(given.file, given.text) for given in texts]
+    for given, data in zip(texts, parsed):
         if "rootfs" in data:
             reason = "it is a container, and only VMs can be nodes"
-            raise LabFileError(file, [("rootfs", reason)])
+            raise LabFileError(given.file, [("rootfs", reason)])
     lab.set_name(str(parsed[0].get("name", "")) if len(texts) == 1 else "machines")
     for number, data in enumerate(parsed):
         path = "file[%d]" % number if len(texts) > 1 else ""
-        _Machine(lab, Fields(report, path, data), hubs).add(texts[number][0])
+        _Machine(lab, Fields(report, path, data), hubs).add(texts[number].file)
     return lab
 
 

@@ -16,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import import (
     unl_kinds,
 )
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.fields import Fields, whole_number
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.file_text import FileText
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.importer import set_size
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.lab import (
     IMPORTED,
@@ -38,7 +39,7 @@ from ansible_collections.vlab.qemu.plugins.plugin_utils._import.names import fil
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.parsing import MAX_BYTES
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.qemu_arguments import apply_text
 from ansible_collections.vlab.qemu.plugins.plugin_utils._import.report import DROPPED, KEPT, Report
-from ansible_collections.vlab.qemu.plugins.plugin_utils._import.xml_tree import Element, parse_xml
+from ansible_collections.vlab.qemu.plugins.plugin_utils._import.xml_tree import Element
 
 _CANVAS = "it concerns the canvas"
 _SERVER = "it concerns the server of EVE-NG"
@@ -56,9 +57,9 @@ _NETWORK_DROPPED = {key: _CANVAS for key in "left top visibility icon size style
 _LOCAL = ("bridge", "ovs", "internal", "private")
 
 
-def import_unl(text: str, report: Report, options: Options) -> Lab:
+def import_unl(given: FileText, report: Report, options: Options) -> Lab:
     """Return the lab that a text describes. Raise LabFileError."""
-    root = parse_xml(report.file, text)
+    root = given.xml
     if root.tag != "lab":
         reason = "the root is %s, not lab" % excerpt(root.tag)
         raise LabFileError(report.file, [(root.place, reason)])

@@ -30,9 +30,9 @@ def check_harmless(lab):
     for path in lab.files:
         assert path.startswith(lab.topology["name"] + "/")
         assert ".." not in path.split("/") and "\0" not in path and "\n" not in path
-    text = lab.topology_yaml() + lab.images_yaml()
-    assert not re.search(r"\{[{%#]", text)
-    assert yaml.safe_load(lab.topology_yaml()) == lab.topology
+    topology_text = lab.topology_yaml()
+    assert not re.search(r"\{[{%#]", topology_text + lab.images_yaml())
+    assert yaml.safe_load(topology_text) == lab.topology
     for node in lab.topology["nodes"].values():
         contents = [*node.get("files", {}).values(), *filter(None, [node.get("config")])]
         assert all(set(each) == {"src"} and each["src"] in lab.files for each in contents)
@@ -106,7 +106,10 @@ CLAB = "name: x\ntopology:\n  nodes: {a: {kind: cisco_vios}}\n"
         (CLAB + "name: y\n", "found duplicate key name"),
         (CLAB + "1: a\n'1': b\n", "found duplicate key '1'"),
         (CLAB + "a: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
+        ("a: &a [*a, *a, {b: *a}]\n" + CLAB, "nested more than 60 levels deep"),
         (CLAB + "a: .inf\n", "a: found inf, which is no number"),
+        (CLAB + "a: [1, {b.c: [x, .inf]}]\n", "a[1].b.c[1]: found inf, which is no number"),
+        (CLAB + "a: [1, {b: {2: x, '': y}}]\n", "a[1].b: it has an empty key"),
         (CLAB + "a: !!binary YQ==\n", "a value of type bytes is not supported"),
         (CLAB + 'a: "\\0"\n', "a: '\\x00' has control characters"),
         (CLAB + "a: %s\n" % ("9" * 10000), "it is not YAML: found a number of 10000 digits"),
