@@ -135,6 +135,18 @@ def make_home(home: pathlib.Path) -> None:
         shutil.copyfile(pathlib.Path(__file__).parent / "get_pip.py", cached)
 
 
+def prepare_imports(command: list[str], env: dict[str, str]) -> None:
+    """Create the virtual environments of the test "import", and let them compile each file once."""
+    subprocess.run([*command, "--prime-venvs", "--test", "import"], env=env, check=False)
+    source = pathlib.Path(__file__).parent / "compile_once.py"
+    # Those of modules have no requirements, and their folder has no name of a test.
+    for name in ("sanity", "sanity.import*"):
+        for folder in pathlib.Path(env["HOME"], ".ansible/test/venv").glob(
+            f"{name}/*/*/lib/python3*/site-packages"
+        ):
+            shutil.copyfile(source, folder / "sitecustomize.py")
+
+
 def main(arguments: list[str]) -> int:
     """Run the sanity tests; return the exit code."""
     collection = pathlib.Path.cwd()
@@ -154,9 +166,10 @@ def main(arguments: list[str]) -> int:
             "--color",
             "no",
             "--allow-disabled",
-            *arguments,
         ]
-        status = subprocess.run(command, env=env, check=False).returncode
+        if "--test" not in arguments:
+            prepare_imports(command, env)
+        status = subprocess.run([*command, *arguments], env=env, check=False).returncode
     print("run with Python %s" % ", ".join(version for version, path in versions.items() if path))
     missing = [version for version, path in versions.items() if not path]
     if missing:
