@@ -275,7 +275,7 @@ def test_a_uart_that_loses_what_comes_at_once(boot, folder, monkeypatch):
     "data", [b"x", b"edge# ", b"\n", b"\x1b[", b"login: ", b"\r\n%  noise\r\n"]
 )
 def test_a_console_that_never_pauses(boot, folder, data):
-    options = changed(OPTIONS, timeout=1)
+    options = changed(OPTIONS, timeout=0.3)
     with Flood(folder.socket("console.sock"), data):
         began = time.monotonic()
         for number in (0, 1, 3):

@@ -21,7 +21,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._console import serial_shell
+from ansible_collections.vlab.qemu.plugins.module_utils._console import serial_cli, serial_shell
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import guest_files
 from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.guest_agent import GuestAgent
@@ -312,19 +312,22 @@ def test_events_that_never_pause(path, data):
         b"\n",
     ],
 )
-def test_a_console_that_never_pauses(path, session, data):
-    with Flood(path, data), bounded(0.5):
+def test_a_console_that_never_pauses(path, session, data, monkeypatch):
+    # Not shorter than the timeout, as usual for one so short.
+    monkeypatch.setattr(serial_shell, "PROMPT_TIMEOUT", 0.2)
+    monkeypatch.setattr(serial_cli, "PROMPT_TIMEOUT", 0.4)
+    with Flood(path, data), bounded(0.2):
         with Console(path) as console, contextlib.suppress(VlabError):
-            with session(console, timeout=0.5) as shell:
+            with session(console, timeout=0.2) as shell:
                 shell.run("x", timeout=0.1)
 
 
 @pytest.mark.parametrize("data", [b"x", b"# ", b"# \r\nline\r\n"])
 def test_output_of_a_command_line_without_an_end(path, data):
-    with Flood(path, data), Console(path) as console, bounded(0.5):
+    with Flood(path, data), Console(path) as console, bounded(0.2):
         cli = SerialCli(console)
         with pytest.raises(GuestError):
-            cli.run("show", timeout=0.5)
+            cli.run("show", timeout=0.2)
 
 
 class Answering:
