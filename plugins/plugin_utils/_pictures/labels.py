@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ansible_collections.vlab.qemu.plugins.plugin_utils._pictures.geometry import (
     Box,
@@ -109,7 +109,7 @@ def hide_overlaps(routes: Sequence[Route], boxes: Sequence[Box], small: bool) ->
 
     Return how many are hidden. The picture still shows them on hovering.
     """
-    lines = [route.line for route in routes]
+    lines = [_bounded(route.line) for route in routes]
     labels = [
         (number, label)
         for part in ("down", "nic", "prefix")
@@ -119,8 +119,7 @@ def hide_overlaps(routes: Sequence[Route], boxes: Sequence[Box], small: bool) ->
     ]
     taken = list(boxes)
     for number, label in labels:
-        others = [line for other, line in enumerate(lines) if other != number]
-        label.shown = not (small and label.part == "down") and _place(label, taken, others)
+        label.shown = not (small and label.part == "down") and _place(label, taken, lines, number)
         if label.shown:
             taken.append(label.box)
     groups: dict[Hashable, list[Label]] = {}
@@ -134,15 +133,53 @@ def hide_overlaps(routes: Sequence[Route], boxes: Sequence[Box], small: bool) ->
     return sum(not label.shown for _number, label in labels)
 
 
-def _place(label: Label, taken: Sequence[Box], lines: Sequence[Sequence[Point]]) -> bool:
-    """Move a label to the first of its places that is free. Return whether there is one."""
+class _Bounded(NamedTuple):
+    """A line, with the sides of the smallest box around it."""
+
+    line: Sequence[Point]
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+
+def _bounded(line: Sequence[Point]) -> _Bounded:
+    xs, ys = zip(*line)
+    return _Bounded(line, min(xs), max(xs), min(ys), max(ys))
+
+
+def _place(label: Label, taken: Sequence[Box], lines: Sequence[_Bounded], own: int) -> bool:
+    """Move a label to the first of its places that is free. Return whether there is one.
+
+    own: the number of its line.
+    """
+    width, height = label.box.width, label.box.height
     for x, y in [(label.x, label.y), *label.places]:
-        box = Box(label.box.width, label.box.height, None, x, y)
-        if any(box.overlaps(other) for other in taken):
+        # As in Box.overlaps, without a call for each box: a large picture has thousands.
+        if any(
+            abs(x - other.x) * 2 < width + other.width
+            and abs(y - other.y) * 2 < height + other.height
+            for other in taken
+        ):
             continue
         # The label of a NIC may touch neighbouring links; that of a prefix may not.
-        if label.part == "prefix" and any(crosses(line, box) for line in lines):
+        box = Box(width, height, None, x, y)
+        if label.part == "prefix" and _is_crossed(box, lines, own):
             continue
         label.x, label.y = x, y
         return True
     return False
+
+
+def _is_crossed(box: Box, lines: Sequence[_Bounded], own: int) -> bool:
+    """Return whether a line other than its own goes through the box of a label."""
+    left, right, top, bottom = box.left, box.right, box.top, box.bottom
+    return any(
+        line.left <= right
+        and line.right >= left
+        and line.top <= bottom
+        and line.bottom >= top
+        and number != own
+        and crosses(line.line, box)
+        for number, line in enumerate(lines)
+    )
