@@ -130,7 +130,7 @@ def main(specification: str) -> int:
     log.unlink(missing_ok=True)
     with machine(MACHINE, PACKAGES) as fresh:
         cache = CACHE / "core" / ("%s-%s" % (name, fresh.tree.name))
-        code, output = run(fresh, "root", INSIDE % values, log, 1200, {"/opt/core": cache})
+        code, output = run(fresh, "root", INSIDE % values, log, 2100, {"/opt/core": cache})
     print(output)
     passed = len(re.findall(r"^leg ok: ", output, re.MULTILINE))
     return print_counts(passed, len(STEPS) - passed) or code

@@ -63,7 +63,7 @@ class Step:
     cwd: pathlib.Path = COPY
     # Whether HOME is a folder in the cache, with the pip settings of the user.
     own_home: bool = True
-    timeout: int = 900
+    timeout: int = 1800
     # Return (passed, failed) for a log and an exit code.
     count: Optional[Callable[[str, int], tuple[int, int]]] = None
     # 2 if a busy machine or a package mirror can make the step fail. A step that passes on the
@@ -325,7 +325,7 @@ def sanity_steps() -> list[Step]:
                 "--skip-test",
                 "shellcheck",
             ),
-            timeout=1200,
+            timeout=2400,
             tries=2,
         )
     ]
@@ -463,7 +463,7 @@ def integration_steps(only: list[str], nightly: bool = False) -> list[Step]:
             tries=1 if name == "docs_examples" else 2,
             after=("images",),
             resource="host",
-            timeout=3000 if nightly or name == "docs_examples" else 900,
+            timeout=3000 if nightly or name == "docs_examples" else 1800,
         )
         for name in only or local
     ]
@@ -562,7 +562,7 @@ def core_steps() -> list[Step]:
             python(str(ROOT / "scripts/core_leg.py"), specification),
             cwd=ROOT,
             own_home=False,
-            timeout=1500,
+            timeout=2400,
             count=own_summary,
             resource="fresh",
             tries=2,
@@ -579,7 +579,7 @@ def fresh_steps(everything: bool = False) -> list[Step]:
         command if everything else [*command, "debian-13/asked"],
         cwd=ROOT,
         own_home=False,
-        timeout=900 * (6 if everything else 1),
+        timeout=1800 * (6 if everything else 1),
         count=own_summary,
         resource="fresh",
         tries=1 if everything else 2,

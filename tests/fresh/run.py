@@ -36,7 +36,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--command", default=DEMO)
     parser.add_argument("--shows", action="append", default=[], help="required text of the output")
-    parser.add_argument("--timeout", type=int, default=900, help="seconds for each")
+    parser.add_argument("--timeout", type=int, default=1500, help="seconds for each")
     return parser.parse_args()
 
 
