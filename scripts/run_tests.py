@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the tests, three steps at a time, continue after a failure, and print a summary.
+"""Run the tests, two steps at a time, continue after a failure, and print a summary.
 
     python scripts/run_tests.py [SET...]
     python scripts/run_tests.py integration [TARGET...]
@@ -40,7 +40,7 @@ LOGS = WORK / "logs"
 HOME = CACHE / "home"
 # The number of log lines shown of a failed step.
 TAIL_LINES = 40
-WORKERS = 3
+WORKERS = 2
 # Seconds that a step may take to end after SIGTERM; the test bed takes its hypervisors down then.
 GRACE = 40
 # Steps that run or wait after this many seconds have failed. This gives a summary before an
