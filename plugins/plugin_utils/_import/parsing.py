@@ -224,7 +224,7 @@ def _text(value: str) -> str:
         except UnicodeEncodeError:
             raise _InvalidValue("%s has invalid characters" % excerpt(value)) from None
     # A copy, without what Ansible attaches to its texts.
-    return value if type(value) is str else "".join(value)
+    return str.__str__(value)
 
 
 def joined(path: str, key: str) -> str:
