@@ -125,18 +125,32 @@ def local_paths() -> Iterator[str]:
                 yield f"{path}:{number}: {match.group(0)}"
 
 
+def import_statements(text: str, path: pathlib.Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield each import statement: its line, the full module after "from" or "", and the names.
+
+    path: that of the text in this project.
+    """
+    waiting: list[ast.AST] = [ast.parse(text, str(path))]
+    while waiting:
+        node = waiting.pop()
+        # Imports are statements: expressions, most of a file, need not be looked at.
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, part, None)
+            waiting += inner if isinstance(inner, list) else []
+        if isinstance(node, ast.Import):
+            yield node.lineno, "", [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = [*COLLECTION.split(".")[:-1], *path.parent.parts]
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *filter(None, [node.module])])
+            yield node.lineno, module, [alias.name for alias in node.names]
+
+
 def imports_of(path: pathlib.Path) -> Iterator[tuple[int, str]]:
     """Yield the line and the full name of each import of a file."""
-    package = [*COLLECTION.split("."), *path.parent.parts[1:]]
-    for node in ast.walk(ast.parse(text_of(path), str(path))):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            name = ".".join(base + (node.module or "").split("."))
-            for alias in node.names:
-                yield node.lineno, f"{name}.{alias.name}"
+    for line, module, names in import_statements(text_of(path), path):
+        for name in names:
+            yield line, f"{module}.{name}" if module else name
 
 
 FLOORS = {"_common": 0, "_remote": 0, "_qemu": 1, "_console": 1, "_wire": 1, "_vm": 2, "_lab": 3}

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import pathlib
 from typing import Optional
+
+import checks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COLLECTION = "ansible_collections.vlab.qemu"
@@ -58,22 +59,8 @@ def imported(path: pathlib.Path) -> frozenset[str]:
 def imported_by(text: str, path: pathlib.Path) -> frozenset[str]:
     """Return what the text of a file imports: modules, and maybe names in them."""
     names: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(text)]
-    while waiting:
-        node = waiting.pop()
-        # Imports are statements: expressions, most of a file, need not be looked at.
-        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
-            inner = getattr(node, part, None)
-            waiting += inner if isinstance(inner, list) else []
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                package = path.parents[node.level - 1].relative_to(ROOT).parts
-                base = ".".join([COLLECTION, *package, *filter(None, [base])])
-            names.add(base)
-            names.update("%s.%s" % (base, alias.name) for alias in node.names)
+    for _line, module, imports in checks.import_statements(text, path.relative_to(ROOT)):
+        names.update([module, *(f"{module}.{name}" for name in imports)] if module else imports)
     return frozenset(names)
 
 
