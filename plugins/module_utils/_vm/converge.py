@@ -155,11 +155,13 @@ def change_nic(
 def _check_vm_exists(folder: Folder, status: str, params: Params) -> None:
     """Raise OptionError for a change of power of an unknown VM: it is more likely a typo than a VM.
 
-    What names an option of the definition describes a VM, and may define it stopped or paused.
+    What names an option of the definition, or the origin of a clone, describes a VM, and may define
+    it stopped or paused.
     """
     if status != "absent" or params["state"] in ("started", "present", "absent"):
         return
-    describes = any(params.get(name) is not None for name in definitions.argument_spec())
+    options = ("from", *definitions.argument_spec())
+    describes = any(params.get(name) is not None for name in options)
     if params["state"] in ("reset", "suspended") or not describes:
         raise OptionError("name", no_such_vm(folder))
 

@@ -13,7 +13,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import Op
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import converge
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.host import Host
-from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import SavedState
+from ansible_collections.vlab.qemu.tests.unit.vm_world import FakeHost, compose, snapshot_record
+
+
+ORIGIN = {"lab": None, "vm": "r1", "snapshot": "s"}
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +85,16 @@ def test_a_change_of_power_of_an_unknown_vm_is_an_error(tmp_path, options, check
 )
 def test_what_defines_a_new_vm(tmp_path, options):
     assert vm(tmp_path, **options)["changed"]
+
+
+@pytest.mark.parametrize("state", ["present", "stopped"])
+def test_a_clone_is_described_by_its_origin(tmp_path, state):
+    known_vm(tmp_path, "r1")
+    host = FakeHost(root=tmp_path, name="r1")
+    saved = SavedState(host.folder, "s")
+    saved.make()
+    saved.save(snapshot_record(compose({"disks": []}, host=host), memory=False))
+    assert vm(tmp_path, state=state, **{"from": ORIGIN})["changed"]
 
 
 @pytest.mark.parametrize(
