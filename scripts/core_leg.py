@@ -59,6 +59,7 @@ if grep -q '@ *https\?:' $requirements/sanity.pylint.txt; then
     echo 'not run: pylint, whose requirements in this ansible-test are not in a package index'
     skip='--skip-test pylint'
 fi
+python scripts/core_leg.py --prepare $skip
 step imports python scripts/core_leg.py --imports
 step units units %(ignore)s
 step sanity ansible-test sanity --color no --allow-disabled --python default %(skip)s $skip
@@ -143,5 +144,10 @@ if __name__ == "__main__":
         from sanity import make_home
 
         make_home(pathlib.Path(os.environ["HOME"]))
+    elif sys.argv[1] == "--prepare":
+        from sanity import prepare_environments
+
+        command = ["ansible-test", "sanity", "--color", "no", "--python", "default"]
+        prepare_environments(command, dict(os.environ), without="".join(sys.argv[3:]))
     else:
         sys.exit(main(sys.argv[1]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import __future__
 
 import builtins
+import gc
 import importlib.util
 import pathlib
 import types
@@ -30,6 +31,7 @@ def _compile_once() -> Iterator[Callable[..., Any]]:
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     yield builtins.compile
     builtins.compile = before
+    gc.enable()
 
 
 def call(compile_once: Callable[..., Any], caller: str, **arguments: Any) -> types.CodeType:
