@@ -198,7 +198,7 @@ class Applier:
         if self.observation.run.pop("resume", None):
             write_json(self.folder.run, self.observation.run)
         if self.host.saved_memory and not self.host.is_template:
-            self.host.warnings += clock.set_guest_clock(self.folder, self.desired)
+            self.host.warnings += clock.set_guest_clock(self.folder, self.desired, self._monitor)
         self.actions.append("resume")
 
     def refresh(self) -> None:

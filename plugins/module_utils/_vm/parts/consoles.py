@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
 
+AGENT_PORT = "agent0"  # the device of the guest agent
 _ISA_PORTS = 4
 _RELAY = "relay"  # in an observed definition: set if the relay has ended
 _DEFAULT = [{"name": "console", "type": "unix", "log": True, "host": None, "port": None}]
@@ -242,7 +243,7 @@ class Consoles(Part):
                 "nr": 1,
                 "chardev": "agent",
                 "name": "org.qemu.guest_agent.0",
-                "id": "agent0",
+                "id": AGENT_PORT,
             }
         )
         return words
