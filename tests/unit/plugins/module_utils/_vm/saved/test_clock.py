@@ -36,7 +36,7 @@ class _Agent:
     """An agent that records what it is asked, or does not answer."""
 
     requests: list = []
-    error = None
+    answers = True
 
     def __init__(self, path, timeout):
         assert path.endswith("agent.sock")
@@ -44,8 +44,8 @@ class _Agent:
         assert timeout >= 20
 
     def __enter__(self):
-        if self.error:
-            raise self.error
+        if not self.answers:
+            raise GuestNotReady("no guest agent answers")
         return self
 
     def __exit__(self, *_exception):
@@ -90,7 +90,7 @@ def test_nobody_waits_for_an_agent_that_does_not_run(tmp_path, requests, event, 
 
 
 def test_an_agent_that_does_not_answer_is_a_warning(tmp_path, monkeypatch, requests):
-    monkeypatch.setattr(_Agent, "error", GuestNotReady("no guest agent answers"))
+    monkeypatch.setattr(_Agent, "answers", False)
     assert warnings(tmp_path, True) == [
         "the clock of the guest was not set: no guest agent answers"
     ]
