@@ -78,9 +78,13 @@ class Server:
 
     def folder_of_target(self, request: Request) -> Request:
         """Create the output folder of a target, empty, or remove it."""
-        shutil.rmtree(request["path"], ignore_errors=True)
+        path = request["path"]
+        # What a failed target has left, so that its second try can begin.
+        for mount in reversed(_mounts_below(path)):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+        shutil.rmtree(path, ignore_errors=True)
         if request["present"]:
-            os.makedirs(request["path"], mode=0o700)
+            os.makedirs(path, mode=0o700)
         return {}
 
     def run(self, request: Request) -> Request:
@@ -182,6 +186,13 @@ class Server:
 def _ended(pid: int) -> bool:
     """Return whether a child has ended, without reaping it."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _mounts_below(folder: str) -> list[str]:
+    """Return the mount points below a folder, in the order in which they were mounted."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as stream:
+        points = [line.split()[1] for line in stream]
+    return [point for point in points if point.startswith(folder + "/")]
 
 
 def _read_all(streams: list[int], pid: int) -> tuple[list[str], str]:
