@@ -199,7 +199,7 @@ def rows_of_fabric(tasks: Tasks) -> Iterator[list[str]]:
         ("first with a key", {"lab_checkpoint_key": "bench"}),
         ("restored", {"lab_checkpoint_key": "bench"}),
     ):
-        more = {"leaf_spine_validate": True, "lab_allow_container": True, **variables}
+        more = {"leaf_spine_validate": True, "leaf_spine_allow_container": True, **variables}
         took[name] = timed(lambda more=more: tasks.role("leaf_spine", "up", **more))
         tasks.role("leaf_spine", "stop" if name == "first with a key" else "down")
     yield ["leaf_spine 2 x 4 to verified", *(f"{key} {seconds(took[key])}" for key in took)]
