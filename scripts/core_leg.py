@@ -148,6 +148,6 @@ if __name__ == "__main__":
         from sanity import prepare_environments
 
         command = ["ansible-test", "sanity", "--color", "no", "--python", "default"]
-        prepare_environments(command, dict(os.environ), without="".join(sys.argv[3:]))
+        prepare_environments([*command, *sys.argv[2:]], dict(os.environ))
     else:
         sys.exit(main(sys.argv[1]))

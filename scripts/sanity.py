@@ -135,30 +135,29 @@ def make_home(home: pathlib.Path) -> None:
         shutil.copyfile(pathlib.Path(__file__).parent / "get_pip.py", cached)
 
 
-# What a Python runs first, by the sanity test in whose virtual environments it is put. pylint is
-# a quarter faster without the search for objects that nothing uses; it needs 400 MB.
+# What a Python runs first, by the virtual environments of sanity tests in which it is put. Those of
+# the import of modules have no requirements, and no name of a test. pylint is a quarter faster
+# without the search for objects that nothing uses; it needs 400 MB.
+_IMPORT = (pathlib.Path(__file__).parent / "compile_once.py").read_text(encoding="utf-8")
 STARTUP = {
-    "import": (pathlib.Path(__file__).parent / "compile_once.py").read_text(encoding="utf-8"),
-    "pylint": "import gc\n\ngc.disable()\n",
+    "sanity": _IMPORT,
+    "sanity.import*": _IMPORT,
+    "sanity.pylint": "import gc\n\ngc.disable()\n",
 }
-# The folders of their virtual environments: the import of modules has no requirements, and no name.
-FOLDERS = {"import": ("sanity", "sanity.import*"), "pylint": ("sanity.pylint",)}
 
 
-def prepare_environments(command: list[str], env: dict[str, str], without: str = "") -> None:
+def prepare_environments(command: list[str], env: dict[str, str]) -> None:
     """Create the virtual environments of the slowest sanity tests, and make them faster.
 
-    command: of ansible-test sanity. without: the test of STARTUP that does not run.
+    command: of ansible-test sanity.
     """
-    for test, startup in STARTUP.items():
-        if test == without:
-            continue
-        subprocess.run([*command, "--prime-venvs", "--test", test], env=env, check=False)
-        for name in FOLDERS[test]:
-            for folder in pathlib.Path(env["HOME"], ".ansible/test/venv").glob(
-                f"{name}/*/*/lib/python3*/site-packages"
-            ):
-                (folder / "sitecustomize.py").write_text(startup, encoding="utf-8")
+    command = [*command, "--prime-venvs", "--test", "import", "--test", "pylint"]
+    subprocess.run(command, env=env, check=False)
+    for name, startup in STARTUP.items():
+        for folder in pathlib.Path(env["HOME"], ".ansible/test/venv").glob(
+            f"{name}/*/*/lib/python3*/site-packages"
+        ):
+            (folder / "sitecustomize.py").write_text(startup, encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:
