@@ -29,7 +29,7 @@ INSIDE = r"""
 set -eu
 venv=/opt/core/venv
 [ -x $venv/bin/python ] || python3 -m venv $venv
-$venv/bin/pip install --quiet %(pre)s '%(specification)s' -r requirements.txt \
+scripts/pip_install $venv/bin/python %(pre)s '%(specification)s' -r requirements.txt \
     mock pytest pytest-mock pytest-xdist
 echo "core: $($venv/bin/ansible --version | head -n 1) with $(python3 --version)"
 mkdir -p /opt/copy/ansible_collections/vlab
