@@ -195,10 +195,16 @@ ECOSYSTEM_FILES = {
 
 
 # Targets that run if one of these files, or the target, has changed; all of them run each night.
-# What they use of plugins and of the role lab is tested by other targets in every run: role_lab,
-# role_lab_key, role_ospf_triangle, lab_across.
+# What else they use of plugins and of the role lab is tested by other targets in every run:
+# role_lab, role_lab_key, role_ospf_triangle, lab_across.
 TARGET_FILES = {
     "fabric_across": ("roles/leaf_spine/",),
+    "import_lab": (
+        "playbooks/import.yml",
+        "plugins/filter/import_lab.py",
+        "plugins/plugin_utils/_import/",
+        "tests/unit/plugins/plugin_utils/_import/",
+    ),
     "role_dual_homed_site": ("roles/dual_homed_site/",),
     "role_guest_image": ("roles/guest_image/",),
     "role_hub_spoke": ("roles/hub_spoke/",),
