@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import json
 import os
 import stat
@@ -146,9 +147,27 @@ class QemuImg:
         self.create(path, "qcow2", size, options, backing_file, backing_format, secret=secret)
 
     def layer(self, path: str, backing_file: str, size: int) -> None:
-        """Make a qcow2 overlay on a qcow2 image that a running QEMU may have open."""
+        """Make a qcow2 overlay on a qcow2 image that a running QEMU may have open.
+
+        A new overlay that a killed run has left at path stays.
+        """
         words = ["-u", "-f", "qcow2", "-F", "qcow2", "-b", os.path.abspath(backing_file)]
-        self._make(words, path, "qcow2", size, None, 0o600, None)
+        if not os.path.lexists(path) or not self._is_new(path, words, size):
+            self._make(words, path, "qcow2", size, None, 0o600, None)
+
+    def _is_new(self, path: str, words: list[str], size: int) -> bool:
+        """Return whether an image is what qemu-img makes: nothing has been written to it."""
+        handle = os.memfd_create("qemu-img")
+        try:
+            name = "/proc/self/fd/%d" % handle
+            self._run("create", words, path, [str(size)], real=name, pass_fds=(handle,))
+            if os.path.islink(path) or os.path.getsize(path) != os.fstat(handle).st_size:
+                return False
+            return filecmp.cmp(path, name, shallow=False)
+        except OSError as error:
+            raise _error_of(path, error)
+        finally:
+            os.close(handle)
 
     def convert(
         self,

@@ -80,9 +80,21 @@ class World:
         os.waitpid(pid, 0)
         self.kills += 1
 
+    def killed_before_definition(self, given):
+        """Kill a run that starts a VM when it has its files, but no definition yet."""
+        pid = os.fork()
+        if pid == 0:
+            definition.save = lambda *_arguments: os._exit(0)
+            try:
+                self.vm("started", **given)
+            finally:
+                os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+
     def clone(self, snapshot):
         """Make a VM from a snapshot, write to it, and remove it; each run is killed once."""
         source = {"name": "c", "from": {"lab": "default", "vm": "v", "snapshot": snapshot}}
+        self.killed_before_definition(source)
         for state, given in (("started", source), ("absent", {"name": "c"})):
             self.killed(lambda state=state, given=given: self.vm(state, **given))
             self.vm(state, **given)
@@ -163,7 +175,12 @@ if __name__ == "__main__":
     sys.path.insert(0, given.bundle)
     from ansible_collections.vlab.qemu.plugins.module_utils._lab import snapshots
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu import monitor
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm import converge, facts, settings
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
+        converge,
+        definition,
+        facts,
+        settings,
+    )
 
     world = World(given.folder, given.seed)
     world.run(given.count)

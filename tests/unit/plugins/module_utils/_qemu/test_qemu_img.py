@@ -93,6 +93,27 @@ def test_a_calibration_that_failed_by_chance_is_repeated(run, image, failures, i
     assert len(run.calls) == min(failures + 1, 5)
 
 
+def test_a_new_layer_of_a_killed_run_stays(run, image):
+    image.layer("x", "base", 1024)
+    before = os.stat("x").st_ino
+    image.layer("x", "base", 1024)
+    assert os.stat("x").st_ino == before
+    assert os.listdir() == ["x"]
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_layer_with_content_is_not_overwritten(run, image, tmp_path, is_link):
+    with open("x", "w", encoding="ascii") as stream:
+        stream.write("" if is_link else "what a guest wrote")
+    if is_link:
+        os.rename("x", "file")
+        os.symlink("file", "x")
+    before = os.lstat("x")
+    with pytest.raises(ImageError, match="x exists already and is not overwritten"):
+        image.layer("x", "base", 1024)
+    assert os.lstat("x") == before
+
+
 def test_create_leaves_nothing_after_a_failure(run, image, tmp_path):
     run.answers["create"] = ProgramError("no space", cmd=[], rc=1, stderr="no space")
     with pytest.raises(ProgramError, match="no space"):
