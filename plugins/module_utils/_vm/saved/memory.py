@@ -106,8 +106,11 @@ def cancel(monitor: Monitor) -> None:
         return
     monitor.batch([("migrate-set-capabilities", capabilities())])
     monitor.execute("migrate_cancel")
-    with contextlib.suppress(HostError):
-        wait(monitor, _CANCEL_TIMEOUT, "")
+    try:
+        with contextlib.suppress(HostError):
+            wait(monitor, _CANCEL_TIMEOUT, "")
+    except MonitorTimeout:
+        raise MonitorTimeout("QEMU did not cancel its migration within %d s" % _CANCEL_TIMEOUT)
     _wait_for_end(monitor, _CANCEL_TIMEOUT)
 
 

@@ -9,7 +9,10 @@ import os
 
 import pytest
 
-from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
+    HostError,
+    MonitorTimeout,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import memory
 from ansible_collections.vlab.qemu.tests.unit.fake_qmp import FakeQmp
@@ -71,3 +74,11 @@ def test_a_memory_file_that_is_gone_is_an_error_and_leaves_no_state(tmp_path):
         with pytest.raises(HostError, match="ram"):
             memory.save_memory(monitor, str(state), 5, str(tmp_path / "ram"))
     assert not state.exists()
+
+
+def test_a_migration_that_qemu_does_not_cancel_is_an_error_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_CANCEL_TIMEOUT", 0.1)
+    with Qemu(tmp_path / "qmp.sock", "active") as qemu, Monitor(qemu.path) as monitor:
+        with pytest.raises(MonitorTimeout, match="^QEMU did not cancel its migration within"):
+            memory.cancel(monitor)
+        assert qemu.requests[-1][0] == "migrate_cancel"
