@@ -77,8 +77,10 @@ options:
     default: true
   downtime:
     description:
-      - The time that the guest may stop at the end, in milliseconds. QEMU copies memory that
+      - The time that a guest with KVM may stop at the end, in milliseconds. QEMU copies memory that
         changes again until the rest fits into it; raise it for guests that write much memory.
+      - A guest that QEMU emulates is stopped before its memory is copied, because QEMU can miss
+        what such a guest writes meanwhile.
     type: int
     default: 300
   bandwidth:

@@ -78,14 +78,14 @@ class FakeQemu(FakeQmp):
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    """Return make(fails): an Origin of a running VM with a disk, and its QEMU."""
+    """Return make(fails, accel): an Origin of a running VM with a disk, and its QEMU."""
     host = FakeHost(root=tmp_path)
     host.folder.make()
     nics = [{"name": "eth0", "link": {"type": "udp", "local_port": 1, "remote_port": 2}}]
     definition = granted(compose(disks=[{"name": "d", "size": "1M"}], nics=nics, host=host))
     made = []
 
-    def make(fails=None):
+    def make(fails=None, accel="kvm"):
         qmp = FakeQemu(tmp_path / "q", fails, copies.node(definition, "d"))
         monitor = Monitor(qmp.path, timeout=2).connect()
         made.extend([monitor, qmp])
@@ -93,7 +93,7 @@ def world(tmp_path, monkeypatch):
             folder=host.folder,
             monitor=monitor,
             running=definition,
-            run={},
+            run={"accel": accel},
             alive=True,
             status="running",
             check_monitor=lambda: None,
@@ -138,6 +138,14 @@ def test_the_steps_of_a_migration(world):
     # If the run is killed now, the next one knows that the guest may run on the target.
     assert recorded(origin) == {"to": "hv2", "status": "running"}
     assert "cont" not in qmp.commands()
+
+
+@pytest.mark.parametrize("accel, is_stopped", [("kvm", False), ("tcg", True), (None, True)])
+def test_a_guest_that_qemu_emulates_is_stopped_before_its_memory_is_sent(world, accel, is_stopped):
+    origin, qmp = world(accel=accel)
+    origin.send("hv2", TARGET, ["d"], LIMITS)
+    steps = [name for name in qmp.commands() if name in ("blockdev-mirror", "stop", "migrate")]
+    assert steps == ["blockdev-mirror", *(["stop"] if is_stopped else []), "migrate"]
 
 
 @pytest.mark.parametrize(
