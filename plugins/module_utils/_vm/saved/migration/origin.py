@@ -252,8 +252,7 @@ class Origin:
         self, target: Channel, disks: list[str], limits: dict[str, Any], deadline: float
     ) -> dict[str, Any]:
         monitor, what = self._monitor, "the memory of the VM %s was not sent" % self.folder.name
-        begin = stop = time.monotonic()
-        is_stopped = self._stop_emulated()
+        begin = time.monotonic()
         parameters = {
             "max-bandwidth": limits["bandwidth"] or memory.BANDWIDTH,
             "downtime-limit": limits["downtime"],
@@ -266,12 +265,16 @@ class Origin:
                 ("migrate-set-parameters", parameters),
             ],
         )
+        stop = time.monotonic()
+        is_stopped = self._stop_emulated()
         monitor.execute("migrate", {"uri": target.uri})
+        if is_stopped:
+            self._end_copies(disks)
         left = deadline - time.monotonic()
         memory.wait(monitor, left, what, "pre-switchover", option="timeout")
         if not is_stopped:
             stop = time.monotonic()
-        self._end_copies(disks)
+            self._end_copies(disks)
         cables.unplug(monitor, self._definition)
         monitor.execute("migrate-continue", {"state": "pre-switchover"})
         memory.wait(monitor, max(1, deadline - time.monotonic()), what, option="timeout")
