@@ -102,7 +102,7 @@ def test_a_new_layer_of_a_killed_run_stays(run, image):
 
 
 @pytest.mark.parametrize("is_link", [False, True])
-def test_a_layer_with_content_is_not_overwritten(run, image, tmp_path, is_link):
+def test_a_layer_with_content_is_not_overwritten(run, image, is_link):
     with open("x", "w", encoding="ascii") as stream:
         stream.write("" if is_link else "what a guest wrote")
     if is_link:
