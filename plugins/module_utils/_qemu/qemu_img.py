@@ -7,27 +7,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import filecmp
 import json
 import os
-import stat
-from typing import Any, Callable, Collection, ContextManager, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Callable, Collection, Mapping, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ImageError,
     ProgramError,
     VlabError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
-    create_atomically,
-    replace_atomically,
-)
 from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import run_program
 from ansible_collections.vlab.qemu.plugins.module_utils._common.sizes import format_size
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import encryption, overlay_cache
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import probe
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu.new_images import (
+    NewFile,
+    error_of,
+    new_image,
+    replaced_image,
+    space_text,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.option_strings import (
     keyval,
     qom_object,
@@ -40,9 +40,6 @@ _SECRET, _SOURCE_SECRET = "secret0", "secret1"
 _FULL = ("No space left on device", "Disk quota exceeded")
 _NOT_CALIBRATED = "Unable to get accurate CPU usage"
 _CALIBRATIONS = 5
-
-# Opens a new file: its descriptor and a name of it.
-NewFile = Callable[[], ContextManager[Tuple[int, str]]]
 
 
 class QemuImg:
@@ -112,7 +109,7 @@ class QemuImg:
             if key:
                 overlay_cache.store(key, path)
             return
-        with _new_image(path, mode) as (handle, _name):
+        with new_image(path, mode) as (handle, _name):
             overlay_cache.write_copy(handle, content)
 
     def _make(
@@ -129,7 +126,7 @@ class QemuImg:
         last = [] if size is None else [str(size)]
         preallocation = (options or {}).get("preallocation")
         needed = size if preallocation in ("full", "falloc") else None
-        with _new_image(path, mode) as (handle, name):
+        with new_image(path, mode) as (handle, name):
             self._run(
                 "create", words, path, last, real=name, pass_fds=(handle,), needed=lambda: needed
             )
@@ -165,7 +162,7 @@ class QemuImg:
                 return False
             return filecmp.cmp(path, name, shallow=False)
         except OSError as error:
-            raise _error_of(path, error)
+            raise error_of(path, error)
         finally:
             os.close(handle)
 
@@ -188,7 +185,7 @@ class QemuImg:
         with it.
         """
         self._copy(
-            lambda: _new_image(target, mode),
+            lambda: new_image(target, mode),
             source,
             target,
             format,
@@ -209,7 +206,7 @@ class QemuImg:
     ) -> None:
         """Replace an image by a full copy in format, atomically; keep its mode and owner."""
         self._copy(
-            lambda: _replaced_image(path),
+            lambda: replaced_image(path),
             path,
             path,
             format,
@@ -479,7 +476,7 @@ class QemuImg:
             if any(text in output for text in _FULL):
                 raise ImageError(
                     "%s failed: %s. qemu-img said: %s"
-                    % (purpose, _space_text(written or path, needed()), output.strip()),
+                    % (purpose, space_text(written or path, needed()), output.strip()),
                     **error.facts,
                 )
             raise
@@ -536,70 +533,3 @@ def _creation_words(
     if options:
         words += ["-o", keyval(None, dict(sorted(options.items())))]
     return words
-
-
-def _space_text(path: str, needed: int | None) -> str:
-    """Return what to say of a full disk or quota at path."""
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        state = os.statvfs(folder)
-        free = "%s free" % format_size(state.f_bavail * state.f_frsize)
-        if state.f_files and not state.f_favail:
-            free += ", and no inodes"
-    except OSError:
-        free = "its file system cannot be examined"
-    return "the disk or the quota of %s is full (%s%s): make space, or use another folder" % (
-        folder,
-        free,
-        ", about %s needed" % format_size(needed) if needed else "",
-    )
-
-
-def _error_of(path: str, error: OSError) -> ImageError:
-    reason = error.strerror
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = _space_text(path, None)
-    return ImageError("cannot make the image %s: %s" % (path, reason), path=str(path))
-
-
-@contextlib.contextmanager
-def _new_image(path: str, mode: int) -> Iterator[tuple[int, str]]:
-    """Yield a descriptor and a name of an image that appears at path, complete.
-
-    Raises ImageError, also if path exists.
-    """
-    target = os.path.abspath(path)
-    try:
-        if os.path.lexists(target):
-            raise FileExistsError
-        with create_atomically(target, mode) as opened:
-            yield opened
-    except FileExistsError:
-        raise ImageError(
-            "%s exists already and is not overwritten: remove it, or choose another path" % path,
-            path=str(path),
-        )
-    except OSError as error:
-        raise _error_of(path, error)
-
-
-@contextlib.contextmanager
-def _replaced_image(path: str) -> Iterator[tuple[int, str]]:
-    """Yield a descriptor and a name of an image that replaces the one at path, complete."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ImageError(
-                "%s is a block device, which cannot be replaced: copy it to a file with source"
-                % path,
-                path=str(path),
-            )
-        with contextlib.ExitStack() as stack:
-            yield stack.enter_context(replace_atomically(path))
-    except PermissionError as error:
-        raise ImageError(
-            "cannot replace %s and keep its owner and mode: %s. Become its owner or root"
-            % (path, error.strerror),
-            path=str(path),
-        )
-    except OSError as error:
-        raise _error_of(path, error)

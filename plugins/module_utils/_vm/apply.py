@@ -11,47 +11,37 @@ After each step the files describe the VM as it is, so that the next run can con
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import Change
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     LaunchError,
     MonitorClosed,
-    MonitorError,
     VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
-    make_folder,
     remove_file,
     remove_temporary,
     write_json,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.plain_copy import plain_copy
-from ansible_collections.vlab.qemu.plugins.module_utils._common.processes import (
-    boot_id,
-    find_processes,
-    process_start_time,
-    run_program,
-)
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
     autostart,
     addresses,
     buses,
-    command_line,
     ports,
     process,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import remove_folder
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import (
-    device_types,
-    record_run,
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.launch import (
+    Launch,
+    remove_run_files,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import record_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import BY_NAME, PARTS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.consoles import log_size
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage.bases import (
     disk_path,
     images_in,
@@ -140,7 +130,7 @@ class Applier:
         for path in (self.folder.definition, self.folder.run):
             remove_temporary(path)
         if not self.observation.run and not process.is_supervised(self.folder):
-            self._remove_run_files()
+            remove_run_files(self.folder)
         files = set(os.listdir(self.folder.path)) if os.path.isdir(self.folder.path) else set()
         self._delete_forgotten_files()
         saved = self.observation.saved
@@ -397,13 +387,9 @@ class Applier:
             part.release(observation.running or observation.saved or {}, self.host)
         if not keep_record:
             remove_file(self.folder.run)
-        self._remove_run_files()
+        remove_run_files(self.folder)
         observation.alive, observation.status = False, "stopped"
         observation.run, observation.pid = {}, None
-
-    def _remove_run_files(self) -> None:
-        for path in (self.folder.pidfile, self.folder.exit_code):
-            remove_file(path)
 
     # Start.
 
@@ -442,107 +428,8 @@ class Applier:
             self._launch()
 
     def _launch(self) -> None:
-        host, folder, desired = self.host, self.folder, self.desired
-        self._remove_sockets()
-        try:
-            for part in PARTS:
-                part.before_launch(desired, host)
-            self._end_helper_processes()
-            for argv in self._helper_processes():
-                # It goes to the background once its socket exists, which QEMU connects to.
-                run_program(argv, timeout=self.settings["start_timeout"])
-            argv = command_line.build(desired, host)
-        except VlabError:
-            for part in PARTS:
-                part.release(desired, host)
-            raise
-        console_from = host.console_from
-        if console_from is None:
-            console_from = log_size(folder, desired)
-        try:
-            child = process.Child(argv, folder, desired["environment"], host.descriptors)
-        finally:
-            host.close_descriptors()
-        try:
-            self.observation.monitor = child.connect(self.settings["start_timeout"])
-            self._set_up(self.observation.monitor, argv, console_from)
-        except VlabError as error:
-            self.observation.close()
-            child.end()
-            self._undo_start()
-            if isinstance(error, MonitorError):
-                raise child.failure(error.message)
-            raise
-
-    def _set_up(self, monitor: Monitor, argv: list[str], console_from: int) -> None:
-        """Set up a QEMU that was just started, and record it."""
-        desired, observation, host = self.desired, self.observation, self.host
-        pid = monitor.peer_pid
-        if pid is None:
-            raise MonitorClosed("the QEMU of the VM %s has ended" % self.folder.name)
-        start = process_start_time(pid)
-        if host.saved_memory:
-            suspend.load(monitor, host, self.settings["save_timeout"])
-        status, peripheral = monitor.batch(
-            [("query-status", None), ("qom-list", {"path": "/machine/peripheral"})]
-        )
-        live = Live(
-            host,
-            monitor,
-            pid,
-            plain_copy(desired),
-            device_types(peripheral),
-            self.settings["unplug_timeout"],
-        )
-        for part in PARTS:
-            part.verify(desired, live)
-            part.before_continue(desired, live)
-        live.flush()
-        observation.run = {
-            "pid": pid,
-            "start": start,
-            "boot_id": boot_id(),
-            "uuid": desired["uuid"],
-            "argv": argv,
-            "qemu_version": host.capabilities.version_text,
-            "accel": host.accel,
-            "accel_reason": host.accel_reason,
-            "machine_type": host.machine_type or host.capabilities.machine_name(desired["machine"]),
-            "started": int(time.time()),
-            "console_from": console_from,
-            "definition": addresses.with_slots_at_start(desired, plain_copy(desired["slots"])),
-        }
-        if "resume" in self.plan.steps:
-            # If this run is killed before the guest runs, the next one lets it run.
-            observation.run["resume"] = "running"
-        write_json(self.folder.run, observation.run)
-        observation.pid, observation.start, observation.devices = pid, start, live.devices
-        observation.running = plain_copy(observation.run["definition"])
-        observation.alive, observation.status = True, status["status"]
-
-    def _undo_start(self) -> None:
-        self._end_helper_processes()
-        self._remove_sockets()
-        for part in PARTS:
-            part.release(self.desired, self.host)
-        remove_file(self.folder.run)
-        self._remove_run_files()
-
-    def _helper_processes(self) -> list[list[str]]:
-        return [argv for part in PARTS for argv in part.helper_processes(self.desired, self.host)]
-
-    def _end_helper_processes(self) -> None:
-        """End the helper programs of an earlier start without a QEMU."""
-        for argv in self._helper_processes():
-            for pid in find_processes(*argv[1:]):
-                process.kill(pid, process_start_time(pid))
-
-    def _remove_sockets(self) -> None:
-        """Remove the sockets that a killed QEMU left."""
-        make_folder(self.folder.sockets)
-        for entry in os.scandir(self.folder.sockets):
-            if entry.name.endswith(".sock"):
-                remove_file(entry.path)
+        resumes = "resume" in self.plan.steps
+        Launch(self.host, self.observation, self.desired, self.settings, resumes).run()
 
     # Saved state.
 

@@ -15,6 +15,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ProgramError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import qemu_img
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import new_images
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import ImageHeader
 
 BASE = ImageHeader("qcow2", 1 << 30)
@@ -345,9 +346,9 @@ def test_a_full_disk_is_reported_with_what_is_free_and_what_was_needed(run, imag
 def test_a_file_system_without_inodes_is_reported_as_such(monkeypatch):
     facts = {"f_bavail": 100, "f_frsize": 4096, "f_files": 10, "f_favail": 0}
     monkeypatch.setattr(os, "statvfs", lambda _path: types.SimpleNamespace(**facts))
-    assert "is full (400K free, and no inodes): make space" in qemu_img._space_text("/x/y", None)
+    assert "is full (400K free, and no inodes): make space" in new_images.space_text("/x/y", None)
     facts["f_files"] = 0  # unknown, as on btrfs
-    assert "is full (400K free): make space" in qemu_img._space_text("/x/y", None)
+    assert "is full (400K free): make space" in new_images.space_text("/x/y", None)
 
 
 def test_a_copy_that_cannot_be_grown_does_not_appear(run, image, tmp_path):
@@ -395,7 +396,7 @@ def test_a_failed_conversion_changes_nothing(run, image, tmp_path, monkeypatch):
         found = real(name, **more)
         return os.stat_result([*found[:4], 12345, *found[5:10]]) if name == str(path) else found
 
-    monkeypatch.setattr(qemu_img.os, "stat", other_owner)
+    monkeypatch.setattr(os, "stat", other_owner)
     with pytest.raises(ImageError, match="keep its owner and mode: Operation not permitted"):
         image.convert_and_replace("x", "raw")
     monkeypatch.undo()
