@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Definition,
         Settings,
     )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.part import Part
 
 _FORMAT = 2  # of the files, and of the agreement with the guest: a new one makes new templates
 _LAB = "templates"  # the folder in the cache folder
@@ -68,8 +69,6 @@ _EXCLUDED: dict[str, Any] = {
     "tftp_files": None,
     "passthrough": [],
     "tpm": False,
-    "extra_args": [],
-    "memory_backend": None,
     "wrapper": [],
     "fds": [],
     "display": {"type": "none"},
@@ -103,7 +102,11 @@ def unsuitable(definition: Definition) -> str | None:
     for nic in definition["nics"]:
         if nic["model"] != _NIC_MODEL or nic["boot_rom"]:
             return "nics[%s] is no %s without a boot ROM" % (nic["name"], _NIC_MODEL)
-    return next((r for part in PARTS for r in part.memory_blockers(definition)), None)
+    return next((reason for part in PARTS for reason in _blockers(part, definition)), None)
+
+
+def _blockers(part: Part, definition: Definition) -> list[str]:
+    return part.memory_blockers(definition) + part.sharing_blockers(definition)
 
 
 def template_of(definition: Definition) -> Definition:

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
 
 
 class Applier:
@@ -408,9 +409,7 @@ class Applier:
                     definitions.save(folder, desired)
                 self._launch_or_boot()
         except VlabError:
-            if self.observation.alive:
-                process.kill(self._pid, self.observation.start)
-                self._end_run()
+            self._kill()
             raise
         if self.observation.suspended:
             suspend.discard(self.folder)  # from now on the guest is in QEMU
@@ -418,6 +417,10 @@ class Applier:
 
     def _launch_or_boot(self) -> None:
         """Launch QEMU; if the guest cannot continue from its template, let it boot."""
+        clone = self.host.clone
+        if clone and clone.has_memory:
+            self._launch_clone(clone)
+            return
         try:
             self._launch()
         except VlabError as error:
@@ -426,6 +429,41 @@ class Applier:
             self.host.warn("%s boots without a template: %s" % (self.folder.name, error.message))
             self.host.boot()
             self._launch()
+
+    def _launch_clone(self, clone: Clone) -> None:
+        """Launch QEMU; if the clone cannot share the memory of its snapshot, let it load it."""
+        from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.shared_memory import (
+            SharedMemory,
+        )
+
+        shared = SharedMemory(clone.state, self.host)
+        if not shared.exists() and not shared.is_useful(self.desired):
+            self._launch()
+            return
+        try:
+            if not shared.exists():
+                shared.prepare()
+                self._launch()
+                shared.save(self._monitor, self.settings["save_timeout"])
+                self._kill()
+                shared.complete()
+            shared.use()
+            self._launch()
+        except VlabError as error:
+            self._kill()
+            shared.leave()
+            self._launch()  # raises what is not the fault of the shared memory
+            shared.remove()
+            self.host.warn(
+                "%s has its own copy of the memory of its snapshot: %s"
+                % (self.folder.name, error.message)
+            )
+
+    def _kill(self) -> None:
+        """End a QEMU that was launched, and whose guest has not run."""
+        if self.observation.alive:
+            process.kill(self._pid, self.observation.start)
+            self._end_run()
 
     def _launch(self) -> None:
         resumes = "resume" in self.plan.steps

@@ -71,6 +71,11 @@ def _devices(path: str, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
 _NOT_SAVED = ("nvme", "vfio-", "vhost-user-", "virtio-9p", "ivshmem")
 
 
+# Devices by which a guest gives memory back: QEMU before 8.2 then removes it from the mapped file.
+# Source: QEMU, softmmu/physmem.c, ram_block_discard_range.
+_GIVES_MEMORY_BACK = ("virtio-balloon", "virtio-mem", "hv-balloon")
+
+
 class Devices(Part):
     """The part that owns single devices."""
 
@@ -151,6 +156,15 @@ class Devices(Part):
                     "devices[%d]: QEMU cannot save the state of %s" % (number, entry["driver"])
                 )
         return found
+
+    def sharing_blockers(self, definition: Definition) -> list[str]:
+        names = ["balloon"] if definition["balloon"] else []
+        names += [
+            "devices[%d]" % number
+            for number, entry in enumerate(definition["devices"])
+            if entry["driver"].startswith(_GIVES_MEMORY_BACK)
+        ]
+        return ["%s: it takes memory away from all guests that share it" % name for name in names]
 
     def arguments(self, desired: Definition, host: Host) -> list[str]:
         kind, words = desired["family"], []

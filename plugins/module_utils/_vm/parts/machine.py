@@ -295,6 +295,9 @@ class Machine(Part):
                 ),
             )
 
+    def sharing_blockers(self, definition: Definition) -> list[str]:
+        return ["extra_args: they may need other memory"] if definition["extra_args"] else []
+
     def check_start(self, desired: Definition, host: Host) -> None:
         choose_accelerator(desired, host)
         _check_machine_options(desired, host)

@@ -93,6 +93,9 @@ class Memory(Part):
         "check_host_memory": Option({"type": "bool"}, True, how=FILE),
     }
 
+    def sharing_blockers(self, definition: Definition) -> list[str]:
+        return ["memory_backend: it has other memory"] if definition["memory_backend"] else []
+
     def check_start(self, desired: Definition, host: Host) -> None:
         backend = desired["memory_backend"] or {}
         have = host_memory()

@@ -54,7 +54,7 @@ class Part:
     plan      pending, compare, check_files, check_start or check_live
     apply     port_requests; release after a stop; prepare and delete_files for a VM that does not
               run, apply and delete_files for one that does
-    save      memory_blockers, state_files
+    save      memory_blockers, sharing_blockers, state_files
     start     before_launch, helper_processes, arguments, leading_arguments, verify, before_continue
     result    refresh, report
     """
@@ -162,6 +162,13 @@ class Part:
 
     def memory_blockers(self, definition: Definition) -> list[str]:
         """Return why the memory of a guest with this definition cannot be saved, with options."""
+        return []
+
+    def sharing_blockers(self, definition: Definition) -> list[str]:
+        """Return why other guests cannot map the same file as memory, with options.
+
+        Each guest has its own copy of the pages that it writes to, but QEMU can change the file.
+        """
         return []
 
     def state_files(self, definition: Definition, host: Host) -> list[str]:

@@ -119,4 +119,6 @@ def load(monitor: Monitor, host: Host, timeout: float) -> None:
     """Load the saved state of host into a QEMU that waits for it."""
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.memory import load_memory
 
-    load_memory(monitor, host.saved_memory or "", timeout, host.memory_file is not None)
+    mapped = host.memory_file
+    is_mapped = mapped is not None and not mapped.is_shared
+    load_memory(monitor, host.saved_memory or "", timeout, is_mapped)

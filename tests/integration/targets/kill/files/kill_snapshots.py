@@ -7,8 +7,8 @@
 
 A run is killed at a random moment and repeated. Then the VM runs, its disk has what was written
 last (or when the snapshot was taken), no image is damaged, and no file is left that no snapshot and
-no disk needs. A clone has what its snapshot has, and its origin sees nothing of it. QEMU itself
-writes to the disk, as a guest would.
+no disk needs. A clone has what its snapshot has, and its origin and another clone, with which it
+shares memory, see nothing of it. QEMU itself writes to the disk, as a guest would.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ class World:
         self.folder = os.path.join(self.root, "default", "v")
         self.chance = random.Random(seed)
         self.saved: dict[str, int] = {}
-        self.kills = 0
+        self.kills = self.shared = 0
 
     def vm(self, state, **more):
         spec = {name: option.get("default") for name, option in settings.SETTINGS_SPEC.items()}
@@ -63,9 +64,9 @@ class World:
         self.pattern = self.chance.randrange(1, 255)
         self.io("write -P %d 0 %s" % (self.pattern, PATTERN_SIZE))
 
-    def killed(self, function, *arguments):
+    def killed(self, function, *arguments, max_delay=MAX_DELAY):
         """Run a function in a process, and kill it at a random moment."""
-        deadline = time.monotonic() + self.chance.uniform(0, MAX_DELAY)
+        deadline = time.monotonic() + self.chance.uniform(0, max_delay)
         pid = os.fork()
         if pid == 0:
             try:
@@ -80,11 +81,11 @@ class World:
         os.waitpid(pid, 0)
         self.kills += 1
 
-    def killed_before_definition(self, given):
-        """Kill a run that starts a VM when it has its files, but no definition yet."""
+    def killed_at(self, owner, function, given):
+        """Kill a run that starts a VM when it calls a function."""
         pid = os.fork()
         if pid == 0:
-            definition.save = lambda *_arguments: os._exit(0)
+            setattr(owner, function, lambda *_arguments: os._exit(0))
             try:
                 self.vm("started", **given)
             finally:
@@ -92,18 +93,43 @@ class World:
         assert os.waitpid(pid, 0)[1] == 0
 
     def clone(self, snapshot):
-        """Make a VM from a snapshot, write to it, and remove it; each run is killed once."""
-        source = {"name": "c", "from": {"lab": "default", "vm": "v", "snapshot": snapshot}}
-        self.killed_before_definition(source)
+        """Make two clones of a snapshot, write to one, and remove it; each run is killed once."""
+        origin = {"from": {"lab": "default", "vm": "v", "snapshot": snapshot}}
+        source = {"name": "c", **origin}
+        self.vm("started", **{**origin, "name": "b"})
+        # As the first clones of the snapshot: it has its files, but no definition yet; its QEMU
+        # writes to the file of the shared memory; that QEMU has ended.
+        shutil.rmtree(os.path.join(self.folder, "snapshots", snapshot, "shared"), True)
+        memory = shared_memory.SharedMemory
+        points = [(definition, "save"), (memory, "save"), (memory, "complete")]
+        self.killed_at(*self.chance.choice(points), source)
+        self.vm("started", **source)
+        self.io("read -P %d 0 %s" % (self.saved[snapshot], PATTERN_SIZE), "c")
+        self.vm("absent", name="c")
         for state, given in (("started", source), ("absent", {"name": "c"})):
-            self.killed(lambda state=state, given=given: self.vm(state, **given))
+            # It starts QEMU twice.
+            delay = 2 * MAX_DELAY
+            self.killed(lambda state=state, given=given: self.vm(state, **given), max_delay=delay)
             self.vm(state, **given)
             if state == "started":
                 self.io("read -P %d 0 %s" % (self.saved[snapshot], PATTERN_SIZE), "c")
                 self.io("write -P 255 0 %s" % PATTERN_SIZE, "c")
                 self.check()
+                self.check_shared(snapshot)
+        self.io("read -P %d 0 %s" % (self.saved[snapshot], PATTERN_SIZE), "b")
+        self.vm("absent", name="b")
         left = os.listdir(os.path.dirname(self.folder))
-        assert "c" not in left, left
+        assert left == ["v"], left
+
+    def check_shared(self, snapshot):
+        """Check that no QEMU can write to the memory that clones share."""
+        path = os.path.join(self.folder, "snapshots", snapshot, "shared")
+        is_complete = os.path.exists(os.path.join(path, "shared.json"))
+        self.shared += is_complete
+        pid = facts.vm_facts(self.root, "default", "c")[0][0]["pid"]
+        with open("/proc/%d/maps" % pid, encoding="utf-8") as stream:
+            mapped = [line.split()[1] for line in stream if path in line and "deleted" not in line]
+        assert not is_complete or all(mode.endswith("p") for mode in mapped), mapped
 
     def step(self):
         operation = self.chance.choice(["present", "reverted", "absent", "suspended", "clone"])
@@ -181,7 +207,8 @@ if __name__ == "__main__":
         facts,
         settings,
     )
+    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import shared_memory
 
     world = World(given.folder, given.seed)
     world.run(given.count)
-    print("%d runs on snapshots killed, 0 wrong" % world.kills)
+    print("%d runs on snapshots killed, 0 wrong, %d share" % (world.kills, world.shared))
