@@ -10,6 +10,7 @@ no-op task in addition to what the same work takes without the collection.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -231,7 +232,7 @@ def rows_of_clones(tasks: Tasks) -> Iterator[list[str]]:
     for warm in (False, True):
         lab = routers(1, warm)
         tasks.result("qemu_lab", topology=lab, images=images)  # makes the template
-        private[warm] = private_memory(tasks.root)
+        private[warm] = private_memory(os.path.join(tasks.root, "routers", "r0"))
         tasks.result("qemu_lab", topology=lab, state="absent")
     for count, limit in ((1, CLONE_SECONDS), (CLONES, CLONES * CLONES_SECONDS)):
         lab = routers(count, True)
@@ -252,17 +253,46 @@ def rows_of_clones(tasks: Tasks) -> Iterator[list[str]]:
     ]
 
 
+def rows_of_checkpoint_clones(tasks: Tasks) -> Iterator[list[str]]:
+    """Yield the rows about clones of one checkpoint of a router, made one after the other.
+
+    Times are in addition to that of a run that changes nothing.
+    """
+    lab, images = routers(1, True), {"frr": guest_image()}
+    names = ["clone0", "clone1", "clone2"]
+    try:
+        tasks.result("qemu_lab", topology=lab, images=images)
+        tasks.result("qemu_snapshot", lab="routers", name="s")
+        source: dict[str, Any] = {"topology": lab, "images": images, "from": {"checkpoint": "s"}}
+        make = functools.partial(tasks.run, "qemu_lab", **source)
+        took = [timed(lambda n=n: make(lab_name=n)) for n in names]
+        unchanged = timed(lambda: make(lab_name=names[0]))
+        private = [private_memory(os.path.join(tasks.root, name, "r0")) for name in names]
+    finally:
+        for name in [*names, "routers"]:
+            tasks.result("qemu_lab", topology=lab, lab_name=name, state="absent")
+    yield [
+        "clones of a router: the first, the second, the third",
+        *(seconds(value - unchanged) for value in took),
+    ]
+    yield [
+        "  private memory, MiB",
+        *(f"{value:.0f}" for value in private),
+        verdict(private[2], private[0] / 2),
+    ]
+
+
 def routers(count: int, warm: bool) -> dict[str, Any]:
     """Return a topology of routers without links."""
     nodes = {f"r{number}": {} for number in range(count)}
     return {"name": "routers", "defaults": {"kind": "frr", "warm": warm}, "nodes": nodes}
 
 
-def private_memory(root: str) -> float:
-    """Return the private memory of the one QEMU whose files are in a folder, in MiB."""
+def private_memory(folder: str) -> float:
+    """Return the private memory of the QEMU of the VM in a folder, in MiB."""
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if f"{root}/routers/r0/".encode() in (process / "cmdline").read_bytes():
+            if f"{folder}/qemu.pid".encode() in (process / "cmdline").read_bytes():
                 text = (process / "smaps_rollup").read_text(encoding="ascii")
                 if b"qemu-system" in (process / "cmdline").read_bytes().split(b"\0")[0]:
                     return sum(map(int, re.findall(r"^Private_\w+:\s+(\d+)", text, re.M))) / 1024
@@ -284,6 +314,11 @@ def verdict(value: float, limit: float) -> str:
 def rows(where: pathlib.Path, base: pathlib.Path, count: int) -> Iterator[list[str]]:
     """Yield all rows. count: of idle VMs."""
     tasks = Tasks(where, base)
-    for found in (rows_of_snapshots(tasks, count), rows_of_clones(tasks), rows_of_fabric(tasks)):
+    for found in (
+        rows_of_snapshots(tasks, count),
+        rows_of_clones(tasks),
+        rows_of_checkpoint_clones(tasks),
+        rows_of_fabric(tasks),
+    ):
         for row in found:
             yield row + [""] * (6 - len(row))
