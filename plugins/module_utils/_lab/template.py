@@ -167,7 +167,12 @@ class Template:
 
     def exists(self) -> bool:
         """Whether the template is there."""
-        return os.path.exists(self.folder.suspended)
+        try:
+            # QEMU would create an empty file for a missing one.
+            is_complete = os.path.getsize(self._memory) == self.definition["memory"] << 20
+        except OSError:
+            return False
+        return is_complete and os.path.exists(self.folder.suspended)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -210,6 +215,7 @@ class Template:
         with self.folder.locked(True, _BOOT_TIMEOUT + self.settings["lock_timeout"]):
             self._check_owner()
             if not self.exists():
+                suspend.discard(self.folder)  # without the memory, the rest is of no use
                 self._make()
             with contextlib.suppress(OSError):
                 os.utime(self.folder.path)  # see _remove_unused

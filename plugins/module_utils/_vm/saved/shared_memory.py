@@ -58,18 +58,23 @@ class SharedMemory:
             os.path.join(self.folder, name) for name in ("ram", "memory", "shared.json")
         )
 
-    @property
-    def _key(self) -> dict[str, Any]:
-        """What must be the same when the files are used."""
-        version = self.host.capabilities.version_text
-        return {"format": _FORMAT, "qemu_version": version, "accel": self.host.accel}
+    def _content(self) -> dict[str, Any]:
+        """Return what the record has if the files are complete. Raises OSError."""
+        return {
+            "format": _FORMAT,
+            "qemu_version": self.host.capabilities.version_text,
+            "accel": self.host.accel,
+            "sizes": [os.path.getsize(path) for path in (self._ram, self._devices)],
+        }
 
     def exists(self) -> bool:
         """Whether the files are complete, and this QEMU can use them."""
         try:
-            return bool(read_json(self._record) == self._key) and os.path.exists(self._devices)
-        except HostError:
-            return False  # damaged: it is made again
+            record = read_json(self._record)
+            # QEMU would create an empty file for a missing one.
+            return record is not None and bool(record == self._content())
+        except (HostError, OSError):
+            return False  # damaged: they are made again
 
     def is_useful(self, definition: Definition) -> bool:
         """Whether to make the files: the memory can be shared, and there are enough clones."""
@@ -102,7 +107,8 @@ class SharedMemory:
         with report_os_errors("cannot share the memory of %s" % self.state.path):
             for path in (self._ram, self._devices):
                 os.chmod(path, 0o400)
-        write_json(self._record, self._key)
+            content = self._content()
+        write_json(self._record, content)
 
     def use(self) -> None:
         """Let the next start map the file."""

@@ -128,11 +128,17 @@ def test_auto_needs_three_nodes_or_a_template(boot_files):
     assert assigned(*nodes(boot_files, 2, "auto")) == [None, None]
     three = assigned(*nodes(boot_files, 3, "auto"))
     assert three[0] and len(set(three)) == 1
-    saved = template.Template(three[0], {}, "x86_64", SETTINGS).folder.suspended
-    os.makedirs(os.path.dirname(saved))
-    with open(saved, "w", encoding="ascii"):
-        pass
+    made = template.Template(three[0], {}, "x86_64", SETTINGS)
+    os.makedirs(os.path.dirname(made.folder.suspended))
+    for path, size in ((made.folder.suspended, 0), (made._memory, 128 << 20)):
+        with open(path, "w", encoding="ascii") as stream:
+            stream.truncate(size)
     assert assigned(*nodes(boot_files, 1, "auto")) == [three[0]]
+    # QEMU would create an empty file, or not start.
+    os.truncate(made._memory, 1 << 20)
+    assert assigned(*nodes(boot_files, 1, "auto")) == [None]
+    os.remove(made._memory)
+    assert assigned(*nodes(boot_files, 1, "auto")) == [None]
 
 
 def test_true_needs_no_other_node_and_false_has_none(boot_files):

@@ -128,8 +128,11 @@ def test_another_accelerator_or_a_damaged_record_makes_the_file_again(clones):
     with open(os.path.join(world.state.path, "shared", "shared.json"), "w") as stream:
         stream.write("{")
     assert world.make("d", accel="kvm") == ([MADE, MAPPED], [])
-    os.remove(os.path.join(world.state.path, "shared", "memory"))
-    assert world.make("e", accel="kvm") == ([MADE, MAPPED], [])
+    for name in ("memory", "ram"):
+        os.remove(os.path.join(world.state.path, "shared", name))
+        assert world.make("e", accel="kvm") == ([MADE, MAPPED], [])
+    os.truncate(os.path.join(world.state.path, "shared", "ram"), 1 << 20)
+    assert world.make("f", accel="kvm") == ([MADE, MAPPED], [])
 
 
 @pytest.mark.parametrize(
