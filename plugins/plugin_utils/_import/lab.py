@@ -309,7 +309,8 @@ class Lab:
         path = "%s/%s" % (self.options.images_folder.rstrip("/"), disk or name + ".qcow2")
         self.images.setdefault(name, {"disk": path})
         entry.setdefault("disk", path)
-        for image in {module["image"] for module in vm.spec["modules"].values()} - {kind_image}:
+        images = {module["image"] for module in vm.spec["modules"].values()} - {kind_image}
+        for image in sorted(images):
             path = self.image_path(image + ".qcow2")
             self.images.setdefault(image, {"disk": path})
             self.report.images.setdefault(image, {"source": source, "disk": path})

@@ -57,10 +57,21 @@ def valid_part(
     invalid: set[_Path] = set()
     schema = schema or topology_schema()
     if not is_surely_valid(data, schema):
-        for error in jsonschema.Draft202012Validator(schema).iter_errors(data):
+        errors = jsonschema.Draft202012Validator(schema).iter_errors(data)
+        # jsonschema keeps names in sets: without this, each run has another order.
+        for error in sorted(errors, key=lambda found: _position(data, found.absolute_path)):
             _report(error, problems, invalid)
     part: dict[str, Any] = _without(data, (), invalid)
     return part
+
+
+def _position(data: Any, path: Iterable[Any]) -> list[int]:
+    """Return where in data a value is: the number of the item on each level."""
+    position = []
+    for key in path:
+        position.append(list(data).index(key) if isinstance(data, dict) else key)
+        data = data[key]
+    return position
 
 
 def _without(data: Any, path: _Path, invalid: set[_Path]) -> Any:
