@@ -22,7 +22,6 @@ from typing import (
     Any,
     Callable,
     Collection,
-    Dict,
     Iterable,
     Iterator,
     Mapping,
@@ -31,14 +30,15 @@ from typing import (
 )
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError, OptionError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
-    make_folder,
-    read_json,
-    remove_file,
-    remove_temporary,
-    write_json,
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_registry import (
+    Registry,
+    entry_name,
+    open_registry,
+    read_registry,
+    registry_path,
+    rivals,
+    split_name,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.locks import file_lock
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.port_sockets import (
     Reservation,
     bind_error,
@@ -57,11 +57,6 @@ _RANGES = {"tcp": range(20000, 26000), "udp": range(26000, 32000)}
 _VNC_RANGE = range(5900, 6900)
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _PORT_RANGE = re.compile(r"\d{1,5}[-:]\d{1,5}", re.ASCII)
-_NAME = re.compile(r"(tcp|udp)/([0-9a-f.:]+/)?[0-9]{1,5}", re.ASCII)
-
-# {"udp/127.0.0.1/26000": {"vms": [...], "key": ...}}: the VMs that rely on a port at an address;
-# both VMs of a cable for the port of each end.
-_Registry = Dict[str, Dict[str, Any]]
 
 
 class PortRequest(NamedTuple):
@@ -119,93 +114,17 @@ def check_distinct(requests: Iterable[PortRequest]) -> None:
         )
 
 
-def _registry_path(host_folder: str) -> str:
-    return os.path.join(host_folder, "ports.json")
-
-
-def _checked(path: str, held: Any) -> _Registry:
-    """Return the content of the registry. Raises HostError for one of another shape."""
-    is_valid = isinstance(held, dict) and all(
-        _NAME.fullmatch(name)
-        and isinstance(entry, dict)
-        and isinstance(entry.get("vms"), list)
-        and all(isinstance(vm, str) for vm in entry["vms"])
-        and isinstance(entry.get("key"), str)
-        for name, entry in held.items()
-    )
-    if not is_valid:
-        raise HostError(
-            "%s is damaged: it is not a registry of ports. Restore it, or remove it while no VM "
-            "of this root runs" % path,
-            path=path,
-        )
-    return {_with_address(name, entry): entry for name, entry in held.items()}
-
-
-def _with_address(name: str, entry: Mapping[str, Any]) -> str:
-    """Return the name of an entry; earlier registries had the address in the entry only."""
-    if name.count("/") == 2:
-        return name
-    protocol, port = name.split("/")
-    address = entry.get("address")
-    return _name(protocol, address if isinstance(address, str) else "0.0.0.0", int(port))
-
-
-def _name(protocol: str, address: str, port: int) -> str:
-    return "%s/%s/%d" % (protocol, canonical(address), port)
-
-
-def _split(name: str) -> tuple[str, str, int]:
-    protocol, address, port = name.split("/")
-    return protocol, address, int(port)
-
-
-def _rivals(held: _Registry, protocol: str, address: str, port: int) -> list[str]:
-    """Return the entries that exclude a port at an address, this one of its own included."""
-    return [
-        name
-        for name in held
-        if name.startswith(protocol + "/")
-        and name.endswith("/%d" % port)
-        and overlap(_split(name)[1], canonical(address))
-    ]
-
-
-@contextlib.contextmanager
-def _registry(host_folder: str) -> Iterator[_Registry]:
-    """Lock and yield the registry of the host, and save it."""
-
-    def remake() -> None:
-        make_folder(os.path.dirname(host_folder))
-        make_folder(host_folder)
-
-    path, lock = _registry_path(host_folder), os.path.join(host_folder, "ports.lock")
-    with file_lock(lock, remake=remake):
-        held = _checked(path, read_json(path) or {})
-        before = dict(held)
-        yield held
-        if not held:
-            # An empty registry leaves no files; a run that waits for the lock creates them again.
-            remove_file(path)
-            remove_temporary(path)
-            remove_file(lock)
-            with contextlib.suppress(OSError):
-                os.rmdir(host_folder)
-        elif held != before:
-            write_json(path, held)
-
-
 def claim(folder: Folder, port_requests: Collection[PortRequest]) -> dict[str, int]:
     """Allocate the requested ports to a VM: {key: port}. Its other ports are released.
 
     Raises OptionError naming the holder of a port that is in use.
     """
-    with _registry(folder.host) as held:
+    with open_registry(folder.host) as held:
         return _claim(folder, port_requests, held)
 
 
 def _claim(
-    folder: Folder, port_requests: Collection[PortRequest], held: _Registry
+    folder: Folder, port_requests: Collection[PortRequest], held: Registry
 ) -> dict[str, int]:
     owner = _owner(folder)
     claimed, kept = {}, set()
@@ -223,9 +142,9 @@ def _claim(
             port = _kept_port(request, old, held) or _find(
                 request, folder, held, functools.partial(_is_free, request)
             )
-        name = _name(request.protocol, request.address, int(port))
+        name = entry_name(request.protocol, request.address, int(port))
         if request.port != "auto":
-            for rival in _rivals(held, request.protocol, request.address, int(port)):
+            for rival in rivals(held, request.protocol, request.address, int(port)):
                 _drop_stale(folder, held, rival)
             _check_holders(request, int(port), held, owner, keys)
         claimed[request.key] = int(port)
@@ -236,17 +155,17 @@ def _claim(
     return claimed
 
 
-def _kept_port(request: PortRequest, old: str | None, held: _Registry) -> int | None:
+def _kept_port(request: PortRequest, old: str | None, held: Registry) -> int | None:
     """Return the port that an auto port has, or keeps at another address; None if it cannot.
 
     old: its entry in the registry.
     """
-    if old is None or _split(old)[0] != request.protocol:
+    if old is None or split_name(old)[0] != request.protocol:
         return None
-    _protocol, address, port = _split(old)
+    _protocol, address, port = split_name(old)
     if address == canonical(request.address):
         return port
-    others = _rivals(held, request.protocol, request.address, port)
+    others = rivals(held, request.protocol, request.address, port)
     # The VM itself may listen on the port at the old address.
     is_own = overlap(address, canonical(request.address))
     if set(others) - {old} or not is_own and not _is_free(request, port):
@@ -260,11 +179,11 @@ def _is_free(request: PortRequest, port: int) -> bool:
 
 def preview(folder: Folder, port_requests: Collection[PortRequest]) -> dict[str, int]:
     """Return the ports that claim would allocate now, and allocate none. Raises VlabError."""
-    path = _registry_path(folder.host)
-    return _claim(folder, port_requests, _checked(path, read_json(path) or {}))
+    path = registry_path(folder.host)
+    return _claim(folder, port_requests, read_registry(path))
 
 
-def _drop_stale(folder: Folder, held: _Registry, name: str) -> None:
+def _drop_stale(folder: Folder, held: Registry, name: str) -> None:
     """Remove a port whose VMs do not exist: a run was killed after it had removed them."""
     entry = held.get(name, {"vms": ["."]})
     files = [
@@ -275,11 +194,11 @@ def _drop_stale(folder: Folder, held: _Registry, name: str) -> None:
 
 
 def _check_holders(
-    request: PortRequest, port: int, held: _Registry, owner: str, requested: Collection[str]
+    request: PortRequest, port: int, held: Registry, owner: str, requested: Collection[str]
 ) -> None:
     """Raise OptionError if another VM, purpose or process has a port, or none can have it."""
-    rivals = _rivals(held, request.protocol, request.address, port)
-    for name in rivals:
+    others = rivals(held, request.protocol, request.address, port)
+    for name in others:
         holder = held[name]
         if holder["vms"] != [owner] or holder["key"] != request.key and holder["key"] in requested:
             raise OptionError(
@@ -288,12 +207,12 @@ def _check_holders(
                 % (
                     request.protocol,
                     port,
-                    _split(name)[1],
+                    split_name(name)[1],
                     " and ".join(holder["vms"]),
                     holder["key"],
                 ),
             )
-    error = None if rivals else bind_error(request.protocol, request.address, port)
+    error = None if others else bind_error(request.protocol, request.address, port)
     if error:
         raise OptionError(
             request.option,
@@ -307,7 +226,7 @@ def _check_holders(
         )
 
 
-def _release(held: _Registry, owner: str, kept: Collection[str] = ()) -> None:
+def _release(held: Registry, owner: str, kept: Collection[str] = ()) -> None:
     """Remove a VM from the ports that it does not keep, and the ports that no VM relies on."""
     for name, entry in list(held.items()):
         if owner in entry["vms"] and name not in kept:
@@ -324,14 +243,14 @@ def _owner(folder: Folder) -> str:
 
 def release(folder: Folder) -> None:
     """Release all ports of a VM."""
-    path = _registry_path(folder.host)
+    path = registry_path(folder.host)
     if not os.path.exists(path):
         return
     try:
-        _checked(path, read_json(path) or {})
+        read_registry(path)
     except HostError:
         return  # A damaged registry does not keep a VM from its removal.
-    with _registry(folder.host) as held:
+    with open_registry(folder.host) as held:
         _release(held, _owner(folder))
 
 
@@ -342,20 +261,20 @@ def restore(folder: Folder, requests: Collection[PortRequest], held: Mapping[str
     """
     owner = _owner(folder)
     try:
-        path = _registry_path(folder.host)
-        registry = _checked(path, read_json(path) or {})
+        path = registry_path(folder.host)
+        registry = read_registry(path)
     except HostError:
         return  # the runs that need the registry report it
     if _is_registered(registry, folder, requests, held):
         return
-    with _registry(folder.host) as registry:
+    with open_registry(folder.host) as registry:
         registered = {entry["key"] for entry in registry.values() if owner in entry["vms"]}
         for request in requests:
             port, address = held.get(request.key, 0), _address(request, folder)
-            name = _name(request.protocol, address, port)
+            name = entry_name(request.protocol, address, port)
             entry = registry.get(name, _entry(request))
             is_same = entry["key"] == request.key and (request.is_cable or not entry["vms"])
-            is_same &= not set(_rivals(registry, request.protocol, address, port)) - {name}
+            is_same &= not set(rivals(registry, request.protocol, address, port)) - {name}
             if request.key in held and request.key not in registered and is_same:
                 registry[name] = dict(entry, vms=sorted({owner, *entry["vms"]}))
 
@@ -368,19 +287,17 @@ def are_registered(
     folder: Folder, requests: Collection[PortRequest], held: Mapping[str, int]
 ) -> bool:
     """Whether the registry has the ports that a VM holds, at the addresses that it needs."""
-    path = _registry_path(folder.host)
-    return not requests or _is_registered(
-        _checked(path, read_json(path) or {}), folder, requests, held
-    )
+    path = registry_path(folder.host)
+    return not requests or _is_registered(read_registry(path), folder, requests, held)
 
 
 def _is_registered(
-    registry: _Registry, folder: Folder, requests: Collection[PortRequest], held: Mapping[str, int]
+    registry: Registry, folder: Folder, requests: Collection[PortRequest], held: Mapping[str, int]
 ) -> bool:
     """Whether the registry has the ports that a VM holds, for the same purposes."""
     owner = _owner(folder)
     for request in requests:
-        name = _name(request.protocol, _address(request, folder), held.get(request.key, 0))
+        name = entry_name(request.protocol, _address(request, folder), held.get(request.key, 0))
         entry = registry.get(name)
         if entry is None or entry["key"] != request.key or owner not in entry["vms"]:
             return False
@@ -417,7 +334,7 @@ def ports_for_start(
         yield ports
         if any(request.is_cable for request in requests):
             # The start of the other VM may have moved its end before it could see this QEMU.
-            with _registry(folder.host) as registry:
+            with open_registry(folder.host) as registry:
                 if not _is_registered(registry, folder, requests, ports):
                     raise HostError(
                         "the ports of a cable of the VM %s were allocated again meanwhile, by the "
@@ -444,10 +361,10 @@ def _allocate_again(
 ) -> dict[str, int]:
     """Allocate other ports where that is possible; return them by key. Raises HostError."""
     found = {}
-    with _registry(folder.host) as registry:
+    with open_registry(folder.host) as registry:
         for request in taken:
             address = _address(request, folder)
-            name = _name(request.protocol, address, _port(request, held))
+            name = entry_name(request.protocol, address, _port(request, held))
             entry = registry.get(name, _entry(request))
             others = [vm for vm in entry["vms"] if vm != _owner(folder) and _runs(folder, vm)]
             if request.port != "auto" or others:
@@ -457,7 +374,7 @@ def _allocate_again(
                 request, folder, registry, functools.partial(reservation.add, request, address)
             )
             del registry[name]
-            registry[_name(request.protocol, address, port)] = entry
+            registry[entry_name(request.protocol, address, port)] = entry
             found[request.key] = port
     return found
 
@@ -574,13 +491,13 @@ def _candidates(request: PortRequest, root: str) -> Iterable[int]:
 
 
 def _find(
-    request: PortRequest, folder: Folder, held: _Registry, is_usable: Callable[[int], bool]
+    request: PortRequest, folder: Folder, held: Registry, is_usable: Callable[[int], bool]
 ) -> int:
     """Return a port that is neither allocated nor in use at its address. Raises HostError."""
     address = canonical(request.address)
     allocated = {
         port
-        for protocol, other, port in map(_split, held)
+        for protocol, other, port in map(split_name, held)
         if protocol == request.protocol and overlap(other, address)
     }
     error = bind_error(request.protocol, request.address, 0)
