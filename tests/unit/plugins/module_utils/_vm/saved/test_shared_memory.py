@@ -53,7 +53,11 @@ class Clones:
         self.state.save(snapshot_record(definition))
         with open(self.state.memory, "w", encoding="ascii") as stream:
             stream.write("pages")
-        monkeypatch.setattr(Applier, "_launch", lambda applier: self.launch(applier))
+
+        def launch(applier):
+            self.launch(applier)
+
+        monkeypatch.setattr(Applier, "_launch", launch)
         monkeypatch.setattr(memory, "save_memory", self.save)
 
     def launch(self, applier):
