@@ -48,6 +48,7 @@ class SerialCli:
         deadline = time.monotonic() + self.timeout
         patterns = self._patterns
         texts = [patterns.login_prompt, patterns.password_prompt]
+        quiet_time = QUIET_TIME
         while time.monotonic() < deadline:
             # An empty line also ends an unfinished login of another client.
             self.console.send(b"\r", deadline)
@@ -61,8 +62,10 @@ class SerialCli:
                 LoginSession(self.console, self.login, patterns).log_in(deadline, True)
                 return self
             if found and found.number == len(texts):
-                self._settle(deadline)
+                self._settle(deadline, quiet_time)
                 return self
+            # A slow system may still answer this line after the next one.
+            quiet_time = PROMPT_TIMEOUT
         if not self.console.drain(time.monotonic() + PROMPT_TIMEOUT / 2):
             raise self.console.input_error()
         raise GuestNotReady(
@@ -129,9 +132,9 @@ class SerialCli:
             "last: %s" % (line, shown)
         )
 
-    def _settle(self, deadline: float) -> None:
-        """Discard output until the console is idle, or until deadline."""
-        while self.console.read(time.monotonic() + QUIET_TIME):
+    def _settle(self, deadline: float, quiet_time: float = QUIET_TIME) -> None:
+        """Discard output until none comes for a time in seconds, or until deadline."""
+        while self.console.read(time.monotonic() + quiet_time):
             self.console.printed = b""
             if time.monotonic() > deadline:
                 break

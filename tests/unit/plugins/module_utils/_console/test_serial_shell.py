@@ -308,6 +308,26 @@ while True:
 """
 
 
+SLOW = r"""
+import time
+time.sleep(1.2)  # two lines have been typed by now
+while True:
+    command = input("router1> ")
+    if not command:
+        time.sleep(0.4)
+    print("output of %r" % command)
+"""
+
+
+def test_a_slow_network_system(tmp_path):
+    with (
+        FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", SLOW]) as fake,
+        Console(fake.path) as console,
+    ):
+        with SerialCli(console, Login(prompt=r"^[\w-]+> *$"), timeout=10) as cli:
+            assert cli.run("show") == (0, b"output of 'show'\n", b"")
+
+
 def test_a_network_system_that_goes_away(tmp_path):
     with (
         FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", RELOADING]) as fake,
