@@ -80,6 +80,15 @@ def size_and_time(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
+def free_space(folder: str) -> int:
+    """Return the bytes that a user who is not root can write to the file system of a folder.
+
+    Raises OSError.
+    """
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
 def is_same_file(handle: int, path: str) -> bool:
     """Return whether an open file is (still) the one at path."""
     try:

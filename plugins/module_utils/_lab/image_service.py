@@ -26,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     report_os_errors,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    free_space,
     make_folder,
     remove_file,
     rename_new,
@@ -84,8 +85,7 @@ def _space(folder: str) -> tuple[int, int]:
     """Return the device of a folder, or of where it will be, and the free bytes there."""
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
-    space = os.statvfs(folder)
-    return os.stat(folder).st_dev, space.f_bavail * space.f_frsize
+    return os.stat(folder).st_dev, free_space(folder)
 
 
 @_handler

@@ -437,11 +437,12 @@ class Applier:
         )
 
         shared = SharedMemory(clone.state, self.host)
-        if not shared.exists() and not shared.is_useful(self.desired):
+        is_there = shared.exists()
+        if not is_there and not shared.is_useful(self.desired):
             self._launch()
             return
         try:
-            if not shared.exists():
+            if not is_there:
                 shared.prepare()
                 self._launch()
                 shared.save(self._monitor, self.settings["save_timeout"])

@@ -38,8 +38,9 @@ def registry_path(host_folder: str) -> str:
     return os.path.join(host_folder, "ports.json")
 
 
-def read_registry(path: str) -> Registry:
+def read_registry(host_folder: str) -> Registry:
     """Return the content of the registry. Raises HostError for one of another shape."""
+    path = registry_path(host_folder)
     held: Any = read_json(path) or {}
     is_valid = isinstance(held, dict) and all(
         _NAME.fullmatch(name)
@@ -99,7 +100,7 @@ def open_registry(host_folder: str) -> Iterator[Registry]:
 
     path, lock = registry_path(host_folder), os.path.join(host_folder, "ports.lock")
     with file_lock(lock, remake=remake):
-        held = read_registry(path)
+        held = read_registry(host_folder)
         before = dict(held)
         yield held
         if not held:

@@ -179,8 +179,7 @@ def _is_free(request: PortRequest, port: int) -> bool:
 
 def preview(folder: Folder, port_requests: Collection[PortRequest]) -> dict[str, int]:
     """Return the ports that claim would allocate now, and allocate none. Raises VlabError."""
-    path = registry_path(folder.host)
-    return _claim(folder, port_requests, read_registry(path))
+    return _claim(folder, port_requests, read_registry(folder.host))
 
 
 def _drop_stale(folder: Folder, held: Registry, name: str) -> None:
@@ -243,11 +242,10 @@ def _owner(folder: Folder) -> str:
 
 def release(folder: Folder) -> None:
     """Release all ports of a VM."""
-    path = registry_path(folder.host)
-    if not os.path.exists(path):
+    if not os.path.exists(registry_path(folder.host)):
         return
     try:
-        read_registry(path)
+        read_registry(folder.host)
     except HostError:
         return  # A damaged registry does not keep a VM from its removal.
     with open_registry(folder.host) as held:
@@ -261,8 +259,7 @@ def restore(folder: Folder, requests: Collection[PortRequest], held: Mapping[str
     """
     owner = _owner(folder)
     try:
-        path = registry_path(folder.host)
-        registry = read_registry(path)
+        registry = read_registry(folder.host)
     except HostError:
         return  # the runs that need the registry report it
     if _is_registered(registry, folder, requests, held):
@@ -287,8 +284,7 @@ def are_registered(
     folder: Folder, requests: Collection[PortRequest], held: Mapping[str, int]
 ) -> bool:
     """Whether the registry has the ports that a VM holds, at the addresses that it needs."""
-    path = registry_path(folder.host)
-    return not requests or _is_registered(read_registry(path), folder, requests, held)
+    return not requests or _is_registered(read_registry(folder.host), folder, requests, held)
 
 
 def _is_registered(

@@ -20,7 +20,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
     MonitorTimeout,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import remove_file
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import free_space, remove_file
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
@@ -189,11 +189,9 @@ def _space(path: str, pid: int) -> str:
     """Return how much space the state of a process takes, and how much there is, as text."""
     folder = os.path.dirname(path)
     try:
-        status = os.statvfs(folder)
-        taken = os.lstat(path).st_blocks * 512
+        free = free_space(folder) + os.lstat(path).st_blocks * 512
     except OSError:
         return ""
-    free = status.f_bavail * status.f_frsize + taken
     return " (up to %d MiB are needed, and %d MiB are free in %s)" % (
         -(-resident(pid) // MIB),
         free // MIB,

@@ -16,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorClosed,
     VlabError,
 )
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import free_space
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import record_run
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
@@ -78,10 +79,9 @@ def check_space(folder: str, pids: list[int]) -> None:
         return
     need = sum(map(memory.resident, pids)) + _RESERVE
     try:
-        status = os.statvfs(folder)
+        free = free_space(folder)
     except OSError:
         return
-    free = status.f_bavail * status.f_frsize
     if free < need:
         raise HostError(
             "the memory of the guests takes up to %d MiB, and %s has %d MiB free: free some space,"

@@ -24,6 +24,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     report_os_errors,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    free_space,
     make_private_folder,
     read_json,
     write_json,
@@ -87,8 +88,7 @@ class SharedMemory:
         self.remove()
         with report_os_errors("cannot share the memory of %s" % self.state.path):
             need = os.stat(self.state.memory).st_size + _RESERVE
-            status = os.statvfs(self.state.path)
-        free = status.f_bavail * status.f_frsize
+            free = free_space(self.state.path)
         if free < need:
             raise HostError(
                 "a copy of the saved memory takes %d MiB, and %s has %d MiB free"

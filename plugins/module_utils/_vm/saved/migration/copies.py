@@ -14,6 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any, Iterable
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import free_space
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases
@@ -113,8 +114,7 @@ def _check_space(folder: Folder, need: int) -> None:
     path = folder.path
     while not os.path.isdir(path):
         path = os.path.dirname(path)
-    status = os.statvfs(path)
-    free = status.f_bavail * status.f_frsize
+    free = free_space(path)
     if free < need:
         raise HostError(
             "the disks of the VM %s take %d MiB, and %s has %d MiB free: free some space there"

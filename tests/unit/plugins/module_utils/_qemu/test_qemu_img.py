@@ -14,8 +14,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     ImageError,
     ProgramError,
 )
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import qemu_img
-from ansible_collections.vlab.qemu.plugins.module_utils._qemu import new_images
+from ansible_collections.vlab.qemu.plugins.module_utils._qemu import new_images, qemu_img
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.images import ImageHeader
 
 BASE = ImageHeader("qcow2", 1 << 30)
