@@ -20,7 +20,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
-    remove_file,
     remove_temporary,
     write_json,
 )
@@ -34,9 +33,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import remove_folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.guest_start import start
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.items import by_name
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.launch import (
-    Launch,
+    end_run,
+    kill,
     remove_run_files,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.live import Live
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan
     from ansible_collections.vlab.qemu.plugins.module_utils._vm.ports import PortRequest
-    from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.clone import Clone
 
 
 class Applier:
@@ -363,7 +363,7 @@ class Applier:
         observation = self.observation
         if not observation.alive:
             if not self.plan.starts:
-                self._end_run()
+                end_run(self.host, self.observation)
             return
         if self.plan.starts:
             # If this run is killed now, the next one starts the VM again.
@@ -378,19 +378,7 @@ class Applier:
             observation.status,
         )
         self.actions.append("stop (%s)" % self.stopped_by)
-        self._end_run(keep_record=self.plan.starts)
-
-    def _end_run(self, keep_record: bool = False) -> None:
-        """After QEMU has ended, release and remove what belonged to its run."""
-        observation = self.observation
-        observation.close()
-        for part in PARTS:
-            part.release(observation.running or observation.saved or {}, self.host)
-        if not keep_record:
-            remove_file(self.folder.run)
-        remove_run_files(self.folder)
-        observation.alive, observation.status = False, "stopped"
-        observation.run, observation.pid = {}, None
+        end_run(self.host, self.observation, keep_record=self.plan.starts)
 
     # Start.
 
@@ -407,68 +395,14 @@ class Applier:
                 if allocated != desired["ports"]:
                     desired["ports"] = allocated
                     definitions.save(folder, desired)
-                self._launch_or_boot()
+                resumes = "resume" in self.plan.steps
+                start(self.host, self.observation, desired, self.settings, resumes)
         except VlabError:
-            self._kill()
+            kill(self.host, self.observation)
             raise
         if self.observation.suspended:
             suspend.discard(self.folder)  # from now on the guest is in QEMU
         self.actions.append("start from a template" if self.host.is_template else "start")
-
-    def _launch_or_boot(self) -> None:
-        """Launch QEMU; if the guest cannot continue from its template, let it boot."""
-        clone = self.host.clone
-        if clone and clone.has_memory:
-            self._launch_clone(clone)
-            return
-        try:
-            self._launch()
-        except VlabError as error:
-            if not self.host.is_template:
-                raise
-            self.host.warn("%s boots without a template: %s" % (self.folder.name, error.message))
-            self.host.boot()
-            self._launch()
-
-    def _launch_clone(self, clone: Clone) -> None:
-        """Launch QEMU; if the clone cannot share the memory of its snapshot, let it load it."""
-        from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.shared_memory import (
-            SharedMemory,
-        )
-
-        shared = SharedMemory(clone.state, self.host)
-        is_there = shared.exists()
-        if not is_there and not shared.is_useful(self.desired):
-            self._launch()
-            return
-        try:
-            if not is_there:
-                shared.prepare()
-                self._launch()
-                shared.save(self._monitor, self.settings["save_timeout"])
-                self._kill()
-                shared.complete()
-            shared.use()
-            self._launch()
-        except VlabError as error:
-            self._kill()
-            shared.leave()
-            self._launch()  # raises what is not the fault of the shared memory
-            shared.remove()
-            self.host.warn(
-                "%s has its own copy of the memory of its snapshot: %s"
-                % (self.folder.name, error.message)
-            )
-
-    def _kill(self) -> None:
-        """End a QEMU that was launched, and whose guest has not run."""
-        if self.observation.alive:
-            process.kill(self._pid, self.observation.start)
-            self._end_run()
-
-    def _launch(self) -> None:
-        resumes = "resume" in self.plan.steps
-        Launch(self.host, self.observation, self.desired, self.settings, resumes).run()
 
     # Saved state.
 
@@ -480,7 +414,7 @@ class Applier:
         policy = dict(self.settings["shutdown"], acpi=False)
         family, status = observation.running["family"], observation.status
         process.shut_down(observation.monitor, self._pid, observation.start, policy, family, status)
-        self._end_run()
+        end_run(self.host, self.observation)
         observation.status, observation.suspended = "suspended", True
         self.actions.append("suspend")
 

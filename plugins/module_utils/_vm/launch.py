@@ -192,3 +192,22 @@ def remove_run_files(folder: Folder) -> None:
     """Remove the files that the supervisor of a QEMU that has ended left."""
     for path in (folder.pidfile, folder.exit_code):
         remove_file(path)
+
+
+def kill(host: Host, observation: Observation) -> None:
+    """End a QEMU that was launched, and whose guest has not run."""
+    if observation.alive and observation.pid is not None:
+        process.kill(observation.pid, observation.start)
+        end_run(host, observation)
+
+
+def end_run(host: Host, observation: Observation, keep_record: bool = False) -> None:
+    """After QEMU has ended, release and remove what belonged to its run."""
+    observation.close()
+    for part in PARTS:
+        part.release(observation.running or observation.saved or {}, host)
+    if not keep_record:
+        remove_file(host.folder.run)
+    remove_run_files(host.folder)
+    observation.alive, observation.status = False, "stopped"
+    observation.run, observation.pid = {}, None

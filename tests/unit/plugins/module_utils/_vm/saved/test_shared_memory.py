@@ -16,11 +16,11 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     MonitorError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import definition as definitions
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.apply import Applier
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.folder import Folder
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.guest_start import start
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.launch import Launch
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import Observation
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.all import PARTS
-from ansible_collections.vlab.qemu.plugins.module_utils._vm.plan import Plan
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import clone as cloning
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved import memory
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.record import SavedState
@@ -37,7 +37,7 @@ WHOLE, MADE, MAPPED = "the whole memory", "into a new file", "mapped"
 
 
 class Clones:
-    """A snapshot with memory, of which clones are made by an Applier that launches no QEMU.
+    """A snapshot with memory, of which clones are started without a QEMU.
 
     launches: what the QEMUs were to load. failures: the errors of launches, by what they load.
     """
@@ -54,16 +54,13 @@ class Clones:
         with open(self.state.memory, "w", encoding="ascii") as stream:
             stream.write("pages")
 
-        def launch(applier):
-            self.launch(applier)
-
-        monkeypatch.setattr(Applier, "_launch", launch)
+        monkeypatch.setattr(Launch, "run", lambda launch: self.launch(launch))
         monkeypatch.setattr(memory, "save_memory", self.save)
 
-    def launch(self, applier):
-        host, file = applier.host, applier.host.memory_file
+    def launch(self, launch):
+        host, file = launch.host, launch.host.memory_file
         for part in PARTS:
-            part.before_launch(applier.desired, host)
+            part.before_launch(launch.desired, host)
         if file is None:
             assert host.saved_memory == self.state.memory
             self.launches.append(WHOLE)
@@ -76,7 +73,7 @@ class Clones:
             self.launches.append(MAPPED)
         if self.launches[-1] in self.failures:
             raise self.failures[self.launches[-1]]
-        applier.observation.monitor = types.SimpleNamespace(close=lambda: None)
+        launch.observation.monitor = types.SimpleNamespace(close=lambda: None)
 
     def save(self, _monitor, path, _timeout, file):
         if "save" in self.failures:
@@ -97,9 +94,7 @@ class Clones:
         host.clone, host.accel, desired = clone, accel, clone.definition()
         definitions.save(folder, desired)
         clone.plan_load(host)
-        plan = Plan([], ["start"])
-        applier = Applier(host, Observation(folder), desired, plan, settings_of({}))
-        applier._launch_or_boot()
+        start(host, Observation(folder), desired, settings_of({}), resumes=True)
         return self.launches, host.warnings
 
     def shared(self):
