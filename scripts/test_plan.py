@@ -40,6 +40,7 @@ NIGHTLY_VARIABLES = {
     # Each change of a lab takes a fifth of a second.
     "lab_churn": '{"lab_churn_seconds": 2400}',
     "lab_kill": '{"lab_kill_rounds": 30}',
+    "vm_migrate_kill": '{"vm_migrate_kill_every": 1}',
 }
 # Targets that the set "fast" runs in process on this host.
 FAST_STEPS = (

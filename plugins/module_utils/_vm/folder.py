@@ -271,10 +271,10 @@ class Folder:
             self._make_sockets()
 
     def tidy(self) -> None:
-        """Remove the folder if a failed run has left nothing but the lock in it."""
+        """Remove the folder if a run that failed or was killed has left at most the lock in it."""
         try:
             names = set(os.listdir(self.path))
-            if "lock" in names and names <= {"lock", _SOCKETS_RECORD}:
+            if not names or "lock" in names and names <= {"lock", _SOCKETS_RECORD}:
                 if self.sockets != self.path:
                     shutil.rmtree(self.sockets, ignore_errors=True)
                 for name in names:

@@ -63,6 +63,8 @@ def _describe(
         if origin.was_sent:
             return {"state": "sent", "status": origin.status}, []
         if origin.observation.status == "absent":
+            if not parameters["check_mode"]:
+                folder.tidy()  # a run was killed when it had removed all but the lock
             return {"state": "absent"}, []
         if not parameters["check_mode"]:
             origin.recover()
@@ -95,7 +97,13 @@ def _remove(
     folder: Folder, parameters: dict[str, Any], _data: bytes
 ) -> tuple[dict[str, Any], list[bytes]]:
     with _origin(folder, parameters) as origin:
-        warnings = origin.remove(settings_of(parameters)) if origin.was_sent else []
+        status, warnings = origin.observation.status, []
+        if origin.was_sent:
+            warnings = origin.remove(settings_of(parameters))
+        elif status != "absent":
+            warnings = [
+                "the VM %s stays on its former hypervisor: it is %s" % (folder.name, status)
+            ]
     return {"warnings": warnings}, []
 
 

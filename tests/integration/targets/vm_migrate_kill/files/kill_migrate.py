@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kill the processes of a migration at one step after the other, and run it again.
 
-kill_migrate.py FOLDER. A step is an exchange with a monitor, a file that is replaced or one that is
-removed. The VM moves between two folders of labs. After the second run, it runs in the other one,
-and the first has nothing of it.
+kill_migrate.py FOLDER EVERY
+
+A step is an exchange with a monitor, a file that is replaced or one that is removed; EVERY: 1 for
+all steps, 3 for each third one. The VM moves between two folders of labs. After the second run, it
+runs in the other one, and the first has nothing of it.
 """
 
 import os
@@ -26,7 +28,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._vm.migration_service im
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.observation import observe
 from ansible_collections.vlab.qemu.plugins.plugin_utils._lab.migration import Migration, Options
 
-EVERY = 3
 LINK = {"type": "udp", "local_port": 26761, "remote_port": 26762}
 
 
@@ -98,14 +99,14 @@ def status(root):
     return observation.status
 
 
-def main(folder):
+def main(folder, every):
     roots = [os.path.join(folder, name) for name in "ab"]
     disks, nics = [{"name": "disk0", "size": "8M"}], [{"name": "eth0", "link": LINK}]
     try:
         vm(roots[0], name="r1", memory="64M", accel="tcg", disks=disks, nics=nics)
         steps = int(run_child(*roots, 0).stdout)
         root, to_root = reversed(roots)
-        for last in range(1, steps, EVERY):
+        for last in range(1, steps, every):
             code = run_child(root, to_root, last).returncode
             left = status(root), status(to_root)
             changed = migrate(root, to_root)["changed"]
@@ -125,4 +126,4 @@ def main(folder):
 if sys.argv[1] == "child":
     child(sys.argv[2], sys.argv[3], int(sys.argv[4]))
 else:
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -179,6 +179,13 @@ def test_a_failed_run_leaves_no_folder_of_sockets(deep):
     assert not os.path.exists(first.path) and not os.path.exists(before)
 
 
+def test_a_killed_removal_leaves_no_empty_folder_for_long(deep):
+    first = deep()
+    os.makedirs(first.path)
+    first.tidy()
+    assert not os.path.exists(first.path)
+
+
 def test_roots(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert folders.default_root() == "/var/lib/vlab"

@@ -16,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import write_json
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu.monitor import Monitor
+from ansible_collections.vlab.qemu.plugins.module_utils._vm.migration_service import HANDLERS
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.migration import copies
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.saved.migration import (
     origin as module,
@@ -98,6 +99,7 @@ def world(tmp_path, monkeypatch):
             status="running",
             check_monitor=lambda: None,
             check_complete=lambda: None,
+            close=monitor.close,
         )
         monkeypatch.setattr(module, "observe", lambda _folder: observation)
         monkeypatch.setattr(module, "Host", lambda _folder: host)
@@ -138,6 +140,15 @@ def test_the_steps_of_a_migration(world):
     # If the run is killed now, the next one knows that the guest may run on the target.
     assert recorded(origin) == {"to": "hv2", "status": "running"}
     assert "cont" not in qmp.commands()
+
+
+def test_the_run_state_changes_after_the_report_that_all_was_sent(world):
+    origin, qmp = world()
+    states = ["finish-migrate", "finish-migrate", "postmigrate"]
+    qmp.answers["query-status"] = lambda _arguments: {"status": states.pop(0)}
+    origin.send("hv2", TARGET, ["d"], LIMITS)
+    # The next request removes the VM only if its QEMU is in the last one.
+    assert not states
 
 
 @pytest.mark.parametrize("accel, is_stopped", [("kvm", False), ("tcg", True), (None, True)])
@@ -228,3 +239,11 @@ def test_a_guest_that_has_left(world):
     origin, _qmp = world()
     write_json(origin.folder.receiving, {"moved": "paused"})
     assert origin.was_sent and origin.status == "paused"
+
+
+def test_a_vm_that_stays_is_reported(world):
+    origin, _qmp = world()
+    folder = origin.folder
+    vm = {"root": folder.root, "lab": folder.lab, "vm": folder.name}
+    result, _data = HANDLERS["remove"](dict(vm, lock_timeout=5, check_mode=False), b"")
+    assert result["warnings"] == ["the VM r1 stays on its former hypervisor: it is running"]
