@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.readiness import Readiness, has_checks
+from ansible_collections.vlab.qemu.plugins.module_utils._lab.resume_slots import ResumeSlots
 
 if TYPE_CHECKING:
     from ansible_collections.vlab.qemu.plugins.module_utils._lab.node_run import NodeRun
@@ -48,8 +49,9 @@ class StartScheduler:
         self.nodes, self.wait_ready, self.report = nodes, wait_ready, report
         self.failed: dict[str, VlabError] = dict(failed)
         self._has_order = any(node.after for node in nodes.values())
-        max_starting = max(2, min(4, len(os.sched_getaffinity(0)) + 1))
-        self._start_slots = threading.Semaphore(max_starting)
+        processors = len(os.sched_getaffinity(0))
+        self._start_slots = threading.Semaphore(max(2, min(4, processors + 1)))
+        self._resume_slots = ResumeSlots(max(2, processors))
         # The condition guards what follows, and failed.
         self._condition = threading.Condition()
         self._boot_slots = max_booting or len(nodes) + 1
@@ -98,20 +100,29 @@ class StartScheduler:
             with self._start_slot():
                 node.start()
             self._wait_for_starts()
-            node.vm.resume()
-            origin = " from its template" if node.vm.host.is_template else ""
-            self.report("%s is running%s" % (node.name, origin))
-        self._set_reached(node, "started")
-        if node.bootstrap and node.bootstrap.change:
-            node.type_bootstrap()
-            self.report("%s has its first configuration" % node.name)
-        if node.is_running and has_checks(node.ready):
-            if self.wait_ready or self._is_awaited(node):
-                self._wait_until_ready(node)
+        with self._resume_slot(node):
+            if node.starts:
+                node.vm.resume()
+                origin = " from its template" if node.vm.host.is_template else ""
+                self.report("%s is running%s" % (node.name, origin))
+            self._set_reached(node, "started")
+            if node.bootstrap and node.bootstrap.change:
+                node.type_bootstrap()
+                self.report("%s has its first configuration" % node.name)
+            if node.is_running and has_checks(node.ready):
+                if self.wait_ready or self._is_awaited(node):
+                    self._wait_until_ready(node)
         if node.has_commands:
             node.run_commands()
             self.report("%s has run its commands" % node.name)
         self._set_reached(node, "ready")
+
+    def _resume_slot(self, node: NodeRun) -> contextlib.AbstractContextManager[None]:
+        """Return what lets a guest continue and become ready in its turn."""
+        host, definition = node.vm.host, node.vm.desired or {}
+        if node.starts and host.is_template and host.accel == "tcg":
+            return self._resume_slots.slot(len(definition.get("nics", ())))
+        return contextlib.nullcontext()
 
     def _wait_until_ready(self, node: NodeRun) -> None:
         observation = node.vm.observation

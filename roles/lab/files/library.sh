@@ -26,8 +26,13 @@ ospf_full() {
 }
 
 # bgp_established N: the FRR router has N established IPv4 sessions. Then the tenth column of the summary, the state, is the number
-# of prefixes received, or (Policy). One vtysh is enough: each takes a good part of a second in an emulated guest.
+# of prefixes received, or (Policy). A vtysh takes a third of a second in an emulated guest, so wait for N TCP connections first; not
+# for long, because another network namespace has its own.
 bgp_established() {
+  for _ in 1 2 3 4 5 6 7 8; do
+    [ "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -cE ':00B3( [^ ]+)? 01 ')" -lt "$1" ] || break
+    sleep 0.25
+  done
   table=$(vtysh -c 'show bgp ipv4 summary' 2>&1)
   [ "$(echo "$table" | grep -cE '^[^ ]+( +[0-9]+){7} +[^ ]+ +[0-9(]')" -eq "$1" ] || { echo "$table"; return 1; }
 }

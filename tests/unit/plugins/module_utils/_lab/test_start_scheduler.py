@@ -18,11 +18,11 @@ class World:
     """Nodes whose events are recorded.
 
     fails: {name: (where, error)}, where is launch or ready. hold(name): called while it boots.
-    commands: the nodes that have commands.
+    commands: the nodes that have commands. template: whether they continue from one.
     """
 
-    def __init__(self, fails=None, hold=None, commands=()):
-        self.commands = commands
+    def __init__(self, fails=None, hold=None, commands=(), template=False, accel="tcg"):
+        self.commands, self.template, self.accel = commands, template, accel
         self.fails, self.hold = fails or {}, hold or (lambda name: None)
         self.events, self.booting, self.most, self.lock = [], 0, 0, threading.Lock()
 
@@ -44,7 +44,7 @@ class World:
             self.fail(name, "launch")
 
         vm = types.SimpleNamespace(
-            host=types.SimpleNamespace(is_template=False),
+            host=types.SimpleNamespace(is_template=self.template, accel=self.accel),
             resume=lambda: self.note(name, "resume"),
             desired={},
             observation=types.SimpleNamespace(run={}, pid=1, start=1, monitor=None),
@@ -99,6 +99,28 @@ def test_no_more_boot_at_a_time_than_may(bring_up, booting):
     world = World(hold=lambda name: threading.Event().wait(0.02))
     assert bring_up(world, {"n%d" % n: {} for n in range(8)}, booting) == {}
     assert world.most == booting
+
+
+def resumed_at_once(events):
+    """Return how many guests at most ran that were not ready."""
+    running, most = 0, 0
+    for _name, what in events:
+        running += {"resume": 1, "ready": -1}.get(what, 0)
+        most = max(most, running)
+    return most
+
+
+@pytest.mark.parametrize(
+    "template, accel, most", [(True, "tcg", 2), (True, "kvm", 6), (False, "tcg", 6)]
+)
+def test_emulated_guests_continue_from_their_templates_in_turn(
+    bring_up, monkeypatch, template, accel, most
+):
+    monkeypatch.setattr(start_scheduler.os, "sched_getaffinity", lambda _pid: {0})
+    everybody = threading.Barrier(most)
+    world = World(hold=lambda _name: everybody.wait(10), template=template, accel=accel)
+    assert bring_up(world, {"n%d" % n: {} for n in range(6)}) == {}
+    assert resumed_at_once(world.events) == most
 
 
 def test_order_is_kept(bring_up):
