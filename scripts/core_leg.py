@@ -4,11 +4,12 @@
 
 """Test the collection with another ansible-core: imports, unit tests, sanity, a short QEMU run.
 
-    python scripts/core_leg.py SPECIFICATION
+    python scripts/core_leg.py SPECIFICATION [FILE...]
 
 SPECIFICATION is for example "ansible-core>=2.21,<2.22", or "newest" for the newest release or
-pre-release. The tests run on a fresh Debian 13, whose Python every supported ansible-core accepts.
-The virtual environment is kept in the cache.
+pre-release. FILE: what pylint checks, all files by default; "none" for no file. The main run checks
+all files with pylint. The tests run on a fresh Debian 13, whose Python every supported ansible-core
+accepts. The virtual environment is kept in the cache.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shlex
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -52,17 +54,27 @@ units() {
     python -m pytest "$@" --last-failed && echo "flaky: units passed on the second try"
 }
 python scripts/core_leg.py --home
-skip=
+pylint=%(pylint)s
 # The ansible-test of a pre-release may require packages that are not in a package index.
 requirements=$venv/lib/python3*/site-packages/ansible_test/_data/requirements
 if grep -q '@ *https\?:' $requirements/sanity.pylint.txt; then
     echo 'not run: pylint, whose requirements in this ansible-test are not in a package index'
-    skip='--skip-test pylint'
+    pylint=none
 fi
-python scripts/core_leg.py --prepare $skip
+sanity() {
+    set -- ansible-test sanity --color no --allow-disabled --python default
+    "$@" --skip-test pylint %(skip)s || return
+    # shellcheck disable=SC2086
+    [ "$pylint" = none ] || "$@" --test pylint %(exclude)s $pylint
+}
+if [ "$pylint" = none ]; then
+    python scripts/core_leg.py --prepare --skip-test pylint
+else
+    python scripts/core_leg.py --prepare
+fi
 step imports python scripts/core_leg.py --imports
 step units units %(ignore)s
-step sanity ansible-test sanity --color no --allow-disabled --python default %(skip)s $skip
+step sanity sanity
 step smoke env ANSIBLE_CONFIG=ansible.cfg ansible-playbook tests/integration/smoke.yml
 exit $failed
 """
@@ -111,18 +123,23 @@ def same_in_all_legs() -> list[str]:
     return ["tests/unit/plugins/module_utils", graph, *tests]
 
 
-def main(specification: str) -> int:
-    """Run the tests with an ansible-core; return the exit code."""
+def main(specification: str, pylint: list[str]) -> int:
+    """Run the tests with an ansible-core; return the exit code.
+
+    pylint: the files that it checks: none of them for all, "none" for no file.
+    """
     from machine import WORK, machine, run
     from runner import print_counts
     from test_plan import CACHE
 
     newest = specification == "newest"
+    exclude = " ".join("--exclude " + name for name in WITHOUT_ANSIBLE)
     values = {
         "pre": "--pre --upgrade" if newest else "",
         "specification": "ansible-core" if newest else specification,
-        "skip": " ".join("--skip-test " + name for name in SAME_EVERYWHERE)
-        + "".join(" --exclude " + name for name in WITHOUT_ANSIBLE),
+        "skip": " ".join(["--skip-test " + name for name in SAME_EVERYWHERE] + [exclude]),
+        "exclude": exclude,
+        "pylint": shlex.quote(" ".join(pylint)),
         "ignore": "" if newest else " ".join("--ignore=" + path for path in same_in_all_legs()),
     }
     name = re.sub(r"[^\w.]+", "-", specification).strip("-")
@@ -150,4 +167,4 @@ if __name__ == "__main__":
         command = ["ansible-test", "sanity", "--color", "no", "--python", "default"]
         prepare_environments([*command, *sys.argv[2:]], dict(os.environ))
     else:
-        sys.exit(main(sys.argv[1]))
+        sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -28,6 +28,8 @@ TARGETS = ROOT / "tests/integration/targets"
 # a digest of its inputs.
 CACHE = pathlib.Path(os.environ.get("VLAB_CACHE") or pathlib.Path.home() / ".cache/vlab-qemu")
 CHANGED_SINCE = "3 hours ago"
+# What runs the static checks.
+CHECKERS = ("scripts/core_leg.py", "scripts/sanity.py", "scripts/test_plan.py")
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed$")
 # Targets of this host that run modules with the plain interpreter, as users do.
 PLAIN = ("adhoc", "lab_kill")
@@ -130,6 +132,22 @@ def changed_files() -> tuple[str, ...]:
 def have_changed(*prefixes: str) -> bool:
     """Return whether a file whose name starts with one of the prefixes has changed."""
     return any(name.startswith(prefixes) for name in changed_files())
+
+
+def changed_only(suffixes: tuple[str, ...], below: tuple[str, ...], *settings: str) -> list[str]:
+    """Return the changed files that a static check is to check, "none" for no file.
+
+    The list is empty, for all files, without the history of the files, and if something that the
+    check depends on has changed. below: its folders. settings: prefixes of what it depends on.
+    """
+    if not git("rev-parse", "HEAD") or have_changed("requirements", *CHECKERS, *settings):
+        return []
+    found = [
+        name
+        for name in changed_files()
+        if name.startswith(below) and name.endswith(suffixes) and (ROOT / name).is_file()
+    ]
+    return found or ["none"]
 
 
 def git(*words: str) -> list[str]:
@@ -270,8 +288,12 @@ def python(*arguments: str) -> list[str]:
     return tool("python", *arguments)
 
 
-def lint_steps(quick: bool = False) -> list[Step]:
-    """Return the static checks. quick: without ansible-lint."""
+def lint_steps(quick: bool = False, changed: bool = False) -> list[Step]:
+    """Return the static checks.
+
+    quick: without ansible-lint. changed: ansible-lint only for the changed files. It checks each
+    file on its own.
+    """
     steps = [Step(rule, python(str(COPY / "scripts/checks.py"), rule)) for rule in checks.RULES]
     scripts = [str(path) for path in checks.shell_scripts()]
     steps += [
@@ -310,13 +332,12 @@ def lint_steps(quick: bool = False) -> list[Step]:
             ),
         ),
     ]
-    if not quick:
-        steps.append(
-            Step(
-                "ansible-lint",
-                tool("ansible-lint", "--profile", "production", "--offline", "--nocolor"),
-            )
-        )
+    below = ("roles/", "playbooks/", "tests/integration/", "extensions/molecule/")
+    settings = (".ansible-lint", ".yamllint")
+    files = changed_only((".yml", ".yaml"), below, *settings) if changed else []
+    if not quick and files != ["none"]:
+        command = tool("ansible-lint", "--profile", "production", "--offline", "--nocolor", *files)
+        steps.append(Step("ansible-lint", command))
     return steps
 
 
@@ -553,9 +574,14 @@ def testbed_steps(everything: bool = False) -> list[Step]:
     ]
 
 
-def core_steps() -> list[Step]:
-    """Return the tests with the supported versions of ansible-core other than the installed one."""
+def core_steps(changed: bool = False) -> list[Step]:
+    """Return the tests with the supported versions of ansible-core other than the installed one.
+
+    changed: pylint only for the changed files. The step sanity has it for all.
+    """
     import ansible.release
+
+    files = changed_only((".py",), ("plugins/",), "tests/sanity/") if changed else []
 
     installed = ".".join(ansible.release.__version__.split(".")[:2])
     others = {
@@ -566,7 +592,7 @@ def core_steps() -> list[Step]:
     return [
         Step(
             f"core/{version}",
-            python(str(ROOT / "scripts/core_leg.py"), specification),
+            python(str(ROOT / "scripts/core_leg.py"), specification, *files),
             cwd=ROOT,
             own_home=False,
             timeout=2400,
@@ -640,12 +666,12 @@ ALL = (
     "images",
     "trees",
     "testbed",
-    "integration",
     "sanity",
+    "changed-core",
+    "integration",
     "fresh",
     "ecosystem",
-    "core",
-    "lint",
+    "changed-lint",
     "units",
     "docs-lint",
     "site",
@@ -689,6 +715,7 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "sanity": sanity_steps,
     "quick-sanity": quick_sanity_steps,
     "lint": lint_steps,
+    "changed-lint": lambda: lint_steps(changed=True),
     "quick-lint": lambda: lint_steps(quick=True),
     "units": unit_steps,
     "ansible-test-units": ansible_test_unit_steps,
@@ -696,6 +723,7 @@ MAKERS: dict[str, Callable[[], list[Step]]] = {
     "site": site_steps,
     "build": build_steps,
     "core": core_steps,
+    "changed-core": lambda: core_steps(changed=True),
     "ecosystem": ecosystem_steps,
     "ecosystem-everything": lambda: ecosystem_steps(everything=True),
     "fresh": fresh_steps,

@@ -1,7 +1,7 @@
 # Copyright: vlab.qemu contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which targets scripts/test_plan.py leaves out."""
+"""Which targets scripts/test_plan.py leaves out, and which files static checks check."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def test_without_git_nothing_is_left_out(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert test_plan.changed_files.__wrapped__() == ()
     assert test_plan.unchanged_targets() == []
+    assert test_plan.changed_only((".py",), ("plugins/",)) == []
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,38 @@ def test_a_target_runs_if_its_files_have_changed(monkeypatch, changed, runs):
     monkeypatch.setattr(test_plan, "changed_files", lambda: changed)
     left_out = test_plan.unchanged_targets()
     assert [target for target in test_plan.TARGET_FILES if target not in left_out] == runs
+
+
+@pytest.mark.parametrize(
+    "changed, checked",
+    [
+        ([], ["none"]),
+        (["docs/faq.md", "plugins/modules/gone.py"], ["none"]),
+        (["plugins/modules/qemu_vm.py", "README.md"], ["plugins/modules/qemu_vm.py"]),
+        # With other settings, all files.
+        (["plugins/modules/qemu_vm.py", "tests/sanity/ignore-2.21.txt"], []),
+        (["requirements-dev.txt"], []),
+        (["scripts/core_leg.py"], []),
+    ],
+)
+def test_a_static_check_of_changed_files(monkeypatch, changed, checked):
+    monkeypatch.setattr(test_plan, "git", lambda *_words: ["a commit"])
+    monkeypatch.setattr(test_plan, "changed_files", lambda: changed)
+    assert test_plan.changed_only((".py",), ("plugins/",), "tests/sanity/") == checked
+
+
+def test_steps_of_static_checks(monkeypatch):
+    monkeypatch.setattr(test_plan, "git", lambda *_words: ["a commit"])
+    monkeypatch.setattr(test_plan, "changed_files", lambda: ["roles/lab/tasks/up.yml"])
+    commands = {step.name: step.command for step in test_plan.plan(["changed-lint"])}
+    assert commands["ansible-lint"][-1] == "roles/lab/tasks/up.yml"
+    assert test_plan.plan(["changed-core"])[0].command[-1] == "none"
+    monkeypatch.setattr(test_plan, "changed_files", lambda: [])
+    assert "ansible-lint" not in [step.name for step in test_plan.plan(["changed-lint"])]
+    # All files otherwise.
+    commands = {step.name: step.command for step in test_plan.plan(["lint", "core"])}
+    assert commands["ansible-lint"][-1] == "--nocolor"
+    assert "newest" in commands["core/newest"][-1]
 
 
 def test_targets_that_can_be_left_out_exist():
