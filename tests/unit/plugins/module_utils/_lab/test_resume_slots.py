@@ -29,7 +29,7 @@ class Guests:
         thread.start()
         self.threads[name] = thread
         with self.changed:
-            for _ in range(1000):
+            for _try in range(1000):
                 if name in self.running or len(self.slots._waiting) > waiting:
                     return
                 self.changed.wait(0.01)

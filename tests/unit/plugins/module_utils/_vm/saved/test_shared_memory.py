@@ -54,7 +54,10 @@ class Clones:
         with open(self.state.memory, "w", encoding="ascii") as stream:
             stream.write("pages")
 
-        monkeypatch.setattr(Launch, "run", lambda launch: self.launch(launch))
+        def run(launch):
+            self.launch(launch)
+
+        monkeypatch.setattr(Launch, "run", run)
         monkeypatch.setattr(memory, "save_memory", self.save)
 
     def launch(self, launch):
