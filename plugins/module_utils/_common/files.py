@@ -80,6 +80,14 @@ def size_and_time(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
+def existing_folder(path: str) -> str:
+    """Return a folder, or the next folder above it that exists."""
+    path = os.path.abspath(path)
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
 def free_space(folder: str) -> int:
     """Return the bytes that a user who is not root can write to the file system of a folder.
 

@@ -11,7 +11,11 @@ import os
 from typing import TYPE_CHECKING, Sequence
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import VlabError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import free_space, read_text
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    existing_folder,
+    free_space,
+    read_text,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._lab import lab_record
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.moved import has_state
 from ansible_collections.vlab.qemu.plugins.module_utils._lab.switch import switch_facts
@@ -83,13 +87,11 @@ def _vm_summary(root: str, lab: str, vm: Result) -> Result:
 
 def available_resources(root: str) -> dict[str, int]:
     """Return what is left for VMs under root: memory_available_mb, cpus, disk_free_mb."""
-    while not os.path.isdir(root):
-        root = os.path.dirname(root)
     return {
         # A kernel that does not report its available memory limits nothing.
         "memory_available_mb": host_memory().get("MemAvailable", _UNLIMITED) >> 20,
         "cpus": len(os.sched_getaffinity(0)),
-        "disk_free_mb": free_space(root) >> 20,
+        "disk_free_mb": free_space(existing_folder(root)) >> 20,
     }
 
 

@@ -26,6 +26,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     report_os_errors,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    existing_folder,
     free_space,
     make_folder,
     remove_file,
@@ -83,8 +84,7 @@ def _find(parameters: dict[str, Any], _data: bytes) -> tuple[dict[str, Any], lis
 
 def _space(folder: str) -> tuple[int, int]:
     """Return the device of a folder, or of where it will be, and the free bytes there."""
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
+    folder = existing_folder(folder)
     return os.stat(folder).st_dev, free_space(folder)
 
 

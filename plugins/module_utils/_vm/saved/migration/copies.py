@@ -14,7 +14,10 @@ import os
 from typing import TYPE_CHECKING, Any, Iterable
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import HostError
-from ansible_collections.vlab.qemu.plugins.module_utils._common.files import free_space
+from ansible_collections.vlab.qemu.plugins.module_utils._common.files import (
+    existing_folder,
+    free_space,
+)
 from ansible_collections.vlab.qemu.plugins.module_utils._qemu import images
 from ansible_collections.vlab.qemu.plugins.module_utils._vm import addresses
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.parts.storage import bases
@@ -111,9 +114,7 @@ def check(folder: Folder, definition: Definition, disks: Iterable[Copied]) -> No
 
 
 def _check_space(folder: Folder, need: int) -> None:
-    path = folder.path
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
+    path = existing_folder(folder.path)
     free = free_space(path)
     if free < need:
         raise HostError(

@@ -108,3 +108,12 @@ def test_a_full_disk_is_an_error_with_the_path(tmp_path, monkeypatch, code, call
             with locks.file_lock(path):
                 pass
     assert caught.value.facts["path"] in (path, str(folder))
+
+
+@pytest.mark.parametrize(
+    "path, found", [("{}", "{}"), ("{}/a/b", "{}"), ("{}/file", "{}"), ("a/b", "{}"), ("", "{}")]
+)
+def test_the_folder_in_which_a_path_will_be(tmp_path, monkeypatch, path, found):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert files.existing_folder(path.format(tmp_path)) == found.format(tmp_path)
