@@ -54,7 +54,7 @@ units() {
     python -m pytest "$@" --last-failed && echo "flaky: units passed on the second try"
 }
 python scripts/core_leg.py --home
-pylint=%(pylint)s
+pylint=%(pylint)s skip=
 # The ansible-test of a pre-release may require packages that are not in a package index.
 requirements=$venv/lib/python3*/site-packages/ansible_test/_data/requirements
 if grep -q '@ *https\?:' $requirements/sanity.pylint.txt; then
@@ -67,11 +67,8 @@ sanity() {
     # shellcheck disable=SC2086
     [ "$pylint" = none ] || "$@" --test pylint %(exclude)s $pylint
 }
-if [ "$pylint" = none ]; then
-    python scripts/core_leg.py --prepare --skip-test pylint
-else
-    python scripts/core_leg.py --prepare
-fi
+[ "$pylint" != none ] || skip='--skip-test pylint'
+python scripts/core_leg.py --prepare $skip
 step imports python scripts/core_leg.py --imports
 step units units %(ignore)s
 step sanity sanity

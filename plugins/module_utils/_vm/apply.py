@@ -201,10 +201,7 @@ class Applier:
 
     @property
     def _monitor(self) -> Monitor:
-        monitor = self.observation.monitor
-        if monitor is None:
-            raise MonitorClosed("the monitor of the VM %s is not open" % self.folder.name)
-        return monitor
+        return self.observation.open_monitor
 
     @property
     def _pid(self) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
-    MonitorClosed,
     VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._vm.launch import Launch, kill
@@ -85,9 +84,6 @@ def _make_shared_memory(launch: Launch, shared: shared_memory.SharedMemory) -> N
     """Let a QEMU load the snapshot and write the files that its clones share."""
     shared.prepare()
     launch.run()
-    monitor = launch.observation.monitor
-    if monitor is None:
-        raise MonitorClosed("the monitor of the VM %s is not open" % launch.host.folder.name)
-    shared.save(monitor, launch.settings["save_timeout"])
+    shared.save(launch.observation.open_monitor, launch.settings["save_timeout"])
     kill(launch.host, launch.observation)
     shared.complete()

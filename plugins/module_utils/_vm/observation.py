@@ -129,12 +129,20 @@ class Observation:
         damage = self.damage or HostError("the VM %s is damaged" % self.folder.name)
         return HostError(damage.message + ". The state absent removes the VM", **damage.facts)
 
+    @property
+    def open_monitor(self) -> Monitor:
+        """The monitor. Raises MonitorClosed without one."""
+        if self.monitor is None:
+            raise self._no_monitor()
+        return self.monitor
+
+    def _no_monitor(self) -> MonitorClosed:
+        return MonitorClosed("the monitor of the VM %s is not open" % self.folder.name)
+
     def check_monitor(self) -> None:
         """Raise the error of a running VM whose monitor does not answer."""
         if self.alive and self.monitor is None:
-            raise self.monitor_error or MonitorClosed(
-                "the monitor of the VM %s is not open" % self.folder.name
-            )
+            raise self.monitor_error or self._no_monitor()
 
     def check_complete(self) -> None:
         """Raise HostError for a VM in the middle of a return to a snapshot, or of a migration."""

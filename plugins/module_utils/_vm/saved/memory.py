@@ -63,8 +63,7 @@ def save_memory(monitor: Monitor, path: str, timeout: float, memory_file: str | 
             ]
         )
         monitor.execute("migrate", {"uri": transport})
-        wait(monitor, timeout, "the state of the guest was not written to %s" % path)
-        wait_for_end(monitor, timeout)
+        wait_until_sent(monitor, timeout, "the state of the guest was not written to %s" % path)
         if memory_file:
             _flush(memory_file)
         return os.fstat(handle).st_size
@@ -102,7 +101,7 @@ def cancel(monitor: Monitor) -> None:
     """End a migration that a killed run started, so that the guest can continue."""
     status = monitor.execute("query-migrate").get("status")
     if status not in ("setup", "active", "device", "pre-switchover", "cancelling"):
-        wait_for_end(monitor, _CANCEL_TIMEOUT)
+        _wait_for_end(monitor, _CANCEL_TIMEOUT)
         return
     monitor.batch([("migrate-set-capabilities", capabilities())])
     monitor.execute("migrate_cancel")
@@ -111,7 +110,7 @@ def cancel(monitor: Monitor) -> None:
             wait(monitor, _CANCEL_TIMEOUT, "")
     except MonitorTimeout:
         raise MonitorTimeout("QEMU did not cancel its migration within %d s" % _CANCEL_TIMEOUT)
-    wait_for_end(monitor, _CANCEL_TIMEOUT)
+    _wait_for_end(monitor, _CANCEL_TIMEOUT)
 
 
 def _flush(path: str) -> None:
@@ -169,7 +168,18 @@ def wait(
             raise HostError("%s: %s" % (failure, _reason(monitor, status)))
 
 
-def wait_for_end(monitor: Monitor, timeout: float) -> None:
+def wait_until_sent(
+    monitor: Monitor, timeout: float, failure: str, option: str = "save_timeout"
+) -> None:
+    """Wait until a migration has sent the guest, and its run state is postmigrate.
+
+    The parameters and errors are those of wait.
+    """
+    wait(monitor, timeout, failure, option=option)
+    _wait_for_end(monitor, timeout)
+
+
+def _wait_for_end(monitor: Monitor, timeout: float) -> None:
     """Wait until QEMU lets the guest continue, soon after it has reported the completion."""
     deadline = time.monotonic() + timeout
     while monitor.execute("query-status")["status"] == "finish-migrate":

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
-    MonitorClosed,
     VlabError,
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.files import free_space
@@ -119,10 +118,7 @@ class Saver:
 
     @property
     def _monitor(self) -> Monitor:
-        monitor = self.observation.monitor
-        if monitor is None:
-            raise MonitorClosed("the monitor of the VM %s is not open" % self.state.vm.name)
-        return monitor
+        return self.observation.open_monitor
 
     def prepare(self) -> None:
         """Create what can be created while the guest runs."""

@@ -17,7 +17,6 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.changes import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
     HostError,
-    MonitorClosed,
     OptionError,
     VlabError,
     report_os_errors,
@@ -131,9 +130,7 @@ def _write(run: VmRun, path: str, timeout: float) -> None:
     """Write the state of the guest, which is stopped then. The file gets its name at the end."""
     observation = run.observation
     observation.check_monitor()
-    monitor, temporary = observation.monitor, path + ".partial"
-    if monitor is None:
-        raise MonitorClosed("the monitor of the VM %s is not open" % run.folder.name)
+    monitor, temporary = observation.open_monitor, path + ".partial"
     remove_file(temporary)  # of a killed run
     was_running = observation.status == "running"
     if was_running:

@@ -68,7 +68,6 @@ if TYPE_CHECKING:
 _PREFIX = "migrate-"  # of the jobs and nodes in QEMU
 _SENT = "postmigrate"
 _JOB_EVENTS = ("BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED", "BLOCK_JOB_ERROR")
-_END_TIMEOUT = 10  # seconds from the report that all was sent to the run state postmigrate
 _JOB_TIMEOUT = 60  # seconds to write the rest of a disk, or to cancel
 
 
@@ -278,8 +277,8 @@ class Origin:
             self._end_copies(disks)
         cables.unplug(monitor, self._definition)
         monitor.execute("migrate-continue", {"state": "pre-switchover"})
-        memory.wait(monitor, max(1, deadline - time.monotonic()), what, option="timeout")
-        memory.wait_for_end(monitor, _END_TIMEOUT)
+        left = max(1, deadline - time.monotonic())
+        memory.wait_until_sent(monitor, left, what, option="timeout")
         sent = monitor.execute("query-migrate")
         return {
             "memory_bytes": sent.get("ram", {}).get("transferred", 0),

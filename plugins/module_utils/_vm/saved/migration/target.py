@@ -179,10 +179,7 @@ class Target:
 
     @property
     def _monitor(self) -> Monitor:
-        monitor = self.run.observation.monitor
-        if monitor is None:
-            raise MonitorClosed("the monitor of the VM %s is not open" % self.folder.name)
-        return monitor
+        return self.run.observation.open_monitor
 
     def _listen(self) -> Channel:
         host, monitor = self.request["host"], self._monitor
