@@ -48,8 +48,8 @@ step() {
     if "$@"; then echo "leg ok: $name"; else echo "leg FAILED: $name"; failed=1; fi
 }
 units() {
-    set -- -q -n 4 -c pytest.ini -o pythonpath=/opt/copy -o cache_dir=/tmp/pytest "$@"
-    python -m pytest "$@" && return
+    set -- -q -c pytest.ini -o pythonpath=/opt/copy -o cache_dir=/tmp/pytest "$@"
+    python -m pytest -n 4 "$@" && return
     # As in the main run: a busy machine can make a test fail.
     python -m pytest "$@" --last-failed && echo "flaky: units passed on the second try"
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import time
@@ -16,7 +17,9 @@ from typing import Callable, Optional
 
 # The exit code of a program that was ended at its time limit, as of timeout(1).
 TIMED_OUT = 124
+# Seconds between two looks at a log, and at the time limit of a program whose log nobody reads.
 POLL_INTERVAL = 0.2
+END_INTERVAL = 1.0
 
 LineHandler = Callable[[str], object]
 
@@ -63,8 +66,7 @@ class Programs:
             rest = b""
             try:
                 while process.poll() is None:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(POLL_INTERVAL)
+                    _wait_for_end(process, POLL_INTERVAL if on_line else END_INTERVAL)
                     rest = _pass_lines(rest + source.read(), on_line)
                     if time.monotonic() > deadline and process.poll() is None:
                         timed_out = True
@@ -90,6 +92,19 @@ class Programs:
         """End all programs that run now."""
         for process in list(self._running):
             self.end(process)
+
+
+def _wait_for_end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait until a program ends, at most some seconds.
+
+    Popen.wait() with a timeout would look twenty times per second, in each thread.
+    """
+    with contextlib.suppress(ProcessLookupError):  # it has been waited for: another thread ended it
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            select.select([descriptor], [], [], seconds)
+        finally:
+            os.close(descriptor)
 
 
 def _pass_lines(data: bytes, on_line: Optional[LineHandler]) -> bytes:

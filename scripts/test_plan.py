@@ -390,8 +390,6 @@ def unit_steps() -> list[Step]:
         "pytest",
         "-q",
         "-rf",
-        "-n",
-        "4",  # many wait for a program or for a deadline
         "-c",
         str(COPY / "pytest.ini"),
         "-o",
@@ -403,9 +401,11 @@ def unit_steps() -> list[Step]:
     return [
         Step(
             "units",
-            [*command, "--cache-clear"],
+            # Many wait for a program or for a deadline.
+            [*command, "-n", "4", "--cache-clear"],
             count=unit_tests,
             tries=2,
+            # Without more processes, each of which would collect all tests.
             retry=[*command, "--last-failed"],
         )
     ]

@@ -110,15 +110,27 @@ class LoginSession:
             self.record(found.output)
             if found.number == len(texts):
                 return True
-            self._answer(found.number, deadline)
+            if self._is_current(found.number, texts, deadline):
+                self._answer(found.number, deadline)
         return False
+
+    def _is_current(self, number: int, texts: Sequence[Pattern[bytes]], deadline: float) -> bool:
+        """Return whether the system waits for an answer to a text, and has not asked again since.
+
+        An answer to each of two prompts would go to what the system asks next.
+        """
+        if number == 0:
+            return True
+        if number <= len(self.patterns.change) or number == len(self.patterns.change) + 2:
+            read_until_quiet(self.console, ECHO_OFF_TIME, deadline)
+        return not any(text.search(self.console.printed) for text in texts)
 
     def _answer(self, number: int, deadline: float) -> None:
         changes = len(self.patterns.change)
         if number == 0:
             self._refuse(deadline)
         elif number <= changes:
-            self._type_secret(self.login.new_password or "", deadline)
+            self._type(self.login.new_password or "", deadline)
             self._passwords = [self.login.new_password]
             self._is_waiting = False
         elif number == changes + 1:
@@ -136,7 +148,7 @@ class LoginSession:
                     "the guest asks for the password of %s, and none was given" % self.login.user
                 )
             self._is_waiting = True
-            self._type_secret(password, deadline)
+            self._type(password, deadline)
 
     def _refuse(self, deadline: float) -> None:
         """Try again, with the other password or later. Raises LoginFailed."""
@@ -153,7 +165,3 @@ class LoginSession:
 
     def _type(self, text: str, deadline: float) -> None:
         self.console.send(text.encode("utf-8", "surrogateescape") + self.newline, deadline)
-
-    def _type_secret(self, text: str, deadline: float) -> None:
-        read_until_quiet(self.console, ECHO_OFF_TIME, deadline)
-        self._type(text, deadline)

@@ -287,13 +287,15 @@ class Script:
             if not 0 <= number < len(answers):
                 return
             answer = answers[number]
+            if answer.is_secret:
+                read_until_quiet(self.console, ECHO_OFF_TIME, deadline)
+            if answer.expect.search(self.console.printed):
+                continue  # It is asked again: a second answer would go to the next question.
             if answer.once:
                 answers.remove(answer)
             self._type_answer(answer, deadline)
 
     def _type_answer(self, answer: Answer, deadline: float) -> None:
-        if answer.is_secret:
-            read_until_quiet(self.console, ECHO_OFF_TIME, deadline)
         self.changed = True
         text = answer.text.encode("utf-8", "surrogateescape")
         self.console.send(text + (self._newline if answer.enter else b""), deadline)

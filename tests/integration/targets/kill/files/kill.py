@@ -26,6 +26,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 
 RUNNER = """
 import json, sys
@@ -808,6 +809,13 @@ def nothing_to_do(lab, failures):
     return 3
 
 
+def unpacked(bundle):
+    """Unpack a bundle; each new interpreter need not compile its files then."""
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(bundle + ".unpacked")
+    return bundle + ".unpacked"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle")
@@ -821,7 +829,7 @@ def main():
     parser.add_argument("--points", type=int, default=10, help="timed points for each scenario")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    caller = Caller(args.bundle)
+    caller = Caller(unpacked(args.bundle))
     lab = Lab(args.work, caller)
     lab.random = random.Random(args.seed)
     lab.clear = lambda: clear(lab)

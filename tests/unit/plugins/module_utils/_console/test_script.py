@@ -54,6 +54,23 @@ def test_once_and_not_again(router):
     assert "hostname edge1" in first.transcript
 
 
+ASKS_TWICE = r"""
+input()
+print("Sure? [y/n] \nA message.\nSure? [y/n] ", end="", flush=True)
+first = input()
+second = input("Erase? [y/n] ")
+print("done %s %s" % (first, second))
+input()
+"""
+
+
+def test_a_question_that_is_asked_twice_gets_one_answer(tmp_path):
+    answers = [{"expect": "Sure", "send": "y"}, {"expect": "Erase", "send": "n"}]
+    with FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", ASKS_TWICE]) as asks:
+        script = held(asks, [{"send": ""}, {"answer": answers, "until": "done .*"}])
+    assert "done y n" in script.transcript
+
+
 def test_secrets_are_masked(router):
     script = held(
         router,

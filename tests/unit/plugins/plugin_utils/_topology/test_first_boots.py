@@ -81,6 +81,14 @@ def test_a_system_is_configured_once(boot, name):
         assert [line for _state, line in system.typed] == typed
 
 
+def test_a_prompt_that_is_not_the_last_is_not_answered(boot):
+    # It prints a message that ends like a login prompt before the prompt itself.
+    table = TABLES["extreme_exos"]
+    with ConsoleSystem(boot.socket, table) as system:
+        boot.run(script("extreme_exos", table))
+        assert system.typed[:3] == [("login", "admin"), ("password", ""), ("wizard", "q")]
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_line_that_the_system_refuses_is_named(boot, name):
     table = dict(TABLES[name])
