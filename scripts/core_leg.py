@@ -127,7 +127,7 @@ def main(specification: str, pylint: list[str]) -> int:
     """
     from machine import WORK, machine, run
     from runner import print_counts
-    from test_plan import CACHE
+    from steps import CACHE
 
     newest = specification == "newest"
     exclude = " ".join("--exclude " + name for name in WITHOUT_ANSIBLE)

@@ -50,6 +50,16 @@ def way_to_ansible(path: pathlib.Path) -> Optional[list[str]]:
     return None
 
 
+def importers_of(names: list[str]) -> list[str]:
+    """Return the files of plugins that import one of some files themselves. names: from ROOT."""
+    changed = {ROOT / name for name in names}
+    return [
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "plugins").rglob("*.py"))
+        if changed & {file_of(name) for name in imported(path)}
+    ]
+
+
 @functools.lru_cache(maxsize=None)
 def imported(path: pathlib.Path) -> frozenset[str]:
     """Return all that a file imports, anywhere in it."""

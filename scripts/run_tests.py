@@ -34,7 +34,8 @@ from typing import Optional
 import checks
 from runner import TIMED_OUT, Programs, print_counts
 from sanity import make_home, working_path
-from test_plan import BIN, CACHE, COPY, ROOT, WORK, Step, plan
+from steps import BIN, CACHE, COPY, ROOT, WORK, Step
+from test_plan import plan
 
 LOGS = WORK / "logs"
 HOME = CACHE / "home"
@@ -196,7 +197,7 @@ class Runner:
             else []
         )
         again = dataclasses.replace(step, command=step.retry) if step.retry else step
-        result = self._run_once(again)
+        result = self._run_once(again, "-again")
         if not result.failed:
             result.flaky += cases or [step.name]
             result.note += " on the second try"
@@ -204,9 +205,9 @@ class Runner:
             result.passed += first.passed
         return result
 
-    def _run_once(self, step: Step) -> Result:
-        """Run a step once and count its tests from its log."""
-        log = LOGS / f"{step.name.replace('/', '-').replace(' ', '-')}.log"
+    def _run_once(self, step: Step, suffix: str = "") -> Result:
+        """Run a step once and count its tests from its log. suffix: of the name of the log."""
+        log = LOGS / f"{step.name.replace('/', '-').replace(' ', '-')}{suffix}.log"
         started = time.monotonic()
         status = self.programs.run(
             step.command, log, step.timeout, cwd=step.cwd, env=environment(step.own_home)

@@ -4,8 +4,9 @@
 
 """Run ansible-test sanity and report the supported Python versions that this machine does not have.
 
-    python scripts/sanity.py [ARGUMENT of ansible-test sanity...]
+    python scripts/sanity.py [--pylint FILE... --] [ARGUMENT of ansible-test sanity...]
 
+FILE: what pylint checks, all files by default; "none" for no file.
 ansible-test skips a Python that it does not find. This script searches for each version in the
 search path and in pyenv and reports the missing ones, so that "ok" means what it says.
 """
@@ -149,9 +150,10 @@ STARTUP = {
 def prepare_environments(command: list[str], env: dict[str, str]) -> None:
     """Create the virtual environments of the slowest sanity tests, and make them faster.
 
-    command: of ansible-test sanity.
+    command: of ansible-test sanity; one that skips pylint needs none for it.
     """
-    command = [*command, "--prime-venvs", "--test", "import", "--test", "pylint"]
+    pylint = [] if "pylint" in command else ["--test", "pylint"]
+    command = [*command, "--prime-venvs", "--test", "import", *pylint]
     subprocess.run(command, env=env, check=False)
     for name, startup in STARTUP.items():
         for folder in pathlib.Path(env["HOME"], ".ansible/test/venv").glob(
@@ -163,6 +165,12 @@ def prepare_environments(command: list[str], env: dict[str, str]) -> None:
 def main(arguments: list[str]) -> int:
     """Run the sanity tests; return the exit code."""
     collection = pathlib.Path.cwd()
+    files: list[str] = []
+    if arguments[:1] == ["--pylint"]:
+        end = arguments.index("--")
+        files, arguments = arguments[1:end], arguments[end + 1 :]
+    if files:
+        arguments = [*arguments, "--skip-test", "pylint"]
     versions = {version: find_python(version) for version in supported_versions(collection)}
     with tempfile.TemporaryDirectory(prefix="vlab-pythons-") as folder:
         for version, path in versions.items():
@@ -181,8 +189,12 @@ def main(arguments: list[str]) -> int:
             "--allow-disabled",
         ]
         if "--test" not in arguments:
-            prepare_environments(command, env)
+            without = ["--skip-test", "pylint"] if files == ["none"] else []
+            prepare_environments([*command, *without], env)
         status = subprocess.run([*command, *arguments], env=env, check=False).returncode
+        if files and files != ["none"]:
+            pylint = [*command, "--test", "pylint", *files]
+            status = subprocess.run(pylint, env=env, check=False).returncode or status
     print("run with Python %s" % ", ".join(version for version, path in versions.items() if path))
     missing = [version for version, path in versions.items() if not path]
     if missing:

@@ -32,7 +32,7 @@ def test_the_lowest_version():
 
 def test_versions_of_the_tests():
     tested = re.findall(r"^\| (2\.\d+) .* in each run \|$", _text("docs/support.md"), re.MULTILINE)
-    assert 'for version in ("%s")' % '", "'.join(tested) in _text("scripts/test_plan.py")
+    assert 'for version in ("%s")' % '", "'.join(tested) in _text("scripts/check_steps.py")
 
 
 def test_the_execution_environment_has_no_upper_limit():
