@@ -28,6 +28,7 @@ class FirstBoot:
         self._write(self.folder.run, {"definition": definition})
         for module, name, seconds in (
             (screen, "QUIET_TIME", 0.05),
+            (login, "QUIET_TIME", 0.05),
             (script, "ECHO_OFF_TIME", 0.05),
             (login, "ECHO_OFF_TIME", 0.05),
             (script, "WAKE_TIME", 0.6),

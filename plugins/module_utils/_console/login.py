@@ -17,12 +17,14 @@ from ansible_collections.vlab.qemu.plugins.module_utils._console.console import 
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._console.screen import (
     ECHO_OFF_TIME,
+    QUIET_TIME,
     pause,
     read_until_quiet,
     wait_for,
 )
 
 WAKE_TIME = 10  # seconds without output after which an empty line is typed, to bring a prompt
+_MAX_QUIET_WAIT = 2  # seconds for a pause after a prompt; messages may come without one
 
 
 class Login(NamedTuple):
@@ -84,6 +86,7 @@ class LoginSession:
         given = [login.password, login.new_password]
         self._passwords: list[str | None] = [text for text in given if text is not None] or [None]
         self._refusals = 0
+        self._has_typed = False
         self._is_waiting = False  # for what the guest says about a password
 
     def log_in(self, deadline: float, at_login_prompt: bool = False) -> bool:
@@ -119,10 +122,14 @@ class LoginSession:
 
         An answer to each of two prompts would go to what the system asks next.
         """
+        changes = len(self.patterns.change)
         if number == 0:
-            return True
-        if number <= len(self.patterns.change) or number == len(self.patterns.change) + 2:
+            return self._has_typed  # a refusal from before is not of this login
+        if 1 <= number <= changes or number == changes + 2:
             read_until_quiet(self.console, ECHO_OFF_TIME, deadline)
+        else:
+            end = min(deadline, time.monotonic() + _MAX_QUIET_WAIT)
+            read_until_quiet(self.console, QUIET_TIME, end)
         return not any(text.search(self.console.printed) for text in texts)
 
     def _answer(self, number: int, deadline: float) -> None:
@@ -164,4 +171,5 @@ class LoginSession:
             pause(self.console, self.login.retry, deadline)
 
     def _type(self, text: str, deadline: float) -> None:
+        self._has_typed = True
         self.console.send(text.encode("utf-8", "surrogateescape") + self.newline, deadline)

@@ -16,6 +16,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._common.errors import (
 from ansible_collections.vlab.qemu.plugins.module_utils._console.console import Console
 from ansible_collections.vlab.qemu.plugins.module_utils._console import transcript
 from ansible_collections.vlab.qemu.plugins.module_utils._console.script import Script
+from ansible_collections.vlab.qemu.tests.unit.console_system import ConsoleSystem
 from ansible_collections.vlab.qemu.tests.unit.fake_console import FakeConsole
 from ansible_collections.vlab.qemu.tests.unit.flood import Flood
 
@@ -69,6 +70,20 @@ def test_a_question_that_is_asked_twice_gets_one_answer(tmp_path):
     with FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", ASKS_TWICE]) as asks:
         script = held(asks, [{"send": ""}, {"answer": answers, "until": "done .*"}])
     assert "done y n" in script.transcript
+
+
+def test_a_refusal_from_before_is_not_of_this_login(tmp_path):
+    table = {
+        "boot": ["login: somebody", "Login incorrect"],
+        "first": "login",
+        "states": {
+            "login": {"shows": "login: ", "rules": [{"line": "admin", "go": "exec"}]},
+            "exec": {"shows": "sw# "},
+        },
+    }
+    with ConsoleSystem(tmp_path / "console.sock", table) as system:
+        held(system, [{"login": {"user": "admin", "password": "x"}, "until": "sw# *$"}])
+    assert system.typed == [("login", "admin")]
 
 
 def test_secrets_are_masked(router):
