@@ -269,6 +269,10 @@ class Origin:
         is_stopped = self._stop_emulated()
         monitor.execute("migrate", {"uri": target.uri})
         if is_stopped:
+            # Until then, the QEMU of the target may do nothing but wait for the TLS handshake of
+            # this one, which would do nothing but wait for the flush of a disk there.
+            left = deadline - time.monotonic()
+            memory.wait(monitor, left, what, "active", option="timeout")
             self._end_copies(disks)
         left = deadline - time.monotonic()
         memory.wait(monitor, left, what, "pre-switchover", option="timeout")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import types
 
 import pytest
@@ -50,6 +51,7 @@ class FakeQemu(FakeQmp):
             },
         )
         self.fails, self.status, self.migration = fails, "running", {"status": "none"}
+        self.deleted_before = None
 
     def _job(self, event, key):
         def answer(arguments):
@@ -67,10 +69,19 @@ class FakeQemu(FakeQmp):
         def answer(_arguments):
             after = ("failed", "running") if self.fails == name else (migration, status)
             self.migration, self.status = {"status": after[0], "error-desc": "lost"}, after[1]
-            self.event("MIGRATION", {"status": after[0]})
+            if name == "migrate" and self.fails != name:
+                threading.Timer(0.2, self._sends).start()
+            else:
+                self.event("MIGRATION", {"status": after[0]})
             return {}
 
         return answer
+
+    def _sends(self):
+        """The connection to the target is set up."""
+        self.event("MIGRATION", {"status": "active"})
+        self.deleted_before = "blockdev-del" in self.commands()
+        self.event("MIGRATION", {"status": "pre-switchover"})
 
     def _continue(self, _arguments):
         self.status = "running"
@@ -157,6 +168,8 @@ def test_a_guest_that_qemu_emulates_is_stopped_before_its_memory_is_sent(world, 
     origin.send("hv2", TARGET, ["d"], LIMITS)
     steps = [name for name in qmp.commands() if name in ("blockdev-mirror", "stop", "migrate")]
     assert steps == ["blockdev-mirror", *(["stop"] if is_stopped else []), "migrate"]
+    # A QEMU that deletes a copy waits for the other one, which may wait for its TLS handshake.
+    assert qmp.deleted_before is False
 
 
 @pytest.mark.parametrize(
