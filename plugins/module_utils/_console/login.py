@@ -18,6 +18,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._console.console import 
 from ansible_collections.vlab.qemu.plugins.module_utils._console.screen import (
     ECHO_OFF_TIME,
     QUIET_TIME,
+    is_shown,
     pause,
     read_until_quiet,
     wait_for,
@@ -130,7 +131,7 @@ class LoginSession:
         else:
             end = min(deadline, time.monotonic() + _MAX_QUIET_WAIT)
             read_until_quiet(self.console, QUIET_TIME, end)
-        return not any(text.search(self.console.printed) for text in texts)
+        return not is_shown(texts, self.console.printed)
 
     def _answer(self, number: int, deadline: float) -> None:
         changes = len(self.patterns.change)

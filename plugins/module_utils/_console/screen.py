@@ -117,6 +117,11 @@ def _move_lines(console: Console, lines: bytearray) -> None:
         raise GuestError("the console printed more than %d MiB" % (MAX_OUTPUT >> 20))
 
 
+def is_shown(patterns: Sequence[Pattern[bytes]], printed: bytes) -> bool:
+    """Return whether output has a text, other than an empty one, that a pattern matches."""
+    return any(match.group() for pattern in patterns for match in pattern.finditer(printed))
+
+
 def read_until_quiet(console: Console, quiet: float, deadline: float) -> None:
     """Read until there was no output for some seconds, or until deadline."""
     while time.monotonic() < deadline:

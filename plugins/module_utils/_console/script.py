@@ -23,6 +23,7 @@ from ansible_collections.vlab.qemu.plugins.module_utils._console.login import (
 )
 from ansible_collections.vlab.qemu.plugins.module_utils._console.screen import (
     ECHO_OFF_TIME,
+    is_shown,
     pause,
     read_until_quiet,
     type_text,
@@ -289,7 +290,7 @@ class Script:
             answer = answers[number]
             if answer.is_secret:
                 read_until_quiet(self.console, ECHO_OFF_TIME, deadline)
-            if answer.expect.search(self.console.printed):
+            if is_shown([answer.expect], self.console.printed):
                 continue  # It is asked again: a second answer would go to the next question.
             if answer.once:
                 answers.remove(answer)

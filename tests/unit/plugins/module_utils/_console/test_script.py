@@ -72,6 +72,13 @@ def test_a_question_that_is_asked_twice_gets_one_answer(tmp_path):
     assert "done y n" in script.transcript
 
 
+def test_a_question_that_matches_nothing_at_all_gets_an_answer(tmp_path):
+    with FakeConsole(tmp_path / "console.sock", [sys.executable, "-c", ASKS_TWICE]) as asks:
+        answers = [{"expect": "y*", "send": "y", "once": True}]
+        script = held(asks, [{"send": ""}, {"answer": answers, "until": "Erase"}])
+    assert script.changed
+
+
 def test_a_refusal_from_before_is_not_of_this_login(tmp_path):
     table = {
         "boot": ["login: somebody", "Login incorrect"],
