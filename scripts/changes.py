@@ -34,8 +34,6 @@ ECOSYSTEM_FILES = {
         "tests/ecosystem/autostart.",
     ),
 }
-
-
 # Targets that run if one of these files, or the target, has changed; all of them run each night.
 # What else they use of plugins and of the role lab is tested by other targets in every run:
 # role_lab, role_lab_key, role_ospf_triangle, lab_across.
@@ -62,7 +60,6 @@ def changed_files() -> tuple[str, ...]:
 
     Changes that are not committed count, too.
     """
-
     base = os.environ.get("VLAB_TEST_BASE")
     committed = (
         git("diff", "--name-only", base, "HEAD")

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-
 import changes
 import checks
 from import_graph import importers_of
@@ -140,7 +139,7 @@ def build_steps() -> list[Step]:
 def core_steps(changed: bool = False) -> list[Step]:
     """Return the tests with the supported versions of ansible-core other than the installed one.
 
-    changed: pylint only for the changed files. The step sanity has it for all.
+    changed: pylint only for the changed files. The step sanity also has those that import them.
     """
     import ansible.release
 

@@ -7,9 +7,9 @@
     python scripts/core_leg.py SPECIFICATION [FILE...]
 
 SPECIFICATION is for example "ansible-core>=2.21,<2.22", or "newest" for the newest release or
-pre-release. FILE: what pylint checks, all files by default; "none" for no file. The main run checks
-all files with pylint. The tests run on a fresh Debian 13, whose Python every supported ansible-core
-accepts. The virtual environment is kept in the cache.
+pre-release. FILE: what pylint checks, all files by default; "none" for no file. The tests run on a
+fresh Debian 13, whose Python every supported ansible-core accepts. The virtual environment is kept
+in the cache.
 """
 
 from __future__ import annotations

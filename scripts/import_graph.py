@@ -52,7 +52,9 @@ def way_to_ansible(path: pathlib.Path) -> Optional[list[str]]:
 
 def importers_of(names: list[str]) -> list[str]:
     """Return the files of plugins that import one of some files themselves. names: from ROOT."""
-    changed = {ROOT / name for name in names}
+    changed = {ROOT / name for name in names if name.startswith("plugins/")}
+    if not changed:
+        return []
     return [
         path.relative_to(ROOT).as_posix()
         for path in sorted((ROOT / "plugins").rglob("*.py"))

@@ -17,9 +17,7 @@ from typing import Callable, Optional
 
 # The exit code of a program that was ended at its time limit, as of timeout(1).
 TIMED_OUT = 124
-# Seconds between two looks at a log, and at the time limit of a program whose log nobody reads.
-POLL_INTERVAL = 0.2
-END_INTERVAL = 1.0
+POLL_INTERVAL = 0.2  # seconds between two looks at the log and the time limit of a program
 
 LineHandler = Callable[[str], object]
 
@@ -66,7 +64,7 @@ class Programs:
             rest = b""
             try:
                 while process.poll() is None:
-                    _wait_for_end(process, POLL_INTERVAL if on_line else END_INTERVAL)
+                    _wait_for_end(process)
                     rest = _pass_lines(rest + source.read(), on_line)
                     if time.monotonic() > deadline and process.poll() is None:
                         timed_out = True
@@ -94,15 +92,15 @@ class Programs:
             self.end(process)
 
 
-def _wait_for_end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait until a program ends, at most some seconds.
+def _wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a program ends, at most POLL_INTERVAL.
 
     Popen.wait() with a timeout would look twenty times per second, in each thread.
     """
     with contextlib.suppress(ProcessLookupError):  # it has been waited for: another thread ended it
         descriptor = os.pidfd_open(process.pid)
         try:
-            select.select([descriptor], [], [], seconds)
+            select.select([descriptor], [], [], POLL_INTERVAL)
         finally:
             os.close(descriptor)
 

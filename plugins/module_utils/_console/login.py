@@ -126,7 +126,7 @@ class LoginSession:
         changes = len(self.patterns.change)
         if number == 0:
             return self._has_typed  # a refusal from before is not of this login
-        if 1 <= number <= changes or number == changes + 2:
+        if number <= changes or number == changes + 2:
             read_until_quiet(self.console, ECHO_OFF_TIME, deadline)
         else:
             end = min(deadline, time.monotonic() + _MAX_QUIET_WAIT)
